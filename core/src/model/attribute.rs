@@ -1,0 +1,16 @@
+//! Attributes of container instances: names with optional values, which constraints and strategies speak of.
+
+use std::collections::BTreeMap;
+
+/// Attributes by name; a value may be absent.
+pub type Attributes = BTreeMap<String, Option<String>>;
+
+/// Attribute names that the agent sets itself.
+pub mod names {
+    /// Zone that services spread over.
+    pub const AVAILABILITY_ZONE: &str = "ecs.availability-zone";
+    /// Operating system, `linux`.
+    pub const OS_TYPE: &str = "ecs.os-type";
+    /// CPU architecture, `x86_64` or `arm64`.
+    pub const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
+}

@@ -1,0 +1,38 @@
+//! Clusters.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterKey, Tags, Timestamp};
+
+/// Whether a cluster takes work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ClusterStatus {
+    /// In use.
+    Active,
+    /// Deleted; kept so that it can still be described.
+    Inactive,
+}
+
+/// A named setting such as `containerInsights`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSetting {
+    /// Name.
+    pub name: String,
+    /// Value.
+    pub value: String,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its key.
+    pub key: ClusterKey,
+    /// Whether it is in use.
+    pub status: ClusterStatus,
+    /// Settings, in name order.
+    pub settings: Vec<ClusterSetting>,
+    /// Tags.
+    pub tags: Tags,
+    /// When it was created.
+    pub created_at: Timestamp,
+}

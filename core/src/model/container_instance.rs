@@ -1,0 +1,98 @@
+//! Container instances: hosts, as a cluster sees them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AgentId, Attributes, ClusterKey, ContainerInstanceId, Resources, Tags, Timestamp};
+
+/// TCP ports that every host keeps for itself: SSH, Docker and the agent's own (ECS's defaults).
+pub const RESERVED_TCP_PORTS: [u16; 6] = [22, 2375, 2376, 51678, 51679, 51680];
+
+/// Whether a host takes new tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ContainerInstanceStatus {
+    /// Takes tasks.
+    Active,
+    /// Takes none; service tasks move away.
+    Draining,
+}
+
+/// What an agent says of its host when it registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDescription {
+    /// Host name, also shown as `ec2InstanceId`.
+    pub host_name: String,
+    /// CPU and memory offered to tasks.
+    pub capacity: Resources,
+    /// Attributes that the agent reports; users may add more.
+    pub attributes: Attributes,
+    /// Agent's version.
+    pub agent_version: String,
+    /// Container runtime and its version, such as `containerd 1.6.20` or `simulated`.
+    pub runtime_version: String,
+}
+
+/// A host that has registered into a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerInstance {
+    /// Its id.
+    pub id: ContainerInstanceId,
+    /// The one cluster that it belongs to.
+    pub cluster: ClusterKey,
+    /// The agent's own identity: the same agent gets the same container instance again.
+    pub agent: AgentId,
+    /// What the agent said of the host.
+    pub host: HostDescription,
+    /// Attributes put by users; they win over the agent's.
+    pub user_attributes: Attributes,
+    /// Whether it takes tasks.
+    pub status: ContainerInstanceStatus,
+    /// Whether its agent has a session now.
+    pub agent_connected: bool,
+    /// When `agent_connected` last changed.
+    pub connection_changed_at: Timestamp,
+    /// When it first registered.
+    pub registered_at: Timestamp,
+    /// Counts the changes of this record, as ECS's `version`.
+    pub version: u64,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl ContainerInstance {
+    /// The attribute `name`: `None` if absent, `Some(None)` if present without a value.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<Option<&str>> {
+        self.user_attributes
+            .get(name)
+            .or_else(|| self.host.attributes.get(name))
+            .map(Option::as_deref)
+    }
+
+    /// The zone that the host is in, `None` if it did not say.
+    #[must_use]
+    pub fn availability_zone(&self) -> Option<&str> {
+        self.attribute(super::attribute_names::AVAILABILITY_ZONE).flatten()
+    }
+
+    /// All attributes, those of users over those of the agent.
+    #[must_use]
+    pub fn all_attributes(&self) -> Attributes {
+        let mut all = self.host.attributes.clone();
+        all.extend(self.user_attributes.clone());
+        all
+    }
+
+    /// The ARN.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        self.cluster.container_instance_arn(self.id)
+    }
+
+    /// Ports that no task may take on any host.
+    #[must_use]
+    pub fn reserved_tcp_ports() -> BTreeSet<u16> {
+        RESERVED_TCP_PORTS.into_iter().collect()
+    }
+}

@@ -1,0 +1,39 @@
+//! The nouns of ECS as types: what the replicated state is made of. Pure data; the rules that change it are
+//! in [`crate::state`].
+
+mod arn;
+mod attribute;
+mod cluster;
+mod container_instance;
+mod names;
+mod placement;
+mod report;
+mod service;
+mod task;
+mod task_definition;
+mod task_spec;
+mod units;
+
+pub use arn::{Arn, ArnResource};
+pub use attribute::{Attributes, names as attribute_names};
+pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
+pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDescription, RESERVED_TCP_PORTS};
+pub use names::{
+    AccountId, AgentId, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family, Region, Scope, ServiceKey,
+    ServiceName, TaskDefinitionKey, TaskId,
+};
+pub use placement::{BinpackResource, PlacementConstraint, PlacementStrategy};
+pub use report::{ContainerReport, ContainerStatus, NetworkBinding, TaskReport};
+pub use service::{
+    CircuitBreaker, Deployment, DeploymentConfiguration, DeploymentStatus, PropagateTags, RolloutState,
+    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, StartBackoff,
+};
+pub use task::{Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskOrigin, TaskOverride, TaskStatus};
+pub use task_definition::{
+    ContainerDefinition, PortMapping, Ports, TaskDefinition, TaskDefinitionStatus, TransportProtocol,
+};
+pub use task_spec::{ContainerSpec, NetworkMode, TaskSpec};
+pub use units::{CpuUnits, LogIndex, LogPosition, MemoryMib, Resources, Timestamp};
+
+/// Tags of a resource, in key order as ECS returns them.
+pub type Tags = std::collections::BTreeMap<String, String>;

@@ -1,0 +1,85 @@
+//! What an agent reports of a task: the observed half of desired against observed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol};
+
+/// Where a container is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ContainerStatus {
+    /// Not started yet.
+    Pending,
+    /// Its process runs.
+    Running,
+    /// Ended, or never to be started.
+    Stopped,
+}
+
+impl ContainerStatus {
+    /// ECS's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+        }
+    }
+}
+
+/// A container port as bound on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkBinding {
+    /// Address that it is bound to.
+    pub bind_ip: String,
+    /// Port inside the container.
+    pub container_port: u16,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Protocol.
+    pub protocol: TransportProtocol,
+}
+
+/// A container, as its host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerReport {
+    /// Name within the task.
+    pub name: String,
+    /// Where it is.
+    pub status: ContainerStatus,
+    /// Digest of its image.
+    pub image_digest: Option<String>,
+    /// Id at the container runtime.
+    pub runtime_id: Option<String>,
+    /// Exit code, where it has ended and the code is known.
+    pub exit_code: Option<i32>,
+    /// What went wrong, in a sentence.
+    pub reason: Option<String>,
+    /// Ports as bound.
+    pub network_bindings: Vec<NetworkBinding>,
+}
+
+/// A task, as its host sees it: always the whole picture, so that a later report replaces an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// Which task.
+    pub task: TaskId,
+    /// Where it is.
+    pub status: TaskStatus,
+    /// Its containers.
+    pub containers: Vec<ContainerReport>,
+    /// When image fetching began.
+    pub pull_started_at: Option<Timestamp>,
+    /// When image fetching ended.
+    pub pull_stopped_at: Option<Timestamp>,
+    /// When the task reached `RUNNING`.
+    pub started_at: Option<Timestamp>,
+    /// When the last container ended.
+    pub execution_stopped_at: Option<Timestamp>,
+    /// When the task reached `STOPPED`.
+    pub stopped_at: Option<Timestamp>,
+    /// Why it stopped, as a code, where the host is the one who knows.
+    pub stop_code: Option<StopCode>,
+    /// Why it stopped, in a sentence, where the host is the one who knows.
+    pub stopped_reason: Option<String>,
+}

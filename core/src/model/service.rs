@@ -1,0 +1,174 @@
+//! Services and their deployments.
+
+use imbl::Vector;
+use serde::{Deserialize, Serialize};
+
+use super::{DeploymentId, PlacementConstraint, PlacementStrategy, ServiceKey, Tags, TaskDefinitionKey, Timestamp};
+
+/// Whether a service is kept at its desired count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ServiceStatus {
+    /// Kept at its desired count.
+    Active,
+    /// Deleted, with tasks that have not stopped yet.
+    Draining,
+    /// Deleted, and without tasks.
+    Inactive,
+}
+
+/// How many tasks a service wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SchedulingStrategy {
+    /// A number of them.
+    Replica,
+    /// One on each host.
+    Daemon,
+}
+
+/// Where a service's tasks get tags from, beside their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PropagateTags {
+    /// Nowhere.
+    None,
+    /// Their task definition.
+    TaskDefinition,
+    /// Their service.
+    Service,
+}
+
+/// Stops a deployment whose tasks keep failing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitBreaker {
+    /// Whether it is on.
+    pub enable: bool,
+    /// Whether a failed deployment returns to the last completed one.
+    pub rollback: bool,
+}
+
+/// How a deployment proceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentConfiguration {
+    /// At most this share of the desired count may exist, in percent, rounded down.
+    pub maximum_percent: u32,
+    /// At least this share of the desired count must run, in percent, rounded up.
+    pub minimum_healthy_percent: u32,
+    /// Circuit breaker.
+    pub circuit_breaker: CircuitBreaker,
+}
+
+/// Role of a deployment within its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DeploymentStatus {
+    /// The newest: what the service should be.
+    Primary,
+    /// Older, with tasks that are being replaced.
+    Active,
+    /// Older, and without tasks.
+    Inactive,
+}
+
+/// How far a deployment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RolloutState {
+    /// Under way.
+    InProgress,
+    /// At its desired count, alone.
+    Completed,
+    /// Stopped by the circuit breaker.
+    Failed,
+}
+
+/// Failures to start in a row, and when the next try may be: kept in the replicated state, so that a new leader
+/// neither forgets nor doubles a back-off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartBackoff {
+    /// Tasks of the deployment that stopped before they had run, since the last that ran.
+    pub consecutive_failures: u32,
+    /// No new task before this moment.
+    pub not_before: Timestamp,
+}
+
+/// One version of what a service runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Its role.
+    pub status: DeploymentStatus,
+    /// What it runs.
+    pub task_definition: TaskDefinitionKey,
+    /// Constraints on its tasks.
+    pub placement_constraints: Vec<PlacementConstraint>,
+    /// Preferences for its tasks.
+    pub placement_strategy: Vec<PlacementStrategy>,
+    /// How far it has come.
+    pub rollout_state: RolloutState,
+    /// Why it is there, in a sentence.
+    pub rollout_state_reason: String,
+    /// Tasks that failed to start.
+    pub failed_tasks: u32,
+    /// Back-off of starts.
+    pub backoff: StartBackoff,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What happened to a service, in ECS's own sentences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    /// UUID.
+    pub id: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// What.
+    pub message: String,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its key.
+    pub key: ServiceKey,
+    /// Whether it is kept at its desired count.
+    pub status: ServiceStatus,
+    /// Replica or daemon.
+    pub scheduling_strategy: SchedulingStrategy,
+    /// Tasks wanted; for a daemon service, as many as hosts.
+    pub desired_count: u32,
+    /// `EC2` where the caller named a launch type.
+    pub launch_type: Option<String>,
+    /// How deployments proceed.
+    pub deployment_configuration: DeploymentConfiguration,
+    /// Deployments, the primary first, then from new to old.
+    pub deployments: Vec<Deployment>,
+    /// Task definition of the last deployment that completed: where a rollback goes.
+    pub last_completed: Option<TaskDefinitionKey>,
+    /// The last 100 events, the newest first.
+    pub events: Vector<ServiceEvent>,
+    /// Whether the last thing said was that a steady state was reached.
+    pub steady: bool,
+    /// Where tasks get tags from.
+    pub propagate_tags: PropagateTags,
+    /// Whether tasks are tagged with cluster and service.
+    pub enable_ecs_managed_tags: bool,
+    /// Tags.
+    pub tags: Tags,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// ARN of the identity that created it.
+    pub created_by: String,
+    /// Counts the creations under this name, so that a service deleted and made anew is a new one.
+    pub generation: u64,
+}
+
+impl Service {
+    /// The primary deployment; absent only in a deleted service.
+    #[must_use]
+    pub fn primary(&self) -> Option<&Deployment> {
+        self.deployments
+            .first()
+            .filter(|d| d.status == DeploymentStatus::Primary)
+    }
+}

@@ -1,0 +1,257 @@
+//! Tasks: instances of a task definition, each bound for one host.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib, NetworkBinding,
+    PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinitionKey, TaskId, Timestamp,
+};
+
+/// Where a task is on its way; it only ever moves to a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TaskStatus {
+    /// Wanted, and not yet on a host.
+    Provisioning,
+    /// Given to a host that has not begun, or is fetching images.
+    Pending,
+    /// The host is preparing its network and containers.
+    Activating,
+    /// Its containers run.
+    Running,
+    /// About to be stopped.
+    Deactivating,
+    /// Its containers have been told to stop.
+    Stopping,
+    /// The host is cleaning up after it.
+    Deprovisioning,
+    /// Over; holds nothing.
+    Stopped,
+}
+
+impl TaskStatus {
+    /// ECS's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "PROVISIONING",
+            Self::Pending => "PENDING",
+            Self::Activating => "ACTIVATING",
+            Self::Running => "RUNNING",
+            Self::Deactivating => "DEACTIVATING",
+            Self::Stopping => "STOPPING",
+            Self::Deprovisioning => "DEPROVISIONING",
+            Self::Stopped => "STOPPED",
+        }
+    }
+}
+
+/// What the cluster wants of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DesiredStatus {
+    /// To run.
+    Running,
+    /// To end.
+    Stopped,
+}
+
+impl DesiredStatus {
+    /// ECS's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+        }
+    }
+}
+
+/// Why a task stopped, as a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StopCode {
+    /// It could not be started.
+    TaskFailedToStart,
+    /// An essential container ended.
+    EssentialContainerExited,
+    /// Someone called `StopTask`.
+    UserInitiated,
+    /// Its service no longer wanted it.
+    ServiceSchedulerInitiated,
+    /// Its host was lost or deregistered.
+    TerminationNotice,
+}
+
+impl StopCode {
+    /// ECS's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TaskFailedToStart => "TaskFailedToStart",
+            Self::EssentialContainerExited => "EssentialContainerExited",
+            Self::UserInitiated => "UserInitiated",
+            Self::ServiceSchedulerInitiated => "ServiceSchedulerInitiated",
+            Self::TerminationNotice => "TerminationNotice",
+        }
+    }
+}
+
+/// What asked for a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskOrigin {
+    /// A deployment of a service.
+    Service {
+        /// The service.
+        service: ServiceKey,
+        /// The deployment.
+        deployment: DeploymentId,
+    },
+    /// `RunTask` or `StartTask`.
+    Standalone,
+}
+
+/// Values that a task has instead of its definition's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskOverride {
+    /// Task-level CPU limit.
+    pub cpu: Option<CpuUnits>,
+    /// Task-level memory limit.
+    pub memory: Option<MemoryMib>,
+    /// By container.
+    pub containers: Vec<ContainerOverride>,
+}
+
+/// Values that one container has instead of its definition's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerOverride {
+    /// Which container.
+    pub name: String,
+    /// Command.
+    pub command: Option<Vec<String>>,
+    /// Added to the definition's; wins where a name is in both.
+    pub environment: Vec<(String, String)>,
+    /// CPU share.
+    pub cpu: Option<CpuUnits>,
+    /// Hard memory limit.
+    pub memory: Option<MemoryMib>,
+    /// Soft memory limit.
+    pub memory_reservation: Option<MemoryMib>,
+}
+
+/// A container as the host last reported it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Name within the task.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+    /// Digest that the reference resolved to.
+    pub image_digest: Option<String>,
+    /// Id at the container runtime.
+    pub runtime_id: Option<String>,
+    /// Where it is.
+    pub last_status: ContainerStatus,
+    /// Exit code, once it has ended and the code is known.
+    pub exit_code: Option<i32>,
+    /// What went wrong, in a sentence.
+    pub reason: Option<String>,
+    /// Ports as bound on the host.
+    pub network_bindings: Vec<NetworkBinding>,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Its cluster.
+    pub cluster: ClusterKey,
+    /// Its definition.
+    pub task_definition: TaskDefinitionKey,
+    /// What asked for it.
+    pub origin: TaskOrigin,
+    /// Group: `service:NAME`, `family:NAME`, or what the caller of `RunTask` said.
+    pub group: String,
+    /// Free text of the caller; the deployment id for a service's tasks.
+    pub started_by: Option<String>,
+    /// `EC2` where the caller named a launch type.
+    pub launch_type: Option<String>,
+    /// Values that differ from the definition's.
+    pub overrides: TaskOverride,
+    /// What the cluster wants.
+    pub desired_status: DesiredStatus,
+    /// What the host last reported.
+    pub last_status: TaskStatus,
+    /// The host, once placed.
+    pub container_instance: Option<ContainerInstanceId>,
+    /// CPU and memory that it holds on its host until it has stopped.
+    pub reservation: Resources,
+    /// Fixed host ports that it holds on its host until it has stopped.
+    pub host_ports: Ports,
+    /// Constraints on where it may go, those of its definition included.
+    pub placement_constraints: Vec<PlacementConstraint>,
+    /// Preferences among hosts that fit.
+    pub placement_strategy: Vec<PlacementStrategy>,
+    /// Containers in the order of the definition.
+    pub containers: Vec<Container>,
+    /// Tags.
+    pub tags: Tags,
+    /// Counts the changes of this record, as ECS's `version`.
+    pub version: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its host began to fetch images.
+    pub pull_started_at: Option<Timestamp>,
+    /// When its host had all images.
+    pub pull_stopped_at: Option<Timestamp>,
+    /// When it reached `RUNNING`.
+    pub started_at: Option<Timestamp>,
+    /// When its desired status became `STOPPED`.
+    pub stopping_at: Option<Timestamp>,
+    /// When its last container ended.
+    pub execution_stopped_at: Option<Timestamp>,
+    /// When it reached `STOPPED`.
+    pub stopped_at: Option<Timestamp>,
+    /// Why it stopped, as a code.
+    pub stop_code: Option<StopCode>,
+    /// Why it stopped, in a sentence.
+    pub stopped_reason: Option<String>,
+}
+
+impl Task {
+    /// The ARN.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        self.cluster.task_arn(self.id)
+    }
+
+    /// The service that the task belongs to.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceKey> {
+        match &self.origin {
+            TaskOrigin::Service { service, .. } => Some(service),
+            TaskOrigin::Standalone => None,
+        }
+    }
+
+    /// The deployment that the task belongs to.
+    #[must_use]
+    pub fn deployment(&self) -> Option<&DeploymentId> {
+        match &self.origin {
+            TaskOrigin::Service { deployment, .. } => Some(deployment),
+            TaskOrigin::Standalone => None,
+        }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.last_status == TaskStatus::Stopped
+    }
+
+    /// Whether it waits for a host.
+    #[must_use]
+    pub fn awaits_placement(&self) -> bool {
+        self.container_instance.is_none()
+            && self.last_status == TaskStatus::Provisioning
+            && self.desired_status == DesiredStatus::Running
+    }
+}

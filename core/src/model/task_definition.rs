@@ -1,0 +1,143 @@
+//! Task definitions: what to run, in numbered revisions that never change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CpuUnits, MemoryMib, NetworkMode, PlacementConstraint, Resources, Tags, TaskDefinitionKey, Timestamp};
+
+/// Whether new tasks may use a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TaskDefinitionStatus {
+    /// New tasks and services may use it.
+    Active,
+    /// Deregistered: what runs goes on, services that use it keep using it, nothing new may.
+    Inactive,
+}
+
+/// Transport protocol of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TransportProtocol {
+    /// TCP, the default.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Ports of a host, by protocol.
+pub type Ports = BTreeSet<(TransportProtocol, u16)>;
+
+/// A container port and where on the host it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Port inside the container.
+    pub container_port: u16,
+    /// Port on the host; `None` (ECS: 0 or absent) takes a free one in bridge mode and equals the container port in host mode.
+    pub host_port: Option<u16>,
+    /// Protocol.
+    pub protocol: TransportProtocol,
+    /// Name of the mapping, for people and for Service Connect.
+    pub name: Option<String>,
+}
+
+/// One container of a task definition. Only members that are honoured are here; others are refused at registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerDefinition {
+    /// Name, unique within the task definition.
+    pub name: String,
+    /// Image reference as the user wrote it.
+    pub image: String,
+    /// CPU share, relative to other containers; 0 if not given.
+    pub cpu: CpuUnits,
+    /// Hard limit.
+    pub memory: Option<MemoryMib>,
+    /// Soft limit, which placement reserves.
+    pub memory_reservation: Option<MemoryMib>,
+    /// Whether its exit stops the task.
+    pub essential: bool,
+    /// Replaces the image's entry point; empty means the image's.
+    pub entry_point: Vec<String>,
+    /// Replaces the image's command; empty means the image's.
+    pub command: Vec<String>,
+    /// Environment, in the order given.
+    pub environment: Vec<(String, String)>,
+    /// Working directory; `None` means the image's.
+    pub working_directory: Option<String>,
+    /// `user`, `user:group`, `uid` or `uid:gid`; `None` means the image's.
+    pub user: Option<String>,
+    /// Ports.
+    pub port_mappings: Vec<PortMapping>,
+    /// Seconds between the stop signal and SIGKILL; `None` means 30.
+    pub stop_timeout_secs: Option<u32>,
+    /// Labels put on the container.
+    pub docker_labels: BTreeMap<String, String>,
+}
+
+/// A revision of a task definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDefinition {
+    /// Family and revision.
+    pub key: TaskDefinitionKey,
+    /// Whether new tasks may use it.
+    pub status: TaskDefinitionStatus,
+    /// Its containers, 1 to 10.
+    pub containers: Vec<ContainerDefinition>,
+    /// Network mode as resolved; `None` was given means bridge.
+    pub network_mode: NetworkMode,
+    /// Whether the user named the network mode.
+    pub network_mode_given: bool,
+    /// Task-level CPU limit.
+    pub cpu: Option<CpuUnits>,
+    /// Task-level memory limit.
+    pub memory: Option<MemoryMib>,
+    /// Constraints on every task of this definition (`memberOf` only).
+    pub placement_constraints: Vec<PlacementConstraint>,
+    /// `requiresCompatibilities` as given.
+    pub requires_compatibilities: Vec<String>,
+    /// Tags.
+    pub tags: Tags,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// When it was deregistered.
+    pub deregistered_at: Option<Timestamp>,
+    /// ARN of the identity that registered it.
+    pub registered_by: String,
+}
+
+impl TaskDefinition {
+    /// What placement reserves: task-level values where given, else the sum over containers of the CPU share and of
+    /// `memoryReservation`, or `memory` where there is none (ECS's rule).
+    #[must_use]
+    pub fn reservation(&self) -> Resources {
+        let cpu = self.containers.iter().fold(0u32, |sum, c| sum.saturating_add(c.cpu.0));
+        let memory = self.containers.iter().fold(0u32, |sum, c| {
+            sum.saturating_add(c.memory_reservation.or(c.memory).unwrap_or_default().0)
+        });
+        Resources {
+            cpu: self.cpu.unwrap_or(CpuUnits(cpu)),
+            memory: self.memory.unwrap_or(MemoryMib(memory)),
+        }
+    }
+
+    /// Host ports that a task of this definition takes on whichever host it runs.
+    #[must_use]
+    pub fn fixed_host_ports(&self) -> Ports {
+        let fixed = |mapping: &PortMapping| match self.network_mode {
+            NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
+            NetworkMode::Bridge => mapping.host_port,
+            NetworkMode::None => None,
+        };
+        self.containers
+            .iter()
+            .flat_map(|c| &c.port_mappings)
+            .filter_map(|m| fixed(m).map(|port| (m.protocol, port)))
+            .collect()
+    }
+
+    /// The container called `name`.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&ContainerDefinition> {
+        self.containers.iter().find(|c| c.name == name)
+    }
+}
