@@ -1,0 +1,136 @@
+//! The wire protocols: how requests are read and answers written.
+//!
+//! Owns the choice of protocol; each protocol is one file with `read`, `write` and `write_error`. A protocol reads a request into a
+//! JSON value by the tables of its shape; the checks and the Rust types come after, and are the same for all. Pure.
+
+mod json;
+mod query;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+use crate::check;
+use crate::error::{AwsError, common};
+use crate::model::{Operation, Service};
+
+/// A wire protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// JSON documents, the operation in `X-Amz-Target`, `application/x-amz-json-1.0`.
+    AwsJson10,
+    /// JSON documents, the operation in `X-Amz-Target`, `application/x-amz-json-1.1`.
+    AwsJson11,
+    /// Forms in, XML out, the operation in `Action`.
+    AwsQuery,
+}
+
+/// Reads and checks the input of an operation.
+///
+/// # Errors
+/// `SerializationException` for a document that is malformed or has a value of a wrong type; the service's validation error for an
+/// unknown member and for values that break the model's constraints.
+pub fn read<O: Operation>(body: &[u8]) -> Result<O::Input, AwsError> {
+    let (service, shape) = (O::SERVICE, O::MODEL.input);
+    let mut value = match service.protocol {
+        Protocol::AwsJson10 | Protocol::AwsJson11 => json::read(body)?,
+        Protocol::AwsQuery => query::read(service, shape, body)?,
+    };
+    check::normalise(service, shape, &mut value)?;
+    check::constraints(service, shape, &value)?;
+    serde_json::from_value(value).map_err(|error| common::SERIALIZATION.error(error.to_string()))
+}
+
+/// Writes the output of an operation as an answer with status 200.
+#[must_use]
+pub fn write<O: Operation>(output: &O::Output, request_id: &str) -> Response<Bytes> {
+    let service = O::SERVICE;
+    let body = match service.protocol {
+        Protocol::AwsJson10 | Protocol::AwsJson11 => {
+            serde_json::to_vec(output).map_err(|error| error.to_string())
+        }
+        Protocol::AwsQuery => match serde_json::to_value(output) {
+            Ok(value) => query::write(service, O::MODEL, &value, request_id),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    match body {
+        Ok(body) => respond(service.protocol, 200, request_id, body),
+        Err(error) => {
+            let message = format!("the answer of {} could not be written: {error}", O::NAME);
+            write_error(
+                service,
+                &common::INTERNAL_FAILURE.error(message),
+                request_id,
+            )
+        }
+    }
+}
+
+/// Writes an error as a service's clients expect it.
+#[must_use]
+pub fn write_error(service: &Service, error: &AwsError, request_id: &str) -> Response<Bytes> {
+    write_error_in(service.protocol, service.xml_namespace, error, request_id)
+}
+
+/// Writes an error in a protocol, for requests whose service is not known.
+#[must_use]
+pub fn write_error_in(
+    protocol: Protocol,
+    xml_namespace: &str,
+    error: &AwsError,
+    request_id: &str,
+) -> Response<Bytes> {
+    match protocol {
+        Protocol::AwsJson10 | Protocol::AwsJson11 => {
+            let mut response = respond(
+                protocol,
+                error.kind.status,
+                request_id,
+                json::error_body(error),
+            );
+            if let Ok(value) = http::HeaderValue::from_str(error.kind.code) {
+                response.headers_mut().insert("x-amzn-errortype", value);
+            }
+            response
+        }
+        Protocol::AwsQuery => respond(
+            protocol,
+            error.kind.query_status,
+            request_id,
+            query::error_body(xml_namespace, error, request_id),
+        ),
+    }
+}
+
+impl Protocol {
+    /// The content type of answers.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::AwsJson10 => "application/x-amz-json-1.0",
+            Self::AwsJson11 => "application/x-amz-json-1.1",
+            Self::AwsQuery => "text/xml",
+        }
+    }
+}
+
+fn respond(protocol: Protocol, status: u16, request_id: &str, body: Vec<u8>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        http::HeaderValue::from_static(protocol.content_type()),
+    );
+    if let Ok(value) = http::HeaderValue::from_str(request_id) {
+        response.headers_mut().insert("x-amzn-requestid", value);
+    }
+    response
+}
+
+/// A value that must be an object, for what reads members of it.
+fn members(value: &Value) -> Option<&serde_json::Map<String, Value>> {
+    value.as_object()
+}
