@@ -1,7 +1,5 @@
 //! Container instances: hosts, as a cluster sees them.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::{AgentId, Attributes, ClusterKey, ContainerInstanceId, Resources, Tags, Timestamp};
@@ -16,6 +14,8 @@ pub enum ContainerInstanceStatus {
     Active,
     /// Takes none; service tasks move away.
     Draining,
+    /// Deregistered; kept for a while so that it can still be described.
+    Inactive,
 }
 
 /// What an agent says of its host when it registers.
@@ -60,6 +60,18 @@ pub struct ContainerInstance {
     pub tags: Tags,
 }
 
+impl ContainerInstanceStatus {
+    /// ECS's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
 impl ContainerInstance {
     /// The attribute `name`: `None` if absent, `Some(None)` if present without a value.
     #[must_use]
@@ -88,11 +100,5 @@ impl ContainerInstance {
     #[must_use]
     pub fn arn(&self) -> String {
         self.cluster.container_instance_arn(self.id)
-    }
-
-    /// Ports that no task may take on any host.
-    #[must_use]
-    pub fn reserved_tcp_ports() -> BTreeSet<u16> {
-        RESERVED_TCP_PORTS.into_iter().collect()
     }
 }

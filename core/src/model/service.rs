@@ -82,8 +82,10 @@ pub enum RolloutState {
 /// neither forgets nor doubles a back-off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartBackoff {
-    /// Tasks of the deployment that stopped before they had run, since the last that ran.
+    /// Tasks of the deployment that failed to start or to stay up, one soon after the other.
     pub consecutive_failures: u32,
+    /// When the last of them failed.
+    pub last_failure_at: Timestamp,
     /// No new task before this moment.
     pub not_before: Timestamp,
 }
@@ -97,10 +99,6 @@ pub struct Deployment {
     pub status: DeploymentStatus,
     /// What it runs.
     pub task_definition: TaskDefinitionKey,
-    /// Constraints on its tasks.
-    pub placement_constraints: Vec<PlacementConstraint>,
-    /// Preferences for its tasks.
-    pub placement_strategy: Vec<PlacementStrategy>,
     /// How far it has come.
     pub rollout_state: RolloutState,
     /// Why it is there, in a sentence.
@@ -139,6 +137,10 @@ pub struct Service {
     pub desired_count: u32,
     /// `EC2` where the caller named a launch type.
     pub launch_type: Option<String>,
+    /// Constraints on its tasks, beside those of their definition.
+    pub placement_constraints: Vec<PlacementConstraint>,
+    /// Preferences for its tasks.
+    pub placement_strategy: Vec<PlacementStrategy>,
     /// How deployments proceed.
     pub deployment_configuration: DeploymentConfiguration,
     /// Deployments, the primary first, then from new to old.
@@ -159,11 +161,19 @@ pub struct Service {
     pub created_at: Timestamp,
     /// ARN of the identity that created it.
     pub created_by: String,
-    /// Counts the creations under this name, so that a service deleted and made anew is a new one.
-    pub generation: u64,
+    /// Digest of the request that created it: the same request again is no error and changes nothing.
+    pub request_digest: String,
+    /// When it became `INACTIVE`.
+    pub inactive_since: Option<Timestamp>,
 }
 
 impl Service {
+    /// The deployment called `id`.
+    #[must_use]
+    pub fn deployment(&self, id: &DeploymentId) -> Option<&Deployment> {
+        self.deployments.iter().find(|d| d.id == *id)
+    }
+
     /// The primary deployment; absent only in a deleted service.
     #[must_use]
     pub fn primary(&self) -> Option<&Deployment> {

@@ -1,0 +1,64 @@
+//! Back-off of a deployment whose tasks fail to start or to stay up: it lives in the replicated state, so that a
+//! new leader neither forgets nor doubles it. ECS retries up to every 15 minutes and never gives up.
+
+use crate::model::{StartBackoff, Timestamp};
+
+/// Failures in a row that are retried at once: a single lost task is replaced without delay.
+const FREE_RETRIES: u32 = 2;
+/// First delay.
+const FIRST_DELAY_MS: i64 = 1_000;
+/// Longest delay (ECS: 15 minutes).
+const MAX_DELAY_MS: i64 = 15 * 60 * 1_000;
+/// A failure this long after the one before starts a new count.
+const FORGET_AFTER_MS: i64 = 2 * MAX_DELAY_MS;
+/// A task that stayed up for this long did start; its end is no failure of the deployment.
+pub(super) const STAYED_UP_MS: i64 = 10_000;
+
+/// The back-off after one more failure at `at`.
+pub(super) fn after_failure(before: StartBackoff, at: Timestamp) -> StartBackoff {
+    let fresh = at.ms_since(before.last_failure_at) > FORGET_AFTER_MS;
+    let consecutive_failures = if fresh {
+        1
+    } else {
+        before.consecutive_failures.saturating_add(1)
+    };
+    let doublings = consecutive_failures.saturating_sub(FREE_RETRIES + 1).min(20);
+    let delay = if consecutive_failures <= FREE_RETRIES {
+        0
+    } else {
+        (FIRST_DELAY_MS << doublings).min(MAX_DELAY_MS)
+    };
+    StartBackoff {
+        consecutive_failures,
+        last_failure_at: at,
+        not_before: at.plus_ms(delay),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_after_many_failures_stays_at_fifteen_minutes() {
+        let mut backoff = StartBackoff::default();
+        let mut delays = vec![];
+        for second in 0..40 {
+            let at = Timestamp(1_000_000_000_000 + second * 1_000);
+            backoff = after_failure(backoff, at);
+            delays.push(backoff.not_before.ms_since(at));
+        }
+        assert_eq!(&delays[..5], &[0, 0, 1_000, 2_000, 4_000]);
+        assert_eq!(delays.last(), Some(&MAX_DELAY_MS));
+    }
+
+    #[test]
+    fn backoff_after_a_long_quiet_time_starts_anew() {
+        let mut backoff = StartBackoff::default();
+        for _ in 0..10 {
+            backoff = after_failure(backoff, Timestamp(1_000_000_000_000));
+        }
+        let later = Timestamp(1_000_000_000_000 + FORGET_AFTER_MS + 1);
+        assert_eq!(after_failure(backoff, later).consecutive_failures, 1);
+    }
+}

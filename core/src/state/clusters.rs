@@ -1,0 +1,42 @@
+//! Commands on clusters.
+
+use std::sync::Arc;
+
+use crate::model::{Cluster, ClusterKey, ClusterStatus, ServiceStatus};
+
+use super::{ClusterState, Event, Rejection, UpdateCluster};
+
+pub(super) fn create(state: &mut ClusterState, cluster: &Cluster) -> Vec<Event> {
+    if state.active_cluster(&cluster.key).is_ok() {
+        return vec![];
+    }
+    state.clusters.insert(cluster.key.clone(), Arc::new(cluster.clone()));
+    vec![Event::ClusterCreated(cluster.key.clone())]
+}
+
+pub(super) fn update(state: &mut ClusterState, update: &UpdateCluster) -> Result<Vec<Event>, Rejection> {
+    let mut cluster = Cluster::clone(state.active_cluster(&update.cluster)?);
+    for setting in &update.settings {
+        cluster.settings.retain(|s| s.name != setting.name);
+        cluster.settings.push(setting.clone());
+    }
+    cluster.settings.sort_by(|a, b| a.name.cmp(&b.name));
+    state.clusters.insert(update.cluster.clone(), Arc::new(cluster));
+    Ok(vec![Event::ClusterUpdated(update.cluster.clone())])
+}
+
+pub(super) fn delete(state: &mut ClusterState, key: &ClusterKey) -> Result<Vec<Event>, Rejection> {
+    let mut cluster = Cluster::clone(state.active_cluster(key)?);
+    if state.container_instances_of(key).next().is_some() {
+        return Err(Rejection::ClusterContainsContainerInstances(key.clone()));
+    }
+    if state.services_of(key).any(|s| s.status != ServiceStatus::Inactive) {
+        return Err(Rejection::ClusterContainsServices(key.clone()));
+    }
+    if state.tasks_of_cluster(key).any(|t| !t.is_stopped()) {
+        return Err(Rejection::ClusterContainsTasks(key.clone()));
+    }
+    cluster.status = ClusterStatus::Inactive;
+    state.clusters.insert(key.clone(), Arc::new(cluster));
+    Ok(vec![Event::ClusterDeleted(key.clone())])
+}

@@ -1,0 +1,289 @@
+//! The commands: every change that the replicated state knows. They carry all ids and times, since applying
+//! invents nothing. Fields unknown to a member are refused, so that an older one never misreads a newer log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
+    DeploymentConfiguration, DeploymentId, DeploymentStatus, HostDescription, PlacementConstraint, PlacementStrategy,
+    PropagateTags, RolloutState, Scope, Service, ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition,
+    TaskDefinitionKey, TaskId, TaskReport, Timestamp,
+};
+
+/// A change to the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Command {
+    /// Creates a cluster, or nothing if it is active already. Valid always. Emits `ClusterCreated` if it was new.
+    CreateCluster(Cluster),
+    /// Changes a cluster's settings. Valid when it is active. Emits `ClusterUpdated`.
+    UpdateCluster(UpdateCluster),
+    /// Makes a cluster inactive. Valid when it has no container instances, services or tasks. Emits `ClusterDeleted`.
+    DeleteCluster {
+        /// Which.
+        cluster: ClusterKey,
+    },
+    /// Adds the next revision of a family; the revision in the command is overwritten. Valid always. Emits
+    /// `TaskDefinitionRegistered`, which says the revision.
+    RegisterTaskDefinition(TaskDefinition),
+    /// Makes a revision inactive. Valid when it exists. Emits `TaskDefinitionDeregistered`.
+    DeregisterTaskDefinition {
+        /// Which.
+        task_definition: TaskDefinitionKey,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Creates a service with its first deployment. Valid when cluster and task definition are active and the name
+    /// is free; the same request again does nothing. Emits `ServiceCreated`.
+    CreateService {
+        /// The service.
+        service: Box<Service>,
+        /// The caller's idempotency token.
+        client_token: Option<ClientToken>,
+    },
+    /// Changes a service. Valid when it is active. Emits `ServiceUpdated`.
+    UpdateService(Box<UpdateService>),
+    /// Begins to delete a service. Valid when its desired count is 0, it is a daemon service, or `force`. Emits
+    /// `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
+    DeleteService {
+        /// Which.
+        service: ServiceKey,
+        /// Whether a desired count above 0 is no obstacle.
+        force: bool,
+        /// Now.
+        at: Timestamp,
+    },
+    /// What a reconciler found out about a service. Valid when the deployments named still exist; otherwise the
+    /// finding is stale. Emits `ServiceUpdated`.
+    RecordServiceProgress(Box<ServiceProgress>),
+    /// Creates tasks outside services, each placed already. Valid when every host still has room for all that go to
+    /// it; else nothing is created. Emits `TaskChanged` for each.
+    RunTasks {
+        /// The tasks.
+        tasks: Vec<Task>,
+        /// The caller's idempotency token.
+        client_token: Option<ClientToken>,
+    },
+    /// Creates tasks of a service, placed or not. Valid when the service is active and has the deployment. Emits
+    /// `TaskChanged` for each.
+    CreateTasks {
+        /// The tasks.
+        tasks: Vec<Task>,
+    },
+    /// Puts waiting tasks on hosts. A pair whose host has no more room, or whose task no longer waits, is left out.
+    /// Valid always. Emits `TaskChanged` for each that was placed.
+    PlaceTasks {
+        /// Which task goes where.
+        placements: Vec<(TaskId, ContainerInstanceId)>,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Wants tasks stopped; those not placed yet stop at once. Unknown or stopped tasks are left out. Valid always.
+    /// Emits `TaskChanged` for each.
+    StopTasks {
+        /// Which.
+        tasks: Vec<TaskId>,
+        /// Why, as a code.
+        stop_code: StopCode,
+        /// Why, in a sentence.
+        reason: String,
+        /// Now.
+        at: Timestamp,
+    },
+    /// What a host says of its tasks. Reports of tasks that are not on this host, or that would move a task back,
+    /// are left out. Valid when the host exists. Emits `TaskChanged` for each that changed.
+    RecordTaskReports {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// The reports.
+        reports: Vec<TaskReport>,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Removes what has been over for long. Valid always. Emits `TaskForgotten` for each task.
+    Forget {
+        /// Stopped tasks.
+        tasks: Vec<TaskId>,
+        /// Inactive services.
+        services: Vec<ServiceKey>,
+        /// Inactive container instances.
+        container_instances: Vec<ContainerInstanceId>,
+    },
+    /// An agent has a session: makes its container instance, or brings it up to date. Valid when the cluster is active;
+    /// the cluster `default` is created. Emits `ContainerInstanceRegistered`.
+    RegisterContainerInstance {
+        /// Id for a new container instance.
+        id: ContainerInstanceId,
+        /// The cluster.
+        cluster: ClusterKey,
+        /// The agent's identity.
+        agent: AgentId,
+        /// The host.
+        host: HostDescription,
+        /// Now.
+        at: Timestamp,
+    },
+    /// An agent's session has ended. Valid when the host exists. Emits `ContainerInstanceChanged`.
+    RecordAgentDisconnected {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Gives up on a host whose agent stays away: its tasks count as stopped. Valid when the agent is not connected.
+    /// Emits `TaskChanged` for each task.
+    DeclareHostLost {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Why, in a sentence for the tasks' `stoppedReason`.
+        reason: String,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Sets whether a host takes tasks. Valid when it is not inactive. Emits `ContainerInstanceChanged`.
+    UpdateContainerInstanceStatus {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// `Active` or `Draining`.
+        status: ContainerInstanceStatus,
+    },
+    /// Takes a host out of its cluster. Valid when it has no tasks, or `force`: they then count as stopped. Emits
+    /// `ContainerInstanceDeregistered`, and `TaskChanged` for each task.
+    DeregisterContainerInstance {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Whether running tasks are no obstacle.
+        force: bool,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Puts attributes on hosts. Valid when every host exists; else nothing changes. Emits `ContainerInstanceChanged`.
+    PutAttributes {
+        /// Host, name and value.
+        attributes: Vec<(ContainerInstanceId, String, Option<String>)>,
+    },
+    /// Takes users' attributes off hosts. Valid when every host exists and has it. Emits `ContainerInstanceChanged`.
+    DeleteAttributes {
+        /// Host and name.
+        attributes: Vec<(ContainerInstanceId, String)>,
+    },
+    /// Adds tags, replacing those of the same key. Valid when the resource exists. Emits `TagsChanged`.
+    TagResource {
+        /// What to tag.
+        resource: Taggable,
+        /// The tags.
+        tags: Tags,
+    },
+    /// Removes tags by key. Valid when the resource exists. Emits `TagsChanged`.
+    UntagResource {
+        /// What to untag.
+        resource: Taggable,
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// Empties the state. For tests only; the shell refuses it unless it was started for testing. Emits `StateReset`.
+    Reset,
+}
+
+/// The caller's token for idempotency, and a digest of the request that it came with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientToken {
+    /// Account and region of the caller.
+    pub scope: Scope,
+    /// Operation, since the same token may be used with two.
+    pub operation: String,
+    /// The token.
+    pub token: String,
+    /// Digest of the request without the token.
+    pub request_digest: String,
+    /// Now; tokens are remembered for 24 hours.
+    pub at: Timestamp,
+}
+
+/// Changes to a cluster; `None` leaves as is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateCluster {
+    /// Which.
+    pub cluster: ClusterKey,
+    /// Settings that replace those of the same name.
+    pub settings: Vec<ClusterSetting>,
+}
+
+/// Changes to a service; `None` leaves as is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateService {
+    /// Which.
+    pub service: ServiceKey,
+    /// New desired count.
+    pub desired_count: Option<u32>,
+    /// A new deployment, which becomes the primary one.
+    pub deployment: Option<Deployment>,
+    /// New constraints, for tasks made from now on.
+    pub placement_constraints: Option<Vec<PlacementConstraint>>,
+    /// New strategy, for tasks made from now on.
+    pub placement_strategy: Option<Vec<PlacementStrategy>>,
+    /// New deployment configuration.
+    pub deployment_configuration: Option<DeploymentConfiguration>,
+    /// New source of tags.
+    pub propagate_tags: Option<PropagateTags>,
+    /// Whether new tasks get managed tags.
+    pub enable_ecs_managed_tags: Option<bool>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// What a reconciler found out about a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceProgress {
+    /// Which service.
+    pub service: ServiceKey,
+    /// How its deployments are; those not named stay as they are.
+    pub deployments: Vec<DeploymentProgress>,
+    /// Deployments that are over, to be dropped from the list.
+    pub retired: Vec<DeploymentId>,
+    /// A deployment that the circuit breaker begins, back to the last that completed.
+    pub rollback: Option<Deployment>,
+    /// Events to add, the oldest first.
+    pub events: Vec<ServiceEvent>,
+    /// Whether the service is in a steady state; `None` leaves as is.
+    pub steady: Option<bool>,
+    /// Whether a deleted service has no more tasks and is now `INACTIVE`.
+    pub inactive: bool,
+    /// New desired count of a daemon service: one task for each host that takes it.
+    pub daemon_desired_count: Option<u32>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// How a deployment is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentProgress {
+    /// Which.
+    pub id: DeploymentId,
+    /// Its role.
+    pub status: DeploymentStatus,
+    /// How far it has come.
+    pub rollout_state: RolloutState,
+    /// Why it is there, in a sentence.
+    pub rollout_state_reason: String,
+}
+
+/// A resource that can carry tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Taggable {
+    /// A cluster.
+    Cluster(ClusterKey),
+    /// A service.
+    Service(ServiceKey),
+    /// A task.
+    Task(TaskId),
+    /// A revision of a task definition.
+    TaskDefinition(TaskDefinitionKey),
+    /// A container instance.
+    ContainerInstance(ContainerInstanceId),
+}

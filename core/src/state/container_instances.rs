@@ -1,0 +1,146 @@
+//! Commands on container instances.
+
+use std::sync::Arc;
+
+use crate::model::{
+    AgentId, Attributes, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId,
+    ContainerInstanceStatus, HostDescription, Tags, Timestamp,
+};
+
+use super::{ClusterState, Event, Rejection, tasks};
+
+/// The cluster that the first host to name it creates (ECS's default cluster).
+const DEFAULT_CLUSTER: &str = "default";
+
+pub(super) fn register(
+    state: &mut ClusterState,
+    id: ContainerInstanceId,
+    cluster: &ClusterKey,
+    agent: &AgentId,
+    host: &HostDescription,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let mut events = vec![];
+    if state.active_cluster(cluster).is_err() {
+        if cluster.name.as_str() != DEFAULT_CLUSTER {
+            return Err(Rejection::ClusterNotFound(cluster.clone()));
+        }
+        let created = Cluster {
+            key: cluster.clone(),
+            status: ClusterStatus::Active,
+            settings: vec![],
+            tags: Tags::new(),
+            created_at: at,
+        };
+        state.clusters.insert(cluster.clone(), Arc::new(created));
+        events.push(Event::ClusterCreated(cluster.clone()));
+    }
+    let known = state.container_instance_of_agent(cluster, agent);
+    let instance = match known.and_then(|known| state.container_instance(known)) {
+        Some(known) => ContainerInstance {
+            host: host.clone(),
+            agent_connected: true,
+            connection_changed_at: at,
+            version: known.version + 1,
+            ..ContainerInstance::clone(known)
+        },
+        None => ContainerInstance {
+            id,
+            cluster: cluster.clone(),
+            agent: agent.clone(),
+            host: host.clone(),
+            user_attributes: Attributes::new(),
+            status: ContainerInstanceStatus::Active,
+            agent_connected: true,
+            connection_changed_at: at,
+            registered_at: at,
+            version: 1,
+            tags: Tags::new(),
+        },
+    };
+    events.push(Event::ContainerInstanceRegistered {
+        id: instance.id,
+        cluster: cluster.clone(),
+    });
+    state.put_instance(instance);
+    Ok(events)
+}
+
+pub(super) fn record_disconnected(
+    state: &mut ClusterState,
+    id: ContainerInstanceId,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let mut instance = ContainerInstance::clone(state.live_instance(id)?);
+    if !instance.agent_connected {
+        return Ok(vec![]);
+    }
+    instance.agent_connected = false;
+    instance.connection_changed_at = at;
+    Ok(vec![put_changed(state, instance)])
+}
+
+pub(super) fn declare_lost(
+    state: &mut ClusterState,
+    id: ContainerInstanceId,
+    reason: &str,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    if state.live_instance(id)?.agent_connected {
+        return Err(Rejection::AgentConnected(id));
+    }
+    Ok(tasks::end_all_of_instance(state, id, reason, at))
+}
+
+pub(super) fn update_status(
+    state: &mut ClusterState,
+    id: ContainerInstanceId,
+    status: ContainerInstanceStatus,
+) -> Result<Vec<Event>, Rejection> {
+    let mut instance = ContainerInstance::clone(state.live_instance(id)?);
+    instance.status = status;
+    Ok(vec![put_changed(state, instance)])
+}
+
+pub(super) fn deregister(
+    state: &mut ClusterState,
+    id: ContainerInstanceId,
+    force: bool,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let mut instance = ContainerInstance::clone(state.live_instance(id)?);
+    if !force && state.tasks_of_instance(id).any(|t| !t.is_stopped()) {
+        return Err(Rejection::ContainerInstanceHasTasks(id));
+    }
+    let mut events = tasks::end_all_of_instance(state, id, "The container instance was deregistered.", at);
+    let cluster = instance.cluster.clone();
+    instance.status = ContainerInstanceStatus::Inactive;
+    instance.agent_connected = false;
+    instance.connection_changed_at = at;
+    instance.version += 1;
+    state.put_instance(instance);
+    events.push(Event::ContainerInstanceDeregistered { id, cluster });
+    Ok(events)
+}
+
+pub(super) fn forget(state: &mut ClusterState, instances: &[ContainerInstanceId]) -> Vec<Event> {
+    for id in instances {
+        let over = state
+            .container_instance(*id)
+            .is_some_and(|c| c.status == ContainerInstanceStatus::Inactive);
+        if over && state.tasks_of_instance(*id).next().is_none() {
+            state.remove_instance(*id);
+        }
+    }
+    vec![]
+}
+
+pub(super) fn put_changed(state: &mut ClusterState, mut instance: ContainerInstance) -> Event {
+    instance.version += 1;
+    let event = Event::ContainerInstanceChanged {
+        id: instance.id,
+        cluster: instance.cluster.clone(),
+    };
+    state.put_instance(instance);
+    event
+}

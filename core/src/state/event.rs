@@ -1,0 +1,75 @@
+//! The events: what applying a command changed, for those who react to changes and for the answer to the caller.
+
+use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, TaskDefinitionKey, TaskId, TaskStatus};
+
+use super::command::Taggable;
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A cluster exists now.
+    ClusterCreated(ClusterKey),
+    /// A cluster's settings changed.
+    ClusterUpdated(ClusterKey),
+    /// A cluster is inactive now.
+    ClusterDeleted(ClusterKey),
+    /// A revision exists now.
+    TaskDefinitionRegistered(TaskDefinitionKey),
+    /// A revision is inactive now.
+    TaskDefinitionDeregistered(TaskDefinitionKey),
+    /// A service exists now.
+    ServiceCreated(ServiceKey),
+    /// A service, its deployments or its events changed.
+    ServiceUpdated(ServiceKey),
+    /// A task is new, or its desired or last status, host or containers changed.
+    TaskChanged(TaskChange),
+    /// A stopped task is no longer remembered.
+    TaskForgotten(TaskId),
+    /// An agent has a session for this host.
+    ContainerInstanceRegistered {
+        /// The host.
+        id: ContainerInstanceId,
+        /// Its cluster.
+        cluster: ClusterKey,
+    },
+    /// A host's status, attributes or connection changed.
+    ContainerInstanceChanged {
+        /// The host.
+        id: ContainerInstanceId,
+        /// Its cluster.
+        cluster: ClusterKey,
+    },
+    /// A host left its cluster.
+    ContainerInstanceDeregistered {
+        /// The host.
+        id: ContainerInstanceId,
+        /// The cluster that it left.
+        cluster: ClusterKey,
+    },
+    /// A resource's tags changed.
+    TagsChanged(Taggable),
+    /// The request was seen before under its client token and has these tasks; nothing changed.
+    RequestRepeated {
+        /// Tasks that the first request made.
+        tasks: Vec<TaskId>,
+    },
+    /// The state is empty.
+    StateReset,
+}
+
+/// What changed of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskChange {
+    /// Which task.
+    pub task: TaskId,
+    /// Its cluster.
+    pub cluster: ClusterKey,
+    /// Its service.
+    pub service: Option<ServiceKey>,
+    /// Its host.
+    pub container_instance: Option<ContainerInstanceId>,
+    /// Its status before; `None` for a new task.
+    pub from: Option<TaskStatus>,
+    /// Its status now.
+    pub to: TaskStatus,
+}

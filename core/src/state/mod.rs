@@ -1,0 +1,151 @@
+//! The replicated state and the one function that changes it: [`apply`]. Pure: all ids and times travel inside
+//! the commands, so equal logs give equal states on every member. Maps are persistent: a clone is a cheap
+//! snapshot that readers, the reconciler and the snapshot writer use while the original goes on.
+
+mod allocation;
+mod attributes;
+mod backoff;
+mod clusters;
+mod command;
+mod container_instances;
+mod event;
+mod rejection;
+mod services;
+mod snapshot;
+mod tags;
+mod task_definitions;
+mod tasks;
+mod tokens;
+mod view;
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::model::{
+    AgentId, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, Family, LogIndex, Scope, Service, ServiceKey,
+    Task, TaskDefinition, TaskDefinitionKey, TaskId, Timestamp,
+};
+
+pub use allocation::Allocation;
+pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
+pub use event::{Event, TaskChange};
+pub use rejection::{MAX_TAGS, Rejection};
+pub use snapshot::{SnapshotError, SnapshotRecord};
+pub use tokens::{RememberedRequest, TokenKey};
+
+/// Everything that the members agree on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClusterState {
+    applied: LogIndex,
+    clusters: OrdMap<ClusterKey, Arc<Cluster>>,
+    task_definitions: OrdMap<TaskDefinitionKey, Arc<TaskDefinition>>,
+    /// Last revision of each family, so that none is used twice.
+    last_revisions: OrdMap<(Scope, Family), u32>,
+    services: OrdMap<ServiceKey, Arc<Service>>,
+    tasks: OrdMap<TaskId, Arc<Task>>,
+    container_instances: OrdMap<ContainerInstanceId, Arc<ContainerInstance>>,
+    tokens: tokens::Tokens,
+    index: Index,
+}
+
+/// What follows from the rest of the state and is kept beside it for speed.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Index {
+    allocations: OrdMap<ContainerInstanceId, Allocation>,
+    agents: OrdMap<(ClusterKey, AgentId), ContainerInstanceId>,
+    instances_by_cluster: OrdSet<(ClusterKey, ContainerInstanceId)>,
+    tasks_by_cluster: OrdSet<(ClusterKey, TaskId)>,
+    tasks_by_service: OrdSet<(ServiceKey, TaskId)>,
+    tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
+    awaiting_placement: OrdSet<(ClusterKey, Timestamp, TaskId)>,
+    /// Stopped tasks by the moment they stopped, the oldest first.
+    stopped: OrdSet<(Timestamp, TaskId)>,
+}
+
+/// Applies `command`, which stands at `index` of the log.
+///
+/// # Errors
+/// The reason for which the command was refused; the state then is as before.
+pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Result<Vec<Event>, Rejection> {
+    state.applied = index;
+    match command {
+        Command::CreateCluster(cluster) => Ok(clusters::create(state, cluster)),
+        Command::UpdateCluster(update) => clusters::update(state, update),
+        Command::DeleteCluster { cluster } => clusters::delete(state, cluster),
+        Command::RegisterTaskDefinition(definition) => task_definitions::register(state, definition),
+        Command::DeregisterTaskDefinition { task_definition, at } => {
+            task_definitions::deregister(state, task_definition, *at)
+        }
+        Command::CreateService { service, client_token } => services::create(state, service, client_token.as_ref()),
+        Command::UpdateService(update) => services::update(state, update),
+        Command::DeleteService { service, force, at } => services::delete(state, service, *force, *at),
+        Command::RecordServiceProgress(progress) => services::record_progress(state, progress),
+        Command::RunTasks { tasks, client_token } => tasks::run(state, tasks, client_token.as_ref()),
+        Command::CreateTasks { tasks } => tasks::create_for_service(state, tasks),
+        Command::PlaceTasks { placements, at } => Ok(tasks::place(state, placements, *at)),
+        Command::StopTasks {
+            tasks,
+            stop_code,
+            reason,
+            at,
+        } => Ok(tasks::stop(state, tasks, *stop_code, reason, *at)),
+        Command::RecordTaskReports {
+            container_instance,
+            reports,
+            at,
+        } => tasks::record_reports(state, *container_instance, reports, *at),
+        Command::Forget {
+            tasks,
+            services,
+            container_instances,
+        } => Ok(forget(state, tasks, services, container_instances)),
+        Command::RegisterContainerInstance {
+            id,
+            cluster,
+            agent,
+            host,
+            at,
+        } => container_instances::register(state, *id, cluster, agent, host, *at),
+        Command::RecordAgentDisconnected { container_instance, at } => {
+            container_instances::record_disconnected(state, *container_instance, *at)
+        }
+        Command::DeclareHostLost {
+            container_instance,
+            reason,
+            at,
+        } => container_instances::declare_lost(state, *container_instance, reason, *at),
+        Command::UpdateContainerInstanceStatus {
+            container_instance,
+            status,
+        } => container_instances::update_status(state, *container_instance, *status),
+        Command::DeregisterContainerInstance {
+            container_instance,
+            force,
+            at,
+        } => container_instances::deregister(state, *container_instance, *force, *at),
+        Command::PutAttributes { attributes } => attributes::put(state, attributes),
+        Command::DeleteAttributes { attributes } => attributes::delete(state, attributes),
+        Command::TagResource { resource, tags } => tags::tag(state, resource, tags),
+        Command::UntagResource { resource, keys } => tags::untag(state, resource, keys),
+        Command::Reset => {
+            *state = ClusterState {
+                applied: index,
+                ..ClusterState::default()
+            };
+            Ok(vec![Event::StateReset])
+        }
+    }
+}
+
+fn forget(
+    state: &mut ClusterState,
+    tasks: &[TaskId],
+    services: &[ServiceKey],
+    container_instances: &[ContainerInstanceId],
+) -> Vec<Event> {
+    let mut events = tasks::forget(state, tasks);
+    events.extend(services::forget(state, services));
+    events.extend(container_instances::forget(state, container_instances));
+    events
+}

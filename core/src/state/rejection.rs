@@ -1,0 +1,105 @@
+//! The rejections: why a command was refused. The state is unchanged when one is returned.
+
+use crate::model::{
+    ClusterKey, ContainerInstanceId, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
+};
+
+/// Most tags that one resource can carry (ECS's limit).
+pub const MAX_TAGS: usize = 50;
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No such cluster, or it is inactive.
+    #[error("cluster {} not found", .0.name)]
+    ClusterNotFound(ClusterKey),
+    /// The cluster still has container instances.
+    #[error("cluster {} still has container instances", .0.name)]
+    ClusterContainsContainerInstances(ClusterKey),
+    /// The cluster still has active services.
+    #[error("cluster {} still has active services", .0.name)]
+    ClusterContainsServices(ClusterKey),
+    /// The cluster still has tasks.
+    #[error("cluster {} still has tasks", .0.name)]
+    ClusterContainsTasks(ClusterKey),
+    /// No such task definition, or it is inactive.
+    #[error("task definition {}:{} not found or inactive", .0.family, .0.revision)]
+    TaskDefinitionNotFound(TaskDefinitionKey),
+    /// No such service.
+    #[error("service {} not found", .0.name)]
+    ServiceNotFound(ServiceKey),
+    /// The service is being deleted or was.
+    #[error("service {} is not active", .0.name)]
+    ServiceNotActive(ServiceKey),
+    /// Another service has that name.
+    #[error("creation of service {} was not idempotent", .0.name)]
+    ServiceExists(ServiceKey),
+    /// The service is not scaled to 0.
+    #[error("service {} cannot be deleted while it is scaled above 0", .0.name)]
+    ServiceScaledAboveZero(ServiceKey),
+    /// The token came with another request before.
+    #[error("client token was used before with another request")]
+    ClientTokenReused,
+    /// No such task.
+    #[error("task {0} not found")]
+    TaskNotFound(TaskId),
+    /// The id is taken.
+    #[error("id {0} is in use already")]
+    TaskExists(TaskId),
+    /// No such container instance, or it is inactive.
+    #[error("container instance {0} not found")]
+    ContainerInstanceNotFound(ContainerInstanceId),
+    /// The host takes no new tasks.
+    #[error("container instance {0} is draining or its agent is not connected")]
+    ContainerInstanceUnavailable(ContainerInstanceId),
+    /// The host still has tasks.
+    #[error("container instance {0} still has tasks")]
+    ContainerInstanceHasTasks(ContainerInstanceId),
+    /// The agent is connected, so the host is not lost.
+    #[error("the agent of container instance {0} is connected")]
+    AgentConnected(ContainerInstanceId),
+    /// The host has not enough CPU left.
+    #[error("container instance {container_instance} has {free} cpu units free, {needed} are needed")]
+    InsufficientCpu {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Units needed.
+        needed: u32,
+        /// Units free.
+        free: u32,
+    },
+    /// The host has not enough memory left.
+    #[error("container instance {container_instance} has {} MiB free, {} are needed", free.0, needed.0)]
+    InsufficientMemory {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Memory needed.
+        needed: MemoryMib,
+        /// Memory free.
+        free: MemoryMib,
+    },
+    /// A port of the host is taken.
+    #[error("port {port} of container instance {container_instance} is in use")]
+    PortInUse {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Protocol.
+        protocol: TransportProtocol,
+        /// Port.
+        port: u16,
+    },
+    /// No such attribute.
+    #[error("container instance {container_instance} has no attribute {name}")]
+    AttributeNotFound {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// Attribute.
+        name: String,
+    },
+    /// More tags than a resource can carry.
+    #[error("a resource carries at most {MAX_TAGS} tags")]
+    TooManyTags,
+    /// The plan was made for a state that has moved on; plan again.
+    #[error("the state has moved on since this was planned: {0}")]
+    Stale(String),
+}

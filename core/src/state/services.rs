@@ -1,0 +1,198 @@
+//! Commands on services.
+
+use std::sync::Arc;
+
+use crate::model::{
+    DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus, Task,
+    Timestamp,
+};
+
+use super::{ClientToken, ClusterState, Event, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff};
+
+/// Events kept for each service (ECS: the last 100).
+const MAX_EVENTS: usize = 100;
+
+pub(super) fn create(
+    state: &mut ClusterState,
+    service: &Service,
+    client_token: Option<&ClientToken>,
+) -> Result<Vec<Event>, Rejection> {
+    if let Some(token) = client_token
+        && state.tokens.seen(token)?.is_some()
+    {
+        return Ok(vec![Event::RequestRepeated { tasks: vec![] }]);
+    }
+    state.active_cluster(&service.key.cluster)?;
+    if let Some(existing) = state
+        .service(&service.key)
+        .filter(|s| s.status != ServiceStatus::Inactive)
+    {
+        let same = existing.status == ServiceStatus::Active && existing.request_digest == service.request_digest;
+        return if same {
+            Ok(vec![])
+        } else {
+            Err(Rejection::ServiceExists(service.key.clone()))
+        };
+    }
+    for deployment in &service.deployments {
+        state.active_task_definition(&deployment.task_definition)?;
+    }
+    if service.tags.len() > MAX_TAGS {
+        return Err(Rejection::TooManyTags);
+    }
+    if let Some(token) = client_token {
+        state.tokens.remember(token, vec![]);
+    }
+    state.services.insert(service.key.clone(), Arc::new(service.clone()));
+    Ok(vec![Event::ServiceCreated(service.key.clone())])
+}
+
+pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result<Vec<Event>, Rejection> {
+    let mut service = Service::clone(state.active_service(&update.service)?);
+    if let Some(new) = &update.deployment {
+        state.active_task_definition(&new.task_definition)?;
+        demote_all(&mut service, update.at);
+        service.deployments.insert(0, new.clone());
+    }
+    if let Some(count) = update.desired_count {
+        service.desired_count = count;
+    }
+    if let Some(constraints) = &update.placement_constraints {
+        service.placement_constraints.clone_from(constraints);
+    }
+    if let Some(strategy) = &update.placement_strategy {
+        service.placement_strategy.clone_from(strategy);
+    }
+    if let Some(configuration) = update.deployment_configuration {
+        service.deployment_configuration = configuration;
+    }
+    if let Some(propagate_tags) = update.propagate_tags {
+        service.propagate_tags = propagate_tags;
+    }
+    if let Some(enable) = update.enable_ecs_managed_tags {
+        service.enable_ecs_managed_tags = enable;
+    }
+    service.steady = false;
+    Ok(put(state, service))
+}
+
+pub(super) fn delete(
+    state: &mut ClusterState,
+    key: &ServiceKey,
+    force: bool,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let mut service = Service::clone(state.active_service(key)?);
+    let replica = service.scheduling_strategy == SchedulingStrategy::Replica;
+    if replica && service.desired_count > 0 && !force {
+        return Err(Rejection::ServiceScaledAboveZero(key.clone()));
+    }
+    service.desired_count = 0;
+    service.status = ServiceStatus::Draining;
+    for deployment in &mut service.deployments {
+        deployment.updated_at = at;
+    }
+    Ok(put(state, service))
+}
+
+pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgress) -> Result<Vec<Event>, Rejection> {
+    let service = state
+        .service(&progress.service)
+        .ok_or_else(|| Rejection::ServiceNotFound(progress.service.clone()))?;
+    let mut service = Service::clone(service);
+    for finding in &progress.deployments {
+        let deployment = find(&mut service, &finding.id)?;
+        if finding.status < deployment.status {
+            return Err(Rejection::Stale(format!(
+                "deployment {} is no longer primary",
+                finding.id
+            )));
+        }
+        deployment.status = finding.status;
+        deployment.rollout_state = finding.rollout_state;
+        deployment
+            .rollout_state_reason
+            .clone_from(&finding.rollout_state_reason);
+        deployment.updated_at = progress.at;
+    }
+    service
+        .deployments
+        .retain(|d| d.status == DeploymentStatus::Primary || !progress.retired.contains(&d.id));
+    if let Some(rollback) = &progress.rollback {
+        demote_all(&mut service, progress.at);
+        service.deployments.insert(0, rollback.clone());
+    }
+    if let Some(primary) = service.primary().filter(|p| p.rollout_state == RolloutState::Completed) {
+        service.last_completed = Some(primary.task_definition.clone());
+    }
+    for event in &progress.events {
+        service.events.push_front(event.clone());
+    }
+    service.events.truncate(MAX_EVENTS);
+    if let Some(steady) = progress.steady {
+        service.steady = steady;
+    }
+    if let Some(count) = progress.daemon_desired_count {
+        service.desired_count = count;
+    }
+    if progress.inactive {
+        if state.tasks_of_service(&service.key).any(|t| !t.is_stopped()) {
+            return Err(Rejection::Stale(format!(
+                "service {} still has tasks",
+                service.key.name
+            )));
+        }
+        service.status = ServiceStatus::Inactive;
+        service.inactive_since = Some(progress.at);
+        service.deployments.clear();
+    }
+    Ok(put(state, service))
+}
+
+/// Counts a task that stopped although its service wanted it to run, if it never started or did not stay up.
+pub(super) fn count_failure(state: &mut ClusterState, task: &Task, at: Timestamp) -> Option<Event> {
+    let (key, id) = (task.service()?, task.deployment()?);
+    let stayed_up = task
+        .started_at
+        .is_some_and(|started| at.ms_since(started) >= backoff::STAYED_UP_MS);
+    let mut service = Service::clone(state.service(key)?);
+    if stayed_up {
+        return None;
+    }
+    let deployment = service.deployments.iter_mut().find(|d| d.id == *id)?;
+    deployment.failed_tasks = deployment.failed_tasks.saturating_add(1);
+    deployment.backoff = backoff::after_failure(deployment.backoff, at);
+    put(state, service).pop()
+}
+
+pub(super) fn forget(state: &mut ClusterState, services: &[ServiceKey]) -> Vec<Event> {
+    for key in services {
+        if state.service(key).is_some_and(|s| s.status == ServiceStatus::Inactive) {
+            state.services.remove(key);
+        }
+    }
+    vec![]
+}
+
+pub(super) fn put(state: &mut ClusterState, service: Service) -> Vec<Event> {
+    let key = service.key.clone();
+    state.services.insert(key.clone(), Arc::new(service));
+    vec![Event::ServiceUpdated(key)]
+}
+
+fn demote_all(service: &mut Service, at: Timestamp) {
+    for old in &mut service.deployments {
+        if old.status == DeploymentStatus::Primary {
+            old.status = DeploymentStatus::Active;
+            old.updated_at = at;
+        }
+    }
+}
+
+fn find<'a>(service: &'a mut Service, id: &DeploymentId) -> Result<&'a mut crate::model::Deployment, Rejection> {
+    service
+        .deployments
+        .iter_mut()
+        .find(|d| d.id == *id)
+        .ok_or_else(|| Rejection::Stale(format!("deployment {id} is gone")))
+}

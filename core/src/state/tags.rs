@@ -1,0 +1,61 @@
+//! Commands on tags.
+
+use std::sync::Arc;
+
+use crate::model::{Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
+
+use super::{ClusterState, Event, MAX_TAGS, Rejection, Taggable};
+
+pub(super) fn tag(state: &mut ClusterState, resource: &Taggable, tags: &Tags) -> Result<Vec<Event>, Rejection> {
+    change(state, resource, |all| all.extend(tags.clone()))
+}
+
+pub(super) fn untag(state: &mut ClusterState, resource: &Taggable, keys: &[String]) -> Result<Vec<Event>, Rejection> {
+    change(state, resource, |all| all.retain(|key, _| !keys.contains(key)))
+}
+
+fn change(
+    state: &mut ClusterState,
+    resource: &Taggable,
+    change: impl FnOnce(&mut Tags),
+) -> Result<Vec<Event>, Rejection> {
+    let checked = |tags: &mut Tags| {
+        change(tags);
+        if tags.len() > MAX_TAGS {
+            Err(Rejection::TooManyTags)
+        } else {
+            Ok(())
+        }
+    };
+    match resource {
+        Taggable::Cluster(key) => {
+            let mut cluster = Cluster::clone(state.active_cluster(key)?);
+            checked(&mut cluster.tags)?;
+            state.clusters.insert(key.clone(), Arc::new(cluster));
+        }
+        Taggable::Service(key) => {
+            let mut service = Service::clone(state.active_service(key)?);
+            checked(&mut service.tags)?;
+            state.services.insert(key.clone(), Arc::new(service));
+        }
+        Taggable::Task(id) => {
+            let mut task = Task::clone(state.task(*id).ok_or(Rejection::TaskNotFound(*id))?);
+            checked(&mut task.tags)?;
+            state.put_task(task);
+        }
+        Taggable::TaskDefinition(key) => {
+            let found = state
+                .task_definition(key)
+                .ok_or_else(|| Rejection::TaskDefinitionNotFound(key.clone()))?;
+            let mut definition = TaskDefinition::clone(found);
+            checked(&mut definition.tags)?;
+            state.task_definitions.insert(key.clone(), Arc::new(definition));
+        }
+        Taggable::ContainerInstance(id) => {
+            let mut instance = ContainerInstance::clone(state.live_instance(*id)?);
+            checked(&mut instance.tags)?;
+            state.put_instance(instance);
+        }
+    }
+    Ok(vec![Event::TagsChanged(resource.clone())])
+}

@@ -1,0 +1,251 @@
+//! Commands on tasks.
+
+use crate::model::{
+    Container, ContainerInstanceId, ContainerInstanceStatus, ContainerStatus, DesiredStatus, StopCode, Task, TaskId,
+    TaskReport, TaskStatus, Timestamp,
+};
+
+use super::{ClientToken, ClusterState, Event, Rejection, TaskChange, services};
+
+pub(super) fn run(
+    state: &mut ClusterState,
+    tasks: &[Task],
+    client_token: Option<&ClientToken>,
+) -> Result<Vec<Event>, Rejection> {
+    if let Some(token) = client_token
+        && let Some(seen) = state.tokens.seen(token)?
+    {
+        return Ok(vec![Event::RequestRepeated {
+            tasks: seen.tasks.clone(),
+        }]);
+    }
+    let mut trial = state.clone();
+    let mut events = vec![];
+    for task in tasks {
+        events.push(add(&mut trial, task)?);
+    }
+    if let Some(token) = client_token {
+        trial.tokens.remember(token, tasks.iter().map(|t| t.id).collect());
+    }
+    *state = trial;
+    Ok(events)
+}
+
+pub(super) fn create_for_service(state: &mut ClusterState, tasks: &[Task]) -> Result<Vec<Event>, Rejection> {
+    let mut trial = state.clone();
+    let mut events = vec![];
+    for task in tasks {
+        let (Some(key), Some(deployment)) = (task.service(), task.deployment()) else {
+            return Err(Rejection::Stale(format!("task {} belongs to no service", task.id)));
+        };
+        let service = trial.active_service(key)?;
+        if service.deployment(deployment).is_none() {
+            return Err(Rejection::Stale(format!("deployment {deployment} is gone")));
+        }
+        events.push(add(&mut trial, task)?);
+    }
+    *state = trial;
+    Ok(events)
+}
+
+fn add(state: &mut ClusterState, task: &Task) -> Result<Event, Rejection> {
+    state.active_cluster(&task.cluster)?;
+    if state.task(task.id).is_some() {
+        return Err(Rejection::TaskExists(task.id));
+    }
+    if let Some(id) = task.container_instance {
+        check_room(state, id, task)?;
+    }
+    state.put_task(task.clone());
+    Ok(changed(task, None))
+}
+
+fn check_room(state: &ClusterState, id: ContainerInstanceId, task: &Task) -> Result<(), Rejection> {
+    let host = state.live_instance(id)?;
+    let takes_tasks = host.status == ContainerInstanceStatus::Active && host.agent_connected;
+    if !takes_tasks || host.cluster != task.cluster {
+        return Err(Rejection::ContainerInstanceUnavailable(id));
+    }
+    state.allocation(id).check(host, task)
+}
+
+pub(super) fn place(
+    state: &mut ClusterState,
+    placements: &[(TaskId, ContainerInstanceId)],
+    _at: Timestamp,
+) -> Vec<Event> {
+    let mut events = vec![];
+    for (task, host) in placements {
+        let Some(task) = state.task(*task).filter(|t| t.awaits_placement()) else {
+            continue;
+        };
+        if check_room(state, *host, task).is_err() {
+            continue;
+        }
+        let mut placed = Task::clone(task);
+        placed.container_instance = Some(*host);
+        placed.last_status = TaskStatus::Pending;
+        events.push(put_changed(state, placed));
+    }
+    events
+}
+
+pub(super) fn stop(
+    state: &mut ClusterState,
+    tasks: &[TaskId],
+    stop_code: StopCode,
+    reason: &str,
+    at: Timestamp,
+) -> Vec<Event> {
+    let mut events = vec![];
+    for id in tasks {
+        let Some(task) = state.task(*id) else { continue };
+        if task.is_stopped() || task.desired_status == DesiredStatus::Stopped {
+            continue;
+        }
+        let mut task = Task::clone(task);
+        task.desired_status = DesiredStatus::Stopped;
+        task.stopping_at = Some(at);
+        task.stop_code = Some(stop_code);
+        task.stopped_reason = Some(reason.to_owned());
+        if task.container_instance.is_none() {
+            end(&mut task, at);
+        }
+        events.push(put_changed(state, task));
+    }
+    events
+}
+
+pub(super) fn record_reports(
+    state: &mut ClusterState,
+    instance: ContainerInstanceId,
+    reports: &[TaskReport],
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    state.live_instance(instance)?;
+    let mut events = vec![];
+    for report in reports {
+        let Some(task) = state
+            .task(report.task)
+            .filter(|t| t.container_instance == Some(instance))
+        else {
+            continue;
+        };
+        if task.is_stopped() || report.status < task.last_status {
+            continue;
+        }
+        let (was_wanted, mut task) = (task.desired_status == DesiredStatus::Running, Task::clone(task));
+        let before = task.clone();
+        merge(&mut task, report, at);
+        if task == before {
+            continue;
+        }
+        let ended = task.is_stopped().then(|| task.clone());
+        events.push(put_changed(state, task));
+        if let Some(ended) = ended.filter(|_| was_wanted) {
+            events.extend(services::count_failure(state, &ended, at));
+        }
+    }
+    Ok(events)
+}
+
+fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
+    task.last_status = report.status;
+    task.pull_started_at = task.pull_started_at.or(report.pull_started_at);
+    task.pull_stopped_at = task.pull_stopped_at.or(report.pull_stopped_at);
+    task.started_at = task.started_at.or(report.started_at);
+    task.execution_stopped_at = task.execution_stopped_at.or(report.execution_stopped_at);
+    for reported in &report.containers {
+        let Some(container) = task.containers.iter_mut().find(|c| c.name == reported.name) else {
+            continue;
+        };
+        *container = Container {
+            name: container.name.clone(),
+            image: container.image.clone(),
+            image_digest: reported.image_digest.clone().or_else(|| container.image_digest.clone()),
+            runtime_id: reported.runtime_id.clone().or_else(|| container.runtime_id.clone()),
+            last_status: reported.status,
+            exit_code: reported.exit_code,
+            reason: reported.reason.clone(),
+            network_bindings: reported.network_bindings.clone(),
+        };
+    }
+    if task.last_status > TaskStatus::Running {
+        // The host stops it of its own accord: an essential container ended, or it could not be started.
+        if task.desired_status == DesiredStatus::Running {
+            task.desired_status = DesiredStatus::Stopped;
+            task.stopping_at = Some(at);
+        }
+        task.stop_code = task.stop_code.or(report.stop_code);
+        if task.stopped_reason.is_none() {
+            task.stopped_reason.clone_from(&report.stopped_reason);
+        }
+    }
+    if task.is_stopped() {
+        end(task, report.stopped_at.unwrap_or(at));
+    }
+}
+
+/// Marks every task of a host as stopped, since what becomes of them there will not be known.
+pub(super) fn end_all_of_instance(
+    state: &mut ClusterState,
+    instance: ContainerInstanceId,
+    reason: &str,
+    at: Timestamp,
+) -> Vec<Event> {
+    let ids: Vec<TaskId> = state
+        .tasks_of_instance(instance)
+        .filter(|t| !t.is_stopped())
+        .map(|t| t.id)
+        .collect();
+    let mut events = vec![];
+    for id in ids {
+        let Some(task) = state.task(id) else { continue };
+        let mut task = Task::clone(task);
+        task.stop_code = task.stop_code.or(Some(StopCode::TerminationNotice));
+        task.stopped_reason = task.stopped_reason.or_else(|| Some(reason.to_owned()));
+        task.stopping_at = task.stopping_at.or(Some(at));
+        end(&mut task, at);
+        events.push(put_changed(state, task));
+    }
+    events
+}
+
+pub(super) fn forget(state: &mut ClusterState, tasks: &[TaskId]) -> Vec<Event> {
+    let mut events = vec![];
+    for id in tasks {
+        if state.task(*id).is_some_and(|t| t.is_stopped()) {
+            state.remove_task(*id);
+            events.push(Event::TaskForgotten(*id));
+        }
+    }
+    events
+}
+
+fn end(task: &mut Task, at: Timestamp) {
+    task.desired_status = DesiredStatus::Stopped;
+    task.last_status = TaskStatus::Stopped;
+    task.stopped_at = Some(at);
+    for container in &mut task.containers {
+        container.last_status = ContainerStatus::Stopped;
+    }
+}
+
+fn put_changed(state: &mut ClusterState, mut task: Task) -> Event {
+    task.version += 1;
+    let from = state.task(task.id).map(|t| t.last_status);
+    let event = changed(&task, from);
+    state.put_task(task);
+    event
+}
+
+fn changed(task: &Task, from: Option<TaskStatus>) -> Event {
+    Event::TaskChanged(TaskChange {
+        task: task.id,
+        cluster: task.cluster.clone(),
+        service: task.service().cloned(),
+        container_instance: task.container_instance,
+        from,
+        to: task.last_status,
+    })
+}

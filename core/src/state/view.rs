@@ -1,0 +1,325 @@
+//! Reading the state, and the one way of writing a task or a host, which keeps the indexes in step.
+
+use std::sync::Arc;
+
+use crate::model::{
+    AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus,
+    Family, LogIndex, Scope, Service, ServiceKey, ServiceName, ServiceStatus, Task, TaskDefinition, TaskDefinitionKey,
+    TaskDefinitionStatus, TaskId, Timestamp,
+};
+
+use super::{Allocation, ClientToken, ClusterState, Rejection, RememberedRequest};
+
+const FIRST_TASK: TaskId = TaskId(0);
+const LAST_TASK: TaskId = TaskId(u128::MAX);
+
+impl ClusterState {
+    /// Index of the last command applied.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// All clusters of an account and region, inactive ones included, in name order.
+    pub fn clusters(&self, scope: &Scope) -> impl Iterator<Item = &Arc<Cluster>> {
+        let scope = scope.clone();
+        let from = ClusterKey {
+            scope: scope.clone(),
+            name: "".into(),
+        };
+        self.clusters
+            .range(from..)
+            .map(|(_, c)| c)
+            .take_while(move |c| c.key.scope == scope)
+    }
+
+    /// The cluster, if it ever existed.
+    #[must_use]
+    pub fn cluster(&self, key: &ClusterKey) -> Option<&Arc<Cluster>> {
+        self.clusters.get(key)
+    }
+
+    /// The cluster, if it is active.
+    ///
+    /// # Errors
+    /// `ClusterNotFound`.
+    pub fn active_cluster(&self, key: &ClusterKey) -> Result<&Arc<Cluster>, Rejection> {
+        self.clusters
+            .get(key)
+            .filter(|c| c.status == ClusterStatus::Active)
+            .ok_or_else(|| Rejection::ClusterNotFound(key.clone()))
+    }
+
+    /// All clusters of all accounts and regions.
+    pub fn all_clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.values()
+    }
+
+    /// Revisions of an account and region, by family, then by revision.
+    pub fn task_definitions(&self, scope: &Scope) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
+        let first = TaskDefinitionKey {
+            scope: scope.clone(),
+            family: "".into(),
+            revision: 0,
+        };
+        let mut after = scope.clone();
+        after.region = format!("{}\0", scope.region).into();
+        let end = TaskDefinitionKey {
+            scope: after,
+            family: "".into(),
+            revision: 0,
+        };
+        self.task_definitions.range(first..end).map(|(_, d)| d)
+    }
+
+    /// A revision.
+    #[must_use]
+    pub fn task_definition(&self, key: &TaskDefinitionKey) -> Option<&Arc<TaskDefinition>> {
+        self.task_definitions.get(key)
+    }
+
+    /// A revision that new tasks may use.
+    ///
+    /// # Errors
+    /// `TaskDefinitionNotFound`.
+    pub fn active_task_definition(&self, key: &TaskDefinitionKey) -> Result<&Arc<TaskDefinition>, Rejection> {
+        self.task_definitions
+            .get(key)
+            .filter(|d| d.status == TaskDefinitionStatus::Active)
+            .ok_or_else(|| Rejection::TaskDefinitionNotFound(key.clone()))
+    }
+
+    /// The newest active revision of a family.
+    #[must_use]
+    pub fn latest_task_definition(&self, scope: &Scope, family: &Family) -> Option<&Arc<TaskDefinition>> {
+        let first = TaskDefinitionKey {
+            scope: scope.clone(),
+            family: family.clone(),
+            revision: 0,
+        };
+        let last = TaskDefinitionKey {
+            revision: u32::MAX,
+            ..first.clone()
+        };
+        self.task_definitions
+            .range(first..=last)
+            .rev()
+            .map(|(_, d)| d)
+            .find(|d| d.status == TaskDefinitionStatus::Active)
+    }
+
+    /// A service, deleted ones included as long as they are remembered.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// A service that is not deleted.
+    ///
+    /// # Errors
+    /// `ServiceNotFound` or `ServiceNotActive`.
+    pub fn active_service(&self, key: &ServiceKey) -> Result<&Arc<Service>, Rejection> {
+        let service = self
+            .services
+            .get(key)
+            .ok_or_else(|| Rejection::ServiceNotFound(key.clone()))?;
+        if service.status != ServiceStatus::Active {
+            return Err(Rejection::ServiceNotActive(key.clone()));
+        }
+        Ok(service)
+    }
+
+    /// Services of a cluster in name order, deleted ones included as long as they are remembered.
+    pub fn services_of(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<Service>> {
+        let cluster = cluster.clone();
+        let from = ServiceKey {
+            cluster: cluster.clone(),
+            name: ServiceName::from(""),
+        };
+        self.services
+            .range(from..)
+            .map(|(_, s)| s)
+            .take_while(move |s| s.key.cluster == cluster)
+    }
+
+    /// All services.
+    pub fn all_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// A task, stopped ones included as long as they are remembered.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&id)
+    }
+
+    /// Tasks of a cluster in id order, stopped ones included as long as they are remembered.
+    pub fn tasks_of_cluster(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<Task>> {
+        let range = (cluster.clone(), FIRST_TASK)..=(cluster.clone(), LAST_TASK);
+        self.index
+            .tasks_by_cluster
+            .range(range)
+            .filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// Tasks of a service in id order, stopped ones included as long as they are remembered.
+    pub fn tasks_of_service(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Task>> {
+        let range = (service.clone(), FIRST_TASK)..=(service.clone(), LAST_TASK);
+        self.index
+            .tasks_by_service
+            .range(range)
+            .filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// Tasks of a host in id order, stopped ones included as long as they are remembered.
+    pub fn tasks_of_instance(&self, id: ContainerInstanceId) -> impl Iterator<Item = &Arc<Task>> {
+        self.index
+            .tasks_by_instance
+            .range((id, FIRST_TASK)..=(id, LAST_TASK))
+            .filter_map(|(_, t)| self.tasks.get(t))
+    }
+
+    /// Tasks that wait for a host, by cluster, the oldest first.
+    pub fn tasks_awaiting_placement(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.index
+            .awaiting_placement
+            .iter()
+            .filter_map(|(_, _, id)| self.tasks.get(id))
+    }
+
+    /// Stopped tasks, those that stopped first at the front.
+    pub fn stopped_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.index.stopped.iter().filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// A host, inactive ones included as long as they are remembered.
+    #[must_use]
+    pub fn container_instance(&self, id: ContainerInstanceId) -> Option<&Arc<ContainerInstance>> {
+        self.container_instances.get(&id)
+    }
+
+    /// Hosts of a cluster that are not deregistered, in id order.
+    pub fn container_instances_of(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<ContainerInstance>> {
+        let first = (cluster.clone(), ContainerInstanceId(0));
+        let last = (cluster.clone(), ContainerInstanceId(u128::MAX));
+        self.index
+            .instances_by_cluster
+            .range(first..=last)
+            .filter_map(|(_, id)| self.container_instances.get(id))
+            .filter(|c| c.status != ContainerInstanceStatus::Inactive)
+    }
+
+    /// All hosts, inactive ones included as long as they are remembered.
+    pub fn all_container_instances(&self) -> impl Iterator<Item = &Arc<ContainerInstance>> {
+        self.container_instances.values()
+    }
+
+    /// What the tasks of a host hold.
+    #[must_use]
+    pub fn allocation(&self, id: ContainerInstanceId) -> Allocation {
+        self.index.allocations.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// The container instance of an agent in a cluster.
+    #[must_use]
+    pub fn container_instance_of_agent(&self, cluster: &ClusterKey, agent: &AgentId) -> Option<ContainerInstanceId> {
+        self.index.agents.get(&(cluster.clone(), agent.clone())).copied()
+    }
+
+    /// The request that came with this client token before.
+    ///
+    /// # Errors
+    /// `ClientTokenReused` where it was another request.
+    pub fn remembered_request(&self, token: &ClientToken) -> Result<Option<&RememberedRequest>, Rejection> {
+        self.tokens.seen(token)
+    }
+
+    pub(super) fn live_instance(&self, id: ContainerInstanceId) -> Result<&Arc<ContainerInstance>, Rejection> {
+        self.container_instances
+            .get(&id)
+            .filter(|c| c.status != ContainerInstanceStatus::Inactive)
+            .ok_or(Rejection::ContainerInstanceNotFound(id))
+    }
+
+    pub(super) fn put_task(&mut self, task: Task) {
+        self.unindex_task(task.id);
+        let index = &mut self.index;
+        index.tasks_by_cluster.insert((task.cluster.clone(), task.id));
+        if let Some(service) = task.service() {
+            index.tasks_by_service.insert((service.clone(), task.id));
+        }
+        if let Some(instance) = task.container_instance {
+            index.tasks_by_instance.insert((instance, task.id));
+            if !task.is_stopped() {
+                index.allocations.entry(instance).or_default().add(&task);
+            }
+        }
+        if task.awaits_placement() {
+            index.awaiting_placement.insert(waiting_key(&task));
+        }
+        if let Some(stopped_at) = stopped_at(&task) {
+            index.stopped.insert((stopped_at, task.id));
+        }
+        self.tasks.insert(task.id, Arc::new(task));
+    }
+
+    pub(super) fn remove_task(&mut self, id: TaskId) {
+        self.unindex_task(id);
+        if let Some(task) = self.tasks.remove(&id) {
+            self.index.tasks_by_cluster.remove(&(task.cluster.clone(), id));
+            if let Some(service) = task.service() {
+                self.index.tasks_by_service.remove(&(service.clone(), id));
+            }
+            if let Some(instance) = task.container_instance {
+                self.index.tasks_by_instance.remove(&(instance, id));
+            }
+        }
+    }
+
+    /// Takes out of the indexes what a change of the task may change. Cluster, service and (once set) host stay.
+    fn unindex_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        if task.awaits_placement() {
+            self.index.awaiting_placement.remove(&waiting_key(task));
+        }
+        if let Some(stopped_at) = stopped_at(task) {
+            self.index.stopped.remove(&(stopped_at, id));
+        }
+        let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) else {
+            return;
+        };
+        if let Some(allocation) = self.index.allocations.get_mut(&instance) {
+            allocation.remove(task);
+        }
+    }
+
+    pub(super) fn put_instance(&mut self, instance: ContainerInstance) {
+        let agent = (instance.cluster.clone(), instance.agent.clone());
+        if instance.status == ContainerInstanceStatus::Inactive {
+            if self.index.agents.get(&agent) == Some(&instance.id) {
+                self.index.agents.remove(&agent);
+            }
+        } else {
+            self.index.agents.insert(agent, instance.id);
+        }
+        self.index
+            .instances_by_cluster
+            .insert((instance.cluster.clone(), instance.id));
+        self.container_instances.insert(instance.id, Arc::new(instance));
+    }
+
+    pub(super) fn remove_instance(&mut self, id: ContainerInstanceId) {
+        if let Some(instance) = self.container_instances.remove(&id) {
+            self.index.instances_by_cluster.remove(&(instance.cluster.clone(), id));
+            self.index.allocations.remove(&id);
+        }
+    }
+}
+
+fn waiting_key(task: &Task) -> (ClusterKey, Timestamp, TaskId) {
+    (task.cluster.clone(), task.created_at, task.id)
+}
+
+fn stopped_at(task: &Task) -> Option<Timestamp> {
+    task.is_stopped().then(|| task.stopped_at.unwrap_or(task.created_at))
+}
