@@ -33,12 +33,7 @@ impl ErrorKind {
 
     /// An error whose code or status differs between JSON and XML protocols.
     #[must_use]
-    pub const fn split(
-        code: &'static str,
-        status: u16,
-        query_code: &'static str,
-        query_status: u16,
-    ) -> Self {
+    pub const fn split(code: &'static str, status: u16, query_code: &'static str, query_status: u16) -> Self {
         Self {
             code,
             status,
@@ -90,11 +85,9 @@ pub mod common {
     use super::ErrorKind;
 
     /// The document is not valid, or a value has the wrong type.
-    pub static SERIALIZATION: ErrorKind =
-        ErrorKind::split("SerializationException", 400, "MalformedInput", 400);
+    pub static SERIALIZATION: ErrorKind = ErrorKind::split("SerializationException", 400, "MalformedInput", 400);
     /// The service has no operation of this name.
-    pub static UNKNOWN_OPERATION: ErrorKind =
-        ErrorKind::split("UnknownOperationException", 400, "InvalidAction", 400);
+    pub static UNKNOWN_OPERATION: ErrorKind = ErrorKind::split("UnknownOperationException", 400, "InvalidAction", 400);
     /// The operation exists, but nothing serves it.
     pub static NOT_IMPLEMENTED: ErrorKind = ErrorKind::new("NotImplementedException", 501);
     /// The server failed.
@@ -102,11 +95,9 @@ pub mod common {
     /// The server cannot answer at the moment.
     pub static SERVICE_UNAVAILABLE: ErrorKind = ErrorKind::new("ServiceUnavailable", 503);
     /// The caller sends too much.
-    pub static THROTTLING: ErrorKind =
-        ErrorKind::split("ThrottlingException", 400, "Throttling", 400);
+    pub static THROTTLING: ErrorKind = ErrorKind::split("ThrottlingException", 400, "Throttling", 400);
     /// The caller may not do this.
-    pub static ACCESS_DENIED: ErrorKind =
-        ErrorKind::split("AccessDeniedException", 400, "AccessDenied", 403);
+    pub static ACCESS_DENIED: ErrorKind = ErrorKind::split("AccessDeniedException", 400, "AccessDenied", 403);
     /// The request is not signed.
     pub static MISSING_AUTHENTICATION_TOKEN: ErrorKind = ErrorKind::split(
         "MissingAuthenticationTokenException",
@@ -115,24 +106,12 @@ pub mod common {
         403,
     );
     /// The signature lacks a part or is not well formed.
-    pub static INCOMPLETE_SIGNATURE: ErrorKind = ErrorKind::split(
-        "IncompleteSignatureException",
-        400,
-        "IncompleteSignature",
-        400,
-    );
+    pub static INCOMPLETE_SIGNATURE: ErrorKind =
+        ErrorKind::split("IncompleteSignatureException", 400, "IncompleteSignature", 400);
     /// The access key or its session token is unknown.
-    pub static UNRECOGNIZED_CLIENT: ErrorKind = ErrorKind::split(
-        "UnrecognizedClientException",
-        400,
-        "InvalidClientTokenId",
-        403,
-    );
+    pub static UNRECOGNIZED_CLIENT: ErrorKind =
+        ErrorKind::split("UnrecognizedClientException", 400, "InvalidClientTokenId", 403);
     /// The signature is wrong, or too old, or from the future.
-    pub static INVALID_SIGNATURE: ErrorKind = ErrorKind::split(
-        "InvalidSignatureException",
-        400,
-        "SignatureDoesNotMatch",
-        403,
-    );
+    pub static INVALID_SIGNATURE: ErrorKind =
+        ErrorKind::split("InvalidSignatureException", 400, "SignatureDoesNotMatch", 403);
 }

@@ -185,20 +185,14 @@ impl Pattern {
 pub static EMPTY: Shape = structure("Empty", &[]);
 
 /// No bounds at all.
-pub const UNBOUNDED: Bounds = Bounds {
-    min: None,
-    max: None,
-};
+pub const UNBOUNDED: Bounds = Bounds { min: None, max: None };
 
 /// A structure of these members.
 #[must_use]
 pub const fn structure(name: &'static str, members: &'static [Member]) -> Shape {
     Shape {
         name,
-        kind: Kind::Structure {
-            members,
-            union: false,
-        },
+        kind: Kind::Structure { members, union: false },
     }
 }
 
@@ -207,10 +201,7 @@ pub const fn structure(name: &'static str, members: &'static [Member]) -> Shape 
 pub const fn union(name: &'static str, members: &'static [Member]) -> Shape {
     Shape {
         name,
-        kind: Kind::Structure {
-            members,
-            union: true,
-        },
+        kind: Kind::Structure { members, union: true },
     }
 }
 
@@ -346,9 +337,7 @@ impl Shape {
 
     const fn bounds(&self) -> Bounds {
         match self.kind {
-            Kind::List { length, .. } | Kind::Map { length, .. } | Kind::String { length, .. } => {
-                length
-            }
+            Kind::List { length, .. } | Kind::Map { length, .. } | Kind::String { length, .. } => length,
             Kind::Integer(range) | Kind::Long(range) | Kind::Double(range) => range,
             _ => UNBOUNDED,
         }
@@ -356,9 +345,7 @@ impl Shape {
 
     const fn with_bounds(mut self, bounds: Bounds) -> Self {
         match &mut self.kind {
-            Kind::List { length, .. } | Kind::Map { length, .. } | Kind::String { length, .. } => {
-                *length = bounds
-            }
+            Kind::List { length, .. } | Kind::Map { length, .. } | Kind::String { length, .. } => *length = bounds,
             Kind::Integer(range) | Kind::Long(range) | Kind::Double(range) => *range = bounds,
             _ => {}
         }

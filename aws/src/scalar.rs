@@ -115,10 +115,7 @@ macro_rules! string_enum_conversions {
             type Err = crate::scalar::UnknownValue;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let found = Self::ALL
-                    .iter()
-                    .copied()
-                    .find(|value| value.as_str() == text);
+                let found = Self::ALL.iter().copied().find(|value| value.as_str() == text);
                 found.ok_or_else(|| crate::scalar::UnknownValue::new(stringify!($name), text))
             }
         }

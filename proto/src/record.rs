@@ -68,10 +68,7 @@ pub enum PayloadError {
 ///
 /// # Errors
 /// [`RecordError::Payload`] when the document cannot be expressed in JSON.
-pub fn encode<T: Serialize + ?Sized>(
-    kind: RecordKind,
-    document: &T,
-) -> Result<Vec<u8>, RecordError> {
+pub fn encode<T: Serialize + ?Sized>(kind: RecordKind, document: &T) -> Result<Vec<u8>, RecordError> {
     let payload = serde_json::to_vec(document).map_err(|source| payload_error(kind, source))?;
     Ok(seal(kind, payload))
 }
@@ -93,10 +90,7 @@ pub fn encode_message<M: Message>(kind: RecordKind, message: &M) -> Vec<u8> {
 ///
 /// # Errors
 /// Any [`RecordError`].
-pub fn decode_message<M: Message + Default>(
-    kind: RecordKind,
-    bytes: &[u8],
-) -> Result<M, RecordError> {
+pub fn decode_message<M: Message + Default>(kind: RecordKind, bytes: &[u8]) -> Result<M, RecordError> {
     M::decode(open(kind, bytes)?.as_slice()).map_err(|source| payload_error(kind, source))
 }
 
@@ -115,10 +109,7 @@ pub fn open(kind: RecordKind, bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
     })?;
     let computed = checksum(record.format_version, record.kind, &record.payload);
     if computed != record.crc32 {
-        let reason = format!(
-            "its checksum is {:08x}, its content has {computed:08x}",
-            record.crc32
-        );
+        let reason = format!("its checksum is {:08x}, its content has {computed:08x}", record.crc32);
         return Err(RecordError::Damaged { reason });
     }
     if record.format_version > FORMAT_VERSION {
@@ -164,10 +155,7 @@ fn checksum(format_version: u32, kind: i32, payload: &[u8]) -> u32 {
 /// The kind as people read it: `LOG_ENTRY`, or its number if this program does not know it.
 fn kind_name(kind: i32) -> String {
     match RecordKind::try_from(kind) {
-        Ok(known) => known
-            .as_str_name()
-            .trim_start_matches("RECORD_KIND_")
-            .to_owned(),
+        Ok(known) => known.as_str_name().trim_start_matches("RECORD_KIND_").to_owned(),
         Err(_) => format!("unknown ({kind})"),
     }
 }
@@ -211,10 +199,7 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let read = decode::<Document>(RecordKind::Command, &damaged);
-            assert!(
-                matches!(read, Err(RecordError::Damaged { .. })),
-                "bit {bit}: {read:?}"
-            );
+            assert!(matches!(read, Err(RecordError::Damaged { .. })), "bit {bit}: {read:?}");
         }
     }
 
@@ -231,11 +216,7 @@ mod tests {
 
     #[test]
     fn record_of_a_newer_format_is_refused_naming_both_versions() {
-        let bytes = seal_as(
-            FORMAT_VERSION + 6,
-            RecordKind::LogEntry,
-            b"whatever comes".to_vec(),
-        );
+        let bytes = seal_as(FORMAT_VERSION + 6, RecordKind::LogEntry, b"whatever comes".to_vec());
         let error = open(RecordKind::LogEntry, &bytes).unwrap_err();
         assert_eq!(
             error.to_string(),

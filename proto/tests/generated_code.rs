@@ -39,10 +39,7 @@ fn proto_files(root: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(root.join("berth/v1"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "proto")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
         .collect();
     files.sort();
     files

@@ -42,10 +42,7 @@ fn main() -> Result<()> {
     for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
         std::fs::remove_file(target.join(name)).with_context(|| format!("cannot remove {name}"))?;
     }
-    for (name, text) in wanted
-        .iter()
-        .filter(|(name, text)| found.get(*name) != Some(*text))
-    {
+    for (name, text) in wanted.iter().filter(|(name, text)| found.get(*name) != Some(*text)) {
         let path = target.join(name);
         std::fs::create_dir_all(path.parent().unwrap_or(&target))?;
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -57,8 +54,7 @@ fn main() -> Result<()> {
 fn generate(botocore: &Path, own: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::from([("mod.rs".to_owned(), emit::index(SERVICES)?)]);
     for config in SERVICES {
-        let model = Model::load(config, botocore, own)
-            .with_context(|| format!("service {}", config.module))?;
+        let model = Model::load(config, botocore, own).with_context(|| format!("service {}", config.module))?;
         files.extend(emit::service(config, &model)?);
     }
     Ok(files)
@@ -71,16 +67,13 @@ fn committed(folder: &Path) -> Result<BTreeMap<String, String>> {
         if !next.exists() {
             continue;
         }
-        for entry in
-            std::fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))?
-        {
+        for entry in std::fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))? {
             let path = entry?.path();
             if path.is_dir() {
                 open.push(path);
             } else {
                 let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
-                let text = std::fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
                 files.insert(name, text);
             }
         }

@@ -94,9 +94,7 @@ impl Shape {
     pub(crate) fn uses(&self) -> impl Iterator<Item = &str> {
         let members = self.members.iter().map(|(_, reference)| reference);
         let others = [&self.member, &self.key, &self.value].into_iter().flatten();
-        members
-            .chain(others)
-            .map(|reference| reference.shape.as_str())
+        members.chain(others).map(|reference| reference.shape.as_str())
     }
 }
 
@@ -107,17 +105,14 @@ impl Model {
             Source::Botocore(folder) => existing(&botocore.join(folder))?,
             Source::Own(folder) => existing(&own.join(folder))?,
         };
-        let mut model: Self =
-            read(&path).with_context(|| format!("cannot read the model {}", path.display()))?;
+        let mut model: Self = read(&path).with_context(|| format!("cannot read the model {}", path.display()))?;
         if let Operations::Only(names) = config.operations {
             for name in names {
                 if !model.operations.contains_key(*name) {
                     bail!("the model {} has no operation {name}", path.display());
                 }
             }
-            model
-                .operations
-                .retain(|name, _| names.contains(&name.as_str()));
+            model.operations.retain(|name, _| names.contains(&name.as_str()));
         }
         model.keep_reachable()?;
         Ok(model)
@@ -145,10 +140,7 @@ impl Model {
             .operations
             .values()
             .flat_map(|operation| [&operation.input, &operation.output]);
-        let mut open: Vec<String> = sides
-            .flatten()
-            .map(|reference| reference.shape.clone())
-            .collect();
+        let mut open: Vec<String> = sides.flatten().map(|reference| reference.shape.clone()).collect();
         while let Some(name) = open.pop() {
             if reached.insert(name.clone()) {
                 open.extend(self.shape(&name)?.uses().map(str::to_owned));
@@ -168,9 +160,7 @@ impl Model {
 }
 
 /// Reads a JSON object as pairs, in the order in which it is written.
-fn in_order<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<(String, Reference)>, D::Error> {
+fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Reference)>, D::Error> {
     struct Pairs;
 
     impl<'de> Visitor<'de> for Pairs {
@@ -193,10 +183,7 @@ fn in_order<'de, D: Deserializer<'de>>(
 }
 
 fn existing(folder: &Path) -> Result<PathBuf> {
-    let candidates = [
-        folder.join("service-2.json"),
-        folder.join("service-2.json.gz"),
-    ];
+    let candidates = [folder.join("service-2.json"), folder.join("service-2.json.gz")];
     match candidates.into_iter().find(|path| path.exists()) {
         Some(path) => Ok(path),
         None => bail!(

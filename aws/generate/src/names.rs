@@ -16,9 +16,7 @@ pub(crate) fn words(name: &str) -> Vec<String> {
         let before_lower = characters.get(at + 1).is_some_and(char::is_ascii_lowercase);
         // `ARNs` is one word: a lone plural s does not begin one.
         let plural = characters.get(at + 1) == Some(&'s')
-            && characters
-                .get(at + 2)
-                .is_none_or(|next| !next.is_ascii_lowercase());
+            && characters.get(at + 2).is_none_or(|next| !next.is_ascii_lowercase());
         if character.is_ascii_uppercase() && (after_lower || (before_lower && !plural)) {
             words.push(std::mem::take(&mut word));
         }
@@ -33,11 +31,10 @@ pub(crate) fn words(name: &str) -> Vec<String> {
 pub(crate) fn field(name: &str) -> String {
     let snake = words(name).join("_");
     match snake.as_str() {
-        "type" | "in" | "match" | "ref" | "use" | "where" | "for" | "loop" | "move" | "static"
-        | "const" | "enum" | "struct" | "async" | "await" | "dyn" | "impl" | "mod" | "pub"
-        | "trait" | "return" | "if" | "else" | "while" | "break" | "continue" | "fn" | "let"
-        | "mut" | "true" | "false" | "abstract" | "final" | "override" | "virtual" | "do"
-        | "try" | "yield" => format!("r#{snake}"),
+        "type" | "in" | "match" | "ref" | "use" | "where" | "for" | "loop" | "move" | "static" | "const" | "enum"
+        | "struct" | "async" | "await" | "dyn" | "impl" | "mod" | "pub" | "trait" | "return" | "if" | "else"
+        | "while" | "break" | "continue" | "fn" | "let" | "mut" | "true" | "false" | "abstract" | "final"
+        | "override" | "virtual" | "do" | "try" | "yield" => format!("r#{snake}"),
         "self" | "super" | "crate" => format!("{snake}_"),
         _ => snake,
     }
@@ -51,9 +48,7 @@ pub(crate) fn screaming(name: &str) -> String {
 /// `awsvpc` -> `Awsvpc`, `FARGATE_SPOT` -> `FargateSpot`; a leading digit gets a `V`.
 pub(crate) fn variant(value: &str) -> String {
     // An all-capitals value is split at its separators only.
-    let shouting = !value
-        .chars()
-        .any(|character| character.is_ascii_lowercase());
+    let shouting = !value.chars().any(|character| character.is_ascii_lowercase());
     let parts = if shouting {
         words(&value.to_lowercase())
     } else {
@@ -86,8 +81,9 @@ pub(crate) fn type_name(shape: &str) -> String {
         .chain(letters)
         .collect();
     match capital.as_str() {
-        "Option" | "String" | "Vec" | "Box" | "BTreeMap" | "Timestamp" | "Blob" | "Document"
-        | "Empty" | "Value" => format!("{capital}Shape"),
+        "Option" | "String" | "Vec" | "Box" | "BTreeMap" | "Timestamp" | "Blob" | "Document" | "Empty" | "Value" => {
+            format!("{capital}Shape")
+        }
         _ => capital,
     }
 }

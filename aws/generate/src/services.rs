@@ -33,12 +33,7 @@ pub(crate) struct Config {
     pub(crate) validation: &'static str,
 }
 
-const fn service(
-    module: &'static str,
-    source: Source,
-    operations: Operations,
-    validation: &'static str,
-) -> Config {
+const fn service(module: &'static str, source: Source, operations: Operations, validation: &'static str) -> Config {
     Config {
         module,
         source,

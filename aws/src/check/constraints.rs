@@ -45,12 +45,8 @@ impl Walk {
             self.report(shape, Some(value), &broken);
         }
         match (&shape.kind, value) {
-            (Kind::Structure { members, .. }, Value::Object(object)) => {
-                self.structure(members, object)
-            }
-            (Kind::List { element, .. }, Value::Array(elements)) => {
-                self.list(shape, element, elements, value)
-            }
+            (Kind::Structure { members, .. }, Value::Object(object)) => self.structure(members, object),
+            (Kind::List { element, .. }, Value::Array(elements)) => self.list(shape, element, elements, value),
             (
                 Kind::Map {
                     key,
@@ -70,9 +66,7 @@ impl Walk {
                     );
                 }
                 for (name, entry) in entries {
-                    self.within(&format!("{name}.member"), |walk| {
-                        walk.value(shape_of_value, entry)
-                    });
+                    self.within(&format!("{name}.member"), |walk| walk.value(shape_of_value, entry));
                 }
             }
             _ => {}
@@ -98,9 +92,7 @@ impl Walk {
             Kind::Structure { .. } | Kind::List { .. } | Kind::Map { .. }
         ) {
             for (at, value) in elements.iter().enumerate() {
-                self.within(&format!("{}.member", at + 1), |walk| {
-                    walk.value(element, value)
-                });
+                self.within(&format!("{}.member", at + 1), |walk| walk.value(element, value));
             }
             return;
         }
@@ -128,17 +120,7 @@ impl Walk {
     fn report(&mut self, shape: &Shape, value: Option<&Value>, broken: &str) {
         let shown = match value {
             None => "Value null at ".to_owned(),
-            Some(_)
-                if matches!(
-                    shape.kind,
-                    Kind::String {
-                        sensitive: true,
-                        ..
-                    }
-                ) =>
-            {
-                "Value at ".to_owned()
-            }
+            Some(_) if matches!(shape.kind, Kind::String { sensitive: true, .. }) => "Value at ".to_owned(),
             Some(value) => format!("Value '{}' at ", shorten(show(value))),
         };
         self.violations.push(format!(
@@ -169,18 +151,13 @@ fn broken_by_itself(shape: &Shape, value: &Value) -> Vec<String> {
                 ));
             }
             if !values.is_empty() && !values.contains(&text.as_str()) {
-                broken.push(format!(
-                    "Member must satisfy enum value set: [{}]",
-                    values.join(", ")
-                ));
+                broken.push(format!("Member must satisfy enum value set: [{}]", values.join(", ")));
             }
         }
         (Kind::List { length, .. }, Value::Array(elements)) => {
             broken.extend(outside(*length, elements.len(), "length"))
         }
-        (Kind::Map { length, .. }, Value::Object(entries)) => {
-            broken.extend(outside(*length, entries.len(), "length"))
-        }
+        (Kind::Map { length, .. }, Value::Object(entries)) => broken.extend(outside(*length, entries.len(), "length")),
         (Kind::Integer(range) | Kind::Long(range), Value::Number(number)) => {
             let number = number.as_i64().unwrap_or_default();
             broken.extend(beyond(*range, "value", number.cmp_bounds(*range)));
@@ -242,9 +219,7 @@ fn beyond(bounds: Bounds, what: &str, place: std::cmp::Ordering) -> Option<Strin
         std::cmp::Ordering::Greater => ("less", bounds.max?),
         std::cmp::Ordering::Equal => return None,
     };
-    Some(format!(
-        "Member must have {what} {word} than or equal to {bound}"
-    ))
+    Some(format!("Member must have {what} {word} than or equal to {bound}"))
 }
 
 /// AWS names members as its Java beans do, with a small first letter.
@@ -262,10 +237,7 @@ fn lower_first(name: &str) -> String {
 fn show(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(elements) => format!(
-            "[{}]",
-            elements.iter().map(show).collect::<Vec<_>>().join(", ")
-        ),
+        Value::Array(elements) => format!("[{}]", elements.iter().map(show).collect::<Vec<_>>().join(", ")),
         Value::Object(entries) => {
             let entries: Vec<String> = entries
                 .iter()

@@ -14,11 +14,7 @@ use crate::scalar::is_base64;
 /// # Errors
 /// `SerializationException` for a value of a wrong type; the service's validation error for a member that the shape does not have.
 /// Both name the place.
-pub(crate) fn normalise(
-    service: &Service,
-    shape: &Shape,
-    value: &mut Value,
-) -> Result<(), AwsError> {
+pub(crate) fn normalise(service: &Service, shape: &Shape, value: &mut Value) -> Result<(), AwsError> {
     Walk {
         service,
         path: Vec::new(),
@@ -45,23 +41,15 @@ impl Walk<'_> {
             }
             (Kind::List { element, .. }, Value::Array(elements)) => self.list(element, elements),
             (Kind::Map { value: shape, .. }, Value::Object(entries)) => self.map(shape, entries),
-            (Kind::String { .. }, Value::String(_))
-            | (Kind::Boolean, Value::Bool(_))
-            | (Kind::Document, _) => Ok(()),
+            (Kind::String { .. }, Value::String(_)) | (Kind::Boolean, Value::Bool(_)) | (Kind::Document, _) => Ok(()),
             (Kind::Double(_) | Kind::Timestamp, Value::Number(_)) => Ok(()),
             (Kind::Blob, Value::String(text)) if is_base64(text) => Ok(()),
             (Kind::Blob, Value::String(_)) => Err(self.wrong("STRING_VALUE is not valid base64")),
             (Kind::Integer(_), Value::Number(number)) => {
                 self.integer(number, i32::MIN.into(), i32::MAX.into(), "Integer")
             }
-            (Kind::Long(_), Value::Number(number)) => {
-                self.integer(number, i64::MIN, i64::MAX, "Long")
-            }
-            (kind, value) => Err(self.wrong(&format!(
-                "{} can not be converted to {}",
-                found(value),
-                expected(kind)
-            ))),
+            (Kind::Long(_), Value::Number(number)) => self.integer(number, i64::MIN, i64::MAX, "Long"),
+            (kind, value) => Err(self.wrong(&format!("{} can not be converted to {}", found(value), expected(kind)))),
         }
     }
 
@@ -111,17 +99,13 @@ impl Walk<'_> {
     }
 
     fn integer(&self, number: &mut Number, min: i64, max: i64, name: &str) -> Result<(), AwsError> {
-        let whole = number
-            .as_i64()
-            .or_else(|| number.as_f64().and_then(exact_integer));
+        let whole = number.as_i64().or_else(|| number.as_f64().and_then(exact_integer));
         match whole {
             Some(whole) if (min..=max).contains(&whole) => {
                 *number = whole.into();
                 Ok(())
             }
-            _ => Err(self.wrong(&format!(
-                "NUMBER_VALUE {number} can not be converted to {name}"
-            ))),
+            _ => Err(self.wrong(&format!("NUMBER_VALUE {number} can not be converted to {name}"))),
         }
     }
 

@@ -14,9 +14,8 @@ pub(super) fn read(body: &[u8]) -> Result<Value, AwsError> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        common::SERIALIZATION.error(format!("the request body is not valid JSON: {error}"))
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| common::SERIALIZATION.error(format!("the request body is not valid JSON: {error}")))
 }
 
 /// The document of an error.

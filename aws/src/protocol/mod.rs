@@ -47,9 +47,7 @@ pub fn read<O: Operation>(body: &[u8]) -> Result<O::Input, AwsError> {
 pub fn write<O: Operation>(output: &O::Output, request_id: &str) -> Response<Bytes> {
     let service = O::SERVICE;
     let body = match service.protocol {
-        Protocol::AwsJson10 | Protocol::AwsJson11 => {
-            serde_json::to_vec(output).map_err(|error| error.to_string())
-        }
+        Protocol::AwsJson10 | Protocol::AwsJson11 => serde_json::to_vec(output).map_err(|error| error.to_string()),
         Protocol::AwsQuery => match serde_json::to_value(output) {
             Ok(value) => query::write(service, O::MODEL, &value, request_id),
             Err(error) => Err(error.to_string()),
@@ -59,11 +57,7 @@ pub fn write<O: Operation>(output: &O::Output, request_id: &str) -> Response<Byt
         Ok(body) => respond(service.protocol, 200, request_id, body),
         Err(error) => {
             let message = format!("the answer of {} could not be written: {error}", O::NAME);
-            write_error(
-                service,
-                &common::INTERNAL_FAILURE.error(message),
-                request_id,
-            )
+            write_error(service, &common::INTERNAL_FAILURE.error(message), request_id)
         }
     }
 }
@@ -76,20 +70,10 @@ pub fn write_error(service: &Service, error: &AwsError, request_id: &str) -> Res
 
 /// Writes an error in a protocol, for requests whose service is not known.
 #[must_use]
-pub fn write_error_in(
-    protocol: Protocol,
-    xml_namespace: &str,
-    error: &AwsError,
-    request_id: &str,
-) -> Response<Bytes> {
+pub fn write_error_in(protocol: Protocol, xml_namespace: &str, error: &AwsError, request_id: &str) -> Response<Bytes> {
     match protocol {
         Protocol::AwsJson10 | Protocol::AwsJson11 => {
-            let mut response = respond(
-                protocol,
-                error.kind.status,
-                request_id,
-                json::error_body(error),
-            );
+            let mut response = respond(protocol, error.kind.status, request_id, json::error_body(error));
             if let Ok(value) = http::HeaderValue::from_str(error.kind.code) {
                 response.headers_mut().insert("x-amzn-errortype", value);
             }
@@ -118,12 +102,10 @@ impl Protocol {
 
 fn respond(protocol: Protocol, status: u16, request_id: &str, body: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() =
-        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        http::HeaderValue::from_static(protocol.content_type()),
-    );
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, http::HeaderValue::from_static(protocol.content_type()));
     if let Ok(value) = http::HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
     }

@@ -26,9 +26,7 @@ pub(super) fn read(service: &Service, shape: &Shape, body: &[u8]) -> Result<Valu
         fields: &fields,
         used: BTreeSet::new(),
     };
-    let value = form
-        .value(shape, "")?
-        .unwrap_or_else(|| Value::Object(Map::new()));
+    let value = form.value(shape, "")?.unwrap_or_else(|| Value::Object(Map::new()));
     let unknown = fields
         .keys()
         .find(|name| !form.used.contains(name.as_str()) && !ENVELOPE.contains(&name.as_str()));
@@ -47,14 +45,8 @@ pub(super) fn read(service: &Service, shape: &Shape, body: &[u8]) -> Result<Valu
 /// `MalformedInput` if the form is not UTF-8 after decoding.
 pub(crate) fn form_fields(body: &[u8]) -> Result<Vec<(String, String)>, AwsError> {
     let mut fields = Vec::new();
-    for pair in body
-        .split(|&byte| byte == b'&')
-        .filter(|pair| !pair.is_empty())
-    {
-        let split = pair
-            .iter()
-            .position(|&byte| byte == b'=')
-            .unwrap_or(pair.len());
+    for pair in body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
+        let split = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
         let (name, value) = (&pair[..split], pair.get(split + 1..).unwrap_or_default());
         fields.push((decode(name)?, decode(value)?));
     }
@@ -65,9 +57,7 @@ fn decode(text: &[u8]) -> Result<String, AwsError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
-        let hex = text
-            .get(at + 1..at + 3)
-            .and_then(|digits| hex::decode(digits).ok());
+        let hex = text.get(at + 1..at + 3).and_then(|digits| hex::decode(digits).ok());
         match (text[at], hex) {
             (b'%', Some(byte)) => {
                 bytes.extend(byte);
@@ -75,8 +65,7 @@ fn decode(text: &[u8]) -> Result<String, AwsError> {
                 continue;
             }
             (b'%', None) => {
-                return Err(common::SERIALIZATION
-                    .error("the form has a % that no two hexadecimal digits follow"));
+                return Err(common::SERIALIZATION.error("the form has a % that no two hexadecimal digits follow"));
             }
             (b'+', _) => bytes.push(b' '),
             (byte, _) => bytes.push(byte),
@@ -125,20 +114,13 @@ impl Form<'_> {
         }
     }
 
-    fn list(
-        &mut self,
-        element: &Shape,
-        name: &str,
-        prefix: &str,
-    ) -> Result<Option<Value>, AwsError> {
+    fn list(&mut self, element: &Shape, name: &str, prefix: &str) -> Result<Option<Value>, AwsError> {
         // An empty list is sent as the bare name with no text.
         if let Some((used, _)) = self.fields.get_key_value(name) {
             self.used.insert(used);
         }
         let mut elements = Vec::new();
-        while let Some(value) =
-            self.value(element, &joined(prefix, &(elements.len() + 1).to_string()))?
-        {
+        while let Some(value) = self.value(element, &joined(prefix, &(elements.len() + 1).to_string()))? {
             elements.push(value);
         }
         Ok(Some(Value::Array(elements)))
@@ -166,11 +148,7 @@ impl Form<'_> {
         let value = match kind {
             Kind::Boolean => text.parse().ok().map(Value::Bool),
             Kind::Integer(_) | Kind::Long(_) => text.parse::<i64>().ok().map(Value::from),
-            Kind::Double(_) => text
-                .parse::<f64>()
-                .ok()
-                .and_then(Number::from_f64)
-                .map(Value::Number),
+            Kind::Double(_) => text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number),
             Kind::Timestamp => {
                 let time = Timestamp::from_iso8601(text)
                     .map(Timestamp::epoch_seconds)
@@ -181,9 +159,7 @@ impl Form<'_> {
         };
         match value {
             Some(value) => Ok(Some(value)),
-            None => {
-                Err(common::SERIALIZATION.error(format!("{name}: '{text}' has the wrong type")))
-            }
+            None => Err(common::SERIALIZATION.error(format!("{name}: '{text}' has the wrong type"))),
         }
     }
 
@@ -247,10 +223,7 @@ pub(super) fn error_body(namespace: &str, error: &AwsError, request_id: &str) ->
     for (name, value) in &error.members {
         xml.leaf(
             name,
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
-                .as_str(),
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned).as_str(),
         );
     }
     xml.end("Error");
@@ -307,8 +280,7 @@ impl Xml {
     }
 
     fn members(&mut self, shape: &Shape, value: &Value) {
-        let (Kind::Structure { members: known, .. }, Some(object)) = (&shape.kind, members(value))
-        else {
+        let (Kind::Structure { members: known, .. }, Some(object)) = (&shape.kind, members(value)) else {
             return;
         };
         for member in *known {
@@ -339,9 +311,7 @@ impl Xml {
             }
             (
                 Kind::List {
-                    element,
-                    element_name,
-                    ..
+                    element, element_name, ..
                 },
                 Value::Array(elements),
             ) => {
@@ -350,12 +320,7 @@ impl Xml {
                     self.element(element_name, element, value);
                 }
             }
-            (
-                Kind::Map {
-                    key, value: shape, ..
-                },
-                Value::Object(entries),
-            ) => {
+            (Kind::Map { key, value: shape, .. }, Value::Object(entries)) => {
                 self.start(name);
                 for (name, value) in entries {
                     self.start("entry");

@@ -1,0 +1,360 @@
+//! Properties of the replicated state that hold for every sequence of commands.
+
+use std::collections::BTreeMap;
+
+use berth_core::model::{
+    AgentId, Attributes, Cluster, ClusterKey, ClusterStatus, ContainerDefinition, ContainerInstanceId,
+    ContainerInstanceStatus, CpuUnits, DesiredStatus, HostDescription, LogIndex, MemoryMib, NetworkMode, Resources,
+    Scope, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin,
+    TaskOverride, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+};
+use berth_core::state::{ClientToken, ClusterState, Command, Event, Rejection, SnapshotError, apply};
+use proptest::prelude::*;
+
+const HOSTS: u128 = 3;
+const CAPACITY: (u32, u32) = (1024, 1000);
+
+fn cluster() -> ClusterKey {
+    Scope::new("123456789012", "us-east-1").cluster("default")
+}
+
+fn register(host: u128, at: i64) -> Command {
+    Command::RegisterContainerInstance {
+        id: ContainerInstanceId(host),
+        cluster: cluster(),
+        agent: AgentId::from(format!("agent-{host}")),
+        host: HostDescription {
+            host_name: format!("host-{host}"),
+            capacity: Resources::new(CAPACITY.0, CAPACITY.1),
+            attributes: Attributes::new(),
+            agent_version: "1".to_owned(),
+            runtime_version: "simulated".to_owned(),
+        },
+        at: Timestamp(at),
+    }
+}
+
+fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16>) -> Task {
+    Task {
+        id: TaskId(id),
+        cluster: cluster(),
+        task_definition: TaskDefinitionKey {
+            scope: cluster().scope,
+            family: "web".into(),
+            revision: 1,
+        },
+        origin: TaskOrigin::Standalone,
+        group: "family:web".to_owned(),
+        started_by: None,
+        launch_type: None,
+        overrides: TaskOverride::default(),
+        desired_status: DesiredStatus::Running,
+        last_status: TaskStatus::Pending,
+        container_instance: Some(ContainerInstanceId(host)),
+        reservation: Resources::new(cpu, memory),
+        host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
+        placement_constraints: vec![],
+        placement_strategy: vec![],
+        containers: vec![],
+        tags: Tags::new(),
+        version: 1,
+        created_at: Timestamp(0),
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    }
+}
+
+fn report(id: u128, status: TaskStatus) -> TaskReport {
+    TaskReport {
+        task: TaskId(id),
+        status,
+        containers: vec![],
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    }
+}
+
+fn token(digest: &str, at: i64) -> ClientToken {
+    ClientToken {
+        scope: cluster().scope,
+        operation: "RunTask".to_owned(),
+        token: "once".to_owned(),
+        request_digest: digest.to_owned(),
+        at: Timestamp(at),
+    }
+}
+
+fn commands() -> impl Strategy<Value = Command> {
+    let status = prop::sample::select(vec![TaskStatus::Activating, TaskStatus::Running, TaskStatus::Stopped]);
+    let host_status = prop::sample::select(vec![ContainerInstanceStatus::Active, ContainerInstanceStatus::Draining]);
+    prop_oneof![
+        (0..HOSTS, 0..1_000_000i64).prop_map(|(h, at)| register(h, at)),
+        (
+            0..200u128,
+            0..HOSTS,
+            1..600u32,
+            1..600u32,
+            prop::option::of(prop::sample::select(vec![22u16, 80, 81]))
+        )
+            .prop_map(|(id, h, cpu, mem, port)| Command::RunTasks {
+                tasks: vec![task(id, h, cpu, mem, port)],
+                client_token: None
+            }),
+        (0..200u128, 0..HOSTS, status).prop_map(|(id, h, status)| Command::RecordTaskReports {
+            container_instance: ContainerInstanceId(h),
+            reports: vec![report(id, status)],
+            at: Timestamp(5),
+        }),
+        (0..200u128).prop_map(|id| Command::StopTasks {
+            tasks: vec![TaskId(id)],
+            stop_code: StopCode::UserInitiated,
+            reason: "because".to_owned(),
+            at: Timestamp(6),
+        }),
+        (0..HOSTS).prop_map(|h| Command::RecordAgentDisconnected {
+            container_instance: ContainerInstanceId(h),
+            at: Timestamp(7)
+        }),
+        (0..HOSTS).prop_map(|h| Command::DeclareHostLost {
+            container_instance: ContainerInstanceId(h),
+            reason: "Host lost.".to_owned(),
+            at: Timestamp(8),
+        }),
+        (0..HOSTS, host_status).prop_map(|(h, status)| Command::UpdateContainerInstanceStatus {
+            container_instance: ContainerInstanceId(h),
+            status
+        }),
+        (0..HOSTS, any::<bool>()).prop_map(|(h, force)| Command::DeregisterContainerInstance {
+            container_instance: ContainerInstanceId(h),
+            force,
+            at: Timestamp(9),
+        }),
+        (0..200u128).prop_map(|id| Command::Forget {
+            tasks: vec![TaskId(id)],
+            services: vec![],
+            container_instances: vec![ContainerInstanceId(id)],
+        }),
+    ]
+}
+
+/// What the tasks on each host hold, counted from the tasks themselves.
+fn held(state: &ClusterState) -> BTreeMap<ContainerInstanceId, (u32, u32, Vec<u16>)> {
+    let mut held: BTreeMap<ContainerInstanceId, (u32, u32, Vec<u16>)> = BTreeMap::new();
+    for task in state.tasks_of_cluster(&cluster()).filter(|t| !t.is_stopped()) {
+        let entry = held.entry(task.container_instance.expect("placed")).or_default();
+        entry.0 += task.reservation.cpu.0;
+        entry.1 += task.reservation.memory.0;
+        entry.2.extend(task.host_ports.iter().map(|(_, p)| *p));
+    }
+    held
+}
+
+proptest! {
+    #[test]
+    fn host_after_any_commands_is_never_promised_more_than_it_has(log in prop::collection::vec(commands(), 1..120)) {
+        let mut state = ClusterState::default();
+        for (index, command) in (1u64..).zip(&log) {
+            let before = state.clone();
+            let outcome = apply(&mut state, LogIndex(index), command);
+            if outcome.is_err() {
+                let unchanged: Vec<_> = before.snapshot().skip(1).collect();
+                prop_assert_eq!(unchanged, state.snapshot().skip(1).collect::<Vec<_>>());
+            }
+            for (host, (cpu, memory, mut ports)) in held(&state) {
+                prop_assert!(cpu <= CAPACITY.0 && memory <= CAPACITY.1);
+                let free = state.allocation(host).free(Resources::new(CAPACITY.0, CAPACITY.1));
+                prop_assert_eq!(free, Resources::new(CAPACITY.0 - cpu, CAPACITY.1 - memory));
+                let count = ports.len();
+                ports.sort_unstable();
+                ports.dedup();
+                prop_assert_eq!(ports.len(), count);
+                prop_assert!(!ports.contains(&22));
+            }
+        }
+    }
+
+    #[test]
+    fn snapshot_of_any_state_restores_an_equal_state(log in prop::collection::vec(commands(), 1..120)) {
+        let mut state = ClusterState::default();
+        for (index, command) in (1u64..).zip(&log) {
+            let _refused = apply(&mut state, LogIndex(index), command).is_err();
+        }
+        let records: Vec<_> = state.snapshot().collect();
+        let json = serde_json::to_string(&records).expect("serializes");
+        let read = serde_json::from_str::<Vec<_>>(&json).expect("deserializes");
+        let restored = ClusterState::from_snapshot(read).expect("whole");
+        prop_assert_eq!(restored.snapshot().collect::<Vec<_>>(), records.clone());
+        for host in (0..HOSTS).map(ContainerInstanceId) {
+            let capacity = Resources::new(CAPACITY.0, CAPACITY.1);
+            prop_assert_eq!(restored.allocation(host).free(capacity), state.allocation(host).free(capacity));
+        }
+        if records.len() > 2 {
+            let mut cut = records;
+            cut.remove(1);
+            let refused = matches!(ClusterState::from_snapshot(cut), Err(SnapshotError::RecordsMissing { .. }));
+            prop_assert!(refused);
+        }
+    }
+
+    #[test]
+    fn command_written_and_read_back_is_the_same(command in commands()) {
+        let json = serde_json::to_string(&command).expect("serializes");
+        prop_assert_eq!(serde_json::from_str::<Command>(&json).expect("deserializes"), command);
+    }
+}
+
+#[test]
+fn run_tasks_repeated_with_its_token_answers_with_the_first_tasks() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let first = Command::RunTasks {
+        tasks: vec![task(1, 0, 1, 1, None)],
+        client_token: Some(token("a", 10)),
+    };
+    apply(&mut state, LogIndex(2), &first).expect("runs");
+    let again = Command::RunTasks {
+        tasks: vec![task(2, 0, 1, 1, None)],
+        client_token: Some(token("a", 11)),
+    };
+    let events = apply(&mut state, LogIndex(3), &again).expect("is no error");
+    assert_eq!(events, vec![Event::RequestRepeated { tasks: vec![TaskId(1)] }]);
+    let other = Command::RunTasks {
+        tasks: vec![task(3, 0, 1, 1, None)],
+        client_token: Some(token("b", 12)),
+    };
+    assert_eq!(
+        apply(&mut state, LogIndex(4), &other),
+        Err(Rejection::ClientTokenReused)
+    );
+    assert_eq!(state.tasks_of_cluster(&cluster()).count(), 1);
+}
+
+#[test]
+fn run_tasks_with_one_that_does_not_fit_creates_none() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let tasks = vec![task(1, 0, 1000, 1, None), task(2, 0, 25, 1, None)];
+    let refused = apply(
+        &mut state,
+        LogIndex(2),
+        &Command::RunTasks {
+            tasks,
+            client_token: None,
+        },
+    );
+    assert_eq!(
+        refused,
+        Err(Rejection::InsufficientCpu {
+            container_instance: ContainerInstanceId(0),
+            needed: 25,
+            free: 24
+        })
+    );
+    assert_eq!(state.tasks_of_cluster(&cluster()).count(), 0);
+}
+
+#[test]
+fn task_definition_revisions_are_never_used_twice() {
+    let mut state = ClusterState::default();
+    let key = TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision: 0,
+    };
+    for expected in 1..=3 {
+        let events = apply(
+            &mut state,
+            LogIndex(u64::from(expected)),
+            &Command::RegisterTaskDefinition(definition(&key)),
+        )
+        .expect("registers");
+        let registered = TaskDefinitionKey {
+            revision: expected,
+            ..key.clone()
+        };
+        assert_eq!(events, vec![Event::TaskDefinitionRegistered(registered.clone())]);
+        let deregister = Command::DeregisterTaskDefinition {
+            task_definition: registered,
+            at: Timestamp(1),
+        };
+        apply(&mut state, LogIndex(9), &deregister).expect("deregisters");
+    }
+}
+
+fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
+    TaskDefinition {
+        key: key.clone(),
+        status: TaskDefinitionStatus::Active,
+        containers: vec![ContainerDefinition {
+            name: "web".to_owned(),
+            image: "web".to_owned(),
+            cpu: CpuUnits(10),
+            memory: Some(MemoryMib(64)),
+            memory_reservation: None,
+            essential: true,
+            entry_point: vec![],
+            command: vec![],
+            environment: vec![],
+            working_directory: None,
+            user: None,
+            port_mappings: vec![],
+            stop_timeout_secs: None,
+            docker_labels: BTreeMap::new(),
+        }],
+        network_mode: NetworkMode::Host,
+        network_mode_given: true,
+        cpu: None,
+        memory: None,
+        placement_constraints: vec![],
+        requires_compatibilities: vec![],
+        tags: Tags::new(),
+        registered_at: Timestamp(0),
+        deregistered_at: None,
+        registered_by: String::new(),
+    }
+}
+
+#[test]
+fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    assert_eq!(state.cluster(&cluster()).map(|c| c.status), Some(ClusterStatus::Active));
+    let Command::RegisterContainerInstance {
+        id, agent, host, at, ..
+    } = register(1, 0)
+    else {
+        panic!("a registration")
+    };
+    let shop = cluster().scope.cluster("shop");
+    let elsewhere = Command::RegisterContainerInstance {
+        id,
+        cluster: shop.clone(),
+        agent,
+        host,
+        at,
+    };
+    assert_eq!(
+        apply(&mut state, LogIndex(2), &elsewhere),
+        Err(Rejection::ClusterNotFound(shop.clone()))
+    );
+    let created = Cluster {
+        key: shop,
+        status: ClusterStatus::Active,
+        settings: vec![],
+        tags: Tags::new(),
+        created_at: Timestamp(0),
+    };
+    apply(&mut state, LogIndex(3), &Command::CreateCluster(created)).expect("creates");
+    assert!(apply(&mut state, LogIndex(4), &elsewhere).is_ok());
+}
