@@ -32,22 +32,27 @@
 //! assert_eq!(response.body().as_ref(), br#"{"cluster":{"clusterName":"prod"}}"#);
 //! ```
 //!
+//! # The way of a request
+//!
+//! 1. [`sigv4::verify`] says who signed it, for which region and service, or why the signature is refused.
+//! 2. [`route::route`] finds the [`Operation`]'s table by service, then target or action, and hands out its input.
+//! 3. [`protocol::read`], the handler, then [`protocol::write`] or [`protocol::write_error`], as above.
+//!
+//! What fails before step 3 is answered with [`route::refuse`], which finds the protocol that the caller speaks.
+//!
 //! # All services and operations
 //!
 //! [`SERVICES`] lists every service, [`Service::operations`] its operations by name, and each service's module has a macro
 //! `for_each_operation!` that calls a macro with the types of all its operations.
-
-#![allow(
-    rustdoc::private_intra_doc_links,
-    reason = "module docs point at the parts that they are built from"
-)]
 
 mod check;
 pub mod error;
 mod generated;
 pub mod model;
 pub mod protocol;
+pub mod route;
 pub mod scalar;
+pub mod sigv4;
 
 pub use error::{AwsError, ErrorKind};
 pub use generated::*;

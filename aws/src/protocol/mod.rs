@@ -6,10 +6,11 @@
 mod json;
 mod query;
 
+pub(crate) use query::form_fields;
+
 use bytes::Bytes;
 use http::Response;
 use http::header::CONTENT_TYPE;
-use serde_json::Value;
 
 use crate::check;
 use crate::error::{AwsError, common};
@@ -110,9 +111,4 @@ fn respond(protocol: Protocol, status: u16, request_id: &str, body: Vec<u8>) -> 
         response.headers_mut().insert("x-amzn-requestid", value);
     }
     response
-}
-
-/// A value that must be an object, for what reads members of it.
-fn members(value: &Value) -> Option<&serde_json::Map<String, Value>> {
-    value.as_object()
 }

@@ -8,7 +8,6 @@ use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use quick_xml::writer::Writer;
 use serde_json::{Map, Number, Value};
 
-use super::members;
 use crate::error::{AwsError, common};
 use crate::model::{Kind, OperationModel, Service, Shape};
 use crate::scalar::Timestamp;
@@ -280,7 +279,7 @@ impl Xml {
     }
 
     fn members(&mut self, shape: &Shape, value: &Value) {
-        let (Kind::Structure { members: known, .. }, Some(object)) = (&shape.kind, members(value)) else {
+        let (Kind::Structure { members: known, .. }, Some(object)) = (&shape.kind, value.as_object()) else {
             return;
         };
         for member in *known {
