@@ -1,1 +1,4 @@
-//! Skeleton.
+//! The controller: the AWS-compatible front, the replicated state behind it, and the sessions with agents. Shell.
+
+pub mod raft;
+pub mod storage;

@@ -133,7 +133,8 @@ pub fn open(kind: RecordKind, bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
     Ok(record.payload)
 }
 
-fn seal_as(format_version: u32, kind: RecordKind, payload: Vec<u8>) -> Vec<u8> {
+/// Puts a payload into an envelope of any format version, to try how readers take it.
+pub fn seal_as(format_version: u32, kind: RecordKind, payload: Vec<u8>) -> Vec<u8> {
     let crc32 = checksum(format_version, kind as i32, &payload);
     Record {
         format_version,

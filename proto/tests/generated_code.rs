@@ -1,5 +1,7 @@
 //! Proves that the committed generated code is what the `.proto` files give.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,505 @@
+//! The Raft log and state of one member, on a [`Storage`]. Shell.
+//!
+//! Owns how entries, hard state, membership and snapshot metadata are laid out and read back; it must
+//! not know what entries contain. Every change is one batch, synced when the call returns.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use berth_proto::record::{self, RecordKind};
+use berth_proto::v1;
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, StorageError as LogError};
+
+use super::error::RaftFault;
+use super::options::MAX_CACHED_LOG_BYTES;
+use super::{convert, keys};
+use crate::storage::{Batch, MAX_VALUE_BYTES, Storage, StorageError};
+
+/// Keys deleted in one batch when leftovers are cleared away.
+pub(super) const DELETE_BATCH_KEYS: usize = 512;
+
+/// What is known of a stored entry without reading it.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    term: u64,
+    parts: u32,
+    bytes: usize,
+}
+
+/// The durable Raft state of one member.
+///
+/// The log starts right behind the current snapshot, or at index 1 while there is none.
+pub(super) struct LogStorage {
+    store: Arc<dyn Storage>,
+    hard_state: HardState,
+    membership: ConfState,
+    snapshot: v1::SnapshotMeta,
+    slots: VecDeque<Slot>,
+    log_bytes: u64,
+    cache: VecDeque<Entry>,
+    cached_bytes: usize,
+}
+
+/// What a new snapshot made superfluous; deleting it later, or never, changes nothing.
+#[derive(Debug)]
+pub(super) struct Leftovers {
+    keys: Vec<Vec<u8>>,
+}
+
+impl LogStorage {
+    /// Reads the state of a member, or writes that of the first member of a new group.
+    pub(super) fn open(store: Arc<dyn Storage>, member_id: u64) -> Result<Self, RaftFault> {
+        match read_message::<v1::MemberIdentity>(&*store, keys::IDENTITY, RecordKind::MemberIdentity)? {
+            None => found_group(&*store, member_id)?,
+            Some(identity) if identity.member_id != member_id => {
+                return Err(RaftFault::WrongMember {
+                    expected: member_id,
+                    found: identity.member_id,
+                });
+            }
+            Some(_) => {}
+        }
+        let hard_state: v1::HardState = require(&*store, keys::HARD_STATE, RecordKind::HardState)?;
+        let membership: v1::Membership = require(&*store, keys::MEMBERSHIP, RecordKind::Membership)?;
+        let snapshot: v1::SnapshotMeta =
+            read_message(&*store, keys::SNAPSHOT, RecordKind::SnapshotMeta)?.unwrap_or_default();
+        let mut log = Self {
+            store,
+            hard_state: convert::hard_state_from_record(&hard_state),
+            membership: convert::membership_from_record(membership),
+            snapshot,
+            slots: VecDeque::new(),
+            log_bytes: 0,
+            cache: VecDeque::new(),
+            cached_bytes: 0,
+        };
+        log.clear_leftovers()?;
+        log.read_log()?;
+        if log.hard_state.commit > log.last() {
+            let (commit, last) = (log.hard_state.commit, log.last());
+            return Err(RaftFault::damaged(format!(
+                "entries up to {commit} are committed, the log ends at {last}"
+            )));
+        }
+        Ok(log)
+    }
+
+    /// The storage below, for the thread that writes snapshots.
+    pub(super) fn store(&self) -> &Arc<dyn Storage> {
+        &self.store
+    }
+
+    /// The snapshot from which the log goes on; index 0 if there is none.
+    pub(super) fn snapshot_meta(&self) -> &v1::SnapshotMeta {
+        &self.snapshot
+    }
+
+    /// The current membership.
+    pub(super) fn membership(&self) -> &ConfState {
+        &self.membership
+    }
+
+    /// The commit index that would survive a power cut.
+    pub(super) fn durable_commit(&self) -> u64 {
+        self.hard_state.commit
+    }
+
+    /// Bytes of the entries behind the snapshot.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// Makes entries and hard state durable, in one batch; entries replace those at and behind their index.
+    pub(super) fn persist(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<(), RaftFault> {
+        let mut batch = Batch::default();
+        if let Some(first) = entries.first() {
+            self.check_appendable(entries, first.index)?;
+            self.drop_from(first.index, &mut batch);
+        }
+        let mut slots = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let bytes = record::encode_message(RecordKind::LogEntry, &convert::entry_to_record(entry));
+            let mut parts = 0;
+            for part in bytes.chunks(MAX_VALUE_BYTES) {
+                batch.put(keys::entry_part(entry.index, parts), part.to_vec());
+                parts += 1;
+            }
+            slots.push(Slot {
+                term: entry.term,
+                parts,
+                bytes: bytes.len(),
+            });
+        }
+        if let Some(state) = &hard_state {
+            put_message(
+                &mut batch,
+                keys::HARD_STATE,
+                RecordKind::HardState,
+                &convert::hard_state_to_record(state),
+            );
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(batch)?;
+        for (slot, entry) in slots.into_iter().zip(entries) {
+            self.push(slot, entry.clone());
+        }
+        if let Some(state) = hard_state {
+            self.hard_state = state;
+        }
+        Ok(())
+    }
+
+    /// Makes a commit index durable.
+    pub(super) fn persist_commit(&mut self, commit: u64) -> Result<(), RaftFault> {
+        let state = HardState {
+            commit,
+            ..self.hard_state.clone()
+        };
+        self.persist(&[], Some(state))
+    }
+
+    /// The stored hard state with another commit index.
+    pub(super) fn hard_state(&self) -> &HardState {
+        &self.hard_state
+    }
+
+    /// Makes a fully written snapshot the current one and cuts the log behind it.
+    pub(super) fn install_snapshot(&mut self, meta: v1::SnapshotMeta) -> Result<Leftovers, RaftFault> {
+        let current = self.snapshot.index;
+        if meta.index <= current || meta.index > self.last() {
+            let (new, last) = (meta.index, self.last());
+            return Err(RaftFault::damaged(format!(
+                "snapshot at {new} does not fit a log from {current} to {last}"
+            )));
+        }
+        let hard_state = HardState {
+            commit: self.hard_state.commit.max(meta.index),
+            ..self.hard_state.clone()
+        };
+        let mut batch = Batch::default();
+        put_message(&mut batch, keys::SNAPSHOT, RecordKind::SnapshotMeta, &meta);
+        put_message(
+            &mut batch,
+            keys::HARD_STATE,
+            RecordKind::HardState,
+            &convert::hard_state_to_record(&hard_state),
+        );
+        self.store.commit(batch)?;
+
+        let mut leftovers: Vec<Vec<u8>> = (0..self.snapshot.chunk_count)
+            .map(|number| keys::chunk(current, number))
+            .collect();
+        for index in current + 1..=meta.index {
+            if let Some(slot) = self.slots.pop_front() {
+                self.log_bytes -= slot.bytes as u64;
+                leftovers.extend((0..slot.parts).map(|part| keys::entry_part(index, part)));
+            }
+        }
+        while self.cache.front().is_some_and(|entry| entry.index <= meta.index) {
+            self.drop_oldest_cached();
+        }
+        self.hard_state = hard_state;
+        self.snapshot = meta;
+        Ok(Leftovers { keys: leftovers })
+    }
+
+    fn last(&self) -> u64 {
+        self.snapshot.index + self.slots.len() as u64
+    }
+
+    fn position(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.snapshot.index + 1)?).ok()
+    }
+
+    fn check_appendable(&self, entries: &[Entry], first: u64) -> Result<(), RaftFault> {
+        let contiguous = (first..).zip(entries).all(|(index, entry)| entry.index == index);
+        if first <= self.snapshot.index || first > self.last() + 1 || !contiguous {
+            let (start, last) = (self.snapshot.index, self.last());
+            return Err(RaftFault::damaged(format!(
+                "entries from {first} on do not fit a log from {start} to {last}"
+            )));
+        }
+        Ok(())
+    }
+
+    fn drop_from(&mut self, index: u64, batch: &mut Batch) {
+        for dropped in (index..=self.last()).rev() {
+            if let Some(slot) = self.slots.pop_back() {
+                self.log_bytes -= slot.bytes as u64;
+                (0..slot.parts).for_each(|part| batch.delete(keys::entry_part(dropped, part)));
+            }
+        }
+        while self.cache.back().is_some_and(|entry| entry.index >= index) {
+            if let Some(entry) = self.cache.pop_back() {
+                self.cached_bytes -= entry_bytes(&entry);
+            }
+        }
+    }
+
+    fn push(&mut self, slot: Slot, entry: Entry) {
+        self.log_bytes += slot.bytes as u64;
+        self.slots.push_back(slot);
+        self.cached_bytes += entry_bytes(&entry);
+        self.cache.push_back(entry);
+        while self.cached_bytes > MAX_CACHED_LOG_BYTES && self.cache.len() > 1 {
+            self.drop_oldest_cached();
+        }
+    }
+
+    fn drop_oldest_cached(&mut self) {
+        if let Some(entry) = self.cache.pop_front() {
+            self.cached_bytes -= entry_bytes(&entry);
+        }
+    }
+
+    fn clear_leftovers(&self) -> Result<(), RaftFault> {
+        let current = self.snapshot.index;
+        let mut keys = Vec::new();
+        for range in [
+            keys::entries(0..current + 1),
+            keys::chunks(0..current),
+            keys::chunks(current + 1..u64::MAX),
+        ] {
+            for item in self.store.scan(range) {
+                keys.push(item?.0);
+            }
+        }
+        Leftovers { keys }.delete(&*self.store)
+    }
+
+    fn read_log(&mut self) -> Result<(), RaftFault> {
+        let store = Arc::clone(&self.store);
+        for item in read_entries(&*store, self.snapshot.index + 1..u64::MAX) {
+            let (entry, parts, bytes) = item?;
+            if entry.index != self.last() + 1 {
+                let (found, last) = (entry.index, self.last());
+                return Err(RaftFault::damaged(format!(
+                    "entry {found} follows entry {last} in the log"
+                )));
+            }
+            self.push(
+                Slot {
+                    term: entry.term,
+                    parts,
+                    bytes,
+                },
+                entry,
+            );
+        }
+        Ok(())
+    }
+}
+
+impl raft::Storage for LogStorage {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState {
+            hard_state: self.hard_state.clone(),
+            conf_state: self.membership.clone(),
+        })
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low <= self.snapshot.index {
+            return Err(raft::Error::Store(LogError::Compacted));
+        }
+        if high > self.last() + 1 {
+            return Err(raft::Error::Store(LogError::Unavailable));
+        }
+        let max_size = max_size.into();
+        let cached_from = self.cache.front().map_or(u64::MAX, |entry| entry.index);
+        let mut found: Vec<Entry> = if low >= cached_from {
+            let skipped = usize::try_from(low - cached_from).unwrap_or(usize::MAX);
+            limited(
+                self.cache
+                    .iter()
+                    .skip(skipped)
+                    .take_while(|entry| entry.index < high)
+                    .cloned()
+                    .map(Ok),
+                max_size,
+            )
+        } else {
+            let stored = read_entries(&*self.store, low..high).map(|item| item.map(|(entry, _, _)| entry));
+            limited(stored, max_size)
+        }
+        .map_err(|fault| raft::Error::Store(LogError::Other(Box::new(fault))))?;
+        raft::util::limit_size(&mut found, max_size);
+        Ok(found)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == self.snapshot.index {
+            return Ok(self.snapshot.term);
+        }
+        let position = self.position(index).ok_or(raft::Error::Store(LogError::Compacted))?;
+        self.slots
+            .get(position)
+            .map(|slot| slot.term)
+            .ok_or(raft::Error::Store(LogError::Unavailable))
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.snapshot.index + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last())
+    }
+
+    /// The metadata of the current snapshot. Its content is in chunks, which travel outside Raft's messages.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        if self.snapshot.index == 0 || self.snapshot.index < request_index {
+            return Err(raft::Error::Store(LogError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = self.snapshot.index;
+        metadata.term = self.snapshot.term;
+        metadata.set_conf_state(
+            self.snapshot
+                .membership
+                .clone()
+                .map(convert::membership_from_record)
+                .unwrap_or_default(),
+        );
+        Ok(snapshot)
+    }
+}
+
+impl Leftovers {
+    /// Deletes them in small batches, each of which holds up others only shortly.
+    pub(super) fn delete(self, store: &dyn Storage) -> Result<(), RaftFault> {
+        for keys in self.keys.chunks(DELETE_BATCH_KEYS) {
+            let mut batch = Batch::default();
+            keys.iter().for_each(|key| batch.delete(key.clone()));
+            store.commit(batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes entries until their size reaches the limit, so that a long log is not read in one go.
+fn limited(
+    entries: impl Iterator<Item = Result<Entry, RaftFault>>,
+    max_size: Option<u64>,
+) -> Result<Vec<Entry>, RaftFault> {
+    let max_size = max_size.unwrap_or(u64::MAX);
+    let mut taken = Vec::new();
+    let mut size = 0_u64;
+    for entry in entries {
+        let entry = entry?;
+        size = size.saturating_add(entry_bytes(&entry) as u64);
+        taken.push(entry);
+        if size > max_size {
+            break;
+        }
+    }
+    Ok(taken)
+}
+
+/// Reads stored entries one by one, with the number of their parts and their length.
+fn read_entries(
+    store: &dyn Storage,
+    indexes: Range<u64>,
+) -> impl Iterator<Item = Result<(Entry, u32, usize), RaftFault>> + '_ {
+    let mut parts = store.scan(keys::entries(indexes)).peekable();
+    std::iter::from_fn(move || {
+        let (index, mut bytes) = match next_part(parts.next()?) {
+            Ok((index, 0, bytes)) => (index, bytes),
+            Ok((index, part, _)) => {
+                return Some(Err(RaftFault::damaged(format!(
+                    "entry {index} starts with its part {part}"
+                ))));
+            }
+            Err(fault) => return Some(Err(fault)),
+        };
+        let mut count = 1;
+        while let Some(Ok((key, value))) = parts.peek()
+            && keys::parse_entry_part(key) == Some((index, count))
+        {
+            bytes.extend_from_slice(value);
+            count += 1;
+            parts.next();
+        }
+        Some(decode_entry(index, &bytes).map(|entry| (entry, count, bytes.len())))
+    })
+}
+
+fn next_part(item: Result<(Vec<u8>, Vec<u8>), StorageError>) -> Result<(u64, u32, Vec<u8>), RaftFault> {
+    let (key, value) = item?;
+    let (index, part) = keys::parse_entry_part(&key)
+        .ok_or_else(|| RaftFault::damaged(format!("key {} in the log is not an entry's", hex::encode(&key))))?;
+    Ok((index, part, value))
+}
+
+fn decode_entry(index: u64, bytes: &[u8]) -> Result<Entry, RaftFault> {
+    let stored: v1::LogEntry =
+        record::decode_message(RecordKind::LogEntry, bytes).map_err(RaftFault::record(format!("log entry {index}")))?;
+    if stored.index != index {
+        return Err(RaftFault::damaged(format!(
+            "entry {} stands in the place of entry {index}",
+            stored.index
+        )));
+    }
+    Ok(convert::entry_from_record(stored))
+}
+
+fn entry_bytes(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + size_of::<Entry>()
+}
+
+/// Writes the state of the first member of a new group, in a store that holds nothing yet.
+fn found_group(store: &dyn Storage, member_id: u64) -> Result<(), RaftFault> {
+    if let Some(item) = store.scan(Vec::new()..vec![u8::MAX]).next() {
+        let key = String::from_utf8_lossy(&item?.0).into_owned();
+        return Err(RaftFault::damaged(format!(
+            "the store has no member identity, but a key {key:?}"
+        )));
+    }
+    let mut batch = Batch::default();
+    let identity = v1::MemberIdentity { member_id };
+    let membership = v1::Membership {
+        voters: vec![member_id],
+        ..v1::Membership::default()
+    };
+    put_message(&mut batch, keys::IDENTITY, RecordKind::MemberIdentity, &identity);
+    put_message(&mut batch, keys::MEMBERSHIP, RecordKind::Membership, &membership);
+    put_message(
+        &mut batch,
+        keys::HARD_STATE,
+        RecordKind::HardState,
+        &v1::HardState::default(),
+    );
+    Ok(store.commit(batch)?)
+}
+
+fn put_message<M: prost::Message>(batch: &mut Batch, key: &[u8], kind: RecordKind, message: &M) {
+    batch.put(key.to_vec(), record::encode_message(kind, message));
+}
+
+fn read_message<M: prost::Message + Default>(
+    store: &dyn Storage,
+    key: &[u8],
+    kind: RecordKind,
+) -> Result<Option<M>, RaftFault> {
+    let Some(bytes) = store.get(key)? else { return Ok(None) };
+    let name = String::from_utf8_lossy(key).into_owned();
+    record::decode_message(kind, &bytes)
+        .map(Some)
+        .map_err(RaftFault::record(name))
+}
+
+fn require<M: prost::Message + Default>(store: &dyn Storage, key: &[u8], kind: RecordKind) -> Result<M, RaftFault> {
+    read_message(store, key, kind)?
+        .ok_or_else(|| RaftFault::damaged(format!("the {} is missing", String::from_utf8_lossy(key))))
+}
