@@ -1,2 +1,48 @@
-//! Skeleton.
-fn main() {}
+//! `berth`, the one binary: starts controllers and agents, and holds the commands that people type.
+//!
+//! Owns the command line. Each command is one file under `commands`; they share the signed client, the way to find a cluster
+//! and the way to print. Shell; what a controller or an agent does is in their own crates.
+
+mod client;
+mod commands;
+mod output;
+mod running;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::Command;
+
+/// Amazon ECS for machines you own.
+#[derive(Parser)]
+#[command(name = "berth", version, propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match commands::run(arguments.command) {
+        Ok(code) => code,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("berth: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn command_line_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

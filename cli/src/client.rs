@@ -1,0 +1,176 @@
+//! A client for a controller's AWS-compatible endpoint: signs requests, reads answers and errors.
+//!
+//! Owns the way of one call over HTTP; what is called comes from the shapes in `berth-aws`. Shell.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use berth_aws::sigv4::{Credentials, Secret, Signer};
+use berth_aws::{Operation, Protocol, Timestamp};
+use http::{Method, Request, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::target::Target;
+
+/// How long one call may take: longer than the longest that the server holds an answer back.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Bytes of an answer: far above the largest page that the controller writes.
+const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// What the server answered instead of an output.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {code}: {message}")]
+pub(crate) struct ServiceError {
+    /// The operation that was called.
+    pub(crate) operation: &'static str,
+    /// The error's code.
+    pub(crate) code: String,
+    /// The error's message.
+    pub(crate) message: String,
+}
+
+/// Calls operations of a controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    endpoint: Uri,
+    credentials: Credentials,
+    region: String,
+}
+
+impl Client {
+    /// A client for a cluster.
+    ///
+    /// # Errors
+    /// If the endpoint is not an `http://` address.
+    pub(crate) fn new(target: &Target) -> Result<Self> {
+        let endpoint: Uri = target
+            .endpoint
+            .parse()
+            .with_context(|| format!("{} is not a URL", target.endpoint))?;
+        if endpoint.scheme_str() != Some("http") || endpoint.authority().is_none() {
+            bail!(
+                "{} is not an http:// address; the commands of berth speak plain HTTP to a controller",
+                target.endpoint
+            );
+        }
+        let credentials = Credentials {
+            access_key: target.access_key_id.clone(),
+            secret: Secret::new(target.secret_access_key.clone()),
+            session_token: target.session_token.clone().map(Secret::new),
+        };
+        let http = legacy::Client::builder(TokioExecutor::new()).build_http();
+        Ok(Self {
+            http,
+            endpoint,
+            credentials,
+            region: target.region.clone(),
+        })
+    }
+
+    /// Calls an operation of a JSON service.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the controller refuses; others if it cannot be reached or understood.
+    pub(crate) async fn call<O>(&self, input: &O::Input) -> Result<O::Output>
+    where
+        O: Operation,
+        O::Input: Serialize,
+        O::Output: DeserializeOwned,
+    {
+        let body = Bytes::from(serde_json::to_vec(input)?);
+        let request = self.request::<O>(body)?;
+        let answer = tokio::time::timeout(CALL_DEADLINE, async {
+            let answer = self
+                .http
+                .request(request)
+                .await
+                .with_context(|| format!("cannot reach {}", self.endpoint))?;
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES)
+                .collect()
+                .await
+                .map_err(|error| anyhow::anyhow!(error))?;
+            anyhow::Ok((parts.status, body.to_bytes()))
+        });
+        let (status, body) = answer.await.with_context(|| {
+            format!(
+                "{} did not answer {} within {} s",
+                self.endpoint,
+                O::NAME,
+                CALL_DEADLINE.as_secs()
+            )
+        })??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).with_context(|| format!("cannot read the answer to {}", O::NAME));
+        }
+        Err(refusal(O::NAME, status, &body).into())
+    }
+
+    fn request<O: Operation>(&self, body: Bytes) -> Result<Request<Full<Bytes>>> {
+        let service = O::SERVICE;
+        if service.protocol == Protocol::AwsQuery {
+            bail!("{} speaks a protocol that this client does not", service.name);
+        }
+        let authority = self.endpoint.authority().context("the endpoint has no host")?.as_str();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{authority}/"))
+            .header(header::HOST, authority)
+            .header(header::CONTENT_TYPE, service.protocol.content_type())
+            .header("x-amz-target", format!("{}.{}", service.target_prefix, O::NAME))
+            .body(())?;
+        let (mut parts, ()) = request.into_parts();
+        let signer = Signer {
+            credentials: self.credentials.clone(),
+            region: self.region.clone(),
+            service: service.signing_name.to_owned(),
+        };
+        signer.sign(&mut parts, &body, Timestamp(jiff::Timestamp::now().as_millisecond()))?;
+        Ok(Request::from_parts(parts, Full::new(body)))
+    }
+}
+
+fn refusal(operation: &'static str, status: http::StatusCode, body: &[u8]) -> ServiceError {
+    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |names: [&str; 2]| {
+        names
+            .iter()
+            .find_map(|name| document.get(*name)?.as_str().map(str::to_owned))
+    };
+    let code = text(["__type", "code"]).map(|code| code.rsplit('#').next().unwrap_or_default().to_owned());
+    ServiceError {
+        operation,
+        code: code.unwrap_or_else(|| status.to_string()),
+        message: text(["message", "Message"]).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::refusal;
+
+    #[test]
+    fn refusal_with_a_code_and_message_shows_both() {
+        let body = br#"{"__type":"ClusterNotFoundException","message":"Cluster not found."}"#;
+        let error = refusal("ListTasks", StatusCode::BAD_REQUEST, body);
+        assert_eq!(
+            error.to_string(),
+            "ListTasks: ClusterNotFoundException: Cluster not found."
+        );
+    }
+
+    #[test]
+    fn refusal_by_something_else_shows_status_and_text() {
+        let error = refusal("ListTasks", StatusCode::NOT_FOUND, b"nothing here");
+        assert_eq!(error.to_string(), "ListTasks: 404 Not Found: nothing here");
+    }
+}

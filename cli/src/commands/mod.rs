@@ -1,0 +1,48 @@
+//! The commands, one file each.
+//!
+//! Owns which there are and the runtime that they run on. Shell.
+
+mod aws;
+mod env;
+mod logs;
+mod ps;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+/// A command of `berth`.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Print the variables by which AWS tools find a running `berth dev`
+    Env(env::Arguments),
+    /// List the tasks of a cluster
+    Ps(ps::Arguments),
+    /// Print what a task or the tasks of a service write
+    Logs(logs::Arguments),
+    /// Run the AWS CLI against a cluster
+    Aws(aws::Arguments),
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Whatever keeps the command from doing what it was asked.
+pub(crate) fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Env(arguments) => env::run(&arguments)?,
+        Command::Ps(arguments) => block_on(ps::run(arguments))?,
+        Command::Logs(arguments) => block_on(logs::run(arguments))?,
+        Command::Aws(arguments) => return aws::run(&arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime's threads")?;
+    runtime.block_on(future)
+}

@@ -1,0 +1,212 @@
+//! The development clusters that run on this machine, as small files that other commands find them by.
+//!
+//! Owns those files: one per running `berth dev`, named after its port, readable by its user only since it holds the root
+//! credentials. Whoever writes one holds a lock on it until it ends, so a file without a lock is a leftover, whatever became of
+//! the process. Shell.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+/// A development cluster that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunningCluster {
+    /// URL of the AWS-compatible endpoint.
+    pub(crate) endpoint: String,
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Region of its hosts.
+    pub(crate) region: String,
+    /// Account that everything belongs to.
+    pub(crate) account_id: String,
+    /// Name of the cluster that its hosts belong to.
+    pub(crate) cluster: String,
+    /// Id of the root access key.
+    pub(crate) access_key_id: String,
+    /// Secret of the root access key.
+    pub(crate) secret_access_key: String,
+    /// Process that runs it.
+    pub(crate) pid: u32,
+    /// Its data directory.
+    pub(crate) data_dir: PathBuf,
+    /// Where its hosts keep images, empty if containers are simulated.
+    pub(crate) containerd: Option<Containerd>,
+}
+
+/// Where images for a development cluster go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Containerd {
+    /// Socket of containerd.
+    pub(crate) socket: PathBuf,
+    /// Namespaces, one per host.
+    pub(crate) namespaces: Vec<String>,
+}
+
+/// The file of a cluster that this process runs; it is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+/// Tells other commands about a cluster, for as long as the result lives.
+///
+/// # Errors
+/// If the file cannot be written, or another process runs a cluster on that port.
+pub(crate) fn announce(cluster: &RunningCluster) -> Result<Announcement> {
+    let directories = directories()?;
+    let directory = directories
+        .first()
+        .context("no directory for the state of running clusters")?;
+    announce_in(directory, cluster)
+}
+
+fn announce_in(directory: &Path, cluster: &RunningCluster) -> Result<Announcement> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    let path = directory.join(format!("dev-{}.json", cluster.listen.port()));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let Ok(mut lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+        bail!(
+            "another `berth dev` holds {}; stop it, or choose another port with --listen",
+            path.display()
+        );
+    };
+    lock.set_len(0)?;
+    lock.write_all(&serde_json::to_vec_pretty(cluster)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Announcement { path, _lock: lock })
+}
+
+/// The clusters that run now, in the order of their ports.
+///
+/// # Errors
+/// If a directory or file of them cannot be read.
+pub(crate) fn list() -> Result<Vec<RunningCluster>> {
+    let mut found = Vec::new();
+    for directory in directories()? {
+        found.extend(list_in(&directory)?);
+    }
+    found.sort_by_key(|cluster| cluster.listen.port());
+    Ok(found)
+}
+
+fn list_in(directory: &Path) -> Result<Vec<RunningCluster>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", directory.display())),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let is_ours = path.extension().is_some_and(|extension| extension == "json");
+        if is_ours && let Some(cluster) = read_if_running(&path)? {
+            found.push(cluster);
+        }
+    }
+    Ok(found)
+}
+
+/// The cluster of a file, or `None` if nobody holds its lock or the file is gone again.
+fn read_if_running(path: &Path) -> Result<Option<RunningCluster>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let mut file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_unused) => return Ok(None),
+        Err((file, _held)) => file,
+    };
+    let mut text = String::new();
+    file.read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let cluster =
+        serde_json::from_str(&text).with_context(|| format!("{} is not what `berth dev` writes", path.display()))?;
+    Ok(Some(cluster))
+}
+
+/// Where the files are looked for; new ones go into the first.
+fn directories() -> Result<Vec<PathBuf>> {
+    let path = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let run_time = path("XDG_RUNTIME_DIR").map(|directory| directory.join("berth"));
+    let home = path("HOME").map(|directory| directory.join(".berth"));
+    let directories: Vec<PathBuf> = run_time.into_iter().chain(home).collect();
+    if directories.is_empty() {
+        bail!("neither XDG_RUNTIME_DIR nor HOME is set, so there is no place for the state of running clusters");
+    }
+    Ok(directories)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(port: u16) -> RunningCluster {
+        RunningCluster {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            listen: SocketAddr::from(([127, 0, 0, 1], port)),
+            region: "us-east-1".to_owned(),
+            account_id: "123456789012".to_owned(),
+            cluster: "default".to_owned(),
+            access_key_id: "AKIAEXAMPLE".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            pid: 1,
+            data_dir: PathBuf::from("/nonexistent"),
+            containerd: None,
+        }
+    }
+
+    #[test]
+    fn announcement_while_held_is_listed_and_gone_afterwards() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let announcement = announce_in(directory.path(), &cluster(7480)).expect("announced");
+        assert_eq!(list_in(directory.path()).expect("listed"), [cluster(7480)]);
+        drop(announcement);
+        assert_eq!(list_in(directory.path()).expect("listed"), []);
+    }
+
+    #[test]
+    fn announcement_for_a_port_in_use_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _first = announce_in(directory.path(), &cluster(7480)).expect("announced");
+        let error = announce_in(directory.path(), &cluster(7480)).expect_err("refused");
+        assert!(error.to_string().contains("another `berth dev`"), "{error}");
+    }
+
+    #[test]
+    fn file_left_by_a_killed_process_is_not_listed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let text = serde_json::to_vec(&cluster(7480)).expect("text");
+        fs::write(directory.path().join("dev-7480.json"), text).expect("written");
+        assert_eq!(list_in(directory.path()).expect("listed"), []);
+    }
+}

@@ -1,0 +1,191 @@
+//! Which cluster a command talks to: endpoint, region, credentials and cluster name.
+//!
+//! Owns the choice between flags, the environment that AWS tools use, and the development clusters of this machine. Shell.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::client::Client;
+use crate::running::{self, RunningCluster};
+
+/// Flags of every command that talks to a cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TargetArguments {
+    /// The `berth dev` that listens there; needed only where several run
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// URL of a controller's endpoint, with credentials from the environment
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// Region [default: that of the cluster found, else us-east-1]
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    pub(crate) region: Option<String>,
+}
+
+/// A cluster to talk to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// URL of the endpoint.
+    pub(crate) endpoint: String,
+    /// Region.
+    pub(crate) region: String,
+    /// Id of the access key.
+    pub(crate) access_key_id: String,
+    /// Secret of the access key.
+    pub(crate) secret_access_key: String,
+    /// Token of temporary credentials.
+    pub(crate) session_token: Option<String>,
+    /// Cluster that commands mean when none is named.
+    pub(crate) cluster: String,
+}
+
+impl Target {
+    /// A client for it.
+    ///
+    /// # Errors
+    /// If the endpoint is no plain HTTP address.
+    pub(crate) fn client(&self) -> Result<Client> {
+        Client::new(self)
+    }
+
+    /// The variables by which AWS tools find it.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("AWS_ENDPOINT_URL", self.endpoint.clone()),
+            ("AWS_REGION", self.region.clone()),
+            ("AWS_DEFAULT_REGION", self.region.clone()),
+            ("AWS_ACCESS_KEY_ID", self.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_access_key.clone()),
+        ];
+        variables.extend(self.session_token.clone().map(|token| ("AWS_SESSION_TOKEN", token)));
+        variables
+    }
+}
+
+impl From<RunningCluster> for Target {
+    fn from(found: RunningCluster) -> Self {
+        Self {
+            endpoint: found.endpoint,
+            region: found.region,
+            access_key_id: found.access_key_id,
+            secret_access_key: found.secret_access_key,
+            session_token: None,
+            cluster: found.cluster,
+        }
+    }
+}
+
+impl TargetArguments {
+    /// Finds the cluster: the one that `--listen` names; else the endpoint of the flag or environment, with the environment's
+    /// credentials; else the only development cluster that runs.
+    ///
+    /// # Errors
+    /// If there is none, or more than one, or credentials are missing.
+    pub(crate) fn find(&self) -> Result<Target> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let endpoint = self
+            .endpoint
+            .clone()
+            .filter(|url| self.listen.is_none() && !url.is_empty());
+        let Some(endpoint) = endpoint else {
+            let mut target = Target::from(self.find_running()?);
+            if self.listen.is_none()
+                && let Some(region) = &self.region
+            {
+                target.region.clone_from(region);
+            }
+            return Ok(target);
+        };
+        let (Some(access_key_id), Some(secret_access_key)) =
+            (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
+        else {
+            bail!(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set to talk to {endpoint}; for a running `berth dev` use --listen, or eval \"$(berth env)\""
+            );
+        };
+        let region = self.region.clone().or_else(|| variable("AWS_DEFAULT_REGION"));
+        Ok(Target {
+            endpoint,
+            region: region.unwrap_or_else(|| "us-east-1".to_owned()),
+            access_key_id,
+            secret_access_key,
+            session_token: variable("AWS_SESSION_TOKEN"),
+            cluster: variable("BERTH_CLUSTER").unwrap_or_else(|| "default".to_owned()),
+        })
+    }
+
+    /// Finds the development cluster that `--listen` names, else the only one that runs.
+    ///
+    /// # Errors
+    /// If there is none, or more than one.
+    pub(crate) fn find_running(&self) -> Result<RunningCluster> {
+        let clusters = running::list()?;
+        choose(clusters, self.listen)
+    }
+}
+
+fn choose(clusters: Vec<RunningCluster>, listen: Option<SocketAddr>) -> Result<RunningCluster> {
+    let addresses: Vec<String> = clusters.iter().map(|cluster| cluster.listen.to_string()).collect();
+    let mut fitting = clusters
+        .into_iter()
+        .filter(|cluster| listen.is_none_or(|wanted| wanted == cluster.listen));
+    match (fitting.next(), fitting.next(), listen) {
+        (Some(only), None, _) => Ok(only),
+        (Some(_), Some(_), _) => bail!(
+            "several `berth dev` run on this machine: {}; name one with --listen",
+            addresses.join(", ")
+        ),
+        (None, _, Some(wanted)) if !addresses.is_empty() => {
+            bail!(
+                "no `berth dev` of this user listens on {wanted}; there are {}",
+                addresses.join(", ")
+            )
+        }
+        (None, ..) => bail!(
+            "no `berth dev` of this user runs on this machine; start one with `berth dev`, or set AWS_ENDPOINT_URL"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(port: u16) -> RunningCluster {
+        RunningCluster {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            listen: SocketAddr::from(([127, 0, 0, 1], port)),
+            region: "us-east-1".to_owned(),
+            account_id: "123456789012".to_owned(),
+            cluster: "default".to_owned(),
+            access_key_id: "AKIAEXAMPLE".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            pid: 1,
+            data_dir: "/nonexistent".into(),
+            containerd: None,
+        }
+    }
+
+    #[test]
+    fn choice_with_one_cluster_takes_it() {
+        assert_eq!(choose(vec![cluster(1)], None).expect("found"), cluster(1));
+    }
+
+    #[test]
+    fn choice_with_two_clusters_needs_an_address() {
+        let error = choose(vec![cluster(1), cluster(2)], None).expect_err("ambiguous");
+        assert!(error.to_string().contains("127.0.0.1:1, 127.0.0.1:2"), "{error}");
+        assert_eq!(
+            choose(vec![cluster(1), cluster(2)], Some(cluster(2).listen)).expect("found"),
+            cluster(2)
+        );
+    }
+
+    #[test]
+    fn choice_without_clusters_says_how_to_start_one() {
+        let error = choose(Vec::new(), None).expect_err("none");
+        assert!(error.to_string().contains("`berth dev`"), "{error}");
+    }
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Every check and every test, with the time that each stage took. Installs what it needs.
+#
+#   tests/run.sh                 everything
+#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release e2e
+#
+# Stops at the first stage that fails. Containers need root; without it, the tests that start real ones fail, and say so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+# The models that the shapes are generated from, and the clients that the tests speak through.
+readonly BOTOCORE=1.44.5
+target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
+readonly target
+readonly venv="$target/python-$BOTOCORE"
+readonly stages=(format lint dependencies generated unit release e2e)
+times=()
+
+# Debian's packages that are not there yet.
+install_packages() {
+    local missing=() package
+    for package in containerd runc containernetworking-plugins busybox-static iptables protobuf-compiler curl python3-venv; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    if [ "${#missing[@]}" -gt 0 ]; then
+        [ "$(id -u)" = 0 ] || { echo "these packages are missing, and installing them needs root: ${missing[*]}" >&2; return 1; }
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    fi
+}
+
+# A Python with the AWS clients, made once.
+install_clients() {
+    if [ ! -x "$venv/bin/pytest" ]; then
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install -q --disable-pip-version-check -r tests/e2e/requirements.txt "botocore==$BOTOCORE"
+    fi
+}
+
+stage_format() { cargo fmt --all --check; }
+
+stage_lint() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+
+# Advisories are left to `cargo deny check advisories`, which fetches its database from the network.
+stage_dependencies() {
+    cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --quiet --target-dir "$target/cargo-deny"
+    cargo deny --offline check licenses bans sources
+}
+
+stage_generated() {
+    install_clients
+    local models
+    models="$("$venv/bin/python" -c 'import botocore, os; print(os.path.join(os.path.dirname(botocore.__file__), "data"))')"
+    cargo run --quiet --locked -p berth-aws-generate -- --models "$models" --check
+}
+
+stage_unit() { cargo test --workspace --locked; }
+
+stage_release() { cargo build --release --locked -p berth; }
+
+stage_e2e() {
+    install_packages
+    install_clients
+    BERTH_BINARY="$target/release/berth" PATH="$venv/bin:$PATH" "$venv/bin/pytest" -q --durations=10 tests/e2e
+}
+
+run() {
+    local name="$1" start=$SECONDS
+    printf '\n== %s\n' "$name"
+    # In a subshell of its own, so that `set -e` holds inside the stage.
+    ( set -e; "stage_$name" ) || { printf '\n== %s FAILED after %d s\n' "$name" "$((SECONDS - start))"; exit 1; }
+    times+=("$(printf '%-14s %4d s' "$name" "$((SECONDS - start))")")
+}
+
+install_packages
+for name in "${@:-${stages[@]}}"; do
+    [[ " ${stages[*]} " == *" $name "* ]] || { echo "there is no stage '$name'; there are: ${stages[*]}" >&2; exit 2; }
+    run "$name"
+done
+printf '\n== times\n'
+printf '%s\n' "${times[@]}" "$(printf '%-14s %4d s' total "$SECONDS")"
