@@ -6,4 +6,5 @@
 
 pub mod ids;
 pub mod model;
+pub mod placement;
 pub mod state;

@@ -4,7 +4,7 @@
 use imbl::{OrdMap, OrdSet};
 
 use crate::model::{
-    ContainerInstance, Ports, RESERVED_TCP_PORTS, Resources, Task, TaskId, TaskStatus, TransportProtocol,
+    ContainerInstance, DesiredStatus, Ports, RESERVED_TCP_PORTS, Resources, Task, TaskId, TaskStatus, TransportProtocol,
 };
 
 use super::Rejection;
@@ -38,7 +38,7 @@ impl Allocation {
             .collect()
     }
 
-    /// Tasks of each group that are not over.
+    /// Tasks of each group that are wanted to run, whether or not they do yet: what placement spreads and keeps apart.
     pub fn groups(&self) -> impl Iterator<Item = (&str, u32)> {
         self.by_group.iter().map(|(group, count)| (group.as_str(), *count))
     }
@@ -96,7 +96,9 @@ impl Allocation {
         for (protocol, port) in ports_of(task) {
             self.ports.insert((protocol, port, task.id));
         }
-        *self.by_group.entry(task.group.clone()).or_insert(0) += 1;
+        if task.desired_status == DesiredStatus::Running {
+            *self.by_group.entry(task.group.clone()).or_insert(0) += 1;
+        }
         *self.counter(task) += 1;
     }
 
@@ -110,7 +112,9 @@ impl Allocation {
         for (protocol, port) in ports_of(task) {
             self.ports.remove(&(protocol, port, task.id));
         }
-        if let Some(count) = self.by_group.get_mut(&task.group) {
+        if task.desired_status == DesiredStatus::Running
+            && let Some(count) = self.by_group.get_mut(&task.group)
+        {
             *count -= 1;
             if *count == 0 {
                 self.by_group.remove(&task.group);

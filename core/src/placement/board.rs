@@ -1,0 +1,293 @@
+//! The hosts while a plan is made: what is free, how many tasks of each group are where, which expressions hold. Filters
+//! and strategies read it; [`Board::reserve`] and [`Board::release`] change it and keep every count up to date. Pure.
+//!
+//! Names are resolved to indices when a request is first seen, so that asking about a host costs an array access. Hosts
+//! are in the order of their ids, whatever the order in the problem.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::problem::Host;
+use super::query_language::{Expression, HostFacts, ParseError};
+use super::refusal::Refusal;
+use super::strategy::SpreadField;
+use crate::model::{ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib, Ports, Resources};
+
+/// A host of the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HostIndex(usize);
+
+/// A group of tasks that the board counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupIndex(usize);
+
+/// A count of a group's tasks by the values of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LevelIndex(usize);
+
+/// An expression that the board has evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ExpressionIndex(usize);
+
+/// See the module.
+pub(super) struct Board<'p> {
+    hosts: Vec<Slot<'p>>,
+    groups: Vec<Group<'p>>,
+    group_indices: BTreeMap<&'p str, GroupIndex>,
+    levels: Vec<Level>,
+    level_indices: BTreeMap<(SpreadField<'p>, GroupIndex), LevelIndex>,
+    expressions: Vec<Evaluated>,
+    expression_indices: BTreeMap<&'p str, ExpressionIndex>,
+    revision: u64,
+}
+
+struct Slot<'p> {
+    host: &'p Host,
+    free: Resources,
+    used_ports: Ports,
+    tasks: u32,
+}
+
+struct Group<'p> {
+    name: &'p str,
+    /// Tasks by host.
+    tasks: Vec<u32>,
+}
+
+struct Level {
+    group: GroupIndex,
+    /// Which bucket each host is in.
+    bucket_of: Vec<usize>,
+    /// Tasks of the group by bucket, those on draining hosts left out.
+    tasks: Vec<u32>,
+}
+
+struct Evaluated {
+    text: Arc<str>,
+    parsed: Result<Expression, ParseError>,
+    /// Whether it holds, by host.
+    holds: Vec<bool>,
+}
+
+impl<'p> Board<'p> {
+    pub(super) fn new(hosts: &'p [Host]) -> Self {
+        let by_id: BTreeMap<ContainerInstanceId, &Host> = hosts.iter().map(|host| (host.id, host)).collect();
+        assert_eq!(by_id.len(), hosts.len(), "a host is given once");
+        let slot = |host: &'p Host| Slot {
+            host,
+            free: host.free,
+            used_ports: host.used_ports.clone(),
+            tasks: host.tasks_by_group.values().sum(),
+        };
+        Self {
+            hosts: by_id.into_values().map(slot).collect(),
+            groups: Vec::new(),
+            group_indices: BTreeMap::new(),
+            levels: Vec::new(),
+            level_indices: BTreeMap::new(),
+            expressions: Vec::new(),
+            expression_indices: BTreeMap::new(),
+            revision: 0,
+        }
+    }
+
+    /// All hosts, in the order of their ids.
+    pub(super) fn indices(&self) -> impl Iterator<Item = HostIndex> + use<> {
+        (0..self.hosts.len()).map(HostIndex)
+    }
+
+    /// The host with this id.
+    pub(super) fn index_of(&self, id: ContainerInstanceId) -> Option<HostIndex> {
+        self.hosts
+            .binary_search_by_key(&id, |slot| slot.host.id)
+            .ok()
+            .map(HostIndex)
+    }
+
+    /// The host as it was in the problem.
+    pub(super) fn host(&self, host: HostIndex) -> &'p Host {
+        self.hosts[host.0].host
+    }
+
+    /// What no task holds, those of this plan included.
+    pub(super) fn free(&self, host: HostIndex) -> Resources {
+        self.hosts[host.0].free
+    }
+
+    /// Ports that are taken or reserved.
+    pub(super) fn used_ports(&self, host: HostIndex) -> &Ports {
+        &self.hosts[host.0].used_ports
+    }
+
+    /// Tasks of all groups on the host.
+    pub(super) fn tasks(&self, host: HostIndex) -> u32 {
+        self.hosts[host.0].tasks
+    }
+
+    /// Tasks of a group on the host.
+    pub(super) fn tasks_of(&self, group: GroupIndex, host: HostIndex) -> u32 {
+        self.groups[group.0].tasks[host.0]
+    }
+
+    /// Tasks of the level's group that share the host's value of the level's field.
+    pub(super) fn tasks_level_with(&self, level: LevelIndex, host: HostIndex) -> u32 {
+        let level = &self.levels[level.0];
+        level.tasks[level.bucket_of[host.0]]
+    }
+
+    /// Whether the expression holds for the host.
+    pub(super) fn holds(&self, expression: ExpressionIndex, host: HostIndex) -> bool {
+        self.expressions[expression.0].holds[host.0]
+    }
+
+    /// How a host refuses for which the expression does not hold.
+    pub(super) fn expression_refusal(&self, expression: ExpressionIndex) -> Refusal {
+        let Evaluated { text, parsed, .. } = &self.expressions[expression.0];
+        let expression = Arc::clone(text);
+        match parsed {
+            Ok(_) => Refusal::MemberOf { expression },
+            Err(error) => Refusal::UnreadableExpression {
+                expression,
+                error: error.clone(),
+            },
+        }
+    }
+
+    /// Whether a reservation can change the expression's answer.
+    pub(super) fn depends_on_tasks(&self, expression: ExpressionIndex) -> bool {
+        let parsed = &self.expressions[expression.0].parsed;
+        parsed.as_ref().is_ok_and(Expression::depends_on_tasks)
+    }
+
+    /// Counts the reservations and releases so far.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Begins to count a group.
+    pub(super) fn watch_group(&mut self, name: &'p str) -> GroupIndex {
+        if let Some(index) = self.group_indices.get(name) {
+            return *index;
+        }
+        let tasks_on = |slot: &Slot<'_>| slot.host.tasks_by_group.get(name).copied().unwrap_or(0);
+        let index = GroupIndex(self.groups.len());
+        self.groups.push(Group {
+            name,
+            tasks: self.hosts.iter().map(tasks_on).collect(),
+        });
+        self.group_indices.insert(name, index);
+        index
+    }
+
+    /// Begins to count a group by the values of a field.
+    pub(super) fn watch_level(&mut self, field: SpreadField<'p>, group: GroupIndex) -> LevelIndex {
+        if let Some(index) = self.level_indices.get(&(field, group)) {
+            return *index;
+        }
+        let mut buckets = BTreeMap::new();
+        let mut level = Level {
+            group,
+            bucket_of: Vec::with_capacity(self.hosts.len()),
+            tasks: Vec::new(),
+        };
+        for (slot, tasks) in self.hosts.iter().zip(&self.groups[group.0].tasks) {
+            let bucket = *buckets.entry(field.value_of(slot.host)).or_insert(level.tasks.len());
+            if bucket == level.tasks.len() {
+                level.tasks.push(0);
+            }
+            level.bucket_of.push(bucket);
+            level.tasks[bucket] += if slot.stays() { *tasks } else { 0 };
+        }
+        let index = LevelIndex(self.levels.len());
+        self.levels.push(level);
+        self.level_indices.insert((field, group), index);
+        index
+    }
+
+    /// Parses an expression and evaluates it for every host.
+    pub(super) fn watch_expression(&mut self, text: &'p str) -> ExpressionIndex {
+        if let Some(index) = self.expression_indices.get(text) {
+            return *index;
+        }
+        let parsed = text.parse::<Expression>();
+        let holds = match &parsed {
+            Ok(expression) => self
+                .indices()
+                .map(|host| expression.holds_for(&self.facts(host)))
+                .collect(),
+            Err(_) => vec![false; self.hosts.len()],
+        };
+        let index = ExpressionIndex(self.expressions.len());
+        self.expressions.push(Evaluated {
+            text: Arc::from(text),
+            parsed,
+            holds,
+        });
+        self.expression_indices.insert(text, index);
+        index
+    }
+
+    /// Puts a task on a host that has room for it.
+    pub(super) fn reserve(&mut self, host: HostIndex, group: GroupIndex, resources: Resources, ports: &Ports) {
+        let slot = &mut self.hosts[host.0];
+        let free = slot.free.checked_sub(resources);
+        slot.free = free.expect("filters let a task through only where it fits");
+        slot.used_ports.extend(ports);
+        slot.tasks += 1;
+        self.groups[group.0].tasks[host.0] += 1;
+        self.relevel(host, group, |tasks| tasks + 1);
+        self.reevaluate(host);
+    }
+
+    /// Takes a task off a host that is not draining; its ports are not looked at again.
+    pub(super) fn release(&mut self, host: HostIndex, group: GroupIndex, resources: Resources) {
+        let slot = &mut self.hosts[host.0];
+        slot.free = Resources {
+            cpu: CpuUnits(slot.free.cpu.0.saturating_add(resources.cpu.0)),
+            memory: MemoryMib(slot.free.memory.0.saturating_add(resources.memory.0)),
+        };
+        slot.tasks = slot.tasks.saturating_sub(1);
+        let tasks = &mut self.groups[group.0].tasks[host.0];
+        *tasks = tasks.saturating_sub(1);
+        self.relevel(host, group, |tasks| tasks.saturating_sub(1));
+        self.reevaluate(host);
+    }
+
+    fn relevel(&mut self, host: HostIndex, group: GroupIndex, change: fn(u32) -> u32) {
+        for level in self.levels.iter_mut().filter(|level| level.group == group) {
+            let tasks = &mut level.tasks[level.bucket_of[host.0]];
+            *tasks = change(*tasks);
+        }
+    }
+
+    fn reevaluate(&mut self, host: HostIndex) {
+        self.revision += 1;
+        for index in 0..self.expressions.len() {
+            if let Ok(expression) = &self.expressions[index].parsed
+                && expression.depends_on_tasks()
+            {
+                self.expressions[index].holds[host.0] = expression.holds_for(&self.facts(host));
+            }
+        }
+    }
+
+    fn facts(&self, host: HostIndex) -> HostFacts<'p> {
+        let mut facts = self.host(host).facts();
+        let here: BTreeSet<&'p str> = self
+            .groups
+            .iter()
+            .filter(|group| group.tasks[host.0] > 0)
+            .map(|group| group.name)
+            .collect();
+        facts.task_groups.retain(|name| !self.group_indices.contains_key(name));
+        facts.task_groups.extend(here);
+        facts
+    }
+}
+
+impl Slot<'_> {
+    /// Whether the tasks on it stay: they leave a host that drains.
+    fn stays(&self) -> bool {
+        self.host.status == ContainerInstanceStatus::Active
+    }
+}

@@ -1,0 +1,23 @@
+//! A host takes new tasks only while it is `ACTIVE` and its agent is connected (ECS: `AGENT`). Pure.
+
+use super::Filter;
+use crate::model::ContainerInstanceStatus;
+use crate::placement::board::{Board, HostIndex};
+use crate::placement::planner::Need;
+use crate::placement::refusal::Refusal;
+
+/// See the module.
+pub(super) struct Agent;
+
+impl Filter for Agent {
+    fn refusal(&self, board: &Board<'_>, _: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+        let host = board.host(host);
+        if host.status != ContainerInstanceStatus::Active {
+            Some(Refusal::NotActive(host.status))
+        } else if !host.agent_connected {
+            Some(Refusal::AgentDisconnected)
+        } else {
+            None
+        }
+    }
+}

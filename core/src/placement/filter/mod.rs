@@ -1,0 +1,88 @@
+//! Reasons to refuse a host, one file each. Pure.
+
+mod agent;
+mod cpu;
+mod distinct_instance;
+mod member_of;
+mod memory;
+mod ports;
+
+use super::board::{Board, HostIndex};
+use super::planner::Need;
+use super::refusal::Refusal;
+
+/// Says which hosts cannot or may not take a task, and why.
+///
+/// A filter looks at the board alone, so it sees what the plan has reserved so far, and at one host at a time. Its answer
+/// for a host may only change when the board changes for that host: planning relies on it.
+pub(super) trait Filter: Sync {
+    /// Why the host does not take the task; `None` if this filter has nothing against it.
+    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal>;
+}
+
+/// The filters, in the order in which they are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FilterKind {
+    /// The host takes tasks, and its agent is there to start them.
+    Agent,
+    /// Enough CPU units are free.
+    Cpu,
+    /// Enough memory is free.
+    Memory,
+    /// The ports are free.
+    Ports,
+    /// `distinctInstance` holds.
+    DistinctInstance,
+    /// Every `memberOf` holds.
+    MemberOf,
+}
+
+impl FilterKind {
+    /// All of them, in the order in which they are asked: ECS's, what fits before what is allowed.
+    pub const ALL: [Self; 6] = [
+        Self::Agent,
+        Self::Cpu,
+        Self::Memory,
+        Self::Ports,
+        Self::DistinctInstance,
+        Self::MemberOf,
+    ];
+
+    fn filter(self) -> &'static dyn Filter {
+        match self {
+            Self::Agent => &agent::Agent,
+            Self::Cpu => &cpu::Cpu,
+            Self::Memory => &memory::Memory,
+            Self::Ports => &ports::Ports,
+            Self::DistinctInstance => &distinct_instance::DistinctInstance,
+            Self::MemberOf => &member_of::MemberOf,
+        }
+    }
+}
+
+/// The first filter that refuses the host; `None` if the host may take the task.
+pub(super) fn stopped_by(board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<FilterKind> {
+    FilterKind::ALL
+        .into_iter()
+        .find(|kind| kind.filter().refusal(board, need, host).is_some())
+}
+
+/// Everything that stands against the host, in the order of the filters.
+pub(super) fn refusals(board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Vec<Refusal> {
+    FilterKind::ALL
+        .into_iter()
+        .filter_map(|kind| kind.filter().refusal(board, need, host))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_kinds_are_listed_in_their_own_order() {
+        for (position, kind) in FilterKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, position, "the funnel counts by position");
+        }
+    }
+}

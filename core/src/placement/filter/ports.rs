@@ -1,0 +1,17 @@
+//! The fixed host ports of a task must be neither taken nor reserved (ECS: `RESOURCE:PORTS`). Pure.
+
+use super::Filter;
+use crate::placement::board::{Board, HostIndex};
+use crate::placement::planner::Need;
+use crate::placement::refusal::Refusal;
+
+/// See the module.
+pub(super) struct Ports;
+
+impl Filter for Ports {
+    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+        let used = board.used_ports(host);
+        let taken: crate::model::Ports = need.host_ports.iter().filter(|p| used.contains(p)).copied().collect();
+        (!taken.is_empty()).then_some(Refusal::Ports(taken))
+    }
+}

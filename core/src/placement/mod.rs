@@ -1,0 +1,38 @@
+//! Which host each task goes to, and why not to another. Pure: [`place`] is a function of a [`PlacementProblem`] and a
+//! [`Seed`], so that production, a dry run, a simulation and the explanation of a past decision are the same call.
+//! It knows hosts and requests as plain data and nothing of how they are stored or replicated.
+//!
+//! The order is ECS's: hosts that fit in cpu, memory and ports, then constraints, which bind, then strategies in the
+//! order given, which are best effort.
+//!
+//! - [`filter`](self) files: one per reason to refuse a host; strategy files: one per preference among hosts that fit.
+//! - The board is the state while a plan is made; all filters and strategies read it, and reservations change it. It
+//!   is what an incremental index replaces.
+//! - [`query_language`] is the language of `memberOf`.
+
+mod board;
+mod explain;
+mod filter;
+mod from_state;
+mod plan;
+mod planner;
+mod problem;
+pub mod query_language;
+mod refusal;
+mod scale_in;
+mod score;
+mod seed;
+mod sentence;
+mod strategy;
+
+pub use explain::{Explanation, HostVerdict, explain};
+pub use filter::FilterKind;
+pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
+pub use planner::place;
+pub use problem::{Host, PlacementProblem, TaskRequest};
+pub use refusal::{Refusal, Shortage};
+pub use scale_in::{ScaleIn, StopCandidate, choose_to_stop};
+pub use score::{MAX_STRATEGIES, Score};
+pub use seed::Seed;
+pub use sentence::{HOSTS_PER_SENTENCE, unable_to_place};
+pub use strategy::{SpreadField, service_default, standalone_default};

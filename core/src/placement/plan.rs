@@ -1,0 +1,127 @@
+//! What was decided, with as much of the why as stays small: the whole why is in [`super::explain`]. Pure data.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::filter::FilterKind;
+use super::refusal::Refusal;
+use super::score::Score;
+use crate::model::{ContainerInstanceId, TaskId};
+
+/// A decision for each request, in the order of the requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlacementPlan {
+    /// The decisions.
+    pub decisions: Vec<Decision>,
+}
+
+impl PlacementPlan {
+    /// Tasks with the hosts chosen for them.
+    pub fn placements(&self) -> impl Iterator<Item = (TaskId, ContainerInstanceId)> {
+        self.decisions.iter().filter_map(|decision| match &decision.outcome {
+            Outcome::Placed(placement) => Some((decision.task, placement.host())),
+            Outcome::Unplaced(_) => None,
+        })
+    }
+
+    /// Tasks that found no host.
+    pub fn unplaced(&self) -> impl Iterator<Item = (TaskId, &Unplaced)> {
+        self.decisions.iter().filter_map(|decision| match &decision.outcome {
+            Outcome::Placed(_) => None,
+            Outcome::Unplaced(unplaced) => Some((decision.task, &**unplaced)),
+        })
+    }
+}
+
+/// What was decided for one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The request's task.
+    pub task: TaskId,
+    /// Where it goes, if anywhere.
+    pub outcome: Outcome,
+}
+
+/// Where a task goes, if anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// To a host.
+    Placed(Placement),
+    /// Nowhere. Requests that differ in nothing but their id share one, so that 2,000 of them on 10,000 hosts are small.
+    Unplaced(Arc<Unplaced>),
+}
+
+/// A host for a task, and how it came to be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// How many hosts were left after each filter.
+    pub funnel: Funnel,
+    /// Score of the host chosen.
+    pub score: Score,
+    /// Score of the next best host, if there was one.
+    pub runner_up: Option<Score>,
+}
+
+impl Placement {
+    /// The host chosen.
+    #[must_use]
+    pub fn host(&self) -> ContainerInstanceId {
+        self.score.host
+    }
+}
+
+/// Why a task goes nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unplaced {
+    /// How many hosts were left after each filter.
+    pub funnel: Funnel,
+    /// Every host that was considered and why it refused, the closest match first; empty where there was none.
+    pub hosts: Vec<RefusedHost>,
+}
+
+impl Unplaced {
+    /// ECS's failure reasons, each once, in alphabetical order.
+    #[must_use]
+    pub fn ecs_reasons(&self) -> BTreeSet<&'static str> {
+        self.hosts.iter().map(RefusedHost::ecs_reason).collect()
+    }
+}
+
+/// A host and every reason for which it did not take a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedHost {
+    /// The host.
+    pub host: ContainerInstanceId,
+    /// The refusals in the order of the filters; at least one.
+    pub refusals: Vec<Refusal>,
+}
+
+impl RefusedHost {
+    /// ECS's failure reason: that of the first refusal.
+    #[must_use]
+    pub fn ecs_reason(&self) -> &'static str {
+        self.refusals.first().map_or("", Refusal::ecs_reason)
+    }
+}
+
+/// How many hosts were left after each filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Funnel {
+    /// Hosts that the request may go to at all.
+    pub considered: u32,
+    left: [u32; FilterKind::ALL.len()],
+}
+
+impl Funnel {
+    /// Hosts that passed this filter and those before it.
+    #[must_use]
+    pub fn left_after(&self, filter: FilterKind) -> u32 {
+        self.left[filter as usize]
+    }
+
+    pub(super) fn count(&mut self, stopped_by: Option<FilterKind>) {
+        self.considered += 1;
+        let passed = stopped_by.map_or(self.left.len(), |filter| filter as usize);
+        self.left[..passed].iter_mut().for_each(|n| *n += 1);
+    }
+}

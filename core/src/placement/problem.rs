@@ -1,0 +1,87 @@
+//! What there is to place and where it could go: plain data, whatever it was taken from. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::query_language::HostFacts;
+use crate::model::{
+    Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy, Ports, Resources,
+    TaskId, Timestamp,
+};
+
+/// Hosts of one cluster and tasks that want one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlacementProblem {
+    /// The hosts, each once, in any order.
+    pub hosts: Vec<Host>,
+    /// The tasks, in the order in which they are served.
+    pub requests: Vec<TaskRequest>,
+}
+
+/// A host as placement sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its id.
+    pub id: ContainerInstanceId,
+    /// Its name, `ec2InstanceId` in expressions.
+    pub name: String,
+    /// Attributes, those of users over those of the agent.
+    pub attributes: Attributes,
+    /// All that it offers to tasks.
+    pub registered: Resources,
+    /// What no task holds.
+    pub free: Resources,
+    /// Host ports that are taken or reserved.
+    pub used_ports: Ports,
+    /// Whether it takes tasks.
+    pub status: ContainerInstanceStatus,
+    /// Whether its agent has a session now.
+    pub agent_connected: bool,
+    /// Version of its agent.
+    pub agent_version: String,
+    /// When it registered.
+    pub registered_at: Timestamp,
+    /// Tasks on it that are `RUNNING`.
+    pub running_tasks: u32,
+    /// Tasks on it by group, of those that are wanted to run, whether or not they do yet.
+    pub tasks_by_group: BTreeMap<String, u32>,
+}
+
+impl Host {
+    /// The host as expressions see it.
+    #[must_use]
+    pub fn facts(&self) -> HostFacts<'_> {
+        HostFacts {
+            attributes: &self.attributes,
+            ec2_instance_id: &self.name,
+            agent_connected: self.agent_connected,
+            agent_version: &self.agent_version,
+            registered_at: self.registered_at,
+            running_tasks: self.running_tasks,
+            task_groups: self
+                .tasks_by_group
+                .iter()
+                .filter(|(_, tasks)| **tasks > 0)
+                .map(|(group, _)| group.as_str())
+                .collect(),
+        }
+    }
+}
+
+/// A task that wants a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRequest {
+    /// Its id.
+    pub id: TaskId,
+    /// Its group, within which `spread` levels and `distinctInstance` separates.
+    pub group: String,
+    /// What it reserves.
+    pub resources: Resources,
+    /// Fixed host ports that it takes.
+    pub host_ports: Ports,
+    /// Rules that bind.
+    pub constraints: Vec<PlacementConstraint>,
+    /// Preferences, the first weighing most; [`super::MAX_STRATEGIES`] at most are followed.
+    pub strategies: Vec<PlacementStrategy>,
+    /// The only hosts that it may go to, as for `StartTask` and for daemon services; `None` means any.
+    pub only_hosts: Option<BTreeSet<ContainerInstanceId>>,
+}

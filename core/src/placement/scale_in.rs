@@ -1,0 +1,98 @@
+//! Which tasks of a group to stop when there are too many: the strategies that placed them, turned round. Pure.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::board::{Board, HostIndex};
+use super::problem::Host;
+use super::seed::Seed;
+use super::strategy::Ranking;
+use crate::model::{
+    ContainerInstanceId, ContainerInstanceStatus, PlacementStrategy, Resources, TaskId, TaskStatus, Timestamp,
+};
+
+/// A group that has too many tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaleIn<'a> {
+    /// The hosts, each once, with all tasks counted, those that must stay included.
+    pub hosts: &'a [Host],
+    /// The group.
+    pub group: &'a str,
+    /// What placed its tasks.
+    pub strategies: &'a [PlacementStrategy],
+    /// Tasks of the group that may be stopped and are wanted to run.
+    pub candidates: &'a [StopCandidate],
+    /// For `random`.
+    pub seed: Seed,
+}
+
+/// A task that may be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopCandidate {
+    /// The task.
+    pub task: TaskId,
+    /// Its host, if it has one.
+    pub host: Option<ContainerInstanceId>,
+    /// How far it has come.
+    pub status: TaskStatus,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// What it holds on its host.
+    pub reservation: Resources,
+}
+
+/// Order among the tasks of one host, and among those that strategies cannot tell apart; the least goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    running: bool,
+    newest: Reverse<Timestamp>,
+    task: TaskId,
+}
+
+/// The tasks to stop, at most `count`, in the order in which to stop them:
+///
+/// 1. those without a host, and then those on draining hosts: they leave anyway, and `spread` does not count them;
+/// 2. then what the strategies say, each in its turn: `spread` gives up a task where there are most, `binpack` where
+///    most is free afterwards, `random` any;
+/// 3. where they see no difference, one that does not run yet, then the newest, then the one with the least id.
+///
+/// # Panics
+/// If a host is given twice.
+#[must_use]
+pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
+    let mut board = Board::new(scale_in.hosts);
+    let group = board.watch_group(scale_in.group);
+    let ranking = Ranking::new(scale_in.strategies, group, scale_in.seed, &mut board);
+    let (mut leaving, mut settled) = (BTreeSet::new(), BTreeMap::<HostIndex, BTreeMap<Turn, Resources>>::new());
+    for candidate in scale_in.candidates {
+        let turn = Turn {
+            running: candidate.status >= TaskStatus::Running,
+            newest: Reverse(candidate.created_at),
+            task: candidate.task,
+        };
+        match candidate.host.and_then(|id| board.index_of(id)) {
+            None => _ = leaving.insert((false, turn)),
+            Some(host) if board.host(host).status != ContainerInstanceStatus::Active => {
+                leaving.insert((true, turn));
+            }
+            Some(host) => {
+                settled.entry(host).or_default().insert(turn, candidate.reservation);
+            }
+        }
+    }
+    let mut chosen: Vec<TaskId> = leaving.into_iter().map(|(_, turn)| turn.task).take(count).collect();
+    while chosen.len() < count {
+        let heads = settled.iter().filter_map(|(host, tasks)| {
+            let (turn, holds) = tasks.first_key_value()?;
+            let ranks = ranking.ranks_to_stop(&board, *host, turn.task, *holds);
+            Some((ranks, *turn, *host, *holds))
+        });
+        let Some((_, turn, host, holds)) = heads.min_by_key(|(ranks, turn, ..)| (*ranks, *turn)) else {
+            break;
+        };
+        board.release(host, group, holds);
+        settled.entry(host).or_default().remove(&turn);
+        chosen.push(turn.task);
+    }
+    chosen
+}

@@ -1,0 +1,56 @@
+//! The sentence of a service event that says why a task has no host: ECS's own words first, since people search for them,
+//! then the numbers of each host. Pure.
+
+use std::fmt::Write;
+
+use super::plan::{RefusedHost, Unplaced};
+use super::refusal::Refusal;
+
+/// Hosts named in an event before the rest is only counted: what a person reads, and what fits a terminal.
+pub const HOSTS_PER_SENTENCE: usize = 5;
+
+/// Why no host takes a task of the service: the closest match in ECS's words, then at most `hosts_shown` hosts with what
+/// they lack, the closest first.
+#[must_use]
+pub fn unable_to_place(service: &str, unplaced: &Unplaced, hosts_shown: usize) -> String {
+    let mut text = format!(
+        "(service {service}) was unable to place a task because no container instance met all of its requirements."
+    );
+    let Some(closest) = unplaced.hosts.first() else {
+        text.push_str(" Reason: No Container Instances were found in your cluster.");
+        return text;
+    };
+    let shown = unplaced.hosts.iter().take(hosts_shown).map(numbers);
+    let shown: Vec<String> = shown.collect();
+    let more = unplaced.hosts.len() - shown.len();
+    // Writing to a String cannot fail.
+    _ = write!(
+        text,
+        " The closest matching (container-instance {}) {}.",
+        closest.host,
+        in_ecs_words(closest)
+    );
+    if !shown.is_empty() {
+        _ = write!(text, " {}", shown.join("; "));
+        text.push_str(&if more > 0 {
+            format!("; and {more} more.")
+        } else {
+            ".".to_owned()
+        });
+    }
+    text
+}
+
+fn numbers(refused: &RefusedHost) -> String {
+    let reasons: Vec<String> = refused.refusals.iter().map(Refusal::to_string).collect();
+    format!("{}: {}", refused.host, reasons.join(", "))
+}
+
+fn in_ecs_words(refused: &RefusedHost) -> String {
+    match refused.refusals.first() {
+        Some(Refusal::Cpu(_)) => "has insufficient CPU units available".to_owned(),
+        Some(Refusal::Memory(_)) => "has insufficient memory available".to_owned(),
+        Some(Refusal::Ports(_)) => "is already using a port required by your task".to_owned(),
+        _ => format!("encountered error \"{}\"", refused.ecs_reason()),
+    }
+}

@@ -1,0 +1,34 @@
+//! `binpack`: the host with the least left of a resource. A service that shrinks gives up the task that leaves most free
+//! on its host, so that the host used least empties first (ECS's rule). Pure.
+
+use super::Strategy;
+use crate::model::{BinpackResource, Resources, TaskId};
+use crate::placement::board::{Board, HostIndex};
+
+/// See the module.
+pub(super) struct Binpack {
+    pub(super) resource: BinpackResource,
+}
+
+impl Binpack {
+    fn amount(&self, resources: Resources) -> u64 {
+        u64::from(match self.resource {
+            BinpackResource::Cpu => resources.cpu.0,
+            BinpackResource::Memory => resources.memory.0,
+        })
+    }
+}
+
+impl Strategy for Binpack {
+    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: TaskId) -> u64 {
+        self.amount(board.free(host))
+    }
+
+    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: Resources) -> u64 {
+        u64::MAX - self.amount(board.free(host)) - self.amount(holds)
+    }
+
+    fn packs(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,105 @@
+//! Preferences among hosts that may take a task, and among tasks when a service shrinks; one file each. Pure.
+
+mod binpack;
+mod random;
+mod spread;
+
+pub use spread::SpreadField;
+
+use super::board::{Board, GroupIndex, HostIndex};
+use super::score::{MAX_STRATEGIES, Score};
+use super::seed::Seed;
+use crate::model::{PlacementStrategy, Resources, TaskId, attribute_names};
+
+/// Ranks hosts for a task that comes, and for a task that goes. Lower is better in both.
+///
+/// A strategy looks at the board alone and at one host at a time. Ranks of one strategy are compared with each other and
+/// with nothing else; where they are equal the next strategy decides.
+pub(super) trait Strategy {
+    /// How much better another host would be for a new task.
+    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, task: TaskId) -> u64;
+
+    /// How much better it would be to stop a task on another host.
+    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, task: TaskId, holds: Resources) -> u64;
+
+    /// Whether it fills hosts, so that where it sees no difference a host in use is better than an idle one.
+    fn packs(&self) -> bool {
+        false
+    }
+}
+
+/// What a service gets that names no strategy: level over zones, as in ECS, and over hosts within a zone, where ECS
+/// draws at random.
+#[must_use]
+pub fn service_default() -> Vec<PlacementStrategy> {
+    let zone = format!("attribute:{}", attribute_names::AVAILABILITY_ZONE);
+    [zone, "instanceId".to_owned()]
+        .map(|field| PlacementStrategy::Spread { field })
+        .to_vec()
+}
+
+/// What `RunTask` gets that names no strategy: any host, as in ECS.
+#[must_use]
+pub fn standalone_default() -> Vec<PlacementStrategy> {
+    vec![PlacementStrategy::Random]
+}
+
+/// The strategies of a request, ready to rank.
+pub(super) struct Ranking {
+    strategies: Vec<Box<dyn Strategy>>,
+    packs: bool,
+}
+
+impl Ranking {
+    pub(super) fn new<'p>(
+        strategies: &'p [PlacementStrategy],
+        group: GroupIndex,
+        seed: Seed,
+        board: &mut Board<'p>,
+    ) -> Self {
+        let strategies: Vec<Box<dyn Strategy>> = strategies
+            .iter()
+            .take(MAX_STRATEGIES)
+            .map(|strategy| -> Box<dyn Strategy> {
+                match strategy {
+                    PlacementStrategy::Random => Box::new(random::Random { seed }),
+                    PlacementStrategy::Spread { field } => Box::new(spread::Spread::new(field, group, board)),
+                    PlacementStrategy::Binpack { resource } => Box::new(binpack::Binpack { resource: *resource }),
+                }
+            })
+            .collect();
+        Self {
+            packs: strategies.iter().any(|strategy| strategy.packs()),
+            strategies,
+        }
+    }
+
+    /// How good the host is for a new task.
+    pub(super) fn score(&self, board: &Board<'_>, host: HostIndex, task: TaskId) -> Score {
+        let mut ranks = [0; MAX_STRATEGIES];
+        for (rank, strategy) in ranks.iter_mut().zip(&self.strategies) {
+            *rank = strategy.rank_to_place(board, host, task);
+        }
+        let tasks = board.tasks(host);
+        Score {
+            ranks,
+            occupancy: if self.packs { u32::MAX - tasks } else { tasks },
+            host: board.host(host).id,
+        }
+    }
+
+    /// How good it is to stop this task.
+    pub(super) fn ranks_to_stop(
+        &self,
+        board: &Board<'_>,
+        host: HostIndex,
+        task: TaskId,
+        holds: Resources,
+    ) -> [u64; MAX_STRATEGIES] {
+        let mut ranks = [0; MAX_STRATEGIES];
+        for (rank, strategy) in ranks.iter_mut().zip(&self.strategies) {
+            *rank = strategy.rank_to_stop(board, host, task, holds);
+        }
+        ranks
+    }
+}

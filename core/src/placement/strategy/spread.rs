@@ -1,0 +1,81 @@
+//! `spread`: as many tasks of the group for each value of a field as for any other. A service that shrinks gives up a task
+//! where there are most (ECS's rule). Pure.
+//!
+//! Counted are the tasks that are wanted to run, whether or not they do yet. Those on draining hosts are left out: they
+//! are about to leave, and what replaces them should level what stays. Hosts that lack the attribute are level with each
+//! other, as if they shared a value of their own; so are those that have it without a value.
+
+use super::Strategy;
+use crate::model::{ContainerInstanceId, Resources, TaskId};
+use crate::placement::board::{Board, GroupIndex, HostIndex, LevelIndex};
+use crate::placement::problem::Host;
+
+/// What `spread` levels over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SpreadField<'a> {
+    /// Hosts: `instanceId` or `host`.
+    Host,
+    /// Values of the attribute of this name.
+    Attribute(&'a str),
+}
+
+/// A host's value of a field: hosts with equal values are level with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::placement) enum SpreadValue<'p> {
+    Host(ContainerInstanceId),
+    Missing,
+    Attribute(Option<&'p str>),
+}
+
+impl<'a> SpreadField<'a> {
+    /// Reads a strategy's `field`; `None` where it is no field that can be spread over, which the API refuses.
+    #[must_use]
+    pub fn parse(field: &'a str) -> Option<Self> {
+        match field {
+            "instanceId" | "host" => Some(Self::Host),
+            _ => field
+                .strip_prefix("attribute:")
+                .filter(|name| !name.is_empty())
+                .map(Self::Attribute),
+        }
+    }
+
+    pub(in crate::placement) fn value_of<'p>(self, host: &'p Host) -> SpreadValue<'p> {
+        match self {
+            Self::Host => SpreadValue::Host(host.id),
+            Self::Attribute(name) => host
+                .attributes
+                .get(name)
+                .map_or(SpreadValue::Missing, |value| SpreadValue::Attribute(value.as_deref())),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Spread {
+    /// `None` where the field is none: then no host is better than another.
+    level: Option<LevelIndex>,
+}
+
+impl Spread {
+    pub(super) fn new<'p>(field: &'p str, group: GroupIndex, board: &mut Board<'p>) -> Self {
+        Self {
+            level: SpreadField::parse(field).map(|field| board.watch_level(field, group)),
+        }
+    }
+
+    fn tasks(&self, board: &Board<'_>, host: HostIndex) -> u64 {
+        self.level
+            .map_or(0, |level| u64::from(board.tasks_level_with(level, host)))
+    }
+}
+
+impl Strategy for Spread {
+    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: TaskId) -> u64 {
+        self.tasks(board, host)
+    }
+
+    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, _: Resources) -> u64 {
+        u64::MAX - self.tasks(board, host)
+    }
+}
