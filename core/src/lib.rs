@@ -8,3 +8,4 @@ pub mod ids;
 pub mod model;
 pub mod placement;
 pub mod state;
+pub mod task_lifecycle;
