@@ -503,3 +503,126 @@ fn require<M: prost::Message + Default>(store: &dyn Storage, key: &[u8], kind: R
     read_message(store, key, kind)?
         .ok_or_else(|| RaftFault::damaged(format!("the {} is missing", String::from_utf8_lossy(key))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+    use raft::Storage as _;
+
+    fn entry(index: u64, term: u64, bytes: usize) -> Entry {
+        Entry {
+            index,
+            term,
+            data: vec![u8::try_from(index).unwrap(); bytes],
+            ..Entry::default()
+        }
+    }
+
+    fn open(store: &Arc<MemoryStorage>) -> LogStorage {
+        LogStorage::open(Arc::clone(store) as Arc<dyn Storage>, 1).unwrap()
+    }
+
+    fn all(log: &LogStorage) -> Vec<Entry> {
+        let (first, last) = (log.first_index().unwrap(), log.last_index().unwrap());
+        log.entries(first, last + 1, None, GetEntriesContext::empty(false))
+            .unwrap()
+    }
+
+    #[test]
+    fn log_with_entries_larger_than_a_value_reopened_is_the_same() {
+        let store = Arc::default();
+        let mut log = open(&store);
+        let entries: Vec<_> = (1..6)
+            .map(|index| entry(index, 1, 5_000 * usize::try_from(index).unwrap()))
+            .collect();
+        log.persist(&entries, None).unwrap();
+        assert_eq!(all(&log), entries);
+        assert_eq!(all(&open(&store)), entries);
+        assert_eq!(open(&store).log_bytes(), log.log_bytes());
+    }
+
+    #[test]
+    fn log_overwritten_by_another_leader_leaves_nothing_of_the_old_entries() {
+        let store = Arc::default();
+        let mut log = open(&store);
+        log.persist(&[entry(1, 1, 10), entry(2, 1, 50_000), entry(3, 1, 50_000)], None)
+            .unwrap();
+        log.persist(&[entry(2, 2, 10)], None).unwrap();
+        assert_eq!(all(&log), [entry(1, 1, 10), entry(2, 2, 10)]);
+        assert_eq!(all(&open(&store)), all(&log));
+        assert_eq!((log.term(2).unwrap(), log.last_index().unwrap()), (2, 2));
+        assert!(log.term(3).is_err());
+    }
+
+    #[test]
+    fn log_larger_than_its_cache_reads_old_entries_from_the_store() {
+        let mut log = open(&Arc::default());
+        let entries: Vec<_> = (1..12).map(|index| entry(index, 1, 1_000_000)).collect();
+        log.persist(&entries, None).unwrap();
+        assert!(log.cache.len() < 6, "{} entries in memory", log.cache.len());
+        assert_eq!(all(&log), entries);
+        let limited = log.entries(1, 12, 2_500_000, GetEntriesContext::empty(false)).unwrap();
+        assert_eq!(limited, entries[..2]);
+    }
+
+    #[test]
+    fn log_cut_by_a_snapshot_starts_behind_it_before_and_after_reopening() {
+        let store = Arc::default();
+        let mut log = open(&store);
+        let entries: Vec<_> = (1..6).map(|index| entry(index, 3, 10_000)).collect();
+        log.persist(
+            &entries,
+            Some(HardState {
+                term: 3,
+                vote: 1,
+                commit: 4,
+            }),
+        )
+        .unwrap();
+        let meta = v1::SnapshotMeta {
+            index: 4,
+            term: 3,
+            ..v1::SnapshotMeta::default()
+        };
+        let leftovers = log.install_snapshot(meta).unwrap();
+        for log in [&log, &open(&store)] {
+            assert_eq!((log.first_index().unwrap(), log.last_index().unwrap()), (5, 5));
+            assert_eq!((log.term(4).unwrap(), all(log)), (3, entries[4..].to_vec()));
+            assert!(log.term(3).is_err());
+        }
+        leftovers.delete(&*store).unwrap();
+        assert_eq!(store.scan(keys::entries(0..5)).count(), 0);
+        assert_eq!(all(&open(&store)), entries[4..]);
+    }
+
+    #[test]
+    fn log_with_an_entry_missing_is_refused() {
+        let store: Arc<MemoryStorage> = Arc::default();
+        open(&store)
+            .persist(&[entry(1, 1, 1), entry(2, 1, 1), entry(3, 1, 1)], None)
+            .unwrap();
+        let mut batch = Batch::default();
+        batch.delete(keys::entry_part(2, 0));
+        store.commit(batch).unwrap();
+        let fault = LogStorage::open(store, 1).err().unwrap();
+        assert!(fault.to_string().contains("entry 3 follows entry 1"), "{fault}");
+    }
+
+    #[test]
+    fn log_shorter_than_its_commit_index_is_refused() {
+        let store: Arc<MemoryStorage> = Arc::default();
+        open(&store)
+            .persist(
+                &[entry(1, 1, 1)],
+                Some(HardState {
+                    term: 1,
+                    vote: 1,
+                    commit: 2,
+                }),
+            )
+            .unwrap();
+        let fault = LogStorage::open(store, 1).err().unwrap();
+        assert!(matches!(fault, RaftFault::Damaged { .. }), "{fault}");
+    }
+}

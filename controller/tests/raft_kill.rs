@@ -1,0 +1,111 @@
+//! A controller's Raft group on a real disk, killed with SIGKILL in the middle of writing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod toy;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use berth_controller::raft::{Raft, RaftOptions};
+use berth_controller::storage::SledStorage;
+use tokio::task::JoinSet;
+use toy::{Set, ToyMap, options};
+
+/// Tells this test binary to be the process that is killed, and where its store is.
+const STORE_VARIABLE: &str = "BERTH_TEST_KILLED_STORE";
+
+/// Proposals that the killed process would make.
+const PROPOSALS: usize = 1_000;
+
+/// Those that propose at the same time.
+const PROPOSERS: usize = 8;
+
+/// What the killed process writes in front of the number of an acknowledged proposal.
+const ACKNOWLEDGED: &str = "acknowledged ";
+
+fn start(path: &Path) -> Raft<ToyMap> {
+    // Snapshots are taken all the time, so that kills hit them as well.
+    let options = RaftOptions {
+        snapshot_after_entries: 60,
+        ..options()
+    };
+    Raft::start(Arc::new(SledStorage::open(path).unwrap()), ToyMap::default(), options).unwrap()
+}
+
+/// The process that is killed; as a test of its own it does nothing.
+#[tokio::test]
+async fn killed_process() {
+    let Some(path) = std::env::var_os(STORE_VARIABLE) else {
+        return;
+    };
+    let raft = start(&PathBuf::from(path));
+    raft.read().await.unwrap();
+    let mut proposers = JoinSet::new();
+    for proposer in 0..PROPOSERS {
+        let raft = raft.clone();
+        proposers.spawn(async move {
+            for number in (proposer..PROPOSALS).step_by(PROPOSERS) {
+                raft.propose(Set::numbered(number)).await.unwrap();
+                writeln!(std::io::stdout(), "\n{ACKNOWLEDGED}{number}").unwrap();
+            }
+        });
+    }
+    proposers.join_all().await;
+}
+
+fn spawn_killed_process(path: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed_process", "--nocapture"])
+        .env(STORE_VARIABLE, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills the process once it has acknowledged so many; returns all that it acknowledged before it died.
+fn kill_after(mut child: Child, count: usize) -> Vec<usize> {
+    let mut acknowledged = Vec::new();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines.map_while(Result::ok) {
+        let Some(number) = line.strip_prefix(ACKNOWLEDGED).and_then(|number| number.parse().ok()) else {
+            continue;
+        };
+        acknowledged.push(number);
+        if acknowledged.len() == count {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    acknowledged
+}
+
+#[tokio::test]
+async fn group_killed_while_writing_has_every_acknowledged_proposal() {
+    for kill_at in [1, 50, 333, 700, 990] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("raft");
+        let acknowledged = kill_after(spawn_killed_process(&store), kill_at);
+        assert!(
+            (kill_at..=PROPOSALS).contains(&acknowledged.len()),
+            "{} were acknowledged",
+            acknowledged.len()
+        );
+
+        let raft = start(&store);
+        let view = raft.read().await.unwrap();
+        let missing: Vec<_> = acknowledged
+            .iter()
+            .filter(|number| !view.view.contains_key(&Set::numbered(**number).key))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "killed at {kill_at}: {missing:?} were acknowledged and are gone"
+        );
+        raft.propose(Set::numbered(PROPOSALS)).await.unwrap();
+        raft.shutdown().await;
+    }
+}
