@@ -96,13 +96,14 @@ fn run_to_the_end<M: StateMachine>(driver: Driver<M>, shared: &Shared<M>, on_fau
         Ok(()) => RunState::Stopped,
         Err(fault) => RunState::Failed(fault.chain().into()),
     };
-    shared.status.send_modify(|status| status.run = run);
     if let Err(fault) = result {
         on_fault(&fault);
     }
+    shared.status.send_modify(|status| status.run = run);
 }
 
 struct Driver<M: StateMachine> {
+    // First, so that it is dropped before `worker`: the snapshot thread may wait to report into this inbox.
     requests: Receiver<Input<M>>,
     member: Member<M>,
     shared: Arc<Shared<M>>,
@@ -124,10 +125,6 @@ impl<M: StateMachine> Driver<M> {
             self.take_in(first)?;
             self.advance()?;
         }
-        // The snapshot thread may wait to report into the inbox that nobody empties any more.
-        let Self { requests, worker, .. } = self;
-        drop(requests);
-        drop(worker);
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 //! not know what entries contain. Every change is one batch, synced when the call returns.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use berth_proto::record::{self, RecordKind};
@@ -14,19 +13,12 @@ use raft::{GetEntriesContext, RaftState, StorageError as LogError};
 
 use super::error::RaftFault;
 use super::options::MAX_CACHED_LOG_BYTES;
+use super::stored_entries::{self, Slot, limited, size_in_memory};
 use super::{convert, keys};
-use crate::storage::{Batch, MAX_VALUE_BYTES, Storage, StorageError};
+use crate::storage::{Batch, Storage};
 
 /// Keys deleted in one batch when leftovers are cleared away.
 pub(super) const DELETE_BATCH_KEYS: usize = 512;
-
-/// What is known of a stored entry without reading it.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    term: u64,
-    parts: u32,
-    bytes: usize,
-}
 
 /// The durable Raft state of one member.
 ///
@@ -120,17 +112,7 @@ impl LogStorage {
         }
         let mut slots = Vec::with_capacity(entries.len());
         for entry in entries {
-            let bytes = record::encode_message(RecordKind::LogEntry, &convert::entry_to_record(entry));
-            let mut parts = 0;
-            for part in bytes.chunks(MAX_VALUE_BYTES) {
-                batch.put(keys::entry_part(entry.index, parts), part.to_vec());
-                parts += 1;
-            }
-            slots.push(Slot {
-                term: entry.term,
-                parts,
-                bytes: bytes.len(),
-            });
+            slots.push(stored_entries::put(&mut batch, entry));
         }
         if let Some(state) = &hard_state {
             put_message(
@@ -196,7 +178,7 @@ impl LogStorage {
         for index in current + 1..=meta.index {
             if let Some(slot) = self.slots.pop_front() {
                 self.log_bytes -= slot.bytes as u64;
-                leftovers.extend((0..slot.parts).map(|part| keys::entry_part(index, part)));
+                leftovers.extend(stored_entries::part_keys(index, slot));
             }
         }
         while self.cache.front().is_some_and(|entry| entry.index <= meta.index) {
@@ -230,12 +212,12 @@ impl LogStorage {
         for dropped in (index..=self.last()).rev() {
             if let Some(slot) = self.slots.pop_back() {
                 self.log_bytes -= slot.bytes as u64;
-                (0..slot.parts).for_each(|part| batch.delete(keys::entry_part(dropped, part)));
+                stored_entries::part_keys(dropped, slot).for_each(|key| batch.delete(key));
             }
         }
         while self.cache.back().is_some_and(|entry| entry.index >= index) {
             if let Some(entry) = self.cache.pop_back() {
-                self.cached_bytes -= entry_bytes(&entry);
+                self.cached_bytes -= size_in_memory(&entry);
             }
         }
     }
@@ -243,7 +225,7 @@ impl LogStorage {
     fn push(&mut self, slot: Slot, entry: Entry) {
         self.log_bytes += slot.bytes as u64;
         self.slots.push_back(slot);
-        self.cached_bytes += entry_bytes(&entry);
+        self.cached_bytes += size_in_memory(&entry);
         self.cache.push_back(entry);
         while self.cached_bytes > MAX_CACHED_LOG_BYTES && self.cache.len() > 1 {
             self.drop_oldest_cached();
@@ -252,7 +234,7 @@ impl LogStorage {
 
     fn drop_oldest_cached(&mut self) {
         if let Some(entry) = self.cache.pop_front() {
-            self.cached_bytes -= entry_bytes(&entry);
+            self.cached_bytes -= size_in_memory(&entry);
         }
     }
 
@@ -273,22 +255,15 @@ impl LogStorage {
 
     fn read_log(&mut self) -> Result<(), RaftFault> {
         let store = Arc::clone(&self.store);
-        for item in read_entries(&*store, self.snapshot.index + 1..u64::MAX) {
-            let (entry, parts, bytes) = item?;
+        for item in stored_entries::read(&*store, self.snapshot.index + 1..u64::MAX) {
+            let (entry, slot) = item?;
             if entry.index != self.last() + 1 {
                 let (found, last) = (entry.index, self.last());
                 return Err(RaftFault::damaged(format!(
                     "entry {found} follows entry {last} in the log"
                 )));
             }
-            self.push(
-                Slot {
-                    term: entry.term,
-                    parts,
-                    bytes,
-                },
-                entry,
-            );
+            self.push(slot, entry);
         }
         Ok(())
     }
@@ -329,7 +304,7 @@ impl raft::Storage for LogStorage {
                 max_size,
             )
         } else {
-            let stored = read_entries(&*self.store, low..high).map(|item| item.map(|(entry, _, _)| entry));
+            let stored = stored_entries::read(&*self.store, low..high).map(|item| item.map(|(entry, _)| entry));
             limited(stored, max_size)
         }
         .map_err(|fault| raft::Error::Store(LogError::Other(Box::new(fault))))?;
@@ -386,76 +361,6 @@ impl Leftovers {
         }
         Ok(())
     }
-}
-
-/// Takes entries until their size reaches the limit, so that a long log is not read in one go.
-fn limited(
-    entries: impl Iterator<Item = Result<Entry, RaftFault>>,
-    max_size: Option<u64>,
-) -> Result<Vec<Entry>, RaftFault> {
-    let max_size = max_size.unwrap_or(u64::MAX);
-    let mut taken = Vec::new();
-    let mut size = 0_u64;
-    for entry in entries {
-        let entry = entry?;
-        size = size.saturating_add(entry_bytes(&entry) as u64);
-        taken.push(entry);
-        if size > max_size {
-            break;
-        }
-    }
-    Ok(taken)
-}
-
-/// Reads stored entries one by one, with the number of their parts and their length.
-fn read_entries(
-    store: &dyn Storage,
-    indexes: Range<u64>,
-) -> impl Iterator<Item = Result<(Entry, u32, usize), RaftFault>> + '_ {
-    let mut parts = store.scan(keys::entries(indexes)).peekable();
-    std::iter::from_fn(move || {
-        let (index, mut bytes) = match next_part(parts.next()?) {
-            Ok((index, 0, bytes)) => (index, bytes),
-            Ok((index, part, _)) => {
-                return Some(Err(RaftFault::damaged(format!(
-                    "entry {index} starts with its part {part}"
-                ))));
-            }
-            Err(fault) => return Some(Err(fault)),
-        };
-        let mut count = 1;
-        while let Some(Ok((key, value))) = parts.peek()
-            && keys::parse_entry_part(key) == Some((index, count))
-        {
-            bytes.extend_from_slice(value);
-            count += 1;
-            parts.next();
-        }
-        Some(decode_entry(index, &bytes).map(|entry| (entry, count, bytes.len())))
-    })
-}
-
-fn next_part(item: Result<(Vec<u8>, Vec<u8>), StorageError>) -> Result<(u64, u32, Vec<u8>), RaftFault> {
-    let (key, value) = item?;
-    let (index, part) = keys::parse_entry_part(&key)
-        .ok_or_else(|| RaftFault::damaged(format!("key {} in the log is not an entry's", hex::encode(&key))))?;
-    Ok((index, part, value))
-}
-
-fn decode_entry(index: u64, bytes: &[u8]) -> Result<Entry, RaftFault> {
-    let stored: v1::LogEntry =
-        record::decode_message(RecordKind::LogEntry, bytes).map_err(RaftFault::record(format!("log entry {index}")))?;
-    if stored.index != index {
-        return Err(RaftFault::damaged(format!(
-            "entry {} stands in the place of entry {index}",
-            stored.index
-        )));
-    }
-    Ok(convert::entry_from_record(stored))
-}
-
-fn entry_bytes(entry: &Entry) -> usize {
-    entry.data.len() + entry.context.len() + size_of::<Entry>()
 }
 
 /// Writes the state of the first member of a new group, in a store that holds nothing yet.

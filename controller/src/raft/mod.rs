@@ -25,6 +25,7 @@ mod slog_drain;
 mod snapshot;
 mod snapshot_worker;
 mod state_machine;
+mod stored_entries;
 mod transport;
 
 pub use error::{ProposeError, RaftFault, ReadError};
