@@ -450,7 +450,7 @@ fn operations(config: &Config, model: &Model) -> Result<String> {
     writeln!(text, "\n#[macro_export]\n#[doc(hidden)]\nmacro_rules! {macro_name} {{")?;
     writeln!(
         text,
-        "    ($callback:path) => {{ $callback! {{\n        {}\n    }} }};\n}}",
+        "    ($($callback:tt)+) => {{ $($callback)+! {{\n        {}\n    }} }};\n}}",
         paths.join(",\n        ")
     )?;
     writeln!(text, "pub use {macro_name} as for_each_operation;")?;

@@ -20,7 +20,13 @@ const ENVELOPE: [&str; 2] = ["Action", "Version"];
 /// # Errors
 /// `MalformedInput` for a field that is no text of its type; the service's validation error for a field that the shape does not have.
 pub(super) fn read(service: &Service, shape: &Shape, body: &[u8]) -> Result<Value, AwsError> {
-    let fields: BTreeMap<String, String> = form_fields(body)?.into_iter().collect();
+    let mut fields = BTreeMap::new();
+    for (name, value) in form_fields(body)? {
+        if fields.contains_key(&name) {
+            return Err(common::SERIALIZATION.error(format!("the form has the parameter {name} twice")));
+        }
+        fields.insert(name, value);
+    }
     let mut form = Form {
         fields: &fields,
         used: BTreeSet::new(),
@@ -343,5 +349,118 @@ impl Xml {
             None => Ok(self.writer.into_inner()),
             Some(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{self as m, Member};
+
+    static TEXT: Shape = m::string("Text");
+    static NUMBER: Shape = m::plain("Number", Kind::Integer(m::UNBOUNDED));
+    static FLAG: Shape = m::plain("Flag", Kind::Boolean);
+    static TIME: Shape = m::plain("Time", Kind::Timestamp);
+    static TEXTS: Shape = m::list("Texts", &TEXT);
+    static FLAT: Shape = m::list("Flat", &TEXT).elements("member", true);
+    static NAMED: Shape = m::list("Named", &TAG).elements("Tag", false);
+    static TAG: Shape = m::structure("Tag", &[m::member("Key", &TEXT), m::member("Value", &TEXT)]);
+    static LABELS: Shape = m::map("Labels", &TEXT, &NUMBER);
+    static MEMBERS: [Member; 7] = [
+        m::member("Count", &NUMBER),
+        m::member("Force", &FLAG),
+        m::member("Since", &TIME),
+        m::member("Names", &TEXTS),
+        m::member("Flat", &FLAT),
+        m::member("Tags", &NAMED),
+        m::member("Labels", &LABELS),
+    ];
+    static INPUT: Shape = m::structure("Input", &MEMBERS);
+    static OPERATION: OperationModel = OperationModel {
+        name: "Try",
+        input: &INPUT,
+        output: &INPUT,
+        result_wrapper: "TryResult",
+        errors: &[],
+        read_only: true,
+    };
+
+    fn read_form(form: &str) -> Result<Value, AwsError> {
+        read(&crate::sts::SERVICE, &INPUT, form.as_bytes())
+    }
+
+    fn full() -> Value {
+        json!({
+            "Count": 7, "Force": true, "Since": 1_512_345_678.123_f64, "Names": ["a b", "c&d"], "Flat": ["x"],
+            "Tags": [{"Key": "k", "Value": "v"}, {"Key": "l"}], "Labels": {"one": 1, "two": 2}
+        })
+    }
+
+    #[test]
+    fn read_form_with_lists_and_maps_gives_every_member() {
+        let form = "Action=Try&Version=1&Count=7&Force=true&Since=2017-12-04T00%3A01%3A18.123Z&Names.member.1=a+b\
+                    &Names.member.2=c%26d&Flat.1=x&Tags.Tag.1.Key=k&Tags.Tag.1.Value=v&Tags.Tag.2.Key=l\
+                    &Labels.entry.1.key=one&Labels.entry.1.value=1&Labels.entry.2.key=two&Labels.entry.2.value=2";
+        assert_eq!(read_form(form).unwrap(), full());
+    }
+
+    #[test]
+    fn read_empty_list_is_the_bare_name() {
+        assert_eq!(read_form("Names=").unwrap(), json!({"Names": []}));
+    }
+
+    #[test]
+    fn read_eleven_elements_keep_their_order() {
+        let fields: Vec<String> = (1..=11)
+            .map(|number| format!("Names.member.{number}={number}"))
+            .collect();
+        let value = read_form(&fields.join("&")).unwrap();
+        assert_eq!(value["Names"][10], "11");
+    }
+
+    #[test]
+    fn read_gap_in_a_list_or_a_wrong_name_is_refused() {
+        for form in [
+            "Names.member.1=a&Names.member.3=c",
+            "Names.1=a",
+            "Tags.Tag.1.Kee=k",
+            "Labels.entry.1.valu=1",
+        ] {
+            assert_eq!(
+                read_form(form).unwrap_err().kind.query_code,
+                "ValidationError",
+                "{form}"
+            );
+        }
+    }
+
+    #[test]
+    fn read_repeated_parameter_is_refused() {
+        assert_eq!(
+            read_form("Count=1&Count=2").unwrap_err().kind.query_code,
+            "MalformedInput"
+        );
+    }
+
+    #[test]
+    fn read_text_of_a_wrong_type_names_the_parameter() {
+        for (form, name) in [("Count=x", "Count"), ("Force=1", "Force"), ("Since=now", "Since")] {
+            let error = read_form(form).unwrap_err();
+            assert!(error.message.starts_with(name), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn write_answer_spells_lists_maps_and_times() {
+        let xml = write(&crate::sts::SERVICE, &OPERATION, &full(), "id").unwrap();
+        let xml = String::from_utf8(xml).unwrap();
+        let expected = "<TryResult><Count>7</Count><Force>true</Force><Since>2017-12-04T00:01:18.123Z</Since>\
+                        <Names><member>a b</member><member>c&amp;d</member></Names><Flat>x</Flat>\
+                        <Tags><Tag><Key>k</Key><Value>v</Value></Tag><Tag><Key>l</Key></Tag></Tags>\
+                        <Labels><entry><key>one</key><value>1</value></entry><entry><key>two</key><value>2</value></entry></Labels>\
+                        </TryResult>";
+        assert!(xml.contains(expected), "{xml}");
     }
 }

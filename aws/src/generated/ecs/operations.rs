@@ -1871,7 +1871,7 @@ pub static SERVICE: Service = Service {
 #[macro_export]
 #[doc(hidden)]
 macro_rules! for_each_ecs_operation {
-    ($callback:path) => { $callback! {
+    ($($callback:tt)+) => { $($callback)+! {
         $crate::ecs::operations::AssociateGatewayWithCluster,
         $crate::ecs::operations::ContinueServiceDeployment,
         $crate::ecs::operations::CreateCapacityProvider,

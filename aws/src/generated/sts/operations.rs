@@ -44,7 +44,7 @@ pub static SERVICE: Service = Service {
 #[macro_export]
 #[doc(hidden)]
 macro_rules! for_each_sts_operation {
-    ($callback:path) => { $callback! {
+    ($($callback:tt)+) => { $($callback)+! {
         $crate::sts::operations::GetCallerIdentity
     } };
 }
