@@ -1,4 +1,6 @@
 //! The controller: the AWS-compatible front, the replicated state behind it, and the sessions with agents. Shell.
 
+pub mod api;
+pub mod clock;
 pub mod raft;
 pub mod storage;

@@ -1,0 +1,83 @@
+//! What every operation is given: the controller's parts, and who calls. Shell.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use berth_aws::AwsError;
+use berth_core::ids::IdSource;
+use berth_core::model::{Scope, Timestamp};
+use berth_core::state::{ClusterState, Command, Event};
+
+use super::credentials::RootCredentials;
+use super::errors;
+use super::ports::{ProposeFailure, Replica};
+use crate::clock::Clock;
+
+/// How the API behaves.
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    /// Who may call.
+    pub root: RootCredentials,
+    /// Whether `POST /_berth/reset` empties the state.
+    pub testing: bool,
+}
+
+/// What operations work with.
+pub struct Api {
+    pub(super) options: ApiOptions,
+    replica: Arc<dyn Replica>,
+    clock: Arc<dyn Clock>,
+    ids: Mutex<IdSource>,
+}
+
+impl Api {
+    /// An API over the controller's parts; `ids` must be seeded by the operating system, since ids must not repeat.
+    #[must_use]
+    pub fn new(options: ApiOptions, replica: Arc<dyn Replica>, clock: Arc<dyn Clock>, ids: IdSource) -> Self {
+        Self {
+            options,
+            replica,
+            clock,
+            ids: Mutex::new(ids),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Draws ids.
+    pub(super) fn with_ids<T>(&self, draw: impl FnOnce(&mut IdSource) -> T) -> T {
+        // The source is valid after every step, so a panic elsewhere leaves nothing half done.
+        draw(&mut self.ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The state with everything that was answered before this call.
+    pub(super) async fn read(&self) -> Result<Arc<ClusterState>, AwsError> {
+        self.replica.read().await.map_err(|error| errors::unavailable(&error))
+    }
+
+    /// Proposes a command; a rejection becomes the AWS error for it.
+    pub(super) async fn propose(&self, command: Command) -> Result<Vec<Event>, AwsError> {
+        self.try_propose(command).await.map_err(|error| errors::failure(&error))
+    }
+
+    /// Proposes a command, for callers that do something about some rejections.
+    pub(super) async fn try_propose(&self, command: Command) -> Result<Vec<Event>, ProposeFailure> {
+        self.replica.propose(command).await
+    }
+}
+
+/// One authenticated request.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Account of the key and region of the signature: what the request can see.
+    pub(crate) scope: Scope,
+    /// ARN of the caller.
+    pub(crate) caller_arn: String,
+    /// The access key that signed.
+    pub(crate) access_key_id: String,
+    /// Id of the request, a UUID.
+    pub(crate) request_id: String,
+    /// When it came.
+    pub(crate) now: Timestamp,
+}

@@ -1,0 +1,74 @@
+//! The one table of operations with behaviour. An operation of a known service that is not in it is answered with an error that names
+//! it. Pure but for the handlers that it names.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use berth_aws::{AwsError, Operation, OperationModel, Service, protocol};
+use bytes::Bytes;
+use http::Response;
+
+use super::context::{Api, Call};
+use super::ecs;
+
+/// How a request is served once it is known whose it is and what it calls.
+type Serve = fn(Arc<Api>, Call, Bytes) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, AwsError>> + Send>>;
+
+/// An operation with behaviour.
+#[derive(Debug)]
+pub struct Route {
+    /// The service that it belongs to.
+    pub service: &'static Service,
+    /// The operation.
+    pub operation: &'static OperationModel,
+    pub(super) serve: Serve,
+}
+
+/// `route!(ecs, CreateService, create_service)`: the operation's input is read, `ecs::create_service::handle` answers it.
+macro_rules! route {
+    ($service:ident, $operation:ident, $module:ident) => {
+        Route {
+            service: <berth_aws::$service::operations::$operation as Operation>::SERVICE,
+            operation: <berth_aws::$service::operations::$operation as Operation>::MODEL,
+            serve: |api, call, body| {
+                Box::pin(async move {
+                    let input = protocol::read::<berth_aws::$service::operations::$operation>(&body)?;
+                    let output = $service::$module::handle(&api, &call, input).await?;
+                    Ok(protocol::write::<berth_aws::$service::operations::$operation>(
+                        &output,
+                        &call.request_id,
+                    ))
+                })
+            },
+        }
+    };
+}
+
+/// Every operation with behaviour, by service, then by name.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    route!(ecs, ListTaskDefinitionFamilies, list_task_definition_families),
+];
+
+/// The route of an operation, if it has behaviour.
+#[must_use]
+pub fn find(service: &Service, operation: &OperationModel) -> Option<&'static Route> {
+    ROUTES
+        .iter()
+        .find(|route| route.service.name == service.name && route.operation.name == operation.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_in_order_and_each_operation_is_there_once() {
+        let names: Vec<_> = ROUTES.iter().map(|r| (r.service.name, r.operation.name)).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+    }
+}

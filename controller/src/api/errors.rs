@@ -1,0 +1,92 @@
+//! The one place that gives AWS codes to what the controller refuses or cannot do. Pure.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::errors as ecs;
+use berth_aws::error::common;
+use berth_core::state::{MAX_TAGS, Rejection};
+
+use super::ports::{ProposeFailure, Unavailable};
+
+/// The AWS error for a command that took no effect, or is not known to have.
+pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
+    match failure {
+        ProposeFailure::Rejected(rejection) => self::rejection(rejection),
+        ProposeFailure::Unavailable(error) => unavailable(error),
+    }
+}
+
+/// The AWS error for a controller that cannot serve.
+pub(super) fn unavailable(error: &Unavailable) -> AwsError {
+    match error {
+        Unavailable::Overloaded(message) => common::THROTTLING.error(message.clone()),
+        Unavailable::NoAnswer(message) => common::SERVICE_UNAVAILABLE.error(message.clone()),
+        Unavailable::TooLarge(message) => ecs::CLIENT.error(message.clone()),
+    }
+}
+
+/// The AWS error for a refused command, in ECS's words where ECS has them.
+pub(super) fn rejection(rejection: &Rejection) -> AwsError {
+    use Rejection as R;
+    match rejection {
+        R::ClusterNotFound(_) => cluster_not_found(),
+        R::ClusterContainsContainerInstances(_) => ecs::CLUSTER_CONTAINS_CONTAINER_INSTANCES
+            .error("The Cluster cannot be deleted while Container Instances are active or draining."),
+        R::ClusterContainsServices(_) => {
+            ecs::CLUSTER_CONTAINS_SERVICES.error("The Cluster cannot be deleted while Services are active.")
+        }
+        R::ClusterContainsTasks(_) => {
+            ecs::CLUSTER_CONTAINS_TASKS.error("The Cluster cannot be deleted while Tasks are active.")
+        }
+        R::TaskDefinitionNotFound(_) => ecs::CLIENT.error("TaskDefinition not found."),
+        R::ServiceNotFound(_) => service_not_found(),
+        R::ServiceNotActive(_) => service_not_active(),
+        R::ServiceExists(_) => ecs::INVALID_PARAMETER.error("Creation of service was not idempotent."),
+        R::ServiceScaledAboveZero(_) => {
+            ecs::INVALID_PARAMETER.error("The service cannot be stopped while it is scaled above 0.")
+        }
+        R::ClientTokenReused => {
+            ecs::CONFLICT.error("The clientToken was used before with a request that has other parameters.")
+        }
+        R::TaskNotFound(_) => ecs::INVALID_PARAMETER.error("The referenced task was not found."),
+        R::ContainerInstanceNotFound(_) => {
+            ecs::INVALID_PARAMETER.error("The referenced container instance was not found.")
+        }
+        R::ContainerInstanceHasTasks(_) => ecs::INVALID_PARAMETER.error("Found running tasks on the instance."),
+        R::AttributeNotFound { name, .. } => ecs::TARGET_NOT_FOUND.error(format!(
+            "The container instance has no attribute {name} that was put by a user."
+        )),
+        R::TooManyTags => ecs::INVALID_PARAMETER.error(format!("A resource can have at most {MAX_TAGS} tags.")),
+        R::ContainerInstanceUnavailable(_)
+        | R::InsufficientCpu { .. }
+        | R::InsufficientMemory { .. }
+        | R::PortInUse { .. }
+        | R::AgentConnected(_)
+        | R::TaskExists(_)
+        | R::Stale(_) => ecs::SERVER.error(format!("The state changed while the request was served; {rejection}.")),
+    }
+}
+
+/// ECS's error for a cluster that does not exist or is inactive.
+pub(super) fn cluster_not_found() -> AwsError {
+    ecs::CLUSTER_NOT_FOUND.error("Cluster not found.")
+}
+
+/// ECS's error for a service that does not exist.
+pub(super) fn service_not_found() -> AwsError {
+    ecs::SERVICE_NOT_FOUND.error("Service not found.")
+}
+
+/// ECS's error for a service that is being deleted or was.
+pub(super) fn service_not_active() -> AwsError {
+    ecs::SERVICE_NOT_ACTIVE.error("Service was not ACTIVE.")
+}
+
+/// ECS's error for a value that it does not take.
+pub(super) fn invalid(message: impl Into<String>) -> AwsError {
+    ecs::INVALID_PARAMETER.error(message)
+}
+
+/// ECS's error for a request that makes no sense as a whole.
+pub(super) fn client(message: impl Into<String>) -> AwsError {
+    ecs::CLIENT.error(message)
+}

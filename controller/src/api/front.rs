@@ -1,0 +1,181 @@
+//! From an HTTP request to an HTTP response: who calls, what, and then the operation's own handler.
+//!
+//! Owns the order of the checks: size, signature, operation, input. Nothing of a body is read before its signature has been verified.
+//! Shell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_aws::error::common;
+use berth_aws::sigv4::{Key, KeyLookup, Principal, Secret};
+use berth_aws::{AwsError, Timestamp, protocol, route, sigv4};
+use berth_core::model::Scope;
+use berth_core::state::Command;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use tracing::Instrument;
+
+use super::context::{Api, Call};
+use super::credentials::RootCredentials;
+use super::dispatch;
+
+/// How long an operation may take: longer than a proposal waits for its outcome, shorter than clients wait (60 s).
+const OPERATION_DEADLINE: Duration = Duration::from_secs(30);
+/// Where a controller for tests is emptied.
+const RESET_PATH: &str = "/_berth/reset";
+
+/// Answers one request.
+pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response<Bytes> {
+    let request_id = api.with_ids(berth_core::ids::IdSource::uuid);
+    if api.options.testing && parts.method == Method::POST && parts.uri.path() == RESET_PATH {
+        return reset(&api).await;
+    }
+    let now = api.now();
+    let principal = match sigv4::verify(&parts, &body, Timestamp(now.0), &api.options.root) {
+        Ok(principal) => principal,
+        Err(error) => return refuse(&parts, &error, &request_id),
+    };
+    let called = match route::route(&parts, &body, &principal.service) {
+        Ok(called) => called,
+        Err(error) => return refuse(&parts, &error, &request_id),
+    };
+    let span = tracing::info_span!(
+        "request",
+        request_id = %request_id,
+        service = called.service.name,
+        operation = called.operation.name,
+        region = %principal.region,
+    );
+    let call = Call {
+        scope: scope(&api.options.root, &principal),
+        caller_arn: api.options.root.arn(),
+        access_key_id: principal.access_key,
+        request_id: request_id.clone(),
+        now,
+    };
+    let outcome = perform(api, call, &called).instrument(span.clone()).await;
+    span.in_scope(|| match outcome {
+        Ok(response) => {
+            tracing::debug!("answered");
+            response
+        }
+        Err(error) if error.kind.is_sender_fault() => {
+            tracing::debug!(code = error.kind.code, message = %error.message, "refused");
+            protocol::write_error(called.service, &error, &request_id)
+        }
+        Err(error) => {
+            tracing::warn!(code = error.kind.code, message = %error.message, "a request could not be served");
+            protocol::write_error(called.service, &error, &request_id)
+        }
+    })
+}
+
+async fn perform(api: Arc<Api>, call: Call, called: &route::Call) -> Result<Response<Bytes>, AwsError> {
+    let Some(route) = dispatch::find(called.service, called.operation) else {
+        return Err(common::NOT_IMPLEMENTED.error(format!(
+            "The operation {} of {} is not supported by Berth yet.",
+            called.operation.name, called.service.name
+        )));
+    };
+    let serving = (route.serve)(api, call, called.input.clone());
+    tokio::time::timeout(OPERATION_DEADLINE, serving)
+        .await
+        .unwrap_or_else(|_| {
+            Err(common::SERVICE_UNAVAILABLE.error(format!(
+                "The operation did not end within {} s; it may or may not have taken effect.",
+                OPERATION_DEADLINE.as_secs()
+            )))
+        })
+}
+
+fn refuse(parts: &Parts, error: &AwsError, request_id: &str) -> Response<Bytes> {
+    tracing::debug!(request_id, code = error.kind.code, message = %error.message, "refused before an operation was known");
+    route::refuse(parts, error, request_id)
+}
+
+fn scope(root: &RootCredentials, principal: &Principal) -> Scope {
+    Scope {
+        account: root.account.clone(),
+        region: principal.region.as_str().into(),
+    }
+}
+
+async fn reset(api: &Api) -> Response<Bytes> {
+    let (status, text) = match api.propose(Command::Reset).await {
+        Ok(_) => (StatusCode::OK, "the state is empty\n".to_owned()),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.message)),
+    };
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    response
+}
+
+impl KeyLookup for RootCredentials {
+    fn find(&self, access_key: &str) -> Option<Key> {
+        (access_key == self.access_key_id).then(|| Key {
+            secret: Secret::new(self.secret_access_key.clone()),
+            session_token: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Harness, SECRET};
+    use super::*;
+
+    #[tokio::test]
+    async fn request_signed_with_the_root_key_is_answered_with_a_request_id() {
+        let harness = Harness::new();
+        let response = harness
+            .send("ecs", "ListTaskDefinitionFamilies", &json!({}), SECRET)
+            .await;
+        assert_eq!(response.status(), 200);
+        assert!(response.headers().contains_key("x-amzn-requestid"));
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body, json!({"families": []}));
+    }
+
+    #[tokio::test]
+    async fn request_with_a_wrong_secret_or_none_is_refused() {
+        let harness = Harness::new();
+        let response = harness
+            .send("ecs", "ListTaskDefinitionFamilies", &json!({}), "wrong")
+            .await;
+        assert_eq!(response.status(), 400);
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body["__type"], "InvalidSignatureException");
+        let unsigned = harness.send_unsigned("ListTaskDefinitionFamilies").await;
+        let body: Value = serde_json::from_slice(unsigned.body()).expect("JSON");
+        assert_eq!(body["__type"], "MissingAuthenticationTokenException");
+    }
+
+    #[tokio::test]
+    async fn operation_without_behaviour_or_unknown_is_refused_by_name() {
+        let harness = Harness::new();
+        let response = harness
+            .send("ecs", "CreateCapacityProvider", &json!({"name": "x"}), SECRET)
+            .await;
+        assert_eq!(response.status(), 501);
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(
+            body["message"],
+            "The operation CreateCapacityProvider of ecs is not supported by Berth yet."
+        );
+        let response = harness.send("ecs", "MakeCoffee", &json!({}), SECRET).await;
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body["__type"], "UnknownOperationException");
+    }
+
+    #[tokio::test]
+    async fn reset_without_testing_is_no_way_in() {
+        let harness = Harness::new();
+        let response = harness.post(RESET_PATH).await;
+        assert_ne!(response.status(), 200);
+        let response = Harness::for_testing().post(RESET_PATH).await;
+        assert_eq!(response.status(), 200);
+    }
+}

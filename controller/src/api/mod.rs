@@ -1,0 +1,26 @@
+//! The AWS-compatible API: one port for every service.
+//!
+//! Owns the way of a request: [`server`] accepts it, [`front`] verifies its signature and finds its operation in the one table of
+//! [`dispatch`], and the operation's own file (`ecs/create_service.rs` for `CreateService`) checks the input, reads the state or
+//! proposes a command, and shapes the answer. It must not know how state is replicated, how tasks are placed or how agents are
+//! reached: [`ports`] says what it needs of those. Shell.
+//!
+//! To add an operation: write `async fn handle(api: &Api, call: &Call, input: XRequest) -> Result<XResponse, AwsError>` in a file of its
+//! own, and name it in [`dispatch::ROUTES`].
+
+mod context;
+mod credentials;
+pub mod dispatch;
+mod ecs;
+mod errors;
+mod front;
+mod members;
+mod pagination;
+pub mod ports;
+mod server;
+#[cfg(test)]
+mod testing;
+
+pub use context::{Api, ApiOptions};
+pub use credentials::RootCredentials;
+pub use server::{ServeError, serve};

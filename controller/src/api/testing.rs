@@ -1,0 +1,187 @@
+//! An API over a state in memory, for the tests of operations. Shell.
+
+use std::sync::{Arc, Mutex};
+
+use berth_aws::protocol;
+use berth_aws::sigv4::{Credentials, Secret, Signer};
+use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
+use berth_core::ids::IdSource;
+use berth_core::model::{
+    AgentId, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, Timestamp,
+};
+use berth_core::state::{ClusterState, Command, Event, apply};
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::Value;
+
+use super::context::{Api, ApiOptions, Call};
+use super::credentials::RootCredentials;
+use super::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
+use super::{dispatch, front};
+use crate::clock::Clock;
+
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const SECRET: &str = "secret";
+const ACCESS_KEY: &str = "AKIDEXAMPLE";
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// The replicated state without a group: a command is applied at once.
+#[derive(Default)]
+pub(crate) struct StateInMemory(Mutex<(u64, ClusterState)>);
+
+impl StateInMemory {
+    pub(crate) fn apply(&self, command: &Command) -> Result<Vec<Event>, ProposeFailure> {
+        let mut locked = self.0.lock().expect("no test panics while applying");
+        locked.0 += 1;
+        let index = LogIndex(locked.0);
+        Ok(apply(&mut locked.1, index, command)?)
+    }
+
+    pub(crate) fn state(&self) -> ClusterState {
+        self.0.lock().expect("no test panics while applying").1.clone()
+    }
+}
+
+impl Replica for StateInMemory {
+    fn propose(&self, command: Command) -> PortFuture<'_, Result<Vec<Event>, ProposeFailure>> {
+        Box::pin(async move { self.apply(&command) })
+    }
+
+    fn read(&self) -> PortFuture<'_, Result<Arc<ClusterState>, Unavailable>> {
+        Box::pin(async move { Ok(Arc::new(self.state())) })
+    }
+}
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// An API with its state.
+pub(crate) struct Harness {
+    pub(crate) api: Arc<Api>,
+    pub(crate) state: Arc<StateInMemory>,
+}
+
+impl Harness {
+    pub(crate) fn new() -> Self {
+        Self::with(false)
+    }
+
+    pub(crate) fn for_testing() -> Self {
+        Self::with(true)
+    }
+
+    fn with(testing: bool) -> Self {
+        let root = RootCredentials {
+            account: ACCOUNT.into(),
+            access_key_id: ACCESS_KEY.into(),
+            secret_access_key: SECRET.into(),
+        };
+        let state = Arc::new(StateInMemory::default());
+        let options = ApiOptions { root, testing };
+        let api = Api::new(
+            options,
+            Arc::clone(&state) as Arc<dyn Replica>,
+            Arc::new(FixedClock),
+            IdSource::from_seed(1),
+        );
+        Self {
+            api: Arc::new(api),
+            state,
+        }
+    }
+
+    /// Calls an operation in the usual region, with its input as JSON and its answer as JSON.
+    pub(crate) async fn call<O: Operation>(&self, input: Value) -> Result<Value, AwsError> {
+        self.call_in::<O>(REGION, input).await
+    }
+
+    /// Calls an operation of a JSON service in a region.
+    pub(crate) async fn call_in<O: Operation>(&self, region: &str, input: Value) -> Result<Value, AwsError> {
+        let route = dispatch::find(O::SERVICE, O::MODEL).expect("the operation has behaviour");
+        let call = Call {
+            scope: Scope::new(ACCOUNT, region),
+            caller_arn: self.api.options.root.arn(),
+            access_key_id: ACCESS_KEY.into(),
+            request_id: "request".into(),
+            now: NOW,
+        };
+        let response = (route.serve)(Arc::clone(&self.api), call, input.to_string().into()).await?;
+        let output: Value = serde_json::from_slice(response.body()).expect("an answer is JSON");
+        // What is answered must have the shape that the model says.
+        let shaped = protocol::write::<O>(&serde_json::from_value(output.clone()).expect("fits its shape"), "r");
+        assert_eq!(shaped.body(), response.body());
+        Ok(output)
+    }
+
+    /// The cluster `name` as a key.
+    pub(crate) fn cluster(&self, name: &str) -> ClusterKey {
+        Scope::new(ACCOUNT, REGION).cluster(name)
+    }
+
+    /// Registers a connected host of 4 vCPU and 8 GiB into the cluster `default`, which the first one creates.
+    pub(crate) fn add_host(&self, id: u128, zone: &str) -> ContainerInstanceId {
+        let host = HostDescription {
+            host_name: format!("host-{id}"),
+            capacity: Resources::new(4096, 8192),
+            attributes: [("ecs.availability-zone".to_owned(), Some(zone.to_owned()))].into(),
+            agent_version: "1".into(),
+            runtime_version: "simulated".into(),
+        };
+        let command = Command::RegisterContainerInstance {
+            id: ContainerInstanceId(id),
+            cluster: self.cluster("default"),
+            agent: AgentId::from(format!("agent-{id}")),
+            host,
+            at: NOW,
+        };
+        self.state.apply(&command).expect("a host can register");
+        ContainerInstanceId(id)
+    }
+
+    /// Sends a signed request through the front door.
+    pub(crate) async fn send(&self, service: &str, operation: &str, input: &Value, secret: &str) -> Response<Bytes> {
+        let (mut parts, body) = request(operation, input).into_parts();
+        let signer = Signer {
+            credentials: Credentials {
+                access_key: ACCESS_KEY.into(),
+                secret: Secret::new(secret),
+                session_token: None,
+            },
+            region: REGION.into(),
+            service: service.into(),
+        };
+        signer
+            .sign(&mut parts, &body, AwsTimestamp(NOW.0))
+            .expect("the request can be signed");
+        front::answer(Arc::clone(&self.api), parts, body).await
+    }
+
+    pub(crate) async fn send_unsigned(&self, operation: &str) -> Response<Bytes> {
+        let (parts, body) = request(operation, &Value::Object(serde_json::Map::new())).into_parts();
+        front::answer(Arc::clone(&self.api), parts, body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str) -> Response<Bytes> {
+        let request = Request::post(path).header("host", "localhost").body(Bytes::new());
+        let (parts, body) = request.expect("a valid request").into_parts();
+        front::answer(Arc::clone(&self.api), parts, body).await
+    }
+}
+
+fn request(operation: &str, input: &Value) -> Request<Bytes> {
+    Request::post("/")
+        .header("host", "localhost")
+        .header("content-type", "application/x-amz-json-1.1")
+        .header(
+            "x-amz-target",
+            format!("AmazonEC2ContainerServiceV20141113.{operation}"),
+        )
+        .body(Bytes::from(input.to_string()))
+        .expect("a valid request")
+}
