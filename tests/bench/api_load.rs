@@ -1,0 +1,107 @@
+//! Sends signed ECS requests over C connections for S seconds, and prints requests a second and latencies.
+//! `api-load OPERATION BODY CONNECTIONS SECONDS`, with `AWS_ENDPOINT_URL`, `AWS_REGION` and keys in the environment as
+//! `berth env` prints them. `{n}` in the body becomes a number that no other request has.
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use berth_aws::Timestamp;
+use berth_aws::sigv4::{Credentials, Secret, Signer};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113";
+
+struct Load {
+    endpoint: http::Uri,
+    signer: Signer,
+    operation: String,
+    body: String,
+    next: AtomicU64,
+    until: Instant,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [operation, body, connections, seconds] = arguments.as_slice() else {
+        bail!("usage: api-load OPERATION BODY CONNECTIONS SECONDS");
+    };
+    let variable =
+        |name: &str| std::env::var(name).with_context(|| format!("{name} is not set; eval \"$(berth env)\""));
+    let seconds: u64 = seconds.parse()?;
+    let load = Arc::new(Load {
+        endpoint: variable("AWS_ENDPOINT_URL")?.parse()?,
+        signer: Signer {
+            credentials: Credentials {
+                access_key: variable("AWS_ACCESS_KEY_ID")?,
+                secret: Secret::new(variable("AWS_SECRET_ACCESS_KEY")?),
+                session_token: None,
+            },
+            region: variable("AWS_REGION")?,
+            service: "ecs".to_owned(),
+        },
+        operation: operation.clone(),
+        body: body.clone(),
+        next: AtomicU64::new(0),
+        until: Instant::now() + Duration::from_secs(seconds),
+    });
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..connections.parse::<u32>()? {
+        all.spawn(load.clone().send_until_done());
+    }
+    let mut latencies = vec![];
+    while let Some(done) = all.join_next().await {
+        latencies.extend(done??);
+    }
+    ensure!(!latencies.is_empty(), "no request was answered within {seconds} s");
+    latencies.sort_unstable();
+    let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!(
+        "{operation} connections={connections} requests={} per_second={:.0} p50_ms={:.2} p99_ms={:.2}",
+        latencies.len(),
+        latencies.len() as f64 / seconds as f64,
+        at(50),
+        at(99),
+    );
+    Ok(())
+}
+
+impl Load {
+    async fn send_until_done(self: Arc<Self>) -> anyhow::Result<Vec<Duration>> {
+        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let mut latencies = vec![];
+        while Instant::now() < self.until {
+            let began = Instant::now();
+            let answer = client.request(self.request()?).await?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await?.to_bytes();
+            ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
+            latencies.push(began.elapsed());
+        }
+        Ok(latencies)
+    }
+
+    fn request(&self) -> anyhow::Result<http::Request<Full<Bytes>>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let body = self.body.replace("{n}", &number);
+        let host = self.endpoint.authority().context("the endpoint has no host")?.as_str();
+        let (mut parts, ()) = http::Request::post(self.endpoint.clone())
+            .header("host", host)
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", format!("{TARGET_PREFIX}.{}", self.operation))
+            .body(())?
+            .into_parts();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        self.signer
+            .sign(&mut parts, body.as_bytes(), Timestamp(i64::try_from(now)?))?;
+        Ok(http::Request::from_parts(parts, Full::new(Bytes::from(body))))
+    }
+}
