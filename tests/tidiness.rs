@@ -16,8 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws", &[]),
     ("aws/generate", &[]),
     ("proto", &[]),
-    ("controller", &["berth-core", "berth-aws", "berth-proto"]),
-    ("agent", &["berth-core", "berth-proto"]),
+    ("storage", &[]),
+    ("controller", &["berth-core", "berth-aws", "berth-proto", "berth-storage"]),
+    ("agent", &["berth-core", "berth-proto", "berth-storage"]),
     ("cli", &["berth-core", "berth-aws", "berth-controller", "berth-agent"]),
     ("tests", &[]),
 ];

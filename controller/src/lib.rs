@@ -3,4 +3,5 @@
 pub mod api;
 pub mod clock;
 pub mod raft;
-pub mod storage;
+
+pub use berth_storage as storage;

@@ -1,3 +1,5 @@
+//! The lifecycle on hosts that do as they are told, and on some that do not.
+
 use std::collections::BTreeMap;
 
 use super::*;

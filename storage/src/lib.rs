@@ -1,4 +1,4 @@
-//! Durable key-value storage under the Raft group: the trait, and what implements it.
+//! Durable key-value storage under the Raft group and the ledgers of agents: the trait, and what implements it.
 //!
 //! Owns when bytes are safe on the disk, and the errors when they are not. It must not know what the
 //! keys and values mean. Shell.
@@ -107,7 +107,7 @@ impl Batch {
 pub enum StorageError {
     /// Another process has the store open.
     #[error(
-        "the store at {path} is in use by another process: stop the controller that runs on this data \
+        "the store at {path} is in use by another process: stop the one that runs on this data \
          directory, or give this one another --data-dir"
     )]
     InUse {

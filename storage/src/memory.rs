@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Batch, Operation, Scan, Storage, StorageError};
+use crate::{Batch, Operation, Scan, Storage, StorageError};
 
 /// A [`Storage`] in memory; its content lives as long as the value.
 #[derive(Debug)]

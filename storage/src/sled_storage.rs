@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
-use super::{Batch, Operation, Scan, Storage, StorageError};
+use crate::{Batch, Operation, Scan, Storage, StorageError};
 
 /// Bytes that sled keeps in memory beside its index; the group's state is in memory anyway.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -164,7 +164,7 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::MAX_VALUE_BYTES;
+    use crate::MAX_VALUE_BYTES;
 
     fn put(storage: &SledStorage, key: &[u8], value: Vec<u8>) {
         let mut batch = Batch::default();
