@@ -7,5 +7,6 @@
 pub mod ids;
 pub mod model;
 pub mod placement;
+pub mod reconcile;
 pub mod state;
 pub mod task_lifecycle;

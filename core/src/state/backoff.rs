@@ -12,10 +12,17 @@ const MAX_DELAY_MS: i64 = 15 * 60 * 1_000;
 /// A failure this long after the one before starts a new count.
 const FORGET_AFTER_MS: i64 = 2 * MAX_DELAY_MS;
 /// A task that stayed up for this long did start; its end is no failure of the deployment.
-pub(super) const STAYED_UP_MS: i64 = 10_000;
+pub const STAYED_UP_MS: i64 = 10_000;
 
 /// The back-off after one more failure at `at`.
 pub(super) fn after_failure(before: StartBackoff, at: Timestamp) -> StartBackoff {
+    if at < before.not_before {
+        // Of the same wave: tasks that were started together fail together, and count as one try.
+        return StartBackoff {
+            last_failure_at: at,
+            ..before
+        };
+    }
     let fresh = at.ms_since(before.last_failure_at) > FORGET_AFTER_MS;
     let consecutive_failures = if fresh {
         1
@@ -43,8 +50,9 @@ mod tests {
     fn backoff_after_many_failures_stays_at_fifteen_minutes() {
         let mut backoff = StartBackoff::default();
         let mut delays = vec![];
-        for second in 0..40 {
-            let at = Timestamp(1_000_000_000_000 + second * 1_000);
+        let mut at = Timestamp(1_000_000_000_000);
+        for _ in 0..40 {
+            at = at.max(backoff.not_before);
             backoff = after_failure(backoff, at);
             delays.push(backoff.not_before.ms_since(at));
         }
@@ -53,12 +61,19 @@ mod tests {
     }
 
     #[test]
+    fn backoff_after_a_hundred_failures_at_once_is_that_of_one_try() {
+        let at = Timestamp(1_000_000_000_000);
+        let backoff = (0..100).fold(StartBackoff::default(), |backoff, _| after_failure(backoff, at));
+        assert_eq!(backoff.not_before, at.plus_ms(FIRST_DELAY_MS));
+    }
+
+    #[test]
     fn backoff_after_a_long_quiet_time_starts_anew() {
         let mut backoff = StartBackoff::default();
-        for _ in 0..10 {
-            backoff = after_failure(backoff, Timestamp(1_000_000_000_000));
+        for second in 0..10 {
+            backoff = after_failure(backoff, Timestamp(1_000_000_000_000 + second * 1_000));
         }
-        let later = Timestamp(1_000_000_000_000 + FORGET_AFTER_MS + 1);
+        let later = Timestamp(1_000_000_000_000 + FORGET_AFTER_MS + 10_001);
         assert_eq!(after_failure(backoff, later).consecutive_failures, 1);
     }
 }

@@ -28,6 +28,7 @@ use crate::model::{
 };
 
 pub use allocation::Allocation;
+pub use backoff::STAYED_UP_MS;
 pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
 pub use event::{Event, TaskChange};
 pub use rejection::{MAX_TAGS, Rejection};

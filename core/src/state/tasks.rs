@@ -153,7 +153,8 @@ fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
     task.last_status = report.status;
     task.pull_started_at = task.pull_started_at.or(report.pull_started_at);
     task.pull_stopped_at = task.pull_stopped_at.or(report.pull_stopped_at);
-    task.started_at = task.started_at.or(report.started_at);
+    // A host's clock may be ahead; a task that starts in the future would never count as settled.
+    task.started_at = task.started_at.or(report.started_at.map(|started| started.min(at)));
     task.execution_stopped_at = task.execution_stopped_at.or(report.execution_stopped_at);
     for reported in &report.containers {
         let Some(container) = task.containers.iter_mut().find(|c| c.name == reported.name) else {

@@ -192,6 +192,12 @@ impl ClusterState {
         self.index.stopped.iter().filter_map(|(_, id)| self.tasks.get(id))
     }
 
+    /// Number of stopped tasks that are remembered.
+    #[must_use]
+    pub fn stopped_task_count(&self) -> usize {
+        self.index.stopped.len()
+    }
+
     /// A host, inactive ones included as long as they are remembered.
     #[must_use]
     pub fn container_instance(&self, id: ContainerInstanceId) -> Option<&Arc<ContainerInstance>> {

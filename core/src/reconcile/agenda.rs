@@ -1,0 +1,204 @@
+//! What the reconcilers have to look at: subjects that changed, and subjects whose time has come. It holds nothing
+//! that could not be found again from the state, so a new leader begins with [`Agenda::everything`]. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, TaskStatus, Timestamp};
+use crate::state::{ClusterState, Event};
+
+/// Something that a reconciler looks at as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// One host.
+    Host(ContainerInstanceId),
+    /// What a change of any host of a cluster means to its services.
+    HostsOf(ClusterKey),
+    /// One service.
+    Service(ServiceKey),
+    /// The stopped tasks that are still remembered.
+    StoppedTasks,
+}
+
+/// What there is to look at, first come first served, and when to look again.
+#[derive(Clone, Debug, Default)]
+pub struct Agenda {
+    queue: VecDeque<Subject>,
+    queued: BTreeSet<Subject>,
+    wakes: BTreeMap<Subject, Timestamp>,
+    by_time: BTreeSet<(Timestamp, Subject)>,
+    /// Services with a task that found no host, by cluster.
+    unplaced: BTreeSet<ServiceKey>,
+}
+
+impl Agenda {
+    /// An agenda with nothing on it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything there is, for a leader that knows nothing of what happened before.
+    #[must_use]
+    pub fn everything(state: &ClusterState) -> Self {
+        let mut agenda = Self::new();
+        for host in state.all_container_instances() {
+            agenda.enqueue(Subject::Host(host.id));
+        }
+        for service in state.all_services() {
+            agenda.enqueue(Subject::Service(service.key.clone()));
+        }
+        agenda.enqueue(Subject::StoppedTasks);
+        agenda
+    }
+
+    /// Takes note of something that changed.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::ServiceCreated(key) | Event::ServiceUpdated(key) => self.enqueue(Subject::Service(key.clone())),
+            Event::TaskChanged(change) => {
+                if let Some(service) = &change.service {
+                    self.enqueue(Subject::Service(service.clone()));
+                }
+                if change.to == TaskStatus::Stopped {
+                    self.enqueue_unplaced(&change.cluster);
+                    if !self.wakes.contains_key(&Subject::StoppedTasks) {
+                        self.enqueue(Subject::StoppedTasks);
+                    }
+                }
+            }
+            Event::ContainerInstanceRegistered { id, cluster }
+            | Event::ContainerInstanceChanged { id, cluster }
+            | Event::ContainerInstanceDeregistered { id, cluster } => {
+                self.enqueue(Subject::Host(*id));
+                self.enqueue(Subject::HostsOf(cluster.clone()));
+            }
+            Event::StateReset => *self = Self::new(),
+            Event::ClusterCreated(_)
+            | Event::ClusterUpdated(_)
+            | Event::ClusterDeleted(_)
+            | Event::TaskDefinitionRegistered(_)
+            | Event::TaskDefinitionDeregistered(_)
+            | Event::TaskForgotten(_)
+            | Event::TagsChanged(_)
+            | Event::RequestRepeated { .. } => {}
+        }
+    }
+
+    /// Looks at a service again, for one whose command was rejected.
+    pub fn revisit(&mut self, service: &ServiceKey) {
+        self.enqueue(Subject::Service(service.clone()));
+    }
+
+    /// Whether there is something to look at without waiting for a time.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When to look again although nothing may have changed; `None` if never.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// The next subject; its wake-up time is dropped, since whoever looks at it finds out anew.
+    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Subject> {
+        while let Some((at, subject)) = self.by_time.first().cloned()
+            && at <= now
+        {
+            self.clear_wake(&subject);
+            self.enqueue(subject);
+        }
+        let subject = self.queue.pop_front()?;
+        self.queued.remove(&subject);
+        self.clear_wake(&subject);
+        Some(subject)
+    }
+
+    pub(super) fn enqueue(&mut self, subject: Subject) {
+        if self.queued.insert(subject.clone()) {
+            self.queue.push_back(subject);
+        }
+    }
+
+    /// Looks at `subject` at the latest at `at`.
+    pub(super) fn wake(&mut self, subject: Subject, at: Timestamp) {
+        if self.wakes.get(&subject).is_some_and(|known| *known <= at) {
+            return;
+        }
+        self.clear_wake(&subject);
+        self.wakes.insert(subject.clone(), at);
+        self.by_time.insert((at, subject));
+    }
+
+    fn clear_wake(&mut self, subject: &Subject) {
+        if let Some(at) = self.wakes.remove(subject) {
+            self.by_time.remove(&(at, subject.clone()));
+        }
+    }
+
+    /// Remembers whether a service has a task that finds no host, so that room in its cluster brings it back.
+    pub(super) fn set_unplaced(&mut self, service: &ServiceKey, unplaced: bool) {
+        if unplaced {
+            self.unplaced.insert(service.clone());
+        } else {
+            self.unplaced.remove(service);
+        }
+    }
+
+    /// There may be room in `cluster`: looks at the services that wait for it.
+    pub(super) fn enqueue_unplaced(&mut self, cluster: &ClusterKey) {
+        let waiting: Vec<ServiceKey> = self
+            .unplaced
+            .range(cluster.service("")..)
+            .take_while(|key| key.cluster == *cluster)
+            .cloned()
+            .collect();
+        for service in waiting {
+            self.enqueue(Subject::Service(service));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scope;
+
+    fn service(name: &str) -> ServiceKey {
+        Scope::new("123456789012", "us-east-1").cluster("shop").service(name)
+    }
+
+    #[test]
+    fn agenda_with_a_subject_noted_twice_holds_it_once() {
+        let mut agenda = Agenda::new();
+        agenda.note(&Event::ServiceUpdated(service("web")));
+        agenda.note(&Event::ServiceUpdated(service("web")));
+        assert_eq!(agenda.pop(Timestamp(0)), Some(Subject::Service(service("web"))));
+        assert_eq!(agenda.pop(Timestamp(0)), None);
+        assert!(!agenda.has_work());
+    }
+
+    #[test]
+    fn agenda_wakes_a_subject_at_the_earliest_time_asked_for() {
+        let mut agenda = Agenda::new();
+        let subject = Subject::Service(service("web"));
+        agenda.wake(subject.clone(), Timestamp(50));
+        agenda.wake(subject.clone(), Timestamp(30));
+        agenda.wake(subject.clone(), Timestamp(70));
+        assert_eq!(agenda.next_wake(), Some(Timestamp(30)));
+        assert_eq!(agenda.pop(Timestamp(29)), None);
+        assert_eq!(agenda.pop(Timestamp(30)), Some(subject));
+        assert_eq!(agenda.next_wake(), None);
+    }
+
+    #[test]
+    fn agenda_with_room_in_a_cluster_brings_back_the_services_that_wait_there() {
+        let mut agenda = Agenda::new();
+        agenda.set_unplaced(&service("web"), true);
+        agenda.enqueue_unplaced(&Scope::new("123456789012", "us-east-1").cluster("other"));
+        assert!(!agenda.has_work());
+        agenda.enqueue_unplaced(&service("web").cluster);
+        assert!(agenda.has_work());
+    }
+}

@@ -1,0 +1,149 @@
+//! Services that want one task on each host. Pure.
+//!
+//! A host has its old task stopped before it gets the new one: two of them would fight over what made the service one
+//! per host, such as a port. So `minimumHealthyPercent` alone says how many hosts change at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{
+    ContainerInstanceId, ContainerInstanceStatus, Deployment, RolloutState, Service, Task, TaskId, TaskStatus,
+};
+use crate::placement::{Refusal, Unplaced};
+use crate::state::Command;
+
+use super::limits::Limits;
+use super::pass::Pass;
+use super::placing::OnHost;
+use super::service::nothing_new;
+use super::tally::{Tally, is_running};
+use super::{deployment, events, placing, starting, stopping};
+
+/// Hosts without a task of the service, by what can be done about it.
+#[derive(Default)]
+struct FreeHosts {
+    /// They take one, under these ids.
+    take: Vec<(TaskId, ContainerInstanceId)>,
+    /// They should have one, and have no room.
+    lack_room: Vec<Unplaced>,
+}
+
+/// Starts and stops what is due; returns what is to be said about it.
+pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
+    let Some(primary) = service.primary() else {
+        return vec![];
+    };
+    let tally = Tally::of(&pass.state, service);
+    let active = active_hosts(pass, service);
+    let free = free_hosts(pass, service, primary, &active);
+    let busy = active.iter().filter(|(_, tasks)| !tasks.is_empty()).count();
+    let service = set_desired(pass, service, busy + free.take.len() + free.lack_room.len());
+    let mut said = vec![];
+    let held_back = deployment::held_back(pass, &service, primary);
+    if let Some(why) = &held_back {
+        said.extend(why.iter().cloned());
+    } else {
+        said.extend(start(pass, &service, primary, &free));
+    }
+    let mut stopped = stop_extra(pass, &service, &tally);
+    if primary.rollout_state != RolloutState::Failed {
+        stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some()));
+    }
+    said.extend(events::stopped(&service.key.name, &stopped));
+    said
+}
+
+/// The hosts that take tasks, and the tasks of the service that are on them.
+fn active_hosts(pass: &Pass<'_>, service: &Service) -> BTreeMap<ContainerInstanceId, Vec<Arc<Task>>> {
+    let hosts = pass.state.container_instances_of(&service.key.cluster);
+    let hosts = hosts.filter(|h| h.status == ContainerInstanceStatus::Active);
+    let mut on_host: BTreeMap<_, Vec<_>> = hosts.map(|h| (h.id, vec![])).collect();
+    for task in pass.state.tasks_of_service(&service.key).filter(|t| !t.is_stopped()) {
+        if let Some(tasks) = task.container_instance.and_then(|host| on_host.get_mut(&host)) {
+            tasks.push(Arc::clone(task));
+        }
+    }
+    on_host
+}
+
+fn free_hosts(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    primary: &Deployment,
+    active: &BTreeMap<ContainerInstanceId, Vec<Arc<Task>>>,
+) -> FreeHosts {
+    let mut free = FreeHosts::default();
+    let Some(definition) = starting::definition_of(pass, primary) else {
+        return free;
+    };
+    let is_over = |task: &Arc<Task>| task.last_status > TaskStatus::Running;
+    let hosts = active.iter().filter(|(_, tasks)| tasks.iter().all(is_over));
+    let hosts: Vec<ContainerInstanceId> = hosts.map(|(host, _)| *host).collect();
+    if hosts.is_empty() {
+        return free;
+    }
+    let prototype = starting::prototype(service, primary, &definition, pass.now);
+    for (host, answer) in placing::one_on_each(pass, &prototype, &hosts) {
+        match answer {
+            OnHost::Takes(task) => free.take.push((task, host)),
+            OnHost::Refuses(why) if only_lacks_room(&why) => free.lack_room.push(why),
+            OnHost::Refuses(_) => {}
+        }
+    }
+    free
+}
+
+/// Whether the service's constraints admit the host, so that it counts for the desired count.
+fn only_lacks_room(why: &Unplaced) -> bool {
+    let lacks_room = |refusal: &Refusal| matches!(refusal, Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_));
+    why.hosts.iter().all(|host| host.refusals.iter().all(lacks_room))
+}
+
+fn set_desired(pass: &mut Pass<'_>, service: &Service, hosts: usize) -> Arc<Service> {
+    let count = u32::try_from(hosts).unwrap_or(u32::MAX);
+    if count != service.desired_count {
+        let mut progress = nothing_new(pass, service);
+        progress.daemon_desired_count = Some(count);
+        pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+    }
+    pass.state
+        .service(&service.key)
+        .cloned()
+        .unwrap_or_else(|| Arc::new(service.clone()))
+}
+
+fn start(pass: &mut Pass<'_>, service: &Service, primary: &Deployment, free: &FreeHosts) -> Vec<String> {
+    let Some(definition) = starting::definition_of(pass, primary) else {
+        return vec![];
+    };
+    let prototype = starting::prototype(service, primary, &definition, pass.now);
+    let started = starting::start(pass, &prototype, &free.take);
+    let mut said = events::started(&service.key.name, &started);
+    if let Some(why) = free.lack_room.first() {
+        said.extend(placing::say_unplaced(pass, service, why));
+    }
+    said
+}
+
+/// Stops tasks on draining hosts, and a second task on a host.
+fn stop_extra(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Vec<TaskId> {
+    let mut seen = BTreeSet::new();
+    let second = tally.current.iter().filter(|t| !seen.insert(t.container_instance));
+    let second: Vec<Arc<Task>> = second.cloned().collect();
+    let mut stopped = stopping::stop(pass, service, &second);
+    stopped.extend(stopping::stop_since(
+        pass,
+        service,
+        &tally.draining,
+        stopping::SINCE_DRAINING,
+    ));
+    stopped
+}
+
+fn stop_outdated(pass: &mut Pass<'_>, service: &Service, tally: &Tally, held_back: bool) -> Vec<TaskId> {
+    let spare = tally.healthy(pass.now).saturating_sub(Limits::of(service).lower);
+    let spare = if held_back { 0 } else { spare };
+    let (running, idle): (Vec<_>, Vec<_>) = tally.outdated.iter().cloned().partition(is_running);
+    let victims: Vec<Arc<Task>> = idle.into_iter().chain(running.into_iter().take(spare)).collect();
+    stopping::stop(pass, service, &victims)
+}

@@ -1,0 +1,80 @@
+//! What a service says about itself, in the sentences that ECS uses and people search for. Pure.
+
+use crate::model::{DeploymentId, Service, ServiceName, TaskId, Timestamp};
+
+/// Tasks named in one sentence; ECS names up to ten.
+const MAX_TASKS_IN_SENTENCE: usize = 10;
+
+pub(super) fn started(service: &ServiceName, tasks: &[TaskId]) -> Vec<String> {
+    in_tens(tasks, |count, list| {
+        format!("(service {service}) has started {count} tasks: {list}.")
+    })
+}
+
+pub(super) fn stopped(service: &ServiceName, tasks: &[TaskId]) -> Vec<String> {
+    in_tens(tasks, |count, list| {
+        format!("(service {service}) has stopped {count} running tasks: {list}.")
+    })
+}
+
+pub(super) fn steady_state(service: &ServiceName) -> String {
+    format!("(service {service}) has reached a steady state.")
+}
+
+pub(super) fn deployment_completed(service: &ServiceName, deployment: &DeploymentId) -> String {
+    format!("(service {service}) (deployment {deployment}) deployment completed.")
+}
+
+pub(super) fn deployment_failed(service: &ServiceName, deployment: &DeploymentId) -> String {
+    format!("(service {service}) (deployment {deployment}) deployment failed: tasks failed to start.")
+}
+
+pub(super) fn rolling_back(service: &ServiceName, to: &DeploymentId) -> String {
+    format!("(service {service}) rolling back to deployment {to}.")
+}
+
+pub(super) fn unable_to_start_consistently(service: &ServiceName) -> String {
+    format!(
+        "(service {service}) is unable to consistently start tasks successfully. For more information, see the \
+         Troubleshooting section of the Amazon ECS Developer Guide."
+    )
+}
+
+pub(super) fn held_by_configuration(service: &ServiceName) -> String {
+    format!(
+        "(service {service}) was unable to stop or start tasks during a deployment because of the service deployment \
+         configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
+    )
+}
+
+/// When a sentence that begins with `beginning` was last said; the service remembers its last 100 sentences.
+pub(super) fn last_said<'a>(service: &'a Service, beginning: &str) -> Option<(&'a str, Timestamp)> {
+    let event = service.events.iter().find(|e| e.message.starts_with(beginning))?;
+    Some((&event.message, event.created_at))
+}
+
+fn in_tens(tasks: &[TaskId], sentence: impl Fn(usize, &str) -> String) -> Vec<String> {
+    let named = |tasks: &[TaskId]| {
+        let names: Vec<String> = tasks.iter().map(|id| format!("(task {id})")).collect();
+        sentence(tasks.len(), &names.join(" "))
+    };
+    tasks.chunks(MAX_TASKS_IN_SENTENCE).map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentence_about_many_tasks_names_ten_at_a_time() {
+        let tasks: Vec<TaskId> = (0..12).map(TaskId).collect();
+        let said = started(&"web".into(), &tasks);
+        assert_eq!(said.len(), 2);
+        assert!(
+            said[1].starts_with("(service web) has started 2 tasks: (task "),
+            "{}",
+            said[1]
+        );
+        assert!(said[1].ends_with(")."), "{}", said[1]);
+    }
+}

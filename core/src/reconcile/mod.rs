@@ -1,0 +1,61 @@
+//! The reconcilers: what has to change so that the state becomes what its users asked for.
+//!
+//! Owns how services reach their desired count, how deployments roll, when hosts count as lost and when what is over
+//! is forgotten. Level-triggered: a reconciler looks at what is, never at how it came to be, so a new leader needs no
+//! catch-up, and a second run on the same state finds nothing to do. It must not know who proposes its commands, nor
+//! how hosts run tasks. Pure.
+
+mod agenda;
+mod daemon;
+mod deployment;
+mod events;
+mod hosts;
+mod limits;
+mod pass;
+mod placing;
+mod replica;
+mod retention;
+mod service;
+mod starting;
+mod stopping;
+mod tally;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod world;
+
+pub use agenda::Agenda;
+pub use hosts::HOST_LOST_AFTER_MS;
+pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
+
+use crate::ids::IdSource;
+use crate::model::Timestamp;
+use crate::state::{ClusterState, Command};
+
+use agenda::Subject;
+use pass::Pass;
+
+/// Commands after which a pass ends, so that they can be proposed before more are planned; the rest of the agenda
+/// waits for the next pass.
+const MAX_COMMANDS_PER_PASS: usize = 256;
+
+/// Looks at everything on the agenda that is due at `now` and returns what has to change, in an order in which every
+/// command is valid. The commands for one service build on each other: when one is rejected, those after it for that
+/// service are void.
+pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids: &mut IdSource) -> Vec<Command> {
+    let mut pass = Pass::new(state, agenda, now, ids);
+    while pass.commands.len() < MAX_COMMANDS_PER_PASS
+        && let Some(subject) = pass.agenda.pop(now)
+    {
+        match subject {
+            Subject::Host(id) => hosts::reconcile(&mut pass, id),
+            Subject::HostsOf(cluster) => hosts::reconcile_all(&mut pass, &cluster),
+            Subject::Service(key) => service::reconcile(&mut pass, &key),
+            Subject::StoppedTasks => retention::reconcile(&mut pass),
+        }
+    }
+    pass.commands
+}

@@ -1,0 +1,46 @@
+//! One run of the reconcilers: a copy of the state on which each command takes effect as it is decided, so that what
+//! is planned later counts with what was planned before. Pure.
+
+use crate::ids::IdSource;
+use crate::model::{ServiceKey, Timestamp};
+use crate::state::{ClusterState, Command, apply};
+
+use super::agenda::{Agenda, Subject};
+
+pub(super) struct Pass<'a> {
+    /// The state, with the commands decided so far applied.
+    pub(super) state: ClusterState,
+    pub(super) agenda: &'a mut Agenda,
+    pub(super) now: Timestamp,
+    pub(super) ids: &'a mut IdSource,
+    /// What was decided, in order.
+    pub(super) commands: Vec<Command>,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(state: &ClusterState, agenda: &'a mut Agenda, now: Timestamp, ids: &'a mut IdSource) -> Self {
+        Self {
+            state: state.clone(),
+            agenda,
+            now,
+            ids,
+            commands: vec![],
+        }
+    }
+
+    /// Decides on `command`, if the state as it will be takes it. Its events are not noted: once it is applied they
+    /// come back from the log, as those of anybody's commands do.
+    pub(super) fn decide(&mut self, command: Command) -> bool {
+        let index = self.state.applied();
+        let accepted = apply(&mut self.state, index, &command).is_ok();
+        if accepted {
+            self.commands.push(command);
+        }
+        accepted
+    }
+
+    /// Looks at a service again at the latest at `at`.
+    pub(super) fn wake_service(&mut self, service: &ServiceKey, at: Timestamp) {
+        self.agenda.wake(Subject::Service(service.clone()), at);
+    }
+}

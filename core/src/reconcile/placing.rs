@@ -1,0 +1,126 @@
+//! What reconcilers ask of placement: hosts for new tasks, tasks that are missed least, and words for a shortfall. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{ContainerInstanceId, Service, Task, TaskId};
+use crate::placement::{
+    self, HOSTS_PER_SENTENCE, Host, PlacementProblem, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced,
+};
+
+use super::pass::Pass;
+use super::{deployment, events, starting};
+
+/// Time between two sentences on why a task has no host, where the second gives other numbers: they may change with every
+/// task that comes and goes.
+const CHANGED_SENTENCE_AFTER_MS: i64 = 10_000;
+
+/// Hosts for new tasks.
+pub(super) struct Choice {
+    /// Ids for the tasks that found a host, and the hosts.
+    pub(super) placements: Vec<(TaskId, ContainerInstanceId)>,
+    /// Why the first that found none did not.
+    pub(super) shortfall: Option<Arc<Unplaced>>,
+}
+
+/// Chooses hosts for `count` tasks like `prototype`.
+pub(super) fn choose_hosts(pass: &mut Pass<'_>, prototype: &Task, count: usize) -> Choice {
+    let request = TaskRequest::of(prototype);
+    let requests = (0..count).map(|_| TaskRequest {
+        id: pass.ids.task_id(),
+        ..request.clone()
+    });
+    let requests = requests.collect();
+    let plan = placement::place(&problem(pass, prototype, requests), seed(pass));
+    let shortfall = plan.unplaced().next().map(|(_, unplaced)| Arc::new(unplaced.clone()));
+    Choice {
+        placements: plan.placements().collect(),
+        shortfall,
+    }
+}
+
+/// What became of a task that may go to one host only.
+pub(super) enum OnHost {
+    /// The host takes it, under this id.
+    Takes(TaskId),
+    /// The host does not.
+    Refuses(Unplaced),
+}
+
+/// Whether each of `hosts` takes a task like `prototype`.
+pub(super) fn one_on_each(
+    pass: &mut Pass<'_>,
+    prototype: &Task,
+    hosts: &[ContainerInstanceId],
+) -> Vec<(ContainerInstanceId, OnHost)> {
+    let request = TaskRequest::of(prototype);
+    let requests = hosts.iter().map(|host| TaskRequest {
+        id: pass.ids.task_id(),
+        only_hosts: Some(BTreeSet::from([*host])),
+        ..request.clone()
+    });
+    let requests = requests.collect();
+    let plan = placement::place(&problem(pass, prototype, requests), seed(pass));
+    let answers = plan.decisions.into_iter().map(|decision| match decision.outcome {
+        placement::Outcome::Placed(_) => OnHost::Takes(decision.task),
+        placement::Outcome::Unplaced(unplaced) => OnHost::Refuses(Unplaced::clone(&unplaced)),
+    });
+    hosts.iter().copied().zip(answers).collect()
+}
+
+/// At most `count` of `tasks`, those that the service's strategy misses least.
+pub(super) fn choose_to_stop(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    tasks: &[Arc<Task>],
+    count: usize,
+) -> Vec<Arc<Task>> {
+    if count >= tasks.len() || count == 0 {
+        return tasks.iter().take(count).cloned().collect();
+    }
+    let Some(group) = tasks.first().map(|t| t.group.as_str()) else {
+        return vec![];
+    };
+    let state = &pass.state;
+    let hosts = state.container_instances_of(&service.key.cluster);
+    let hosts: Vec<Host> = hosts.map(|host| Host::from_state(state, host)).collect();
+    let candidates: Vec<StopCandidate> = tasks.iter().map(|t| StopCandidate::of(t)).collect();
+    let scale_in = ScaleIn {
+        hosts: &hosts,
+        group,
+        strategies: &starting::strategy(service),
+        candidates: &candidates,
+        seed: seed(pass),
+    };
+    let chosen: BTreeSet<TaskId> = placement::choose_to_stop(&scale_in, count).into_iter().collect();
+    tasks.iter().filter(|t| chosen.contains(&t.id)).cloned().collect()
+}
+
+/// Has the service wait for room, and says why it must: at once if that was not said lately.
+pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Unplaced) -> Option<String> {
+    pass.agenda.set_unplaced(&service.key, true);
+    let name = service.key.name.as_str();
+    let sentence = placement::unable_to_place(name, unplaced, HOSTS_PER_SENTENCE);
+    let beginning = format!("(service {name}) was unable to place a task");
+    if let Some((said, at)) = events::last_said(service, &beginning)
+        && said != sentence
+    {
+        let again = at.plus_ms(CHANGED_SENTENCE_AFTER_MS);
+        if again > pass.now {
+            pass.wake_service(&service.key, again);
+            return None;
+        }
+    }
+    deployment::unless_said(pass, service, sentence)
+}
+
+fn problem(pass: &Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> PlacementProblem {
+    PlacementProblem {
+        requests,
+        ..PlacementProblem::from_state(&pass.state, &prototype.cluster, [])
+    }
+}
+
+fn seed(pass: &mut Pass<'_>) -> Seed {
+    Seed(pass.ids.next_u64())
+}

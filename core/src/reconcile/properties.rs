@@ -1,0 +1,256 @@
+//! Properties that hold whatever happens to a service: random histories in the small world.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use crate::model::*;
+use crate::state::{ClusterState, Command};
+
+use super::limits::Limits;
+use super::reconcile;
+use super::world::{World, cluster};
+
+const HOSTS: usize = 6;
+const HOUR_MS: i64 = 3_600_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Scale(u32),
+    NewRevision,
+    HostsWork,
+    Kill(usize),
+    Drain(usize),
+    Activate(usize),
+    Cut(usize),
+    Reconnect(usize),
+    Pass(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0u32..14).prop_map(Step::Scale),
+        Just(Step::NewRevision),
+        Just(Step::HostsWork),
+        (0usize..20).prop_map(Step::Kill),
+        (0..HOSTS).prop_map(Step::Drain),
+        (0..HOSTS).prop_map(Step::Activate),
+        (0..HOSTS).prop_map(Step::Cut),
+        (0..HOSTS).prop_map(Step::Reconnect),
+        (0i64..40_000).prop_map(Step::Pass),
+    ]
+}
+
+fn name(host: usize) -> String {
+    format!("h{host}")
+}
+
+fn zone(host: usize) -> &'static str {
+    ["a", "b", "c"][host % 3]
+}
+
+fn world(desired: u32, min: u32, max: u32) -> World {
+    let mut world = World::new();
+    for host in 0..HOSTS {
+        world.add_host(&name(host), zone(host), Resources::new(16_384, 16_384));
+    }
+    world.add_definition("web", Resources::new(256, 256), None);
+    world.add_service("web", |service| {
+        service.desired_count = desired;
+        service.deployment_configuration.minimum_healthy_percent = min;
+        service.deployment_configuration.maximum_percent = max;
+    });
+    world
+}
+
+fn perform(world: &mut World, step: &Step) {
+    let at = world.now;
+    let host = |world: &World, host: usize| world.host(&name(host)).expect("host");
+    match step {
+        Step::Scale(desired) => world.update_service("web", Some(*desired), None),
+        Step::NewRevision => {
+            let revision = world.add_definition("web", Resources::new(256, 256), None);
+            world.update_service("web", None, Some(revision));
+        }
+        Step::HostsWork => _ = world.hosts_work(),
+        Step::Kill(nth) => {
+            let web = cluster().service("web");
+            let tasks = world.state.tasks_of_service(&web);
+            let running: Vec<_> = tasks
+                .filter(|t| t.last_status == TaskStatus::Running)
+                .cloned()
+                .collect();
+            if let Some(task) = running.get(nth % running.len().max(1)) {
+                let reports = vec![world.report_of(task.id, TaskStatus::Stopped)];
+                let container_instance = task.container_instance.expect("runs on a host");
+                world
+                    .apply(Command::RecordTaskReports {
+                        container_instance,
+                        reports,
+                        at,
+                    })
+                    .expect("host");
+            }
+        }
+        Step::Drain(nth) | Step::Activate(nth) => {
+            let status = match step {
+                Step::Drain(_) => ContainerInstanceStatus::Draining,
+                _ => ContainerInstanceStatus::Active,
+            };
+            let container_instance = host(world, *nth);
+            world
+                .apply(Command::UpdateContainerInstanceStatus {
+                    container_instance,
+                    status,
+                })
+                .expect("host");
+        }
+        Step::Cut(nth) => {
+            let container_instance = host(world, *nth);
+            world.cut_off.insert(container_instance);
+            world
+                .apply(Command::RecordAgentDisconnected { container_instance, at })
+                .expect("host");
+        }
+        Step::Reconnect(nth) => _ = world.add_host(&name(*nth), zone(*nth), Resources::new(16_384, 16_384)),
+        Step::Pass(ms) => world.now = world.now.plus_ms(*ms),
+    }
+}
+
+fn running_and_pending(state: &ClusterState) -> (usize, usize) {
+    let web = cluster().service("web");
+    let tasks = || state.tasks_of_service(&web);
+    let wanted_running =
+        tasks().filter(|t| t.desired_status == DesiredStatus::Running && t.last_status == TaskStatus::Running);
+    (
+        wanted_running.count(),
+        tasks().filter(|t| t.last_status <= TaskStatus::Running).count(),
+    )
+}
+
+/// What must hold of each command: our stops leave enough, our starts do not exceed the maximum.
+fn check(before: &ClusterState, world: &World) {
+    let limits = Limits::of(world.service("web"));
+    let ((running_before, occupying_before), (running, occupying)) =
+        (running_and_pending(before), running_and_pending(&world.state));
+    let lost = before
+        .tasks_of_service(&cluster().service("web"))
+        .any(|t| !t.is_stopped() && world.state.task(t.id).is_some_and(|now| now.is_stopped()));
+    if running < running_before && !lost {
+        assert!(running >= limits.lower, "{running} run, {} must", limits.lower);
+    }
+    if occupying > occupying_before {
+        assert!(occupying <= limits.upper, "{occupying} tasks, {} allowed", limits.upper);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn service_after_any_history_reaches_its_desired_count_within_its_limits(
+        steps in proptest::collection::vec(step(), 1..30),
+        desired in 0u32..10,
+        (min, max) in prop_oneof![Just((100, 200)), Just((50, 100)), Just((50, 200)), Just((0, 100)), Just((75, 150))],
+    ) {
+        let mut world = world(desired, min, max);
+        for step in &steps {
+            perform(&mut world, step);
+            world.reconcile_checking(check);
+        }
+        for host in 0..HOSTS {
+            perform(&mut world, &Step::Reconnect(host));
+            perform(&mut world, &Step::Activate(host));
+        }
+        for _ in 0..8 {
+            world.pass_ms(HOUR_MS);
+        }
+        let service = world.service("web").clone();
+        let tasks = world.state.tasks_of_service(&service.key).filter(|t| !t.is_stopped());
+        let revisions: BTreeSet<_> = tasks.map(|t| t.deployment().cloned()).collect();
+        let (running, all) = running_and_pending(&world.state);
+        let primary = service.primary().expect("primary");
+        let stuck = service.events.iter().any(|e| e.message.contains("Update the minimumHealthyPercent"));
+        if !stuck {
+            prop_assert_eq!(running, usize::try_from(service.desired_count).expect("small"));
+            prop_assert_eq!(all, running);
+            prop_assert!(revisions.iter().all(|d| d.as_ref() == Some(&primary.id)));
+            prop_assert_eq!(service.deployments.len(), 1);
+            prop_assert_eq!(primary.rollout_state, RolloutState::Completed);
+            prop_assert!(service.steady);
+        }
+        let again = reconcile(&world.state, &mut super::Agenda::everything(&world.state), world.now, &mut world.ids);
+        prop_assert!(again.is_empty(), "a second look finds {again:?}");
+    }
+
+    #[test]
+    fn service_scaled_on_healthy_hosts_is_level_over_zones(
+        counts in proptest::collection::vec(0u32..40, 1..6),
+    ) {
+        let mut world = world(counts[0], 100, 200);
+        for count in counts {
+            world.update_service("web", Some(count), None);
+            world.pass_ms(11_000);
+            let zones = world.by_zone("web");
+            let (least, most) = (zones.values().min().expect("zones"), zones.values().max().expect("zones"));
+            prop_assert!(most - least <= 1, "{zones:?}");
+            prop_assert_eq!(zones.values().sum::<usize>(), usize::try_from(count).expect("small"));
+        }
+    }
+}
+
+#[test]
+fn leader_with_an_agenda_of_its_own_decides_as_one_that_saw_everything() {
+    let mut world = world(6, 100, 200);
+    world.pass_ms(11_000);
+    perform(&mut world, &Step::Kill(0));
+    perform(&mut world, &Step::Drain(1));
+    let mut ids = world.ids.clone();
+    let mut fresh = super::Agenda::everything(&world.state);
+    let seen = reconcile(&world.state, &mut world.agenda, world.now, &mut world.ids);
+    let new = reconcile(&world.state, &mut fresh, world.now, &mut ids);
+    assert!(!seen.is_empty());
+    let count = |commands: &[Command], starts: bool| {
+        commands
+            .iter()
+            .map(|c| match c {
+                Command::CreateTasks { tasks } if starts => tasks.len(),
+                Command::StopTasks { tasks, .. } if !starts => tasks.len(),
+                _ => 0,
+            })
+            .sum::<usize>()
+    };
+    assert_eq!(
+        (count(&seen, true), count(&seen, false)),
+        (count(&new, true), count(&new, false))
+    );
+}
+
+#[test]
+fn stopped_task_after_a_day_is_forgotten() {
+    let mut world = world(1, 100, 200);
+    world.pass_ms(11_000);
+    perform(&mut world, &Step::Kill(0));
+    world.pass_ms(23 * HOUR_MS);
+    assert_eq!(world.state.stopped_task_count(), 1);
+    world.pass_ms(2 * HOUR_MS);
+    assert_eq!(world.state.stopped_task_count(), 0);
+}
+
+#[test]
+fn deleted_service_after_a_day_is_forgotten() {
+    let mut world = world(2, 100, 200);
+    world.pass_ms(11_000);
+    let (service, at) = (cluster().service("web"), world.now);
+    world
+        .apply(Command::DeleteService {
+            service,
+            force: true,
+            at,
+        })
+        .expect("deletes");
+    world.pass_ms(11_000);
+    assert_eq!(world.service("web").status, ServiceStatus::Inactive);
+    world.pass_ms(25 * HOUR_MS);
+    assert!(world.state.service(&cluster().service("web")).is_none());
+}

@@ -1,0 +1,156 @@
+//! Services that want a number of tasks. Pure.
+//!
+//! New tasks start as far as `maximumPercent` and the hosts allow. Tasks to be replaced stop once new ones serve in
+//! their place; only where new ones cannot start beside them do they stop earlier, down to `minimumHealthyPercent`.
+
+use std::sync::Arc;
+
+use crate::model::{Deployment, RolloutState, Service, Task, TaskId};
+
+use super::limits::Limits;
+use super::pass::Pass;
+use super::tally::{Tally, is_running};
+use super::{deployment, events, placing, starting, stopping};
+
+/// Tasks that one service starts in one pass, so that others get their turn.
+const MAX_STARTS_PER_PASS: usize = 500;
+
+/// What starting came to.
+#[derive(Default)]
+struct Starts {
+    /// Sentences to say.
+    said: Vec<String>,
+    /// Whether the primary deployment will have all of its tasks.
+    complete: bool,
+    /// Whether it waits for its back-off, or was given up.
+    held_back: bool,
+}
+
+/// Starts and stops what is due; returns what is to be said about it.
+pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
+    let Some(primary) = service.primary() else {
+        return vec![];
+    };
+    let limits = Limits::of(service);
+    let tally = Tally::of(&pass.state, service);
+    let starts = start_missing(pass, service, primary, &tally, limits);
+    let mut stopped = stop_surplus(pass, service, &tally);
+    if primary.rollout_state != RolloutState::Failed {
+        stopped.extend(stop_replaced(pass, service, &tally, limits, &starts));
+    }
+    let stuck = stopped.is_empty()
+        && !starts.complete
+        && !starts.held_back
+        && tally.occupying >= limits.upper
+        && tally.stopping.is_empty()
+        && tally.to_replace().all(is_running)
+        && tally.next_to_settle(pass.now).is_none()
+        && tally.healthy(pass.now) == tally.occupying;
+    let mut said = starts.said;
+    said.extend(events::stopped(&service.key.name, &stopped));
+    if stuck {
+        said.extend(deployment::unless_said(
+            pass,
+            service,
+            events::held_by_configuration(&service.key.name),
+        ));
+    }
+    said
+}
+
+fn start_missing(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    primary: &Deployment,
+    tally: &Tally,
+    limits: Limits,
+) -> Starts {
+    let missing = desired(service).saturating_sub(tally.current.len());
+    if missing == 0 {
+        return Starts {
+            complete: true,
+            ..Starts::default()
+        };
+    }
+    if let Some(said) = deployment::held_back(pass, service, primary) {
+        return Starts {
+            said,
+            held_back: true,
+            ..Starts::default()
+        };
+    }
+    let Some(definition) = starting::definition_of(pass, primary) else {
+        return Starts::default();
+    };
+    let wanted = missing
+        .min(limits.upper.saturating_sub(tally.occupying))
+        .min(MAX_STARTS_PER_PASS);
+    if wanted == 0 {
+        return Starts::default();
+    }
+    let prototype = starting::prototype(service, primary, &definition, pass.now);
+    let choice = placing::choose_hosts(pass, &prototype, wanted);
+    let started = starting::start(pass, &prototype, &choice.placements);
+    let mut said = events::started(&service.key.name, &started);
+    if let Some(shortfall) = choice.shortfall {
+        said.extend(placing::say_unplaced(pass, service, &shortfall));
+    }
+    Starts {
+        said,
+        complete: started.len() == missing,
+        held_back: false,
+    }
+}
+
+/// Scales in: tasks that do not run yet first, then those that the strategy misses least.
+fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Vec<TaskId> {
+    let surplus = tally.current.len().saturating_sub(desired(service));
+    if surplus == 0 {
+        return vec![];
+    }
+    let victims = choose(pass, service, &tally.current, surplus);
+    stopping::stop(pass, service, &victims)
+}
+
+/// Stops tasks to be replaced, as many as are not needed.
+fn stop_replaced(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    tally: &Tally,
+    limits: Limits,
+    starts: &Starts,
+) -> Vec<TaskId> {
+    let idle = |tasks: &[Arc<Task>]| tasks.iter().filter(|t| !is_running(t)).cloned().collect::<Vec<_>>();
+    let running = |tasks: &[Arc<Task>]| tasks.iter().filter(|t| is_running(t)).cloned().collect::<Vec<_>>();
+    let make_room = !starts.complete && !starts.held_back;
+    let keep = if make_room {
+        limits.lower
+    } else {
+        limits.lower.max(desired(service))
+    };
+    let mut spare = tally.healthy(pass.now).saturating_sub(keep);
+    let mut stopped = stopping::stop(pass, service, &idle(&tally.outdated));
+    stopped.extend(stop_drained(pass, service, &idle(&tally.draining)));
+    let victims = choose(pass, service, &running(&tally.draining), spare);
+    spare -= victims.len();
+    stopped.extend(stop_drained(pass, service, &victims));
+    let victims = choose(pass, service, &running(&tally.outdated), spare);
+    stopped.extend(stopping::stop(pass, service, &victims));
+    stopped
+}
+
+fn stop_drained(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>]) -> Vec<TaskId> {
+    stopping::stop_since(pass, service, tasks, stopping::SINCE_DRAINING)
+}
+
+/// At most `count` of `tasks` to stop: those that do not run yet are missed least, whatever the strategy says.
+fn choose(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>], count: usize) -> Vec<Arc<Task>> {
+    let (running, idle): (Vec<Arc<Task>>, Vec<Arc<Task>>) = tasks.iter().cloned().partition(is_running);
+    let mut victims = placing::choose_to_stop(pass, service, &idle, count);
+    victims.extend(placing::choose_to_stop(pass, service, &running, count - victims.len()));
+    victims
+}
+
+fn desired(service: &Service) -> usize {
+    usize::try_from(service.desired_count).unwrap_or(usize::MAX)
+}

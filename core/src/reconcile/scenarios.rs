@@ -1,0 +1,247 @@
+//! Golden scenarios: files under `scenarios/` in which each line that begins with `> ` is something that happens, and the
+//! lines after it are what came of it. With `BERTH_WRITE_GENERATED=1` the test writes what came of it into the files.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::model::*;
+use crate::state::Command;
+
+use super::world::{START, World, cluster};
+
+#[test]
+fn scenarios_as_written_come_out_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("folder")
+        .map(|e| e.expect("entry").path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 5, "the scenarios are missing");
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let played = play(&text);
+        if std::env::var_os("BERTH_WRITE_GENERATED").is_some() {
+            std::fs::write(&file, &played).expect("writable");
+            continue;
+        }
+        assert_eq!(text, played, "{} came out otherwise", file.display());
+    }
+}
+
+fn play(script: &str) -> String {
+    let mut stage = Stage {
+        world: World::new(),
+        names: BTreeMap::new(),
+        said: BTreeMap::new(),
+    };
+    let mut out = String::new();
+    for line in script.lines() {
+        if line.starts_with('#') || line.is_empty() {
+            out.push_str(line);
+            out.push('\n');
+        } else if let Some(step) = line.strip_prefix("> ") {
+            writeln!(out, "> {step}").expect("a string takes it");
+            stage.step(step);
+            stage.show(&mut out);
+        }
+    }
+    out
+}
+
+struct Stage {
+    world: World,
+    /// Short names of ids, in the order of their appearance.
+    names: BTreeMap<String, String>,
+    /// Events already shown, by service.
+    said: BTreeMap<ServiceKey, String>,
+}
+
+impl Stage {
+    fn step(&mut self, step: &str) {
+        let mut words = step.split_whitespace();
+        let verb = words.next().expect("a verb");
+        let args: Vec<&str> = words.collect();
+        let options: BTreeMap<&str, &str> = args.iter().filter_map(|a| a.split_once('=')).collect();
+        let number = |key: &str| options.get(key).map(|v| v.parse::<u32>().expect("a number"));
+        let subject = args.first().copied().unwrap_or_default();
+        let needs = Resources::new(number("cpu").unwrap_or(1024), number("memory").unwrap_or(1024));
+        match verb {
+            "host" => _ = self.world.add_host(subject, options.get("zone").unwrap_or(&"a"), needs),
+            "cut" => self.cut(subject),
+            "drain" => self.set_status(subject, ContainerInstanceStatus::Draining),
+            "activate" => self.set_status(subject, ContainerInstanceStatus::Active),
+            "define" => {
+                let port = number("port").map(|port| u16::try_from(port).expect("a port"));
+                let revision = self.world.add_definition(subject, needs, port);
+                if args.contains(&"broken") {
+                    self.world.broken.insert((subject.to_owned(), revision));
+                }
+            }
+            "service" => self.world.add_service(subject, |service| {
+                if args.contains(&"daemon") {
+                    service.scheduling_strategy = SchedulingStrategy::Daemon;
+                    service.deployment_configuration.maximum_percent = 100;
+                    service.deployment_configuration.minimum_healthy_percent = 0;
+                }
+                let configuration = &mut service.deployment_configuration;
+                configuration.maximum_percent = number("max").unwrap_or(configuration.maximum_percent);
+                configuration.minimum_healthy_percent = number("min").unwrap_or(configuration.minimum_healthy_percent);
+                configuration.circuit_breaker = CircuitBreaker {
+                    enable: args.contains(&"breaker"),
+                    rollback: args.contains(&"rollback"),
+                };
+                service.desired_count = number("desired").unwrap_or(0);
+            }),
+            "update" => self
+                .world
+                .update_service(subject, number("desired"), number("revision")),
+            "delete" => {
+                let service = cluster().service(subject);
+                let at = self.world.now;
+                self.world
+                    .apply(Command::DeleteService {
+                        service,
+                        force: true,
+                        at,
+                    })
+                    .expect("deletes");
+            }
+            "kill" => self.kill(subject),
+            "reconcile" => _ = self.world.reconcile(),
+            "hosts-work" => _ = self.world.hosts_work(),
+            "pass" => self.world.pass_ms(i64::from(number("s").expect("seconds")) * 1_000),
+            other => panic!("unknown step {other}"),
+        }
+    }
+
+    fn cut(&mut self, name: &str) {
+        let id = self.world.host(name).expect("a host");
+        let at = self.world.now;
+        self.world.cut_off.insert(id);
+        self.world
+            .apply(Command::RecordAgentDisconnected {
+                container_instance: id,
+                at,
+            })
+            .expect("a host");
+    }
+
+    fn set_status(&mut self, name: &str, status: ContainerInstanceStatus) {
+        let container_instance = self.world.host(name).expect("a host");
+        self.world
+            .apply(Command::UpdateContainerInstanceStatus {
+                container_instance,
+                status,
+            })
+            .expect("a host");
+    }
+
+    /// Ends the first running task of a service.
+    fn kill(&mut self, service: &str) {
+        let key = cluster().service(service);
+        let task = self
+            .world
+            .state
+            .tasks_of_service(&key)
+            .find(|t| t.last_status == TaskStatus::Running);
+        let task = task.expect("a running task").clone();
+        let command = Command::RecordTaskReports {
+            container_instance: task.container_instance.expect("runs on a host"),
+            reports: vec![self.world.report_of(task.id, TaskStatus::Stopped)],
+            at: self.world.now,
+        };
+        self.world.apply(command).expect("a host");
+    }
+
+    fn show(&mut self, out: &mut String) {
+        let services: Vec<Service> = self.world.state.all_services().map(|s| Service::clone(s)).collect();
+        let mut text = String::new();
+        for service in &services {
+            self.show_events(service, &mut text).expect("a string takes it");
+            self.show_service(service, &mut text).expect("a string takes it");
+        }
+        out.push_str(&self.shorten(&text));
+    }
+
+    fn show_events(&mut self, service: &Service, text: &mut String) -> std::fmt::Result {
+        let last = self.said.get(&service.key);
+        let news: Vec<&ServiceEvent> = service.events.iter().take_while(|e| Some(&e.id) != last).collect();
+        for event in news.iter().rev() {
+            let seconds = event.created_at.ms_since(START) / 1_000;
+            writeln!(text, "    {seconds:>4} s  {}", event.message)?;
+        }
+        if let Some(newest) = news.first() {
+            self.said.insert(service.key.clone(), newest.id.clone());
+        }
+        Ok(())
+    }
+
+    fn show_service(&self, service: &Service, text: &mut String) -> std::fmt::Result {
+        let tasks: Vec<_> = self
+            .world
+            .state
+            .tasks_of_service(&service.key)
+            .filter(|t| !t.is_stopped())
+            .collect();
+        let running = tasks.iter().filter(|t| t.last_status == TaskStatus::Running).count();
+        let pending = tasks.iter().filter(|t| t.last_status < TaskStatus::Running).count();
+        let zones = self.world.by_zone(service.key.name.as_str());
+        let zones: Vec<String> = zones.iter().map(|(zone, count)| format!("{zone}:{count}")).collect();
+        writeln!(
+            text,
+            "  {} {:?} desired {} running {running} pending {pending} zones {}",
+            service.key.name,
+            service.status,
+            service.desired_count,
+            zones.join(" ")
+        )?;
+        for deployment in &service.deployments {
+            let of_it = tasks.iter().filter(|t| t.deployment() == Some(&deployment.id)).count();
+            writeln!(
+                text,
+                "    {} {:?} revision {} tasks {of_it} failed {} {:?}: {}",
+                deployment.id,
+                deployment.status,
+                deployment.task_definition.revision,
+                deployment.failed_tasks,
+                deployment.rollout_state,
+                deployment.rollout_state_reason
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Replaces ids by short names, in the order in which they appear.
+    fn shorten(&mut self, text: &str) -> String {
+        for host in self.world.state.all_container_instances() {
+            self.names.insert(host.id.to_string(), host.host.host_name.clone());
+        }
+        let mut short = String::new();
+        for line in text.lines() {
+            let pieces = line.split_inclusive([' ', '.', ')', ':', ';']);
+            for piece in pieces {
+                let id = piece.trim_end_matches([' ', '.', ')', ':', ';']);
+                let kind = match id {
+                    _ if id.starts_with("ecs-svc/") => Some("ecs-svc/"),
+                    _ if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => Some("t"),
+                    _ => None,
+                };
+                let Some(kind) = kind else {
+                    short.push_str(piece);
+                    continue;
+                };
+                let count = self.names.values().filter(|n| n.starts_with(kind)).count();
+                let name = self
+                    .names
+                    .entry(id.to_owned())
+                    .or_insert_with(|| format!("{kind}{}", count + 1));
+                short.push_str(name);
+                short.push_str(&piece[id.len()..]);
+            }
+            short.push('\n');
+        }
+        short
+    }
+}

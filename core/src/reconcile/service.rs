@@ -1,0 +1,74 @@
+//! One service: to its desired count while it is active, to nothing once it is deleted. Pure.
+
+use std::sync::Arc;
+
+use crate::model::{DeploymentStatus, DesiredStatus, SchedulingStrategy, Service, ServiceKey, ServiceStatus, Task};
+use crate::state::{Command, ServiceProgress};
+
+use super::pass::Pass;
+use super::{daemon, deployment, events, replica, retention, stopping};
+
+pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
+    pass.agenda.set_unplaced(key, false);
+    let Some(service) = pass.state.service(key).cloned() else {
+        return;
+    };
+    match service.status {
+        ServiceStatus::Active => active(pass, &service),
+        ServiceStatus::Draining => draining(pass, &service),
+        ServiceStatus::Inactive => retention::inactive_service(pass, &service),
+    }
+}
+
+fn active(pass: &mut Pass<'_>, service: &Service) {
+    deployment::trip_circuit_breaker(pass, service);
+    // The circuit breaker may have made another deployment the primary one.
+    let Some(service) = pass.state.service(&service.key).cloned() else {
+        return;
+    };
+    let said = match service.scheduling_strategy {
+        SchedulingStrategy::Replica => replica::reconcile(pass, &service),
+        SchedulingStrategy::Daemon => daemon::reconcile(pass, &service),
+    };
+    deployment::conclude(pass, &service.key, said);
+}
+
+/// Stops what a deleted service still has, then lets it go.
+fn draining(pass: &mut Pass<'_>, service: &Service) {
+    let tasks: Vec<Arc<Task>> = pass.state.tasks_of_service(&service.key).cloned().collect();
+    let mut progress = nothing_new(pass, service);
+    let unwanted: Vec<Arc<Task>> = tasks
+        .iter()
+        .filter(|t| t.desired_status == DesiredStatus::Running)
+        .cloned()
+        .collect();
+    let stopped = stopping::stop(pass, service, &unwanted);
+    let said = events::stopped(&service.key.name, &stopped);
+    progress.events = deployment::as_events(pass, said);
+    progress.inactive = tasks.iter().all(|t| t.is_stopped());
+    let with_tasks = |id| tasks.iter().any(|t| !t.is_stopped() && t.deployment() == Some(id));
+    progress.retired = service
+        .deployments
+        .iter()
+        .filter(|d| d.status != DeploymentStatus::Primary && !with_tasks(&d.id))
+        .map(|d| d.id.clone())
+        .collect();
+    if progress.inactive || !progress.events.is_empty() || !progress.retired.is_empty() {
+        pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+    }
+}
+
+/// A finding that says nothing.
+pub(super) fn nothing_new(pass: &Pass<'_>, service: &Service) -> ServiceProgress {
+    ServiceProgress {
+        service: service.key.clone(),
+        deployments: vec![],
+        retired: vec![],
+        rollback: None,
+        events: vec![],
+        steady: None,
+        inactive: false,
+        daemon_desired_count: None,
+        at: pass.now,
+    }
+}

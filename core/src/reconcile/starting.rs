@@ -1,0 +1,145 @@
+//! New tasks of a service: from its definition, with its tags, constraints and strategy. Pure.
+
+use std::sync::Arc;
+
+use crate::model::{
+    Container, ContainerInstanceId, ContainerStatus, Deployment, DesiredStatus, PlacementConstraint, PlacementStrategy,
+    PropagateTags, Service, Tags, Task, TaskDefinition, TaskId, TaskOrigin, TaskOverride, TaskStatus, Timestamp,
+};
+use crate::placement;
+use crate::state::{Command, MAX_TAGS};
+
+use super::pass::Pass;
+
+/// Tasks in one command: the largest task (50 tags, ten containers) takes about 25 KiB of the 1 MiB that a command
+/// may have.
+const MAX_TASKS_PER_COMMAND: usize = 25;
+
+/// A task of `deployment` that has no id and no host yet.
+pub(super) fn prototype(
+    service: &Service,
+    deployment: &Deployment,
+    definition: &TaskDefinition,
+    now: Timestamp,
+) -> Task {
+    Task {
+        id: TaskId(0),
+        cluster: service.key.cluster.clone(),
+        task_definition: definition.key.clone(),
+        origin: TaskOrigin::Service {
+            service: service.key.clone(),
+            deployment: deployment.id.clone(),
+        },
+        group: format!("service:{}", service.key.name),
+        started_by: Some(deployment.id.as_str().to_owned()),
+        launch_type: service.launch_type.clone(),
+        overrides: TaskOverride::default(),
+        desired_status: DesiredStatus::Running,
+        last_status: TaskStatus::Provisioning,
+        container_instance: None,
+        reservation: definition.reservation(),
+        host_ports: definition.fixed_host_ports(),
+        placement_constraints: constraints(service, definition),
+        placement_strategy: strategy(service),
+        containers: containers(definition),
+        tags: tags(service, definition),
+        version: 1,
+        created_at: now,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    }
+}
+
+/// Creates tasks like `prototype`, with these ids on these hosts; returns those that the state takes.
+pub(super) fn start(
+    pass: &mut Pass<'_>,
+    prototype: &Task,
+    placements: &[(TaskId, ContainerInstanceId)],
+) -> Vec<TaskId> {
+    let mut started = vec![];
+    for placements in placements.chunks(MAX_TASKS_PER_COMMAND) {
+        let tasks = placements
+            .iter()
+            .map(|(id, host)| placed(prototype, *id, *host))
+            .collect();
+        if pass.decide(Command::CreateTasks { tasks }) {
+            started.extend(placements.iter().map(|(id, _)| *id));
+        }
+    }
+    started
+}
+
+fn placed(prototype: &Task, id: TaskId, host: ContainerInstanceId) -> Task {
+    Task {
+        id,
+        container_instance: Some(host),
+        last_status: TaskStatus::Pending,
+        ..prototype.clone()
+    }
+}
+
+fn constraints(service: &Service, definition: &TaskDefinition) -> Vec<PlacementConstraint> {
+    let mut all = service.placement_constraints.clone();
+    all.extend(definition.placement_constraints.iter().cloned());
+    all
+}
+
+/// The service's strategy, or what a service gets that names none.
+pub(super) fn strategy(service: &Service) -> Vec<PlacementStrategy> {
+    if service.placement_strategy.is_empty() {
+        placement::service_default()
+    } else {
+        service.placement_strategy.clone()
+    }
+}
+
+fn containers(definition: &TaskDefinition) -> Vec<Container> {
+    let pending = |name: &str, image: &str| Container {
+        name: name.to_owned(),
+        image: image.to_owned(),
+        image_digest: None,
+        runtime_id: None,
+        last_status: ContainerStatus::Pending,
+        exit_code: None,
+        reason: None,
+        network_bindings: vec![],
+    };
+    definition
+        .containers
+        .iter()
+        .map(|c| pending(&c.name, &c.image))
+        .collect()
+}
+
+/// Managed tags first: where the limit is reached, they are the ones that bills and queries count on.
+fn tags(service: &Service, definition: &TaskDefinition) -> Tags {
+    let mut tags = Tags::new();
+    if service.enable_ecs_managed_tags {
+        tags.insert("aws:ecs:clusterName".into(), service.key.cluster.name.as_str().into());
+        tags.insert("aws:ecs:serviceName".into(), service.key.name.as_str().into());
+    }
+    let none = Tags::new();
+    let propagated = match service.propagate_tags {
+        PropagateTags::None => &none,
+        PropagateTags::TaskDefinition => &definition.tags,
+        PropagateTags::Service => &service.tags,
+    };
+    for (key, value) in propagated {
+        if tags.len() >= MAX_TAGS {
+            break;
+        }
+        tags.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    tags
+}
+
+/// The definition of the primary deployment; a service keeps using one that was deregistered.
+pub(super) fn definition_of(pass: &Pass<'_>, deployment: &Deployment) -> Option<Arc<TaskDefinition>> {
+    pass.state.task_definition(&deployment.task_definition).cloned()
+}

@@ -1,0 +1,39 @@
+//! Tasks that a service no longer wants. Pure.
+
+use std::sync::Arc;
+
+use crate::model::{Service, StopCode, Task, TaskId};
+use crate::state::Command;
+
+use super::pass::Pass;
+
+/// Task ids in one command, far below the bytes that a command may have.
+const MAX_TASKS_PER_COMMAND: usize = 500;
+
+/// Why tasks on a host that is draining stop, to follow ECS's sentence.
+pub(super) const SINCE_DRAINING: &str = ": its container instance is draining";
+
+/// Stops `tasks` for the reason that ECS gives whenever a service has more tasks than it wants.
+pub(super) fn stop(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>]) -> Vec<TaskId> {
+    stop_since(pass, service, tasks, "")
+}
+
+/// Stops `tasks`, and says why beyond ECS's sentence.
+pub(super) fn stop_since(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>], since: &str) -> Vec<TaskId> {
+    let by = service.deployments.first().map_or("none", |d| d.id.as_str());
+    let reason = format!("Scaling activity initiated by (deployment {by}){since}");
+    let ids: Vec<TaskId> = tasks.iter().map(|t| t.id).collect();
+    let mut stopped = vec![];
+    for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {
+        let command = Command::StopTasks {
+            tasks: ids.to_vec(),
+            stop_code: StopCode::ServiceSchedulerInitiated,
+            reason: reason.clone(),
+            at: pass.now,
+        };
+        if pass.decide(command) {
+            stopped.extend(ids);
+        }
+    }
+    stopped
+}

@@ -1,0 +1,93 @@
+//! The tasks of a service, sorted by what they are to it. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{ContainerInstanceStatus, DeploymentId, DesiredStatus, Service, Task, TaskStatus, Timestamp};
+use crate::state::{ClusterState, STAYED_UP_MS};
+
+/// The tasks of a service that are not over.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Wanted, of the primary deployment, on a host that may keep them.
+    pub(super) current: Vec<Arc<Task>>,
+    /// Wanted until they are replaced: of an older deployment.
+    pub(super) outdated: Vec<Arc<Task>>,
+    /// Wanted until they are replaced: on a host that is draining.
+    pub(super) draining: Vec<Arc<Task>>,
+    /// Told to stop.
+    pub(super) stopping: Vec<Arc<Task>>,
+    /// Tasks that run or are about to, in the count that `maximumPercent` limits.
+    pub(super) occupying: usize,
+    /// Deployments with tasks.
+    pub(super) deployments: BTreeSet<DeploymentId>,
+}
+
+impl Tally {
+    pub(super) fn of(state: &ClusterState, service: &Service) -> Self {
+        let primary = service.primary().map(|p| &p.id);
+        let mut tally = Self::default();
+        for task in state.tasks_of_service(&service.key).filter(|t| !t.is_stopped()) {
+            tally.deployments.extend(task.deployment().cloned());
+            if task.last_status <= TaskStatus::Running {
+                tally.occupying += 1;
+            }
+            let group = if task.desired_status == DesiredStatus::Stopped {
+                &mut tally.stopping
+            } else if task.deployment() != primary {
+                &mut tally.outdated
+            } else if is_on_draining_host(state, task) {
+                &mut tally.draining
+            } else {
+                &mut tally.current
+            };
+            group.push(Arc::clone(task));
+        }
+        tally
+    }
+
+    /// Tasks to be replaced.
+    pub(super) fn to_replace(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.outdated.iter().chain(&self.draining)
+    }
+
+    /// Tasks that serve: those to be replaced as soon as they run, new ones once they have proved to stay up.
+    pub(super) fn healthy(&self, now: Timestamp) -> usize {
+        let old = self.to_replace().filter(|t| is_running(t)).count();
+        old + self.current.iter().filter(|t| has_settled(t, now)).count()
+    }
+
+    /// Whether the service is what it should be: `desired` tasks of the primary deployment that have settled, and
+    /// none to be replaced.
+    pub(super) fn has_reached(&self, desired: u32, now: Timestamp) -> bool {
+        usize::try_from(desired).is_ok_and(|desired| self.current.len() == desired)
+            && self.to_replace().next().is_none()
+            && self.current.iter().all(|t| has_settled(t, now))
+    }
+
+    /// When the next of the running tasks will have settled.
+    pub(super) fn next_to_settle(&self, now: Timestamp) -> Option<Timestamp> {
+        let settles = self.current.iter().filter(|t| is_running(t)).map(settles_at);
+        settles.filter(|at| *at > now).min()
+    }
+}
+
+pub(super) fn is_running(task: &Arc<Task>) -> bool {
+    task.last_status == TaskStatus::Running
+}
+
+/// Whether a task has run for long enough that its end would no longer count as a failure to start. There are no
+/// health checks yet; this is what stands for "healthy", as ECS's grace period does.
+fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
+    is_running(task) && settles_at(task) <= now
+}
+
+fn settles_at(task: &Arc<Task>) -> Timestamp {
+    task.started_at.unwrap_or(task.created_at).plus_ms(STAYED_UP_MS)
+}
+
+fn is_on_draining_host(state: &ClusterState, task: &Task) -> bool {
+    task.container_instance
+        .and_then(|id| state.container_instance(id))
+        .is_some_and(|host| host.status == ContainerInstanceStatus::Draining)
+}

@@ -1,0 +1,325 @@
+//! A small world for tests: a state, hosts that run what they are told, and a clock that only moves when told.
+
+use std::collections::BTreeSet;
+
+use crate::ids::IdSource;
+use crate::model::*;
+use crate::state::{ClusterState, Command, Event, Rejection, apply};
+
+use super::{Agenda, reconcile};
+
+pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
+const MAX_ROUNDS: usize = 200;
+
+pub(super) struct World {
+    pub(super) state: ClusterState,
+    pub(super) agenda: Agenda,
+    pub(super) now: Timestamp,
+    pub(super) ids: IdSource,
+    /// Families and revisions whose tasks end as soon as they start.
+    pub(super) broken: BTreeSet<(String, u32)>,
+    /// Hosts whose agent is away.
+    pub(super) cut_off: BTreeSet<ContainerInstanceId>,
+    index: u64,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let mut world = Self {
+            state: ClusterState::default(),
+            agenda: Agenda::new(),
+            now: START,
+            ids: IdSource::from_seed(1),
+            broken: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            index: 0,
+        };
+        let cluster = Cluster {
+            key: cluster(),
+            status: ClusterStatus::Active,
+            settings: vec![],
+            tags: Tags::new(),
+            created_at: START,
+        };
+        world.apply(Command::CreateCluster(cluster)).expect("creates");
+        world
+    }
+
+    pub(super) fn apply(&mut self, command: Command) -> Result<Vec<Event>, Rejection> {
+        self.index += 1;
+        let events = apply(&mut self.state, LogIndex(self.index), &command)?;
+        events.iter().for_each(|event| self.agenda.note(event));
+        Ok(events)
+    }
+
+    /// Reconciles until nothing is left to do now; returns what was decided. `check` sees the state before and after
+    /// each command.
+    pub(super) fn reconcile_checking(&mut self, mut check: impl FnMut(&ClusterState, &Self)) -> Vec<Command> {
+        let mut decided = vec![];
+        for _ in 0..MAX_ROUNDS {
+            let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
+            if commands.is_empty() && !self.agenda.has_work() {
+                return decided;
+            }
+            for command in commands {
+                let before = self.state.clone();
+                self.apply(command.clone()).expect("a decided command is accepted");
+                check(&before, self);
+                decided.push(command);
+            }
+        }
+        panic!("still busy after {MAX_ROUNDS} rounds");
+    }
+
+    pub(super) fn reconcile(&mut self) -> Vec<Command> {
+        self.reconcile_checking(|_, _| {})
+    }
+
+    /// Lets every host whose agent is connected do what it was told; returns whether any had something to do.
+    pub(super) fn hosts_work(&mut self) -> bool {
+        let hosts: Vec<ContainerInstanceId> = self.state.container_instances_of(&cluster()).map(|h| h.id).collect();
+        let mut worked = false;
+        for host in hosts {
+            if self.cut_off.contains(&host) {
+                continue;
+            }
+            let tasks = self.state.tasks_of_instance(host);
+            let reports: Vec<TaskReport> = tasks.filter_map(|task| self.report(task)).collect();
+            if !reports.is_empty() {
+                worked = true;
+                let at = self.now;
+                let container_instance = host;
+                self.apply(Command::RecordTaskReports {
+                    container_instance,
+                    reports,
+                    at,
+                })
+                .expect("host exists");
+            }
+        }
+        worked
+    }
+
+    fn report(&self, task: &Task) -> Option<TaskReport> {
+        let definition = (
+            task.task_definition.family.as_str().to_owned(),
+            task.task_definition.revision,
+        );
+        let ends = task.desired_status == DesiredStatus::Stopped || self.broken.contains(&definition);
+        match (ends, task.last_status) {
+            (_, TaskStatus::Stopped) | (false, TaskStatus::Running) => None,
+            (false, _) => Some(self.report_of(task.id, TaskStatus::Running)),
+            (true, _) => Some(self.report_of(task.id, TaskStatus::Stopped)),
+        }
+    }
+
+    pub(super) fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
+        TaskReport {
+            task,
+            status,
+            containers: vec![],
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: (status == TaskStatus::Running).then_some(self.now),
+            execution_stopped_at: None,
+            stopped_at: (status == TaskStatus::Stopped).then_some(self.now),
+            stop_code: (status == TaskStatus::Stopped).then_some(StopCode::EssentialContainerExited),
+            stopped_reason: (status == TaskStatus::Stopped).then(|| "Essential container in task exited".to_owned()),
+        }
+    }
+
+    /// Reconciles and lets hosts work in turns until both have nothing to do now.
+    pub(super) fn quiesce(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            self.reconcile();
+            if !self.hosts_work() {
+                return;
+            }
+        }
+        panic!("still busy after {MAX_ROUNDS} rounds");
+    }
+
+    /// Lets time pass, and what comes due with it happen.
+    pub(super) fn pass_ms(&mut self, ms: i64) {
+        let end = self.now.plus_ms(ms);
+        self.quiesce();
+        while let Some(wake) = self.agenda.next_wake().filter(|wake| *wake <= end) {
+            self.now = self.now.max(wake);
+            self.quiesce();
+        }
+        self.now = end;
+    }
+
+    pub(super) fn add_host(&mut self, name: &str, zone: &str, capacity: Resources) -> ContainerInstanceId {
+        let attributes = [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()))];
+        let host = HostDescription {
+            host_name: name.to_owned(),
+            capacity,
+            attributes: attributes.into_iter().collect(),
+            agent_version: "0.1.0".to_owned(),
+            runtime_version: "simulated".to_owned(),
+        };
+        let id = self.ids.container_instance_id();
+        let command = Command::RegisterContainerInstance {
+            id,
+            cluster: cluster(),
+            agent: name.into(),
+            host,
+            at: self.now,
+        };
+        self.apply(command).expect("cluster is active");
+        let id = self.host(name).expect("just registered");
+        self.cut_off.remove(&id);
+        id
+    }
+
+    pub(super) fn host(&self, name: &str) -> Option<ContainerInstanceId> {
+        self.state.container_instance_of_agent(&cluster(), &name.into())
+    }
+
+    pub(super) fn add_definition(&mut self, family: &str, needs: Resources, host_port: Option<u16>) -> u32 {
+        let port = host_port.map(|port| PortMapping {
+            container_port: port,
+            host_port: Some(port),
+            protocol: TransportProtocol::Tcp,
+            name: None,
+        });
+        let container = ContainerDefinition {
+            name: "main".to_owned(),
+            image: "demo".to_owned(),
+            cpu: needs.cpu,
+            memory: Some(needs.memory),
+            memory_reservation: None,
+            essential: true,
+            entry_point: vec![],
+            command: vec![],
+            environment: vec![],
+            working_directory: None,
+            user: None,
+            port_mappings: port.into_iter().collect(),
+            stop_timeout_secs: None,
+            docker_labels: Default::default(),
+        };
+        let definition = TaskDefinition {
+            key: definition(family, 0),
+            status: TaskDefinitionStatus::Active,
+            containers: vec![container],
+            network_mode: NetworkMode::Bridge,
+            network_mode_given: false,
+            cpu: None,
+            memory: None,
+            placement_constraints: vec![],
+            requires_compatibilities: vec![],
+            tags: Tags::new(),
+            registered_at: self.now,
+            deregistered_at: None,
+            registered_by: "arn:aws:iam::123456789012:root".to_owned(),
+        };
+        let events = self
+            .apply(Command::RegisterTaskDefinition(definition))
+            .expect("registers");
+        match events.as_slice() {
+            [Event::TaskDefinitionRegistered(key)] => key.revision,
+            other => panic!("unexpected events {other:?}"),
+        }
+    }
+
+    pub(super) fn service(&self, name: &str) -> &Service {
+        self.state
+            .service(&cluster().service(name))
+            .expect("the service exists")
+    }
+
+    pub(super) fn add_service(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
+        let deployment = self.new_deployment(name, 1);
+        let mut service = Service {
+            key: cluster().service(name),
+            status: ServiceStatus::Active,
+            scheduling_strategy: SchedulingStrategy::Replica,
+            desired_count: 1,
+            launch_type: None,
+            placement_constraints: vec![],
+            placement_strategy: vec![],
+            deployment_configuration: DeploymentConfiguration {
+                maximum_percent: 200,
+                minimum_healthy_percent: 100,
+                circuit_breaker: CircuitBreaker::default(),
+            },
+            deployments: vec![deployment],
+            last_completed: None,
+            events: Default::default(),
+            steady: false,
+            propagate_tags: PropagateTags::None,
+            enable_ecs_managed_tags: false,
+            tags: Tags::new(),
+            created_at: self.now,
+            created_by: "arn:aws:iam::123456789012:root".to_owned(),
+            request_digest: String::new(),
+            inactive_since: None,
+        };
+        change(&mut service);
+        let command = Command::CreateService {
+            service: Box::new(service),
+            client_token: None,
+        };
+        self.apply(command).expect("creates the service");
+    }
+
+    pub(super) fn new_deployment(&mut self, family: &str, revision: u32) -> Deployment {
+        let id = self.ids.deployment_id();
+        Deployment {
+            rollout_state_reason: format!("ECS deployment {id} in progress."),
+            id,
+            status: DeploymentStatus::Primary,
+            task_definition: definition(family, revision),
+            rollout_state: RolloutState::InProgress,
+            failed_tasks: 0,
+            backoff: StartBackoff::default(),
+            created_at: self.now,
+            updated_at: self.now,
+        }
+    }
+
+    pub(super) fn update_service(&mut self, name: &str, desired: Option<u32>, revision: Option<u32>) {
+        let deployment = revision.map(|revision| self.new_deployment(name, revision));
+        let update = crate::state::UpdateService {
+            service: cluster().service(name),
+            desired_count: desired,
+            deployment,
+            placement_constraints: None,
+            placement_strategy: None,
+            deployment_configuration: None,
+            propagate_tags: None,
+            enable_ecs_managed_tags: None,
+            at: self.now,
+        };
+        self.apply(Command::UpdateService(Box::new(update)))
+            .expect("updates the service");
+    }
+
+    /// Tasks of a service that are wanted, by zone.
+    pub(super) fn by_zone(&self, name: &str) -> std::collections::BTreeMap<String, usize> {
+        let mut zones = std::collections::BTreeMap::new();
+        for host in self.state.container_instances_of(&cluster()) {
+            let zone = host.availability_zone().unwrap_or("none").to_owned();
+            let tasks = self.state.tasks_of_instance(host.id);
+            let count = tasks.filter(|t| {
+                t.desired_status == DesiredStatus::Running && t.service().is_some_and(|s| s.name.as_str() == name)
+            });
+            *zones.entry(zone).or_default() += count.count();
+        }
+        zones
+    }
+}
+
+pub(super) fn cluster() -> ClusterKey {
+    Scope::new("123456789012", "us-east-1").cluster("shop")
+}
+
+fn definition(family: &str, revision: u32) -> TaskDefinitionKey {
+    TaskDefinitionKey {
+        scope: cluster().scope,
+        family: family.into(),
+        revision,
+    }
+}
