@@ -17,10 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws/generate", &[]),
     ("proto", &[]),
     ("storage", &[]),
-    ("controller", &["berth-core", "berth-aws", "berth-proto", "berth-storage"]),
+    (
+        "controller",
+        &["berth-core", "berth-aws", "berth-proto", "berth-storage"],
+    ),
     ("agent", &["berth-core", "berth-proto", "berth-storage"]),
     ("cli", &["berth-core", "berth-aws", "berth-controller", "berth-agent"]),
-    ("tests", &[]),
+    ("tests", &["berth-aws"]),
 ];
 
 /// What `core` may use: data structures and formats; nothing that does IO, waits, logs or knows the time.
