@@ -82,3 +82,136 @@ impl StopCandidate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        AgentId, Attributes, ContainerInstanceId, DesiredStatus, HostDescription, LogIndex, PlacementStrategy,
+        Resources, Scope, ServiceKey, StopCode, Tags, TaskDefinitionKey, TaskId, TaskOrigin, TaskOverride, TaskStatus,
+        Timestamp,
+    };
+    use crate::placement::{Seed, place};
+    use crate::state::{Command, apply};
+
+    fn cluster() -> ClusterKey {
+        Scope::new("123456789012", "us-east-1").cluster("default")
+    }
+
+    fn task(id: u128, host: Option<u128>) -> Task {
+        Task {
+            id: TaskId(id),
+            cluster: cluster(),
+            task_definition: TaskDefinitionKey {
+                scope: cluster().scope,
+                family: "web".into(),
+                revision: 1,
+            },
+            origin: TaskOrigin::Standalone,
+            group: "family:web".to_owned(),
+            started_by: None,
+            launch_type: None,
+            overrides: TaskOverride::default(),
+            desired_status: DesiredStatus::Running,
+            last_status: TaskStatus::Provisioning,
+            container_instance: host.map(ContainerInstanceId),
+            reservation: Resources::new(256, 300),
+            host_ports: [(TransportProtocol::Tcp, 8080)].into(),
+            placement_constraints: vec![],
+            placement_strategy: vec![],
+            containers: vec![],
+            tags: Tags::new(),
+            version: 1,
+            created_at: Timestamp(0),
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: None,
+            stopping_at: None,
+            execution_stopped_at: None,
+            stopped_at: None,
+            stop_code: None,
+            stopped_reason: None,
+        }
+    }
+
+    fn state_after(commands: Vec<Command>) -> ClusterState {
+        let mut state = ClusterState::default();
+        for (index, command) in (1..).zip(commands) {
+            apply(&mut state, LogIndex(index), &command).expect("accepted");
+        }
+        state
+    }
+
+    fn commands() -> Vec<Command> {
+        let register = |id: u128| Command::RegisterContainerInstance {
+            id: ContainerInstanceId(id),
+            cluster: cluster(),
+            agent: AgentId::from(format!("agent-{id}")),
+            host: HostDescription {
+                host_name: format!("host-{id}"),
+                capacity: Resources::new(1024, 1000),
+                attributes: Attributes::new(),
+                agent_version: "1.2.3".to_owned(),
+                runtime_version: "simulated".to_owned(),
+            },
+            at: Timestamp(id.try_into().expect("small")),
+        };
+        let run = Command::RunTasks {
+            tasks: vec![task(10, Some(1))],
+            client_token: None,
+        };
+        vec![register(1), register(2), run]
+    }
+
+    #[test]
+    fn host_from_the_state_has_free_what_its_tasks_leave() {
+        let state = state_after(commands());
+        let instance = state.container_instance(ContainerInstanceId(1)).expect("registered");
+        let host = Host::from_state(&state, instance);
+        assert_eq!(host.free, Resources::new(768, 700));
+        assert_eq!(host.used_ports.len(), RESERVED_TCP_PORTS.len() + 1);
+        assert_eq!(host.tasks_by_group.get("family:web"), Some(&1));
+        assert_eq!((host.name.as_str(), host.registered_at), ("host-1", Timestamp(1)));
+    }
+
+    #[test]
+    fn task_that_is_stopping_keeps_its_room_and_leaves_its_group() {
+        let mut commands = commands();
+        commands.push(Command::StopTasks {
+            tasks: vec![TaskId(10)],
+            stop_code: StopCode::UserInitiated,
+            reason: "no longer needed".to_owned(),
+            at: Timestamp(5),
+        });
+        let state = state_after(commands);
+        let instance = state.container_instance(ContainerInstanceId(1)).expect("registered");
+        let host = Host::from_state(&state, instance);
+        assert_eq!(host.free, Resources::new(768, 700));
+        assert!(host.tasks_by_group.is_empty());
+    }
+
+    #[test]
+    fn task_from_the_state_goes_where_its_port_is_free() {
+        let state = state_after(commands());
+        let waiting = task(11, None);
+        let problem = PlacementProblem::from_state(&state, &cluster(), [&waiting]);
+        let placements: Vec<_> = place(&problem, Seed(3)).placements().collect();
+        assert_eq!(placements, vec![(TaskId(11), ContainerInstanceId(2))]);
+    }
+
+    #[test]
+    fn task_that_names_no_strategy_gets_the_default_of_its_kind() {
+        let mut waiting = task(11, None);
+        assert_eq!(TaskRequest::of(&waiting).strategies, standalone_default());
+        waiting.origin = TaskOrigin::Service {
+            service: ServiceKey {
+                cluster: cluster(),
+                name: "web".into(),
+            },
+            deployment: "ecs-svc/1".into(),
+        };
+        assert_eq!(TaskRequest::of(&waiting).strategies, service_default());
+        waiting.placement_strategy = vec![PlacementStrategy::Random];
+        assert_eq!(TaskRequest::of(&waiting).strategies, vec![PlacementStrategy::Random]);
+    }
+}

@@ -5,10 +5,12 @@
 //! The order is ECS's: hosts that fit in cpu, memory and ports, then constraints, which bind, then strategies in the
 //! order given, which are best effort.
 //!
-//! - [`filter`](self) files: one per reason to refuse a host; strategy files: one per preference among hosts that fit.
-//! - The board is the state while a plan is made; all filters and strategies read it, and reservations change it. It
-//!   is what an incremental index replaces.
-//! - [`query_language`] is the language of `memberOf`.
+//! - `filter/`: reasons to refuse a host, one file each; `strategy/`: preferences among the hosts that are left, one file
+//!   each. What to do for a new one is in `docs/checklists/new-placement-strategy.md`.
+//! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it, so that an
+//!   incremental index can take its place.
+//! - [`query_language`]: the language of `memberOf`.
+//! - `scale_in.rs`: the same strategies turned round, for a service that shrinks.
 
 mod board;
 mod explain;

@@ -1,4 +1,4 @@
-//! What was decided, with as much of the why as stays small: the whole why is in [`super::explain`]. Pure data.
+//! What was decided, with as much of the why as stays small: the whole why is in [`super::explain()`]. Pure data.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -196,6 +196,8 @@ fn is_like(one: &TaskRequest, other: &TaskRequest) -> bool {
 /// How far a host is from taking a task; the least is the closest match.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Distance {
+    /// Whether the request's own expressions rule it out.
+    excluded: bool,
     /// Whether it takes no task at all now.
     unavailable: bool,
     refusals: usize,
@@ -206,12 +208,14 @@ pub(super) struct Distance {
 
 impl Distance {
     pub(super) fn of(refused: &RefusedHost) -> Self {
+        let excluded = |r: &Refusal| matches!(r, Refusal::MemberOf { .. } | Refusal::UnreadableExpression { .. });
         let unavailable = |r: &Refusal| matches!(r, Refusal::NotActive(_) | Refusal::AgentDisconnected);
         let short_by = |r: &Refusal| match r {
             Refusal::Cpu(shortage) | Refusal::Memory(shortage) => u64::from(shortage.short_by()),
             _ => 0,
         };
         Self {
+            excluded: refused.refusals.iter().any(excluded),
             unavailable: refused.refusals.iter().any(unavailable),
             refusals: refused.refusals.len(),
             short_by: refused.refusals.iter().map(short_by).sum(),

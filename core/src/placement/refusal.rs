@@ -94,12 +94,14 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Ports(ports) => {
-                let noun = if ports.len() == 1 { "port" } else { "ports" };
-                write!(f, "needs {noun} that it already uses:")?;
-                ports.iter().enumerate().try_for_each(|(i, (protocol, port))| {
-                    let comma = if i == 0 { "" } else { "," };
-                    write!(f, "{comma} {port}/{}", protocol_name(*protocol))
-                })
+                let name = |(protocol, port): &(_, u16)| format!("{port}/{}", protocol_name(*protocol));
+                let names: Vec<String> = ports.iter().map(name).collect();
+                let (noun, verb) = if ports.len() == 1 {
+                    ("port", "is")
+                } else {
+                    ("ports", "are")
+                };
+                write!(f, "host {noun} {} {verb} in use", names.join(", "))
             }
             Self::DistinctInstance { tasks: 1 } => f.write_str("already has 1 task of the group (distinctInstance)"),
             Self::DistinctInstance { tasks } => write!(f, "already has {tasks} tasks of the group (distinctInstance)"),

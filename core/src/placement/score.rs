@@ -10,8 +10,8 @@ pub const MAX_STRATEGIES: usize = 5;
 pub struct Score {
     /// What each strategy says, in the order given; 0 where there is none.
     pub ranks: [u64; MAX_STRATEGIES],
-    /// Where strategies see no difference: tasks on the host, so that the emptier wins, or, when a strategy packs, all
-    /// the room that they leave below `u32::MAX`, so that a host in use wins over an idle one.
+    /// Where strategies see no difference: the number of tasks on the host, so that the emptier wins; where a strategy
+    /// packs, `u32::MAX` less that number, so that a host in use wins over an idle one.
     pub occupancy: u32,
     /// The host.
     pub host: ContainerInstanceId,

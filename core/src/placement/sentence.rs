@@ -43,7 +43,7 @@ pub fn unable_to_place(service: &str, unplaced: &Unplaced, hosts_shown: usize) -
 
 fn numbers(refused: &RefusedHost) -> String {
     let reasons: Vec<String> = refused.refusals.iter().map(Refusal::to_string).collect();
-    format!("{}: {}", refused.host, reasons.join(", "))
+    format!("{}: {}", refused.host, reasons.join(" and "))
 }
 
 fn in_ecs_words(refused: &RefusedHost) -> String {

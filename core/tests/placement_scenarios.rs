@@ -1,0 +1,321 @@
+//! Golden scenarios of placement: each file in `placement/` is a transcript of commands, on lines that begin with `> `,
+//! and what they answer. The test plays the commands again and compares the whole file; `BERTH_BLESS=1` writes
+//! what came out instead.
+//!
+//! - `> host NAME [zone=Z] [cpu=N] [memory=N] [used-port=N] [NAME=VALUE ...] [draining] [disconnected]`
+//! - `> place COUNT GROUP [cpu=N] [memory=N] [port=N] [distinct] [member-of=EXPR] [only=A,B] [STRATEGY ...]`, where a strategy is
+//!   `spread=FIELD`, `binpack=cpu`, `binpack=memory`, `random` or `default`
+//! - `> explain ...` as `place` with one task, without placing it
+//! - `> stop COUNT GROUP [STRATEGY ...]`, `> event SERVICE [HOSTS]` for the last task without a host, `> drain HOST`, `> show GROUP`
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use berth_core::model::{
+    Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy,
+    Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
+};
+use berth_core::placement::{
+    FilterKind, Host, HostVerdict, Outcome, PlacementProblem, RefusedHost, ScaleIn, Seed, StopCandidate, TaskRequest,
+    Unplaced, choose_to_stop, explain, place, service_default, unable_to_place,
+};
+
+const SEED: Seed = Seed(42);
+
+#[derive(Default)]
+struct World {
+    hosts: Vec<Host>,
+    tasks: Vec<(TaskRequest, ContainerInstanceId)>,
+    next_task: u128,
+    unplaced: Option<Unplaced>,
+}
+
+#[test]
+fn placement_scenarios_give_the_answers_written_beside_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/placement");
+    let mut files: Vec<_> = std::fs::read_dir(&folder).expect("the folder is there").collect();
+    files.sort_by_key(|file| file.as_ref().expect("readable").path());
+    assert!(!files.is_empty());
+    for file in files {
+        let path = file.expect("readable").path();
+        let written = std::fs::read_to_string(&path).expect("readable");
+        let played = play(&written);
+        if std::env::var_os("BERTH_BLESS").is_some() {
+            std::fs::write(&path, &played).expect("writable");
+        } else {
+            assert_eq!(played, written, "{} differs; BERTH_BLESS=1 accepts it", path.display());
+        }
+    }
+}
+
+fn play(transcript: &str) -> String {
+    let (mut world, mut out) = (World::default(), String::new());
+    for line in transcript.lines() {
+        if let Some(command) = line.strip_prefix("> ") {
+            let answer = world.run(command);
+            _ = writeln!(out, "{line}");
+            out.push_str(&world.with_names(&answer));
+        } else if line.is_empty() || line.starts_with('#') {
+            _ = writeln!(out, "{line}");
+        }
+    }
+    out
+}
+
+impl World {
+    fn run(&mut self, command: &str) -> String {
+        let words = words(command);
+        let args: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        match words[0].as_str() {
+            "host" => self.add_host(&args),
+            "place" => self.place(&args),
+            "explain" => self.explain(&args),
+            "stop" => self.stop(&args),
+            "event" => self.event(&args),
+            "drain" => self.drain(args[0]),
+            "show" => self.show(args[0]),
+            other => panic!("unknown command {other}"),
+        }
+    }
+
+    fn add_host(&mut self, args: &[&str]) -> String {
+        let id = ContainerInstanceId(self.hosts.len() as u128 + 1);
+        let mut host = Host {
+            id,
+            name: args[0].to_owned(),
+            attributes: Attributes::new(),
+            registered: Resources::new(1024, 2048),
+            free: Resources::default(),
+            used_ports: Ports::new(),
+            status: ContainerInstanceStatus::Active,
+            agent_connected: true,
+            agent_version: "1.0.0".to_owned(),
+            registered_at: Timestamp(0),
+            running_tasks: 0,
+            tasks_by_group: BTreeMap::new(),
+        };
+        for arg in &args[1..] {
+            match arg.split_once('=') {
+                Some(("cpu", n)) => host.registered.cpu.0 = number(n),
+                Some(("memory", n)) => host.registered.memory.0 = number(n),
+                Some(("used-port", n)) => _ = host.used_ports.insert(tcp(n)),
+                Some(("zone", zone)) => {
+                    let name = "ecs.availability-zone".to_owned();
+                    host.attributes.insert(name, Some(zone.to_owned()));
+                }
+                Some((name, value)) => _ = host.attributes.insert(name.to_owned(), Some(value.to_owned())),
+                None if *arg == "draining" => host.status = ContainerInstanceStatus::Draining,
+                None if *arg == "disconnected" => host.agent_connected = false,
+                None => panic!("unknown argument {arg}"),
+            }
+        }
+        host.free = host.registered;
+        self.hosts.push(host);
+        String::new()
+    }
+
+    fn place(&mut self, args: &[&str]) -> String {
+        let count: usize = args[0].parse().expect("a count");
+        let problem = self.problem(count, &args[1..]);
+        let plan = place(&problem, SEED);
+        let (mut out, mut unplaced) = (String::new(), 0);
+        for (decision, request) in plan.decisions.iter().zip(problem.requests) {
+            match &decision.outcome {
+                Outcome::Placed(placement) => {
+                    _ = writeln!(out, "task {} -> {}", decision.task.0, placement.host());
+                    self.put(request, placement.host());
+                }
+                Outcome::Unplaced(why) => {
+                    unplaced += 1;
+                    self.unplaced = Some(Unplaced::clone(why));
+                }
+            }
+        }
+        if let Some(why) = self.unplaced.as_ref().filter(|_| unplaced > 0) {
+            _ = writeln!(out, "{unplaced} without a host");
+            let left = FilterKind::ALL.map(|kind| format!("{kind:?} {}", why.funnel.left_after(kind)));
+            _ = writeln!(out, "  hosts {}, left after {}", why.funnel.considered, left.join(", "));
+            out.extend(why.hosts.iter().map(|refused| refusal_line(refused) + "\n"));
+        }
+        out
+    }
+
+    fn explain(&mut self, args: &[&str]) -> String {
+        let problem = self.problem(1, args);
+        self.next_task -= 1;
+        let explanation = explain(&problem, SEED, problem.requests[0].id).expect("the task is in the problem");
+        let mut out = String::new();
+        for (host, verdict) in &explanation.hosts {
+            let line = match verdict {
+                HostVerdict::Chosen(score) => format!("  {host}: chosen, ranks {:?}", score.ranks),
+                HostVerdict::Outranked(score) => format!("  {host}: would do, ranks {:?}", score.ranks),
+                HostVerdict::Refused(refusals) => refusal_line(&RefusedHost {
+                    host: *host,
+                    refusals: refusals.clone(),
+                }),
+            };
+            _ = writeln!(out, "{line}");
+        }
+        if explanation.not_considered > 0 {
+            _ = writeln!(out, "  {} not considered", explanation.not_considered);
+        }
+        out
+    }
+
+    fn stop(&mut self, args: &[&str]) -> String {
+        let mine = self.tasks.iter().filter(|(task, _)| task.group == args[1]);
+        let candidates: Vec<_> = mine
+            .map(|(task, host)| StopCandidate {
+                task: task.id,
+                host: Some(*host),
+                status: TaskStatus::Running,
+                created_at: Timestamp(i64::try_from(task.id.0).expect("small")),
+                reservation: task.resources,
+            })
+            .collect();
+        let strategies: Vec<_> = args[2..].iter().flat_map(|arg| strategy(arg).expect(arg)).collect();
+        let scale_in = ScaleIn {
+            hosts: &self.hosts,
+            group: args[1],
+            strategies: &strategies,
+            candidates: &candidates,
+            seed: SEED,
+        };
+        let stopped = choose_to_stop(&scale_in, args[0].parse().expect("a count"));
+        let mut out = String::new();
+        for id in stopped {
+            let at = self.tasks.iter().position(|(task, _)| task.id == id).expect("known");
+            let (task, host) = self.tasks.remove(at);
+            _ = writeln!(out, "stop task {} on {host}", id.0);
+            let host = self.hosts.iter_mut().find(|h| h.id == host).expect("known");
+            host.free = host.free.checked_add(task.resources).expect("small");
+            *host.tasks_by_group.entry(task.group).or_default() -= 1;
+        }
+        out
+    }
+
+    fn event(&mut self, args: &[&str]) -> String {
+        let why = self.unplaced.as_ref().expect("a task without a host");
+        let shown = args.get(1).map_or(5, |n| n.parse().expect("a count"));
+        unable_to_place(args[0], why, shown) + "\n"
+    }
+
+    fn drain(&mut self, name: &str) -> String {
+        let host = self.hosts.iter_mut().find(|host| host.name == name).expect(name);
+        host.status = ContainerInstanceStatus::Draining;
+        String::new()
+    }
+
+    fn show(&mut self, group: &str) -> String {
+        let line = |host: &Host| {
+            let (tasks, free) = (host.tasks_by_group.get(group).unwrap_or(&0), host.free);
+            let zone = host.attributes.get("ecs.availability-zone").cloned().flatten();
+            let zone = zone.unwrap_or_else(|| "no zone".to_owned());
+            format!(
+                "  {} in {zone}: {tasks}, free {} CPU units, {} MiB\n",
+                host.id, free.cpu.0, free.memory.0
+            )
+        };
+        self.hosts.iter().map(line).collect()
+    }
+
+    fn problem(&mut self, count: usize, args: &[&str]) -> PlacementProblem {
+        let mut request = TaskRequest {
+            id: TaskId(0),
+            group: args[0].to_owned(),
+            resources: Resources::new(256, 512),
+            host_ports: Ports::new(),
+            constraints: Vec::new(),
+            strategies: Vec::new(),
+            only_hosts: None,
+        };
+        for arg in &args[1..] {
+            match arg.split_once('=') {
+                Some(("cpu", n)) => request.resources.cpu.0 = number(n),
+                Some(("memory", n)) => request.resources.memory.0 = number(n),
+                Some(("port", n)) => _ = request.host_ports.insert(tcp(n)),
+                Some(("member-of", expression)) => request.constraints.push(PlacementConstraint::MemberOf {
+                    expression: expression.to_owned(),
+                }),
+                Some(("only", names)) => {
+                    let named = self
+                        .hosts
+                        .iter()
+                        .filter(|h| names.split(',').any(|name| name == h.name));
+                    request.only_hosts = Some(named.map(|host| host.id).collect());
+                }
+                None if *arg == "distinct" => request.constraints.push(PlacementConstraint::DistinctInstance),
+                _ => request.strategies.extend(strategy(arg).expect(arg)),
+            }
+        }
+        let requests = (0..count).map(|_| {
+            self.next_task += 1;
+            TaskRequest {
+                id: TaskId(self.next_task),
+                ..request.clone()
+            }
+        });
+        PlacementProblem {
+            requests: requests.collect(),
+            hosts: self.hosts.clone(),
+        }
+    }
+
+    fn put(&mut self, request: TaskRequest, id: ContainerInstanceId) {
+        let host = self.hosts.iter_mut().find(|host| host.id == id).expect("known");
+        host.free = host.free.checked_sub(request.resources).expect("it fits");
+        host.used_ports.extend(&request.host_ports);
+        *host.tasks_by_group.entry(request.group.clone()).or_default() += 1;
+        self.tasks.push((request, id));
+    }
+
+    /// Ids of hosts as their names, which are easier to read.
+    fn with_names(&self, text: &str) -> String {
+        let name = |text: String, host: &Host| text.replace(&host.id.to_string(), &host.name);
+        self.hosts.iter().fold(text.to_owned(), name)
+    }
+}
+
+fn refusal_line(refused: &RefusedHost) -> String {
+    let why: Vec<String> = refused.refusals.iter().map(ToString::to_string).collect();
+    format!("  {}: {} [{}]", refused.host, why.join(" and "), refused.ecs_reason())
+}
+
+fn strategy(arg: &str) -> Option<Vec<PlacementStrategy>> {
+    Some(match arg.split_once('=') {
+        None if arg == "default" => service_default(),
+        None if arg == "random" => vec![PlacementStrategy::Random],
+        Some(("spread", field)) => vec![PlacementStrategy::Spread {
+            field: field.to_owned(),
+        }],
+        Some(("binpack", "cpu")) => vec![PlacementStrategy::Binpack {
+            resource: BinpackResource::Cpu,
+        }],
+        Some(("binpack", "memory")) => vec![PlacementStrategy::Binpack {
+            resource: BinpackResource::Memory,
+        }],
+        _ => return None,
+    })
+}
+
+fn number(text: &str) -> u32 {
+    text.parse().expect(text)
+}
+
+fn tcp(port: &str) -> (TransportProtocol, u16) {
+    (TransportProtocol::Tcp, port.parse().expect(port))
+}
+
+/// Words between spaces; quotes hold spaces together.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut quoted) = (vec![String::new()], false);
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            _ => words.last_mut().expect("one at least").push(c),
+        }
+    }
+    words
+}
