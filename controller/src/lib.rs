@@ -3,5 +3,6 @@
 pub mod api;
 pub mod clock;
 pub mod raft;
+pub mod replica;
 
 pub use berth_storage as storage;

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use berth_core::model::TaskId;
+use berth_core::reconcile::{StandaloneRequest, UnplacedTasks};
 use berth_core::state::{ClusterState, Command, Event, Rejection};
 
 /// A boxed future, so that a port can be a trait object.
@@ -16,6 +18,21 @@ pub trait Replica: Send + Sync + 'static {
 
     /// The state with everything that was answered before the call.
     fn read(&self) -> PortFuture<'_, Result<Arc<ClusterState>, Unavailable>>;
+}
+
+/// Runs tasks outside services.
+pub trait TaskRunner: Send + Sync + 'static {
+    /// Places the tasks, in one plan with all requests that wait, and waits until those that found a host are committed.
+    fn run_tasks(&self, request: StandaloneRequest) -> PortFuture<'_, Result<RanTasks, ProposeFailure>>;
+}
+
+/// What became of the tasks of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RanTasks {
+    /// Tasks that have hosts now, or that an earlier request with the same client token made.
+    pub tasks: Vec<TaskId>,
+    /// Tasks that found no host, and why; they do not exist.
+    pub unplaced: UnplacedTasks,
 }
 
 /// Why a command took no effect, or is not known to have.

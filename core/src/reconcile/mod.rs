@@ -16,6 +16,7 @@ mod placing;
 mod replica;
 mod retention;
 mod service;
+mod standalone;
 mod starting;
 mod stopping;
 mod tally;
@@ -30,6 +31,7 @@ mod world;
 pub use agenda::Agenda;
 pub use hosts::HOST_LOST_AFTER_MS;
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
+pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
 
 use crate::ids::IdSource;
 use crate::model::Timestamp;

@@ -32,7 +32,10 @@ pub(super) fn choose_hosts(pass: &mut Pass<'_>, prototype: &Task, count: usize) 
     });
     let requests = requests.collect();
     let plan = placement::place(&problem(pass, prototype, requests), seed(pass));
-    let shortfall = plan.unplaced().next().map(|(_, unplaced)| Arc::new(unplaced.clone()));
+    let shortfall = plan.decisions.iter().find_map(|decision| match &decision.outcome {
+        placement::Outcome::Placed(_) => None,
+        placement::Outcome::Unplaced(unplaced) => Some(Arc::clone(unplaced)),
+    });
     Choice {
         placements: plan.placements().collect(),
         shortfall,

@@ -297,6 +297,27 @@ impl World {
             .expect("updates the service");
     }
 
+    /// A task outside services that has no host yet.
+    pub(super) fn standalone(&mut self, family: &str, needs: Resources) -> Task {
+        let revision = self.add_definition(family, needs, None);
+        let definition = self
+            .state
+            .task_definition(&definition(family, revision))
+            .expect("registered")
+            .clone();
+        let name = format!("prototype-{family}-{revision}");
+        self.add_service(&name, |service| {
+            service.deployments[0].task_definition = definition.key.clone()
+        });
+        let service = self.service(&name).clone();
+        let prototype = super::starting::prototype(&service, &service.deployments[0], &definition, self.now);
+        Task {
+            origin: TaskOrigin::Standalone,
+            group: format!("family:{family}"),
+            ..prototype
+        }
+    }
+
     /// Tasks of a service that are wanted, by zone.
     pub(super) fn by_zone(&self, name: &str) -> std::collections::BTreeMap<String, usize> {
         let mut zones = std::collections::BTreeMap::new();

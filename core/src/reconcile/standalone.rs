@@ -1,0 +1,175 @@
+//! Tasks outside services: many requests planned at once, so that they do not take each other's room. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{ClusterKey, ContainerInstanceId, Task, TaskId, TaskStatus};
+use crate::placement::{self, Outcome, PlacementProblem, Seed, Unplaced};
+use crate::state::{ClientToken, ClusterState, Command, Rejection};
+
+/// Tasks that somebody wants to run, each with its id and without a host. All are in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandaloneRequest {
+    /// The tasks; not none.
+    pub tasks: Vec<Task>,
+    /// The caller's idempotency token.
+    pub client_token: Option<ClientToken>,
+}
+
+/// Tasks without a host, and why; requests that differ in nothing but their id share the reason.
+pub type UnplacedTasks = Vec<(TaskId, Arc<Unplaced>)>;
+
+/// What to do about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StandalonePlan {
+    /// Propose the command; the tasks in it have hosts, those in `unplaced` have none.
+    Run {
+        /// `RunTasks`.
+        command: Command,
+        /// Tasks that found no host.
+        unplaced: UnplacedTasks,
+    },
+    /// Nothing can be placed.
+    NoRoom(UnplacedTasks),
+    /// The same request came before and made these tasks.
+    Repeated(Vec<TaskId>),
+    /// A request with the same client token is being planned: plan this one once that is applied.
+    Later,
+    /// It cannot be served.
+    Refused(Rejection),
+}
+
+/// Plans `requests` in their order; each sees what those before it take.
+#[must_use]
+pub fn plan_standalone(state: &ClusterState, requests: &[StandaloneRequest], seed: Seed) -> Vec<StandalonePlan> {
+    let mut tokens = BTreeSet::new();
+    let ready: Vec<Option<StandalonePlan>> = requests
+        .iter()
+        .map(|r| without_placing(state, r, &mut tokens))
+        .collect();
+    let mut by_cluster: BTreeMap<&ClusterKey, Vec<&Task>> = BTreeMap::new();
+    for (request, _) in requests.iter().zip(&ready).filter(|(_, known)| known.is_none()) {
+        for task in &request.tasks {
+            by_cluster.entry(&task.cluster).or_default().push(task);
+        }
+    }
+    let mut outcomes: BTreeMap<TaskId, Outcome> = BTreeMap::new();
+    for (cluster, tasks) in by_cluster {
+        let plan = placement::place(&PlacementProblem::from_state(state, cluster, tasks), seed);
+        outcomes.extend(plan.decisions.into_iter().map(|d| (d.task, d.outcome)));
+    }
+    let planned = requests.iter().zip(ready);
+    planned
+        .map(|(request, known)| known.unwrap_or_else(|| put_together(request, &outcomes)))
+        .collect()
+}
+
+fn without_placing<'r>(
+    state: &ClusterState,
+    request: &'r StandaloneRequest,
+    tokens: &mut BTreeSet<(&'r str, &'r str, &'r crate::model::Scope)>,
+) -> Option<StandalonePlan> {
+    if let Some(token) = &request.client_token {
+        match state.remembered_request(token) {
+            Err(rejection) => return Some(StandalonePlan::Refused(rejection)),
+            Ok(Some(seen)) => return Some(StandalonePlan::Repeated(seen.tasks.clone())),
+            Ok(None) => {}
+        }
+        if !tokens.insert((&token.token, &token.operation, &token.scope)) {
+            return Some(StandalonePlan::Later);
+        }
+    }
+    let task = request.tasks.first()?;
+    state.active_cluster(&task.cluster).err().map(StandalonePlan::Refused)
+}
+
+fn put_together(request: &StandaloneRequest, outcomes: &BTreeMap<TaskId, Outcome>) -> StandalonePlan {
+    let (mut tasks, mut unplaced) = (vec![], UnplacedTasks::new());
+    for task in &request.tasks {
+        match outcomes.get(&task.id) {
+            Some(Outcome::Placed(placement)) => tasks.push(placed(task, placement.host())),
+            Some(Outcome::Unplaced(why)) => unplaced.push((task.id, Arc::clone(why))),
+            None => {}
+        }
+    }
+    if tasks.is_empty() {
+        return StandalonePlan::NoRoom(unplaced);
+    }
+    let client_token = request.client_token.clone();
+    let command = Command::RunTasks { tasks, client_token };
+    StandalonePlan::Run { command, unplaced }
+}
+
+fn placed(task: &Task, host: ContainerInstanceId) -> Task {
+    Task {
+        container_instance: Some(host),
+        last_status: TaskStatus::Pending,
+        ..task.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Resources, Timestamp};
+    use crate::reconcile::world::{World, cluster};
+
+    fn request(world: &mut World, count: usize, token: Option<&str>) -> StandaloneRequest {
+        let prototype = world.standalone("job", Resources::new(512, 512));
+        let tasks = (0..count).map(|_| Task {
+            id: world.ids.task_id(),
+            ..prototype.clone()
+        });
+        StandaloneRequest {
+            tasks: tasks.collect(),
+            client_token: token.map(|token| ClientToken {
+                scope: cluster().scope,
+                operation: "RunTask".to_owned(),
+                token: token.to_owned(),
+                request_digest: "same".to_owned(),
+                at: Timestamp(0),
+            }),
+        }
+    }
+
+    #[test]
+    fn standalone_requests_beyond_the_room_are_told_why_and_nothing_is_taken_twice() {
+        let mut world = World::new();
+        world.add_host("h1", "a", Resources::new(1024, 1024));
+        let requests = [
+            request(&mut world, 1, None),
+            request(&mut world, 2, None),
+            request(&mut world, 1, None),
+        ];
+        let plans = plan_standalone(&world.state, &requests, Seed(1));
+        for (plan, (placed, left)) in plans.into_iter().zip([(1, 0), (1, 1), (0, 1)]) {
+            match plan {
+                StandalonePlan::Run { command, unplaced } => {
+                    assert_eq!(unplaced.len(), left);
+                    let Command::RunTasks { tasks, .. } = &command else {
+                        panic!("{command:?}")
+                    };
+                    assert_eq!(tasks.len(), placed);
+                    world.apply(command).expect("there is room");
+                }
+                StandalonePlan::NoRoom(unplaced) => assert_eq!((0, unplaced.len()), (placed, left)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn standalone_request_with_a_token_seen_before_gets_the_tasks_of_then() {
+        let mut world = World::new();
+        world.add_host("h1", "a", Resources::new(1024, 1024));
+        let requests = [request(&mut world, 1, Some("t")), request(&mut world, 1, Some("t"))];
+        let mut plans = plan_standalone(&world.state, &requests, Seed(1));
+        assert_eq!(plans.pop(), Some(StandalonePlan::Later));
+        let Some(StandalonePlan::Run { command, .. }) = plans.pop() else {
+            panic!("not planned")
+        };
+        world.apply(command).expect("there is room");
+        let again = plan_standalone(&world.state, &requests[1..], Seed(1));
+        assert_eq!(again, [StandalonePlan::Repeated(vec![requests[0].tasks[0].id])]);
+    }
+}
