@@ -48,7 +48,17 @@ macro_rules! route {
 /// Every operation with behaviour, by service, then by name.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
+    route!(ecs, CreateCluster, create_cluster),
+    route!(ecs, DeleteCluster, delete_cluster),
+    route!(ecs, DeregisterContainerInstance, deregister_container_instance),
+    route!(ecs, DescribeClusters, describe_clusters),
+    route!(ecs, DescribeContainerInstances, describe_container_instances),
+    route!(ecs, ListClusters, list_clusters),
+    route!(ecs, ListContainerInstances, list_container_instances),
     route!(ecs, ListTaskDefinitionFamilies, list_task_definition_families),
+    route!(ecs, UpdateCluster, update_cluster),
+    route!(ecs, UpdateClusterSettings, update_cluster_settings),
+    route!(ecs, UpdateContainerInstancesState, update_container_instances_state),
 ];
 
 /// The route of an operation, if it has behaviour.

@@ -1,0 +1,153 @@
+//! `CreateCluster`. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{ClusterField, CreateClusterRequest, CreateClusterResponse};
+use berth_core::model::{Cluster, ClusterStatus};
+use berth_core::state::Command;
+
+use super::render;
+use super::{cluster_settings, references, tags};
+use crate::api::context::{Api, Call};
+use crate::api::errors::invalid;
+use crate::api::members::{Honoured, refuse_others};
+
+const HONOURED: Honoured = Honoured::Members(&[
+    ("clusterName", Honoured::All),
+    ("tags", Honoured::All),
+    ("settings", Honoured::All),
+]);
+/// Longest name of a cluster (ECS's limit).
+const MAX_NAME: usize = 255;
+const NAME_OF_DEFAULT: &str = "default";
+
+pub(crate) async fn handle(
+    api: &Api,
+    call: &Call,
+    input: CreateClusterRequest,
+) -> Result<CreateClusterResponse, AwsError> {
+    refuse_others(&input, &HONOURED)?;
+    let name = input.cluster_name.filter(|name| !name.is_empty());
+    let wanted = Cluster {
+        key: call.scope.cluster(checked(name.as_deref().unwrap_or(NAME_OF_DEFAULT))?),
+        status: ClusterStatus::Active,
+        settings: cluster_settings::from_request(input.settings)?,
+        tags: tags::from_request(input.tags)?,
+        created_at: call.now,
+    };
+    let created = !api.propose(Command::CreateCluster(wanted.clone())).await?.is_empty();
+    let state = api.read().await?;
+    let cluster = references::active_cluster(&state, &call.scope, Some(wanted.key.name.as_str()))?;
+    if !created && !is_repetition(cluster, &wanted) {
+        return Err(invalid(
+            "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+        ));
+    }
+    let include = [ClusterField::Settings, ClusterField::Tags];
+    Ok(CreateClusterResponse {
+        cluster: Some(render::cluster::cluster(&state, cluster, &include)),
+    })
+}
+
+/// Whether the cluster that exists has all that is asked for.
+fn is_repetition(cluster: &Cluster, wanted: &Cluster) -> bool {
+    let same_tags = wanted.tags.is_empty() || wanted.tags == cluster.tags;
+    // The one setting has one value, so that whatever is asked for is so.
+    same_tags && cluster.status == ClusterStatus::Active
+}
+
+fn checked(name: &str) -> Result<&str, AwsError> {
+    let well_formed = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !well_formed || name.len() > MAX_NAME {
+        return Err(invalid(format!(
+            "The cluster name must have at most {MAX_NAME} letters, numbers, underscores and hyphens, and no others."
+        )));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::{CreateCluster, DescribeClusters};
+    use serde_json::json;
+
+    use crate::api::testing::Harness;
+
+    #[tokio::test]
+    async fn cluster_without_a_name_is_the_default_one() {
+        let answer = Harness::new().call::<CreateCluster>(json!({})).await.expect("created");
+        let cluster = &answer["cluster"];
+        assert_eq!(cluster["clusterName"], "default");
+        assert_eq!(
+            cluster["clusterArn"],
+            "arn:aws:ecs:us-east-1:123456789012:cluster/default"
+        );
+        assert_eq!(cluster["status"], "ACTIVE");
+        assert_eq!(cluster["runningTasksCount"], 0);
+        assert_eq!(
+            cluster["settings"],
+            json!([{"name": "containerInsights", "value": "disabled"}])
+        );
+        assert_eq!(cluster["capacityProviders"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn cluster_created_again_stays_as_it_is() {
+        let harness = Harness::new();
+        let input = json!({"clusterName": "a", "tags": [{"key": "k", "value": "v"}]});
+        let first = harness.call::<CreateCluster>(input.clone()).await.expect("created");
+        assert_eq!(harness.call::<CreateCluster>(input).await, Ok(first.clone()));
+        assert_eq!(
+            harness.call::<CreateCluster>(json!({"clusterName": "a"})).await,
+            Ok(first)
+        );
+        let other = json!({"clusterName": "a", "tags": [{"key": "k", "value": "other"}]});
+        let error = harness.call::<CreateCluster>(other).await.expect_err("refused");
+        assert!(error.message.contains("idempotent"), "{}", error.message);
+        let described = harness
+            .call::<DescribeClusters>(json!({"clusters": ["a"], "include": ["TAGS"]}))
+            .await
+            .expect("described");
+        assert_eq!(described["clusters"][0]["tags"], json!([{"key": "k", "value": "v"}]));
+    }
+
+    #[tokio::test]
+    async fn cluster_with_a_bad_name_is_refused() {
+        for name in ["a b", "a/b", "ä", &"a".repeat(256)] {
+            let error = Harness::new().call::<CreateCluster>(json!({"clusterName": name})).await;
+            assert_eq!(error.expect_err(name).kind.code, "InvalidParameterException");
+        }
+    }
+
+    #[tokio::test]
+    async fn cluster_with_what_is_not_honoured_is_refused_by_name() {
+        for (input, named) in [
+            (json!({"capacityProviders": ["FARGATE"]}), "capacityProviders"),
+            (
+                json!({"defaultCapacityProviderStrategy": [{"capacityProvider": "c"}]}),
+                "defaultCapacityProviderStrategy",
+            ),
+            (
+                json!({"configuration": {"executeCommandConfiguration": {"logging": "NONE"}}}),
+                "configuration",
+            ),
+            (
+                json!({"serviceConnectDefaults": {"namespace": "n"}}),
+                "serviceConnectDefaults",
+            ),
+            (
+                json!({"settings": [{"name": "containerInsights", "value": "enhanced"}]}),
+                "enhanced",
+            ),
+        ] {
+            let harness = Harness::new();
+            let error = harness.call::<CreateCluster>(input).await.expect_err(named);
+            assert_eq!(error.kind.code, "ClientException");
+            assert!(error.message.contains(named), "{}", error.message);
+            assert_eq!(harness.state.state().all_clusters().count(), 0);
+        }
+        let empty = json!({"capacityProviders": [], "settings": [{"name": "containerInsights", "value": "disabled"}]});
+        assert!(Harness::new().call::<CreateCluster>(empty).await.is_ok());
+    }
+}
