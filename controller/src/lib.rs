@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod leader;
 pub mod node;
 pub mod raft;
 pub mod replica;

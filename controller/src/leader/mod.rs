@@ -1,0 +1,29 @@
+//! What the leader does by itself: it runs the reconcilers over what has changed, places standalone tasks, and proposes
+//! what comes of both.
+//!
+//! One loop does both, one round after the other, each on a view that contains the round before: plans of the leader
+//! never compete with each other, only with commands of others, which `apply` checks. It must not know how hosts or
+//! clients talk. Shell.
+
+mod handle;
+mod proposing;
+mod rounds;
+
+use std::sync::Arc;
+
+use berth_core::ids::IdSource;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::replica::StateGroup;
+
+pub use handle::LeaderHandle;
+
+/// Starts the loop; it works while this member leads, and ends when the group stops. `ids` must be seeded by the
+/// operating system, since ids must not repeat.
+pub fn start(group: StateGroup, clock: Arc<dyn Clock>, ids: IdSource) -> (LeaderHandle, JoinHandle<()>) {
+    let (requests, waiting) = mpsc::channel(handle::MAX_WAITING_REQUESTS);
+    let rounds = rounds::Rounds::new(group, clock, ids, waiting);
+    (LeaderHandle::new(requests), tokio::spawn(rounds.run()))
+}

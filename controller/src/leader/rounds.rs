@@ -1,0 +1,265 @@
+//! The loop: waits until there is something to do, looks at the state as it is, decides, and sees it through. Shell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::ids::IdSource;
+use berth_core::placement::Seed;
+use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone, reconcile};
+use berth_core::state::{ClusterState, apply};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::api::ports::{RanTasks, Unavailable};
+use crate::clock::Clock;
+use crate::raft::{AppliedFeed, FeedItem, Role, Status};
+use crate::replica::{ApplyOutcome, StateGroup};
+
+use super::handle::Waiting;
+use super::proposing::{answer_to, propose_all};
+
+/// Requests planned in one round: each of up to ten tasks, so that a round stays short.
+const MAX_REQUESTS_PER_ROUND: usize = 256;
+
+/// Changes come in bursts, and looking once at all of a burst costs as much as looking at its first.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Pause of the reconcilers after a decision that did not take effect: the reason may last.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Longest sleep, since the clock may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+pub(super) struct Rounds {
+    group: StateGroup,
+    clock: Arc<dyn Clock>,
+    ids: IdSource,
+    requests: mpsc::Receiver<Waiting>,
+    feed: AppliedFeed<ApplyOutcome>,
+    status: watch::Receiver<Status>,
+    /// Term in which this member leads, and what it has to look at.
+    leading: Option<(u64, Agenda)>,
+    waiting: Vec<Waiting>,
+    paused_until: Option<Instant>,
+}
+
+/// What ended a wait.
+enum Woken {
+    Stopped,
+    Changed(FeedItem<ApplyOutcome>),
+    Asked(Option<Waiting>),
+    Due,
+}
+
+impl Rounds {
+    pub(super) fn new(
+        group: StateGroup,
+        clock: Arc<dyn Clock>,
+        ids: IdSource,
+        requests: mpsc::Receiver<Waiting>,
+    ) -> Self {
+        Self {
+            feed: group.subscribe(),
+            status: group.watch_status(),
+            group,
+            clock,
+            ids,
+            requests,
+            leading: None,
+            waiting: vec![],
+            paused_until: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.wait().await {
+                Woken::Stopped => return,
+                Woken::Changed(item) => {
+                    self.note(&item);
+                    tokio::time::sleep(GATHER).await;
+                }
+                Woken::Asked(waiting) => self.waiting.extend(waiting),
+                Woken::Due => {}
+            }
+            if !self.take_what_is_there().await {
+                return;
+            }
+            self.follow_leadership().await;
+            if self.leading.is_some() {
+                self.round().await;
+            } else {
+                self.refuse_all();
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        if !self.waiting.is_empty() {
+            return Woken::Due;
+        }
+        let sleep = self.time_to_sleep();
+        let led_term = self.leading.as_ref().map(|(term, _)| *term);
+        tokio::select! {
+            item = self.feed.next() => item.map_or(Woken::Stopped, Woken::Changed),
+            Some(waiting) = self.requests.recv() => Woken::Asked(Some(waiting)),
+            changed = self.status.wait_for(|s| led_term != term_led_by(s)) => match changed {
+                Ok(_) => Woken::Due,
+                Err(_) => Woken::Stopped,
+            },
+            () = tokio::time::sleep(sleep) => Woken::Due,
+        }
+    }
+
+    fn time_to_sleep(&self) -> Duration {
+        let Some((_, agenda)) = &self.leading else {
+            return self.pause_left().unwrap_or(LONGEST_SLEEP);
+        };
+        let until_due = if agenda.has_work() {
+            Duration::ZERO
+        } else {
+            agenda.next_wake().map_or(LONGEST_SLEEP, |wake| {
+                Duration::from_millis(u64::try_from(wake.ms_since(self.clock.now())).unwrap_or(0))
+            })
+        };
+        until_due.max(self.pause_left().unwrap_or_default()).min(LONGEST_SLEEP)
+    }
+
+    fn pause_left(&self) -> Option<Duration> {
+        self.paused_until
+            .map(|until| until.saturating_duration_since(Instant::now()))
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Takes in what has arrived meanwhile, without waiting; returns whether the group still works.
+    async fn take_what_is_there(&mut self) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                item = self.feed.next() => match item {
+                    Some(item) => self.note(&item),
+                    None => return false,
+                },
+                () = std::future::ready(()) => break,
+            }
+        }
+        while self.waiting.len() < MAX_REQUESTS_PER_ROUND
+            && let Ok(waiting) = self.requests.try_recv()
+        {
+            self.waiting.push(waiting);
+        }
+        self.waiting.retain(|w| !w.reply.is_closed());
+        true
+    }
+
+    fn note(&mut self, item: &FeedItem<ApplyOutcome>) {
+        let Some((_, agenda)) = &mut self.leading else { return };
+        match item {
+            FeedItem::Batch(batch) => {
+                let events = batch
+                    .outcomes
+                    .iter()
+                    .filter_map(|applied| applied.outcome.as_ref().ok());
+                events
+                    .flat_map(|events| events.iter())
+                    .for_each(|event| agenda.note(event));
+            }
+            FeedItem::Resync => *agenda = Agenda::everything(&self.group.view().view),
+        }
+    }
+
+    /// Begins with everything when this member comes to lead, and drops it all when it no longer does.
+    async fn follow_leadership(&mut self) {
+        let term = term_led_by(&self.status.borrow_and_update());
+        if self.leading.as_ref().map(|(led, _)| *led) == term || self.pause_left().is_some() {
+            return;
+        }
+        self.leading = None;
+        let Some(term) = term else { return };
+        // A read is answered once all that was committed before is in the view.
+        match self.group.read().await {
+            Ok(published) => {
+                tracing::info!(term, raft_index = published.index, "reconciling as the leader");
+                self.leading = Some((term, Agenda::everything(&published.view)));
+            }
+            Err(error) => {
+                tracing::warn!(term, %error, "cannot reconcile yet: trying again");
+                self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
+            }
+        }
+    }
+
+    /// Nobody places requests here: says so to all that wait.
+    fn refuse_all(&mut self) {
+        let leader = self.status.borrow().leader;
+        for waiting in self.waiting.drain(..) {
+            let leader = leader.map_or_else(|| "unknown".to_owned(), |id| format!("member {id}"));
+            let text = format!("this controller does not lead its group; the leader is {leader}");
+            answer_to(waiting, Err(Unavailable::NoAnswer(text).into()));
+        }
+    }
+
+    async fn round(&mut self) {
+        let mut state = ClusterState::clone(&self.group.view().view);
+        let runs = self.plan_requests(&mut state);
+        let mut commands = vec![];
+        if self.pause_left().is_none()
+            && let Some((_, agenda)) = &mut self.leading
+        {
+            commands = reconcile(&state, agenda, self.clock.now(), &mut self.ids);
+        }
+        let shortfall = propose_all(&self.group, commands, runs).await;
+        if let Some((_, agenda)) = &mut self.leading
+            && !shortfall.services.is_empty()
+        {
+            shortfall.services.iter().for_each(|service| agenda.revisit(service));
+            self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
+        }
+        self.waiting.extend(shortfall.requests);
+    }
+
+    /// Plans the requests that wait, applies the plans to `state` so that reconcilers see them, and answers those
+    /// about which nothing has to be proposed.
+    fn plan_requests(&mut self, state: &mut ClusterState) -> Vec<(Waiting, berth_core::state::Command, RanTasks)> {
+        let batch: Vec<Waiting> = std::mem::take(&mut self.waiting);
+        if batch.is_empty() {
+            return vec![];
+        }
+        let requests: Vec<StandaloneRequest> = batch.iter().map(|w| w.request.clone()).collect();
+        let plans = plan_standalone(state, &requests, Seed(self.ids.next_u64()));
+        let index = state.applied();
+        let mut runs = vec![];
+        for (waiting, plan) in batch.into_iter().zip(plans) {
+            match plan {
+                StandalonePlan::Run { command, unplaced } => {
+                    let tasks = waiting.request.tasks.iter().map(|t| t.id);
+                    let tasks = tasks.filter(|id| unplaced.iter().all(|(u, _)| u != id)).collect();
+                    // Where the copy refuses, the group will as well, and the request is planned again.
+                    apply(state, index, &command).ok();
+                    runs.push((waiting, command, RanTasks { tasks, unplaced }));
+                }
+                StandalonePlan::NoRoom(unplaced) => answer_to(
+                    waiting,
+                    Ok(RanTasks {
+                        tasks: vec![],
+                        unplaced,
+                    }),
+                ),
+                StandalonePlan::Repeated(tasks) => answer_to(
+                    waiting,
+                    Ok(RanTasks {
+                        tasks,
+                        unplaced: vec![],
+                    }),
+                ),
+                StandalonePlan::Later => self.waiting.push(waiting),
+                StandalonePlan::Refused(rejection) => answer_to(waiting, Err(rejection.into())),
+            }
+        }
+        runs
+    }
+}
+
+fn term_led_by(status: &Status) -> Option<u64> {
+    (status.role == Role::Leader).then_some(status.term)
+}

@@ -1,0 +1,279 @@
+//! A controller without its front: a group of one member in memory, and the leader's loop.
+
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_controller::clock::{Clock, SystemClock};
+use berth_controller::leader::{self, LeaderHandle};
+use berth_controller::raft::{FeedItem, RaftOptions};
+use berth_controller::replica::{ReplicatedState, StateGroup};
+use berth_controller::storage::MemoryStorage;
+use berth_core::ids::IdSource;
+use berth_core::model::*;
+use berth_core::reconcile::StandaloneRequest;
+use berth_core::state::{ClientToken, ClusterState, Command, Event};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct TestCluster {
+    pub(crate) group: StateGroup,
+    pub(crate) leader: LeaderHandle,
+    ids: std::sync::Mutex<IdSource>,
+}
+
+pub(crate) fn key() -> ClusterKey {
+    Scope::new("123456789012", "us-east-1").cluster("default")
+}
+
+impl TestCluster {
+    pub(crate) fn start() -> Self {
+        let options = RaftOptions {
+            required_free_bytes: 0,
+            on_fault: |_| {},
+            ..RaftOptions::default()
+        };
+        let storage = Arc::new(MemoryStorage::default());
+        let group = StateGroup::start(storage, ReplicatedState::default(), options).expect("the group starts");
+        let (leader, _) = leader::start(group.clone(), Arc::new(SystemClock), IdSource::from_seed(7));
+        let ids = std::sync::Mutex::new(IdSource::from_seed(11));
+        Self { group, leader, ids }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    pub(crate) fn state(&self) -> Arc<ClusterState> {
+        Arc::clone(&self.group.view().view)
+    }
+
+    pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut IdSource) -> T) -> T {
+        draw(&mut self.ids.lock().expect("no panic while drawing"))
+    }
+
+    /// Proposes a command, once the group has its leader.
+    pub(crate) async fn propose(&self, command: Command) -> Arc<[Event]> {
+        self.group.read().await.expect("the group has a leader");
+        self.group
+            .propose(command)
+            .await
+            .expect("is applied")
+            .outcome
+            .expect("is accepted")
+    }
+
+    /// Waits until `look` finds something in the state.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl FnMut(&ClusterState) -> Option<T>) -> T {
+        let mut feed = self.group.subscribe();
+        let search = async {
+            loop {
+                if let Some(found) = look(&self.group.view().view) {
+                    return found;
+                }
+                match feed.next().await {
+                    Some(FeedItem::Batch(_) | FeedItem::Resync) => {}
+                    None => panic!("the group stopped while waiting until {what}"),
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, search).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain until {what}"),
+        }
+    }
+
+    pub(crate) async fn register_host(&self, number: usize, zone: &str, capacity: Resources) -> ContainerInstanceId {
+        let agent = AgentId::from(format!("agent-{number}"));
+        let host = host(number, zone, capacity);
+        let command = Command::RegisterContainerInstance {
+            id: self.draw(IdSource::container_instance_id),
+            cluster: key(),
+            agent: agent.clone(),
+            host,
+            at: self.now(),
+        };
+        self.propose(command).await;
+        self.state()
+            .container_instance_of_agent(&key(), &agent)
+            .expect("just registered")
+    }
+
+    pub(crate) async fn define(&self, family: &str, needs: Resources) {
+        self.propose(Command::RegisterTaskDefinition(definition(family, needs)))
+            .await;
+    }
+
+    pub(crate) fn request(&self, family: &str, count: usize) -> StandaloneRequest {
+        let state = self.state();
+        let definition = state
+            .latest_task_definition(&key().scope, &family.into())
+            .expect("defined")
+            .clone();
+        let tasks = (0..count).map(|_| standalone(self.draw(IdSource::task_id), &definition, self.now()));
+        StandaloneRequest {
+            tasks: tasks.collect(),
+            client_token: None,
+        }
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.group.shutdown().await;
+    }
+}
+
+pub(crate) fn token(token: &str) -> ClientToken {
+    ClientToken {
+        scope: key().scope,
+        operation: "RunTask".to_owned(),
+        token: token.to_owned(),
+        request_digest: "same".to_owned(),
+        at: SystemClock.now(),
+    }
+}
+
+pub(crate) fn host(number: usize, zone: &str, capacity: Resources) -> HostDescription {
+    HostDescription {
+        host_name: format!("host-{number}"),
+        capacity,
+        attributes: [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()))].into(),
+        agent_version: "0.1.0".to_owned(),
+        runtime_version: "simulated".to_owned(),
+    }
+}
+
+pub(crate) fn definition(family: &str, needs: Resources) -> TaskDefinition {
+    TaskDefinition {
+        key: TaskDefinitionKey {
+            scope: key().scope,
+            family: family.into(),
+            revision: 0,
+        },
+        status: TaskDefinitionStatus::Active,
+        containers: vec![ContainerDefinition {
+            name: "main".to_owned(),
+            image: "demo".to_owned(),
+            cpu: needs.cpu,
+            memory: Some(needs.memory),
+            memory_reservation: None,
+            essential: true,
+            entry_point: vec![],
+            command: vec![],
+            environment: vec![],
+            working_directory: None,
+            user: None,
+            port_mappings: vec![],
+            stop_timeout_secs: None,
+            docker_labels: std::collections::BTreeMap::new(),
+        }],
+        network_mode: NetworkMode::Bridge,
+        network_mode_given: false,
+        cpu: None,
+        memory: None,
+        placement_constraints: vec![],
+        requires_compatibilities: vec![],
+        tags: Tags::new(),
+        registered_at: SystemClock.now(),
+        deregistered_at: None,
+        registered_by: "arn:aws:iam::123456789012:root".to_owned(),
+    }
+}
+
+pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
+    let now = SystemClock.now();
+    let id = IdSource::from_seed(u64::from(desired_count)).deployment_id();
+    let deployment = Deployment {
+        rollout_state_reason: format!("ECS deployment {id} in progress."),
+        id,
+        status: DeploymentStatus::Primary,
+        task_definition: TaskDefinitionKey {
+            scope: key().scope,
+            family: family.into(),
+            revision: 1,
+        },
+        rollout_state: RolloutState::InProgress,
+        failed_tasks: 0,
+        backoff: StartBackoff::default(),
+        created_at: now,
+        updated_at: now,
+    };
+    let service = Service {
+        key: key().service(family),
+        status: ServiceStatus::Active,
+        scheduling_strategy: SchedulingStrategy::Replica,
+        desired_count,
+        launch_type: None,
+        placement_constraints: vec![],
+        placement_strategy: vec![],
+        deployment_configuration: DeploymentConfiguration {
+            maximum_percent: 200,
+            minimum_healthy_percent: 100,
+            circuit_breaker: CircuitBreaker::default(),
+        },
+        deployments: vec![deployment],
+        last_completed: None,
+        events: Default::default(),
+        steady: false,
+        propagate_tags: PropagateTags::None,
+        enable_ecs_managed_tags: false,
+        tags: Tags::new(),
+        created_at: now,
+        created_by: "arn:aws:iam::123456789012:root".to_owned(),
+        request_digest: String::new(),
+        inactive_since: None,
+    };
+    Command::CreateService {
+        service: Box::new(service),
+        client_token: None,
+    }
+}
+
+fn standalone(id: TaskId, definition: &TaskDefinition, now: Timestamp) -> Task {
+    Task {
+        id,
+        cluster: key(),
+        task_definition: definition.key.clone(),
+        origin: TaskOrigin::Standalone,
+        group: format!("family:{}", definition.key.family),
+        started_by: None,
+        launch_type: None,
+        overrides: TaskOverride::default(),
+        desired_status: DesiredStatus::Running,
+        last_status: TaskStatus::Provisioning,
+        container_instance: None,
+        reservation: definition.reservation(),
+        host_ports: definition.fixed_host_ports(),
+        placement_constraints: vec![],
+        placement_strategy: vec![],
+        containers: vec![],
+        tags: Tags::new(),
+        version: 1,
+        created_at: now,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    }
+}
+
+pub(crate) fn report(task: TaskId, status: TaskStatus) -> TaskReport {
+    let now = SystemClock.now();
+    let ended = status == TaskStatus::Stopped;
+    TaskReport {
+        task,
+        status,
+        containers: vec![],
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: (status == TaskStatus::Running).then_some(now),
+        execution_stopped_at: None,
+        stopped_at: ended.then_some(now),
+        stop_code: ended.then_some(StopCode::EssentialContainerExited),
+        stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
+    }
+}
