@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::context::{Api, Call};
-use super::ecs;
+use super::{ecs, sts};
 
 /// How a request is served once it is known whose it is and what it calls.
 type Serve = fn(Arc<Api>, Call, Bytes) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, AwsError>> + Send>>;
@@ -49,16 +49,23 @@ macro_rules! route {
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
     route!(ecs, CreateCluster, create_cluster),
+    route!(ecs, DeleteAttributes, delete_attributes),
     route!(ecs, DeleteCluster, delete_cluster),
     route!(ecs, DeregisterContainerInstance, deregister_container_instance),
     route!(ecs, DescribeClusters, describe_clusters),
     route!(ecs, DescribeContainerInstances, describe_container_instances),
+    route!(ecs, ListAttributes, list_attributes),
     route!(ecs, ListClusters, list_clusters),
     route!(ecs, ListContainerInstances, list_container_instances),
+    route!(ecs, ListTagsForResource, list_tags_for_resource),
     route!(ecs, ListTaskDefinitionFamilies, list_task_definition_families),
+    route!(ecs, PutAttributes, put_attributes),
+    route!(ecs, TagResource, tag_resource),
+    route!(ecs, UntagResource, untag_resource),
     route!(ecs, UpdateCluster, update_cluster),
     route!(ecs, UpdateClusterSettings, update_cluster_settings),
     route!(ecs, UpdateContainerInstancesState, update_container_instances_state),
+    route!(sts, GetCallerIdentity, get_caller_identity),
 ];
 
 /// The route of an operation, if it has behaviour.

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
-use berth_core::state::{MAX_TAGS, Rejection};
+use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
 use super::ports::{ProposeFailure, Unavailable};
 
@@ -54,6 +54,9 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ContainerInstanceHasTasks(_) => ecs::INVALID_PARAMETER.error("Found running tasks on the instance."),
         R::AttributeNotFound { name, .. } => ecs::TARGET_NOT_FOUND.error(format!(
             "The container instance has no attribute {name} that was put by a user."
+        )),
+        R::TooManyAttributes(_) => ecs::ATTRIBUTE_LIMIT_EXCEEDED.error(format!(
+            "A container instance can have at most {MAX_ATTRIBUTES} attributes that were put by users."
         )),
         R::TooManyTags => ecs::INVALID_PARAMETER.error(format!("A resource can have at most {MAX_TAGS} tags.")),
         R::ContainerInstanceUnavailable(_)

@@ -9,6 +9,8 @@
 //! own, and name it in [`dispatch::ROUTES`].
 
 mod context;
+#[cfg(test)]
+mod coverage;
 mod credentials;
 pub mod dispatch;
 mod ecs;
@@ -18,6 +20,7 @@ mod members;
 mod pagination;
 pub mod ports;
 mod server;
+mod sts;
 #[cfg(test)]
 mod testing;
 

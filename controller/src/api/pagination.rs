@@ -120,6 +120,18 @@ impl PageKey for (String, u32) {
     }
 }
 
+/// A host and something on it, such as an attribute.
+impl PageKey for (ContainerInstanceId, String) {
+    fn encode(&self) -> String {
+        format!("{}:{}", self.0, self.1)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let (id, name) = text.split_once(':')?;
+        Some((id.parse().ok()?, name.to_owned()))
+    }
+}
+
 /// A list in descending order.
 impl<K: PageKey> PageKey for Reverse<K> {
     fn encode(&self) -> String {

@@ -146,7 +146,21 @@ impl Harness {
 
     /// Sends a signed request through the front door.
     pub(crate) async fn send(&self, service: &str, operation: &str, input: &Value, secret: &str) -> Response<Bytes> {
-        let (mut parts, body) = request(operation, input).into_parts();
+        self.send_signed(service, request(operation, input), secret).await
+    }
+
+    /// Sends a signed request of a query service through the front door.
+    pub(crate) async fn send_form(&self, service: &str, form: &str) -> Response<Bytes> {
+        let request = Request::post("/")
+            .header("host", "localhost")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Bytes::from(form.to_owned()));
+        self.send_signed(service, request.expect("a valid request"), SECRET)
+            .await
+    }
+
+    async fn send_signed(&self, service: &str, request: Request<Bytes>, secret: &str) -> Response<Bytes> {
+        let (mut parts, body) = request.into_parts();
         let signer = Signer {
             credentials: Credentials {
                 access_key: ACCESS_KEY.into(),

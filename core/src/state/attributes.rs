@@ -2,7 +2,7 @@
 
 use crate::model::{ContainerInstance, ContainerInstanceId};
 
-use super::{ClusterState, Event, Rejection, container_instances};
+use super::{ClusterState, Event, MAX_ATTRIBUTES, Rejection, container_instances};
 
 pub(super) fn put(
     state: &mut ClusterState,
@@ -13,6 +13,9 @@ pub(super) fn put(
     for (id, name, value) in attributes {
         let mut instance = ContainerInstance::clone(trial.live_instance(*id)?);
         instance.user_attributes.insert(name.clone(), value.clone());
+        if instance.user_attributes.len() > MAX_ATTRIBUTES {
+            return Err(Rejection::TooManyAttributes(*id));
+        }
         events.push(container_instances::put_changed(&mut trial, instance));
     }
     *state = trial;

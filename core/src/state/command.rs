@@ -157,7 +157,7 @@ pub enum Command {
         /// Now.
         at: Timestamp,
     },
-    /// Puts attributes on hosts. Valid when every host exists; else nothing changes. Emits `ContainerInstanceChanged`.
+    /// Puts attributes on hosts. Valid when every host exists and has room for them; else nothing changes. Emits `ContainerInstanceChanged`.
     PutAttributes {
         /// Host, name and value.
         attributes: Vec<(ContainerInstanceId, String, Option<String>)>,

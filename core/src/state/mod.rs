@@ -31,7 +31,7 @@ pub use allocation::Allocation;
 pub use backoff::STAYED_UP_MS;
 pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
 pub use event::{Event, TaskChange};
-pub use rejection::{MAX_TAGS, Rejection};
+pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use snapshot::{SnapshotError, SnapshotRecord};
 pub use tokens::{RememberedRequest, TokenKey};
 

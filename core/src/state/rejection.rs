@@ -7,6 +7,9 @@ use crate::model::{
 /// Most tags that one resource can carry (ECS's limit).
 pub const MAX_TAGS: usize = 50;
 
+/// Most attributes that users can put on one container instance (ECS's limit).
+pub const MAX_ATTRIBUTES: usize = 10;
+
 /// Why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -96,6 +99,9 @@ pub enum Rejection {
         /// Attribute.
         name: String,
     },
+    /// More attributes than users can put on a container instance.
+    #[error("container instance {0} carries at most {MAX_ATTRIBUTES} attributes of users")]
+    TooManyAttributes(ContainerInstanceId),
     /// More tags than a resource can carry.
     #[error("a resource carries at most {MAX_TAGS} tags")]
     TooManyTags,

@@ -190,7 +190,10 @@ pub(crate) fn missing(arn: String) -> Failure {
 }
 
 /// What an ARN names, `None` for text that is no ARN.
-fn arn_in(scope: &Scope, text: &str) -> Result<Option<ArnResource>, AwsError> {
+///
+/// # Errors
+/// `InvalidParameterException` for an ARN that is malformed or of another account or region.
+pub(crate) fn arn_in(scope: &Scope, text: &str) -> Result<Option<ArnResource>, AwsError> {
     if text.is_empty() || text.len() > MAX_IDENTIFIER {
         return Err(invalid("Identifier was null, blank or too long."));
     }

@@ -15,14 +15,7 @@ pub(crate) fn from_request(tags: Option<Vec<Tag>>) -> Result<Tags, AwsError> {
     let mut result = Tags::new();
     for tag in tags.unwrap_or_default() {
         let key = tag.key.unwrap_or_default();
-        if key.is_empty() {
-            return Err(invalid("Tag key must not be null or empty."));
-        }
-        if key.to_ascii_lowercase().starts_with("aws:") {
-            return Err(invalid(format!(
-                "The tag key {key} is reserved: keys cannot start with aws:."
-            )));
-        }
+        check_key(&key)?;
         if result.insert(key.clone(), tag.value.unwrap_or_default()).is_some() {
             return Err(invalid(format!("Duplicate tag key {key}.")));
         }
@@ -31,6 +24,22 @@ pub(crate) fn from_request(tags: Option<Vec<Tag>>) -> Result<Tags, AwsError> {
         return Err(invalid(format!("A resource can have at most {MAX_TAGS} tags.")));
     }
     Ok(result)
+}
+
+/// Refuses a key that no caller can set.
+///
+/// # Errors
+/// `InvalidParameterException` for a key that is empty or AWS's own.
+pub(crate) fn check_key(key: &str) -> Result<(), AwsError> {
+    if key.is_empty() {
+        return Err(invalid("Tag key must not be null or empty."));
+    }
+    if key.to_ascii_lowercase().starts_with("aws:") {
+        return Err(invalid(format!(
+            "The tag key {key} is reserved: keys cannot start with aws:."
+        )));
+    }
+    Ok(())
 }
 
 /// The tags of an answer, sorted by key as ECS returns them.
