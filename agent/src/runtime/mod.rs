@@ -7,6 +7,7 @@
 //! Every step may be repeated: after a crash the supervisor orders again what it does not know to be done, and finds
 //! that a step which is done already succeeds.
 
+pub mod containerd;
 mod error;
 
 use std::path::PathBuf;

@@ -1,0 +1,273 @@
+//! The log writer: a small process beside each container, started by containerd's shim.
+//!
+//! It reads the container's standard output from descriptor 3 and its standard error from descriptor 4, tells by
+//! descriptor 5 that it is ready, and ends when the container has closed both. Nothing of it depends on the agent or
+//! on containerd, so that both can restart. Shell, blocking.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::signal::{SigSet, Signal};
+
+use super::{LogLine, MAX_FILE_BYTES, MAX_FILES, MAX_LINE_BYTES, Stream, file_path, sequences};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 16 << 10;
+/// Stack of a reading thread: it holds one read buffer and little else.
+const STACK_BYTES: usize = 128 << 10;
+
+/// Name of the subcommand; containerd passes it with the directory as its argument.
+pub const SUBCOMMAND: &str = "container-log";
+
+/// Runs the writer if the process was started as one (`berth container-log DIRECTORY`): `None` if it was not, else the
+/// exit code. To be called before anything else in `main`.
+pub fn run_if_asked() -> Option<u8> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != SUBCOMMAND {
+        return None;
+    }
+    let Some(directory) = args.next() else {
+        return Some(2);
+    };
+    match run(Path::new(&directory)) {
+        Ok(()) => Some(0),
+        // There is nobody to tell: containerd closes this process's standard error.
+        Err(_) => Some(1),
+    }
+}
+
+/// Copies descriptors 3 and 4 into rotated files under `directory` until both are closed.
+///
+/// # Errors
+/// If the directory or the descriptors cannot be opened.
+pub fn run(directory: &Path) -> std::io::Result<()> {
+    // containerd's shim sends SIGTERM as soon as the container is deleted; what is in the pipes must still be read.
+    let mut terminate = SigSet::empty();
+    terminate.add(Signal::SIGTERM);
+    terminate.thread_block()?;
+    let output = File::open("/proc/self/fd/3")?;
+    let error = File::open("/proc/self/fd/4")?;
+    let log = Mutex::new(Rotated::open(directory, MAX_FILE_BYTES, MAX_FILES)?);
+    OpenOptions::new()
+        .write(true)
+        .open("/proc/self/fd/5")?
+        .write_all(b"1")?;
+    std::thread::scope(|scope| {
+        let log = &log;
+        let reading = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, move || copy(error, Stream::Stderr, log))?;
+        copy(output, Stream::Stdout, log);
+        drop(reading.join());
+        Ok(())
+    })
+}
+
+/// Copies one stream to its end. A write that fails (a full disk) loses lines, never the container's progress.
+fn copy(mut from: impl Read, stream: Stream, log: &Mutex<Rotated>) {
+    let mut lines = Lines::new(stream);
+    let mut buffer = [0u8; READ_BYTES];
+    let mut records = Vec::new();
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => 0,
+        };
+        records.clear();
+        lines.take(&buffer[..count], now_ns(), count == 0, &mut records);
+        if !records.is_empty() {
+            drop(log.lock().unwrap_or_else(PoisonError::into_inner).append(&records));
+        }
+        if count == 0 {
+            return;
+        }
+    }
+}
+
+fn now_ns() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Cuts a stream of bytes into records.
+struct Lines {
+    stream: Stream,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Adds `bytes` and appends to `records` the lines that are complete, or all at the end of the stream.
+    fn take(&mut self, bytes: &[u8], ts: i64, at_end: bool, records: &mut Vec<u8>) {
+        self.rest.extend_from_slice(bytes);
+        let mut start = 0;
+        loop {
+            let rest = &self.rest[start..];
+            let window = &rest[..rest.len().min(MAX_LINE_BYTES + 1)];
+            if let Some(end) = window.iter().position(|b| *b == b'\n') {
+                record(self.stream, ts, &rest[..end], false, records);
+                start += end + 1;
+            } else if rest.len() > MAX_LINE_BYTES {
+                let end = start + whole_characters(&rest[..MAX_LINE_BYTES]);
+                record(self.stream, ts, &self.rest[start..end], true, records);
+                start = end;
+            } else {
+                break;
+            }
+        }
+        self.rest.drain(..start);
+        if at_end && !self.rest.is_empty() {
+            record(self.stream, ts, &self.rest, false, records);
+            self.rest.clear();
+        }
+    }
+}
+
+/// The length of `bytes` without a character that is cut at its end.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let tail = bytes.iter().rev().take(4).take_while(|b| **b & 0xC0 == 0x80).count();
+    let lead = bytes.len().saturating_sub(tail + 1);
+    let needed = match bytes.get(lead) {
+        Some(b) if b & 0xE0 == 0xC0 => 2,
+        Some(b) if b & 0xF0 == 0xE0 => 3,
+        Some(b) if b & 0xF8 == 0xF0 => 4,
+        _ => return bytes.len(),
+    };
+    if bytes.len() - lead < needed && lead > 0 {
+        lead
+    } else {
+        bytes.len()
+    }
+}
+
+fn record(stream: Stream, ts: i64, line: &[u8], partial: bool, records: &mut Vec<u8>) {
+    let line = LogLine {
+        ts,
+        stream,
+        line: String::from_utf8_lossy(line).into_owned(),
+        partial,
+    };
+    if serde_json::to_writer(&mut *records, &line).is_ok() {
+        records.push(b'\n');
+    }
+}
+
+/// The numbered files of one directory, appended to at the newest.
+struct Rotated {
+    directory: PathBuf,
+    sequence: u64,
+    file: File,
+    size: u64,
+    max_bytes: u64,
+    max_files: u64,
+}
+
+impl Rotated {
+    fn open(directory: &Path, max_bytes: u64, max_files: u64) -> std::io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let sequence = sequences(directory)?.last().copied().unwrap_or(1);
+        let file = open_append(directory, sequence)?;
+        let size = file.metadata()?.len();
+        Ok(Self {
+            directory: directory.to_owned(),
+            sequence,
+            file,
+            size,
+            max_bytes,
+            max_files,
+        })
+    }
+
+    /// Appends whole records in one write, beginning the next file first if they do not fit.
+    fn append(&mut self, records: &[u8]) -> std::io::Result<()> {
+        let bytes = records.len() as u64;
+        if self.size > 0 && self.size + bytes > self.max_bytes {
+            let next = self.sequence + 1;
+            self.file = open_append(&self.directory, next)?;
+            self.sequence = next;
+            self.size = 0;
+            for old in sequences(&self.directory)?
+                .into_iter()
+                .filter(|s| s + self.max_files <= next)
+            {
+                std::fs::remove_file(file_path(&self.directory, old))?;
+            }
+        }
+        self.size += bytes;
+        self.file.write_all(records)
+    }
+}
+
+fn open_append(directory: &Path, sequence: u64) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file_path(directory, sequence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(pieces: &[&[u8]]) -> Vec<LogLine> {
+        let mut lines = Lines::new(Stream::Stdout);
+        let mut records = Vec::new();
+        for (i, piece) in pieces.iter().enumerate() {
+            lines.take(piece, i64::try_from(i).unwrap(), false, &mut records);
+        }
+        lines.take(&[], 99, true, &mut records);
+        records
+            .split(|b| *b == b'\n')
+            .filter(|r| !r.is_empty())
+            .map(|r| serde_json::from_slice(r).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_cut_across_reads_are_put_together() {
+        let lines = lines_of(&[b"a\nb", b"c\n\nlast"]);
+        let texts: Vec<&str> = lines.iter().map(|l| l.line.as_str()).collect();
+        assert_eq!(texts, ["a", "bc", "", "last"]);
+        assert_eq!((lines[1].ts, lines[3].ts), (1, 99));
+    }
+
+    #[test]
+    fn lines_longer_than_the_bound_are_split_and_marked_partial() {
+        let long = "é".repeat(MAX_LINE_BYTES);
+        let lines = lines_of(&[format!("x{long}\n").as_bytes()]);
+        assert_eq!(lines.iter().map(|l| l.partial).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(
+            lines.iter().map(|l| l.line.as_str()).collect::<String>(),
+            format!("x{long}")
+        );
+    }
+
+    #[test]
+    fn lines_of_binary_data_are_kept_lossily() {
+        assert_eq!(lines_of(&[b"\xff\xfeok\n"])[0].line, "\u{fffd}\u{fffd}ok");
+        assert_eq!(lines_of(&[&vec![0xbf; MAX_LINE_BYTES * 2][..]]).len(), 2);
+    }
+
+    #[test]
+    fn rotated_past_its_bounds_keeps_the_newest_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Rotated::open(dir.path(), 100, 3).unwrap();
+        for _ in 0..10 {
+            log.append(&[b'x'; 60]).unwrap();
+        }
+        assert_eq!(sequences(dir.path()).unwrap(), [8, 9, 10]);
+        let again = Rotated::open(dir.path(), 100, 3).unwrap();
+        assert_eq!((again.sequence, again.size), (10, 60));
+    }
+}

@@ -1,0 +1,327 @@
+//! The CNI plugins of bridge networks: `bridge` with `host-local` addresses, `portmap` for ports, and `firewall` where
+//! the machine forwards nothing by default.
+//!
+//! Owns their configuration and how they are run. Shell.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::{NetworkError, NetworkOptions, Subnet, namespace, ports, subnet};
+use crate::process::{find_program, run, run_with_input};
+use crate::runtime::ContainerBinding;
+
+/// Where distributions and the CNI project put plugins.
+const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+/// Version of the protocol: the newest that Debian 12's plugins and older ones all speak.
+const CNI_VERSION: &str = "0.4.0";
+/// The interface inside a task's namespace.
+const INTERFACE: &str = "eth0";
+/// Chains that the portmap plugin makes for all its users.
+const PORT_CHAINS: [&str; 3] = ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"];
+
+pub(super) struct Plugins {
+    directory: PathBuf,
+    bridge: String,
+    searched: Vec<PathBuf>,
+    given_subnet: Option<Subnet>,
+    bind_address: Ipv4Addr,
+    settled: OnceCell<Settled>,
+}
+
+/// What is found out at the first use.
+#[derive(Clone, Debug)]
+struct Settled {
+    subnet: Subnet,
+    /// Whether the machine drops what it forwards unless told otherwise, as Docker sets it up.
+    forwards_by_exception: bool,
+}
+
+impl Plugins {
+    pub(super) fn new(tag: &str, directory: PathBuf, options: &NetworkOptions) -> Self {
+        let path = std::env::var_os("CNI_PATH").unwrap_or_default();
+        let from_environment = std::env::split_paths(&path).filter(|p| !p.as_os_str().is_empty());
+        let usual = DIRECTORIES.iter().map(PathBuf::from);
+        Self {
+            directory,
+            bridge: format!("berth-{tag}"),
+            searched: options
+                .plugin_directories
+                .iter()
+                .cloned()
+                .chain(from_environment)
+                .chain(usual)
+                .collect(),
+            given_subnet: options.subnet,
+            bind_address: options.bind_address,
+            settled: OnceCell::new(),
+        }
+    }
+
+    /// Connects a namespace to the bridge and maps its ports; its address.
+    pub(super) async fn add(
+        &self,
+        id: &str,
+        namespace: &str,
+        bindings: &[ContainerBinding],
+    ) -> Result<Ipv4Addr, NetworkError> {
+        let settled = self.settled().await?;
+        let mut result = Value::Null;
+        for config in self.chain(settled, bindings) {
+            result = self.invoke("ADD", id, namespace, with_result(config, &result)).await?;
+        }
+        address_of(&result).ok_or_else(|| NetworkError::Plugin {
+            plugin: "bridge".to_owned(),
+            command: "ADD",
+            why: format!("its answer has no IPv4 address: {result}"),
+        })
+    }
+
+    /// Undoes [`Plugins::add`]; no error if there is nothing to undo.
+    pub(super) async fn delete(
+        &self,
+        id: &str,
+        namespace: &str,
+        bindings: &[ContainerBinding],
+    ) -> Result<(), NetworkError> {
+        let settled = self.settled().await?;
+        let mut outcome = Ok(());
+        for config in self.chain(settled, bindings).into_iter().rev() {
+            outcome = outcome.and(self.invoke("DEL", id, namespace, config).await.map(drop));
+        }
+        outcome
+    }
+
+    /// Removes the bridge, its addresses' records, and the common chains if nobody else uses them.
+    pub(super) async fn remove_bridge(&self) -> Result<(), NetworkError> {
+        let interface = Path::new("/sys/class/net").join(&self.bridge);
+        let was_used = interface.exists() || self.settled.initialized();
+        if interface.exists() {
+            let removed = run("ip", ["link", "delete", &self.bridge]).await;
+            removed.map_err(|why| NetworkError::Namespace {
+                name: self.bridge.clone(),
+                action: "removed",
+                why,
+            })?;
+        }
+        drop(std::fs::remove_dir_all(self.directory.join("addresses")));
+        if was_used {
+            remove_unused_chains().await;
+        }
+        subnet::release(&self.directory);
+        Ok(())
+    }
+
+    async fn settled(&self) -> Result<&Settled, NetworkError> {
+        let settle = || async {
+            for (program, package) in [("ip", "iproute2"), ("iptables", "iptables")] {
+                if find_program(program).is_none() {
+                    return Err(NetworkError::ProgramMissing { program, package });
+                }
+            }
+            for plugin in ["bridge", "host-local", "portmap"] {
+                self.find(plugin)?;
+            }
+            let subnet = match self.given_subnet {
+                Some(subnet) => subnet,
+                None => subnet::reserve(&self.bridge, &self.directory).await?,
+            };
+            let forward = run("iptables", ["-w", "-S", "FORWARD"]).await.unwrap_or_default();
+            let forwards_by_exception = forward.starts_with("-P FORWARD DROP") && self.find("firewall").is_ok();
+            Ok(Settled {
+                subnet,
+                forwards_by_exception,
+            })
+        };
+        self.settled.get_or_try_init(settle).await
+    }
+
+    fn find(&self, plugin: &'static str) -> Result<PathBuf, NetworkError> {
+        let found = self.searched.iter().map(|d| d.join(plugin)).find(|p| p.is_file());
+        found.ok_or_else(|| {
+            let searched: Vec<String> = self.searched.iter().map(|d| d.display().to_string()).collect();
+            NetworkError::PluginMissing {
+                plugin,
+                searched: searched.join(", "),
+            }
+        })
+    }
+
+    /// The configurations of the plugins, in the order in which they are added.
+    fn chain(&self, settled: &Settled, bindings: &[ContainerBinding]) -> Vec<Value> {
+        let mut chain = vec![json!({
+            "cniVersion": CNI_VERSION,
+            "name": self.bridge,
+            "type": "bridge",
+            "bridge": self.bridge,
+            "isGateway": true,
+            "ipMasq": true,
+            "hairpinMode": true,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{ "subnet": settled.subnet.to_string() }]],
+                "routes": [{ "dst": "0.0.0.0/0" }],
+                "dataDir": self.directory.join("addresses"),
+            },
+        })];
+        if !bindings.is_empty() {
+            let mappings: Vec<Value> = bindings.iter().map(|b| self.mapping(b)).collect();
+            chain.push(json!({
+                "cniVersion": CNI_VERSION,
+                "name": self.bridge,
+                "type": "portmap",
+                "snat": true,
+                "capabilities": { "portMappings": true },
+                "runtimeConfig": { "portMappings": mappings },
+            }));
+        }
+        if settled.forwards_by_exception {
+            chain.push(json!({ "cniVersion": CNI_VERSION, "name": self.bridge, "type": "firewall" }));
+        }
+        chain
+    }
+
+    fn mapping(&self, binding: &ContainerBinding) -> Value {
+        let mut mapping = json!({
+            "hostPort": binding.binding.host_port,
+            "containerPort": binding.binding.container_port,
+            "protocol": ports::name_of(binding.binding.protocol),
+        });
+        if !self.bind_address.is_unspecified() {
+            mapping["hostIP"] = json!(self.bind_address);
+        }
+        mapping
+    }
+
+    async fn invoke(&self, command: &'static str, id: &str, name: &str, config: Value) -> Result<Value, NetworkError> {
+        let plugin = config
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let failed = |why: String| NetworkError::Plugin {
+            plugin: plugin.clone(),
+            command,
+            why,
+        };
+        let path = self.searched.iter().map(|d| d.join(&plugin)).find(|p| p.is_file());
+        let path = path.ok_or_else(|| failed("it is not installed any more".to_owned()))?;
+        let directories = std::env::join_paths(&self.searched).map_err(|e| failed(e.to_string()))?;
+        // The specification lets DEL go without the namespace once that is gone.
+        let pinned = if command == "ADD" || namespace::exists(name) {
+            namespace::path(name)
+        } else {
+            PathBuf::new()
+        };
+        let mut process = tokio::process::Command::new(path);
+        process
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("CNI_COMMAND", command)
+            .env("CNI_CONTAINERID", id)
+            .env("CNI_NETNS", pinned)
+            .env("CNI_IFNAME", INTERFACE)
+            .env("CNI_PATH", directories);
+        let output = run_with_input(process, config.to_string().as_bytes())
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        if output.status.success() {
+            return Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null));
+        }
+        Err(failed(complaint(&output)))
+    }
+}
+
+/// A plugin's own words: the message in its JSON error, or whatever it printed.
+fn complaint(output: &std::process::Output) -> String {
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    let said = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let words = [said("msg"), said("details")]
+        .into_iter()
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join(": ");
+    if !words.is_empty() {
+        return words;
+    }
+    let printed = [&output.stderr[..], &output.stdout[..]].concat();
+    format!("{} ({})", String::from_utf8_lossy(&printed).trim(), output.status)
+}
+
+fn with_result(mut config: Value, result: &Value) -> Value {
+    if !result.is_null() {
+        config["prevResult"] = result.clone();
+    }
+    config
+}
+
+fn address_of(result: &Value) -> Option<Ipv4Addr> {
+    let addresses = result.get("ips")?.as_array()?.iter();
+    let mut texts = addresses.filter_map(|ip| ip.get("address")?.as_str()?.split('/').next());
+    texts.find_map(|text| text.parse().ok())
+}
+
+/// Removes portmap's common chains if they hold no mapping: with the last task, the machine is as it was before.
+async fn remove_unused_chains() {
+    let [mappings, ..] = PORT_CHAINS;
+    let Ok(rules) = run("iptables", ["-w", "-t", "nat", "-S", mappings]).await else {
+        return;
+    };
+    if rules.lines().any(|line| line.starts_with("-A")) {
+        return;
+    }
+    let table = run("iptables", ["-w", "-t", "nat", "-S"]).await.unwrap_or_default();
+    let jumps = table
+        .lines()
+        .filter(|line| line.starts_with("-A") && PORT_CHAINS.iter().any(|c| line.ends_with(&format!("-j {c}"))));
+    for jump in jumps {
+        let rule: Vec<String> = words(jump).into_iter().skip(1).collect();
+        let arguments = ["-w", "-t", "nat", "-D"].iter().map(|a| (*a).to_owned()).chain(rule);
+        if let Err(why) = run("iptables", arguments).await {
+            tracing::debug!(why, "a jump to portmap's chains could not be removed");
+        }
+    }
+    for chain in PORT_CHAINS {
+        for action in ["-F", "-X"] {
+            if let Err(why) = run("iptables", ["-w", "-t", "nat", action, chain]).await {
+                tracing::debug!(why, chain, "portmap's chain could not be removed");
+            }
+        }
+    }
+}
+
+/// Splits a rule as iptables prints it: words, some of them in double quotes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (i, part) in line.split('"').enumerate() {
+        if i % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_of_a_plugins_answer_is_the_first_of_version_four() {
+        let result = json!({"ips": [{"address": "fd00::2/64"}, {"address": "10.177.0.2/24"}]});
+        assert_eq!(address_of(&result), Some(Ipv4Addr::new(10, 177, 0, 2)));
+        assert_eq!(address_of(&json!({})), None);
+    }
+
+    #[test]
+    fn words_of_a_rule_with_a_quoted_comment_are_split_once() {
+        let rule = r#"-A PREROUTING -m comment --comment "dnat name" -j X"#;
+        assert_eq!(
+            words(rule),
+            ["-A", "PREROUTING", "-m", "comment", "--comment", "dnat name", "-j", "X"]
+        );
+    }
+}

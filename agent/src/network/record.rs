@@ -1,0 +1,107 @@
+//! What is written down of a task's network, so that a restarted agent finds it again.
+//!
+//! One JSON file per task, replaced as a whole. Shell.
+
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use berth_core::model::{NetworkMode, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::NetworkError;
+use crate::runtime::ContainerBinding;
+
+/// A task's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) mode: NetworkMode,
+    pub(super) bindings: Vec<ContainerBinding>,
+    pub(super) address: Option<Ipv4Addr>,
+    /// Whether setting up came to its end.
+    pub(super) complete: bool,
+}
+
+pub(super) struct Records {
+    directory: PathBuf,
+}
+
+impl Records {
+    pub(super) fn open(directory: PathBuf) -> Result<Self, NetworkError> {
+        std::fs::create_dir_all(&directory).map_err(|e| NetworkError::file(&directory, e))?;
+        Ok(Self { directory })
+    }
+
+    pub(super) fn read(&self, task: TaskId) -> Result<Option<Record>, NetworkError> {
+        let path = self.path(task);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|e| NetworkError::file(&path, e)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(NetworkError::file(&path, error)),
+        }
+    }
+
+    pub(super) fn write(&self, task: TaskId, record: &Record) -> Result<(), NetworkError> {
+        let path = self.path(task);
+        let written = serde_json::to_vec(record)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| {
+                let next = path.with_extension("next");
+                std::fs::write(&next, bytes)?;
+                std::fs::rename(&next, &path)
+            });
+        written.map_err(|e| NetworkError::file(&path, e))
+    }
+
+    pub(super) fn delete(&self, task: TaskId) -> Result<(), NetworkError> {
+        let path = self.path(task);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(NetworkError::file(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn tasks(&self) -> Result<Vec<TaskId>, NetworkError> {
+        let failed = |e| NetworkError::file(&self.directory, e);
+        let mut tasks = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            tasks.extend(
+                name.to_str()
+                    .and_then(|n| n.strip_suffix(".json"))
+                    .and_then(|n| n.parse::<TaskId>().ok()),
+            );
+        }
+        tasks.sort_unstable();
+        Ok(tasks)
+    }
+
+    fn path(&self, task: TaskId) -> PathBuf {
+        self.directory.join(format!("{task}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_written_is_read_again_and_gone_after_delete() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open(dir.path().join("tasks")).unwrap();
+        let record = Record {
+            mode: NetworkMode::Bridge,
+            bindings: vec![],
+            address: Some(Ipv4Addr::LOCALHOST),
+            complete: true,
+        };
+        records.write(TaskId(5), &record).unwrap();
+        assert_eq!(records.read(TaskId(5)).unwrap(), Some(record));
+        assert_eq!(records.tasks().unwrap(), [TaskId(5)]);
+        records.delete(TaskId(5)).unwrap();
+        records.delete(TaskId(5)).unwrap();
+        assert_eq!(records.read(TaskId(5)).unwrap(), None);
+    }
+}

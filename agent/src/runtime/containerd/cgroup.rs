@@ -1,0 +1,134 @@
+//! The control groups of tasks: limits on all containers of a task together, out-of-memory kills, removal.
+//!
+//! Containers' own groups are runc's work; Berth owns their parents, `/berth/TASK`. Both cgroup versions. Shell.
+
+use std::path::{Path, PathBuf};
+
+use berth_core::model::{TaskId, TaskSpec};
+
+use super::spec::linux::cgroup_path;
+
+/// Where control groups are mounted.
+const ROOT: &str = "/sys/fs/cgroup";
+/// Our group under the root.
+const OURS: &str = "berth";
+/// The period of cpu quotas.
+const PERIOD_US: u64 = 100_000;
+/// The smallest quota that the kernel takes.
+const MIN_QUOTA_US: u64 = 1_000;
+
+/// Whether this machine has cgroup v2 alone.
+pub(super) fn is_unified() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
+}
+
+/// Sets the limits that hold for all containers of the task together; nothing to do for a task without.
+pub(super) fn limit_task(task: &TaskSpec) -> Result<(), String> {
+    if task.cpu.is_none() && task.memory.is_none() {
+        return Ok(());
+    }
+    let quota_us = task
+        .cpu
+        .map(|cpu| (u64::from(cpu.0) * PERIOD_US / 1024).max(MIN_QUOTA_US));
+    let memory_bytes = task.memory.map(|memory| u64::from(memory.0) << 20);
+    let write = |path: PathBuf, value: String| {
+        std::fs::write(&path, value).map_err(|e| format!("the task's limit {} cannot be set: {e}", path.display()))
+    };
+    if is_unified() {
+        let group = make_unified(task.task)?;
+        if let Some(quota) = quota_us {
+            write(group.join("cpu.max"), format!("{quota} {PERIOD_US}"))?;
+        }
+        if let Some(bytes) = memory_bytes {
+            write(group.join("memory.max"), bytes.to_string())?;
+        }
+        return Ok(());
+    }
+    if let Some(quota) = quota_us {
+        let group = make(&Path::new(ROOT).join("cpu"), task.task)?;
+        write(group.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
+        write(group.join("cpu.cfs_quota_us"), quota.to_string())?;
+    }
+    if let Some(bytes) = memory_bytes {
+        write(
+            make(&Path::new(ROOT).join("memory"), task.task)?.join("memory.limit_in_bytes"),
+            bytes.to_string(),
+        )?;
+    }
+    Ok(())
+}
+
+fn make(hierarchy: &Path, task: TaskId) -> Result<PathBuf, String> {
+    let group = hierarchy.join(OURS).join(task.to_string());
+    std::fs::create_dir_all(&group)
+        .map_err(|e| format!("the control group {} cannot be made: {e}", group.display()))?;
+    Ok(group)
+}
+
+fn make_unified(task: TaskId) -> Result<PathBuf, String> {
+    let root = Path::new(ROOT);
+    let group = make(root, task)?;
+    for parent in [root.to_owned(), root.join(OURS)] {
+        let control = parent.join("cgroup.subtree_control");
+        std::fs::write(&control, "+cpu +memory")
+            .map_err(|e| format!("controllers cannot be enabled in {}: {e}", control.display()))?;
+    }
+    Ok(group)
+}
+
+/// Whether the kernel killed something in the container for want of memory.
+pub(super) fn was_out_of_memory(task: TaskId, container: &str) -> bool {
+    let group = cgroup_path(&task.to_string(), container);
+    let group = group.trim_start_matches('/');
+    let file = if is_unified() {
+        Path::new(ROOT).join(group).join("memory.events")
+    } else {
+        Path::new(ROOT).join("memory").join(group).join("memory.oom_control")
+    };
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let kills = text
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|n| n.trim().parse().ok());
+    kills.unwrap_or(0u64) > 0
+}
+
+/// Removes the groups of a task; what is in use or gone is left alone.
+pub(super) fn remove_task(task: TaskId) {
+    for hierarchy in hierarchies() {
+        remove_tree(&hierarchy.join(OURS).join(task.to_string()));
+    }
+}
+
+/// Removes the group of all tasks if no task is left.
+pub(super) fn remove_ours() {
+    for hierarchy in hierarchies() {
+        // Other hosts of this machine may still use it: then it is not empty, and stays.
+        drop(std::fs::remove_dir(hierarchy.join(OURS)));
+    }
+}
+
+fn remove_tree(group: &Path) {
+    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    if let Err(error) = std::fs::remove_dir(group)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::debug!(group = %group.display(), %error, "control group could not be removed");
+    }
+}
+
+fn hierarchies() -> Vec<PathBuf> {
+    let root = PathBuf::from(ROOT);
+    if is_unified() {
+        return vec![root];
+    }
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    entries
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .map(|e| e.path())
+        .collect()
+}
