@@ -5,8 +5,11 @@
 
 mod client;
 mod commands;
+mod logging;
 mod output;
+mod root_keys;
 mod running;
+mod signals;
 mod target;
 
 use std::process::ExitCode;

@@ -3,18 +3,21 @@
 //! Owns which there are and the runtime that they run on. Shell.
 
 mod aws;
+mod controller;
 mod env;
 mod logs;
 mod ps;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
 /// A command of `berth`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Start a controller
+    Controller(controller::Arguments),
     /// Print the variables by which AWS tools find a running `berth dev`
     Env(env::Arguments),
     /// List the tasks of a cluster
@@ -31,6 +34,7 @@ pub(crate) enum Command {
 /// Whatever keeps the command from doing what it was asked.
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Controller(arguments) => block_on(controller::run(arguments))?,
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
@@ -45,4 +49,12 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
         .build()
         .context("cannot start the runtime's threads")?;
     runtime.block_on(future)
+}
+
+/// Reads an AWS account id: twelve digits.
+fn account_id(text: &str) -> Result<String> {
+    if text.len() == 12 && text.chars().all(|c| c.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    bail!("an account id has twelve digits")
 }
