@@ -27,6 +27,8 @@ pub struct Api {
     replica: Arc<dyn Replica>,
     clock: Arc<dyn Clock>,
     ids: Mutex<IdSource>,
+    /// Held while standalone tasks are planned and proposed, so that two requests do not plan for the same room.
+    pub(super) launching: tokio::sync::Mutex<()>,
 }
 
 impl Api {
@@ -38,6 +40,7 @@ impl Api {
             replica,
             clock,
             ids: Mutex::new(ids),
+            launching: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -74,8 +77,6 @@ pub(crate) struct Call {
     pub(crate) scope: Scope,
     /// ARN of the caller.
     pub(crate) caller_arn: String,
-    /// The access key that signed.
-    pub(crate) access_key_id: String,
     /// Id of the request, a UUID.
     pub(crate) request_id: String,
     /// When it came.

@@ -50,7 +50,6 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response
     let call = Call {
         scope: scope(&api.options.root, &principal),
         caller_arn: api.options.root.arn(),
-        access_key_id: principal.access_key,
         request_id: request_id.clone(),
         now,
     };

@@ -29,16 +29,16 @@ pub(crate) fn refuse_others(request: &impl Serialize, honoured: &Honoured) -> Re
 fn check(value: &Value, honoured: &Honoured, path: &str) -> Result<(), AwsError> {
     match (honoured, value) {
         (Honoured::All, _) => Ok(()),
+        (Honoured::Only(_) | Honoured::Members(_), Value::Array(elements)) => elements
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, element)| check(element, honoured, &format!("{path}[{index}]"))),
         (Honoured::Only(values), _) if asks_for_nothing(value) || values.contains(&text(value).as_str()) => Ok(()),
         (Honoured::Only(values), _) => Err(errors::CLIENT.error(format!(
             "The value {} of {path} is not supported by Berth yet; supported: {}.",
             text(value),
             values.join(", ")
         ))),
-        (Honoured::Members(_), Value::Array(elements)) => elements
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, element)| check(element, honoured, &format!("{path}[{index}]"))),
         (Honoured::Members(members), Value::Object(object)) => object.iter().try_for_each(|(name, value)| {
             let path = if path.is_empty() {
                 name.clone()

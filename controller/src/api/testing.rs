@@ -7,7 +7,8 @@ use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    AgentId, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, Timestamp,
+    AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope,
+    Tags, Timestamp,
 };
 use berth_core::state::{ClusterState, Command, Event, apply};
 use bytes::Bytes;
@@ -107,7 +108,6 @@ impl Harness {
         let call = Call {
             scope: Scope::new(ACCOUNT, region),
             caller_arn: self.api.options.root.arn(),
-            access_key_id: ACCESS_KEY.into(),
             request_id: "request".into(),
             now: NOW,
         };
@@ -122,6 +122,20 @@ impl Harness {
     /// The cluster `name` as a key.
     pub(crate) fn cluster(&self, name: &str) -> ClusterKey {
         Scope::new(ACCOUNT, REGION).cluster(name)
+    }
+
+    /// Creates a cluster without hosts.
+    pub(crate) fn add_cluster(&self, name: &str) {
+        let cluster = Cluster {
+            key: self.cluster(name),
+            status: ClusterStatus::Active,
+            settings: vec![],
+            tags: Tags::new(),
+            created_at: NOW,
+        };
+        self.state
+            .apply(&Command::CreateCluster(cluster))
+            .expect("a cluster can be created");
     }
 
     /// Registers a connected host of 4 vCPU and 8 GiB into the cluster `default`, which the first one creates.

@@ -1,27 +1,49 @@
-//! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means, [`tags`] and [`placement`]
-//! convert what many requests carry, [`render`] shapes answers. Shell.
+//! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means; [`tags`], [`placement`],
+//! [`overrides`] and [`definition`] read what requests carry; [`launch`] puts standalone tasks on hosts; [`render`] shapes answers.
+//! Shell; the helpers are pure but for [`launch`].
 
 pub(super) mod attributes;
 pub(super) mod cluster_settings;
+mod definition;
+mod idempotency;
+mod launch;
+mod new_task;
+mod overrides;
+mod placement;
 pub(super) mod references;
 pub(super) mod render;
+mod service_input;
 pub(super) mod taggable;
 pub(super) mod tags;
 
 pub(super) mod create_cluster;
+pub(super) mod create_service;
 pub(super) mod delete_attributes;
 pub(super) mod delete_cluster;
+pub(super) mod delete_service;
 pub(super) mod deregister_container_instance;
+pub(super) mod deregister_task_definition;
 pub(super) mod describe_clusters;
 pub(super) mod describe_container_instances;
+pub(super) mod describe_services;
+pub(super) mod describe_task_definition;
+pub(super) mod describe_tasks;
 pub(super) mod list_attributes;
 pub(super) mod list_clusters;
 pub(super) mod list_container_instances;
+pub(super) mod list_services;
 pub(super) mod list_tags_for_resource;
 pub(super) mod list_task_definition_families;
+pub(super) mod list_task_definitions;
+pub(super) mod list_tasks;
 pub(super) mod put_attributes;
+pub(super) mod register_task_definition;
+pub(super) mod run_task;
+pub(super) mod start_task;
+pub(super) mod stop_task;
 pub(super) mod tag_resource;
 pub(super) mod untag_resource;
 pub(super) mod update_cluster;
 pub(super) mod update_cluster_settings;
 pub(super) mod update_container_instances_state;
+pub(super) mod update_service;

@@ -7,7 +7,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::Failure;
 use berth_core::model::{
     Arn, ArnResource, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, Family, Scope, Service, ServiceKey,
-    Task, TaskDefinition, TaskDefinitionKey, TaskId,
+    Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId,
 };
 use berth_core::state::ClusterState;
 
@@ -178,6 +178,25 @@ pub(crate) fn task_definition<'s>(
         revision,
     };
     Ok(state.task_definition(&key))
+}
+
+/// The revision that new tasks are to use.
+///
+/// # Errors
+/// As [`task_definition`], and `ClientException` for one that does not exist or is inactive.
+pub(crate) fn usable_task_definition<'s>(
+    state: &'s ClusterState,
+    scope: &Scope,
+    given: Option<&str>,
+) -> Result<&'s Arc<TaskDefinition>, AwsError> {
+    let text = given
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| invalid("TaskDefinition can not be blank."))?;
+    let definition = task_definition(state, scope, text)?.ok_or_else(|| errors::client("TaskDefinition not found."))?;
+    if definition.status != TaskDefinitionStatus::Active {
+        return Err(errors::client("TaskDefinition is inactive"));
+    }
+    Ok(definition)
 }
 
 /// An entry of `failures[]` for something that does not exist; waiters depend on the reason.

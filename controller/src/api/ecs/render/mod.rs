@@ -1,9 +1,36 @@
-//! Answers from state: what ECS shows of each noun, with the members that it always shows. Pure.
+//! Answers: what the model knows in the shapes of ECS, with the defaults that ECS returns, since tools that hold answers against their
+//! own files would else see a difference on every run. Pure.
 
 pub(crate) mod cluster;
 pub(crate) mod container_instance;
+mod service;
+mod task;
+mod task_definition;
+
+pub(super) use service::service;
+pub(super) use task::task;
+pub(super) use task_definition::task_definition;
+
+use berth_core::model::{Timestamp, TransportProtocol};
+
+/// A time of an answer.
+pub(super) fn time(at: Timestamp) -> berth_aws::Timestamp {
+    berth_aws::Timestamp(at.0)
+}
 
 /// A count as ECS's integers hold it.
 pub(crate) fn count(number: impl TryInto<i32>) -> Option<i32> {
     Some(number.try_into().unwrap_or(i32::MAX))
+}
+
+fn protocol(protocol: TransportProtocol) -> berth_aws::ecs::TransportProtocol {
+    match protocol {
+        TransportProtocol::Tcp => berth_aws::ecs::TransportProtocol::Tcp,
+        TransportProtocol::Udp => berth_aws::ecs::TransportProtocol::Udp,
+    }
+}
+
+/// An optional list: absent if empty, as ECS leaves it out.
+fn unless_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+    (!list.is_empty()).then(|| list.to_vec())
 }

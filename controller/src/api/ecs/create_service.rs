@@ -1,0 +1,287 @@
+//! `CreateService`. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{CreateServiceRequest, CreateServiceResponse, SchedulingStrategy as AwsStrategy};
+use berth_core::ids::IdSource;
+use berth_core::model::{PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus, TaskDefinition};
+use berth_core::state::{ClusterState, Command, Rejection};
+
+use super::{idempotency, placement, references, render, service_input, tags};
+use crate::api::context::{Api, Call};
+use crate::api::errors::{self, invalid};
+use crate::api::members::{Honoured, refuse_others};
+use crate::api::ports::ProposeFailure;
+
+const HONOURED: Honoured = Honoured::Members(&[
+    ("cluster", Honoured::All),
+    ("serviceName", Honoured::All),
+    ("taskDefinition", Honoured::All),
+    ("availabilityZoneRebalancing", service_input::REBALANCING),
+    ("desiredCount", Honoured::All),
+    ("clientToken", Honoured::All),
+    ("launchType", Honoured::Only(&["EC2"])),
+    ("deploymentConfiguration", service_input::CONFIGURATION),
+    ("placementConstraints", Honoured::All),
+    ("placementStrategy", Honoured::All),
+    ("healthCheckGracePeriodSeconds", service_input::GRACE_PERIOD),
+    ("schedulingStrategy", Honoured::All),
+    ("deploymentController", service_input::CONTROLLER),
+    ("tags", Honoured::All),
+    ("enableECSManagedTags", Honoured::All),
+    ("propagateTags", Honoured::All),
+]);
+
+pub(crate) async fn handle(
+    api: &Api,
+    call: &Call,
+    mut input: CreateServiceRequest,
+) -> Result<CreateServiceResponse, AwsError> {
+    refuse_others(&input, &HONOURED)?;
+    let token = input.client_token.take();
+    let digest = idempotency::digest(&input);
+    let client_token = idempotency::client_token(call, "CreateService", token.as_deref(), &digest)?;
+    let state = api.read().await?;
+    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
+    let key = cluster.key.service(input.service_name.as_deref().unwrap_or_default());
+    let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
+    service_input::check_compatible(&definition.requires_compatibilities)?;
+    let service = Box::new(service(api, call, input, key.clone(), definition, digest)?);
+    match api.try_propose(Command::CreateService { service, client_token }).await {
+        Ok(_) => {}
+        Err(ProposeFailure::Rejected(Rejection::ServiceExists(_))) => {
+            let state = api.read().await?;
+            return Err(exists(&state, &key));
+        }
+        Err(failure) => return Err(errors::failure(&failure)),
+    }
+    let state = api.read().await?;
+    let created = state.service(&key).ok_or_else(errors::service_not_found)?;
+    Ok(CreateServiceResponse {
+        service: Some(render::service(&state, created, true)),
+    })
+}
+
+fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {
+    match state.service(key).map(|service| service.status) {
+        Some(ServiceStatus::Draining) => invalid("Unable to Start a service that is still Draining."),
+        _ => errors::rejection(&Rejection::ServiceExists(key.clone())),
+    }
+}
+
+fn service(
+    api: &Api,
+    call: &Call,
+    input: CreateServiceRequest,
+    key: ServiceKey,
+    definition: &TaskDefinition,
+    request_digest: String,
+) -> Result<Service, AwsError> {
+    service_input::check_name(key.name.as_str())?;
+    let strategy = match input.scheduling_strategy {
+        None | Some(AwsStrategy::Replica) => SchedulingStrategy::Replica,
+        Some(AwsStrategy::Daemon) => SchedulingStrategy::Daemon,
+    };
+    let desired_count = match (strategy, service_input::desired_count(strategy, input.desired_count)?) {
+        (_, Some(count)) => count,
+        (SchedulingStrategy::Daemon, None) => 0,
+        (SchedulingStrategy::Replica, None) => {
+            return Err(invalid("desiredCount must be given for a replica service."));
+        }
+    };
+    let strategies = placement::strategies(input.placement_strategy.unwrap_or_default())?;
+    service_input::check_strategies(strategy, strategies.len())?;
+    let configuration = service_input::configuration(
+        service_input::default_configuration(strategy),
+        strategy,
+        input.deployment_configuration.unwrap_or_default(),
+    )?;
+    let deployment_id = api.with_ids(IdSource::deployment_id);
+    Ok(Service {
+        key,
+        status: ServiceStatus::Active,
+        scheduling_strategy: strategy,
+        desired_count,
+        launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
+        placement_constraints: service_input::constraints(strategy, input.placement_constraints.unwrap_or_default())?,
+        placement_strategy: strategies,
+        deployment_configuration: configuration,
+        deployments: vec![service_input::new_deployment(
+            deployment_id,
+            definition.key.clone(),
+            call.now,
+        )],
+        last_completed: None,
+        events: Default::default(),
+        steady: false,
+        propagate_tags: input
+            .propagate_tags
+            .map_or(PropagateTags::None, service_input::propagate_tags),
+        enable_ecs_managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
+        tags: tags::from_request(input.tags)?,
+        created_at: call.now,
+        created_by: call.caller_arn.clone(),
+        request_digest,
+        inactive_since: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::{CreateService, DeleteService, RegisterTaskDefinition};
+    use serde_json::{Value, json};
+
+    use crate::api::testing::Harness;
+
+    async fn harness() -> Harness {
+        let harness = Harness::new();
+        harness.add_host(1, "a");
+        let input = json!({"family": "web", "containerDefinitions": [{"name": "c", "image": "i", "memory": 64}]});
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        harness
+    }
+
+    fn request(more: Value) -> Value {
+        let mut request = json!({"serviceName": "site", "taskDefinition": "web", "desiredCount": 2});
+        for (name, value) in more.as_object().expect("members") {
+            request[name] = value.clone();
+        }
+        request
+    }
+
+    #[tokio::test]
+    async fn service_comes_back_with_the_defaults_of_ecs() {
+        let harness = harness().await;
+        let strategy = json!([{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "binpack", "field": "cpu"}]);
+        let answer = harness
+            .call::<CreateService>(request(json!({"placementStrategy": strategy})))
+            .await
+            .expect("creates");
+        let service = &answer["service"];
+        assert_eq!(
+            service["serviceArn"],
+            "arn:aws:ecs:us-east-1:123456789012:service/default/site"
+        );
+        assert_eq!(
+            (&service["status"], &service["desiredCount"]),
+            (&json!("ACTIVE"), &json!(2))
+        );
+        assert_eq!(service["placementStrategy"][1]["field"], "CPU");
+        assert_eq!(
+            service["deploymentConfiguration"],
+            json!({
+                "deploymentCircuitBreaker": {"enable": false, "rollback": false}, "maximumPercent": 200,
+                "minimumHealthyPercent": 100, "strategy": "ROLLING", "bakeTimeInMinutes": 0
+            })
+        );
+        let deployments = service["deployments"].as_array().expect("deployments");
+        assert_eq!((deployments.len(), &deployments[0]["status"]), (1, &json!("PRIMARY")));
+        assert_eq!(deployments[0]["rolloutState"], "IN_PROGRESS");
+        assert_eq!(
+            service["taskDefinition"],
+            "arn:aws:ecs:us-east-1:123456789012:task-definition/web:1"
+        );
+        for (member, value) in [
+            ("loadBalancers", json!([])),
+            ("serviceRegistries", json!([])),
+            ("events", json!([])),
+            ("schedulingStrategy", json!("REPLICA")),
+            ("deploymentController", json!({"type": "ECS"})),
+            ("enableExecuteCommand", json!(false)),
+            ("enableECSManagedTags", json!(false)),
+            ("propagateTags", json!("NONE")),
+            ("launchType", json!("EC2")),
+            ("availabilityZoneRebalancing", json!("DISABLED")),
+            ("createdBy", json!("arn:aws:iam::123456789012:root")),
+        ] {
+            assert_eq!(service[member], value, "{member}");
+        }
+        assert!(service.get("roleArn").is_none());
+    }
+
+    #[tokio::test]
+    async fn same_request_again_is_the_same_service_and_another_is_refused() {
+        let harness = harness().await;
+        let first = harness
+            .call::<CreateService>(request(json!({})))
+            .await
+            .expect("creates");
+        let again = harness
+            .call::<CreateService>(request(json!({})))
+            .await
+            .expect("idempotent");
+        assert_eq!(first["service"]["deployments"], again["service"]["deployments"]);
+        let error = harness
+            .call::<CreateService>(request(json!({"desiredCount": 3})))
+            .await
+            .expect_err("another request");
+        assert_eq!(error.message, "Creation of service was not idempotent.");
+        let input = json!({"service": "site", "force": true});
+        harness.call::<DeleteService>(input).await.expect("deletes");
+        let error = harness
+            .call::<CreateService>(request(json!({})))
+            .await
+            .expect_err("draining");
+        assert_eq!(error.message, "Unable to Start a service that is still Draining.");
+    }
+
+    #[tokio::test]
+    async fn daemon_service_has_its_own_defaults_and_takes_no_count() {
+        let harness = harness().await;
+        let input = json!({"serviceName": "d", "taskDefinition": "web", "schedulingStrategy": "DAEMON"});
+        let answer = harness.call::<CreateService>(input.clone()).await.expect("creates");
+        let configuration = &answer["service"]["deploymentConfiguration"];
+        assert_eq!(
+            (
+                &configuration["maximumPercent"],
+                &configuration["minimumHealthyPercent"]
+            ),
+            (&json!(100), &json!(0))
+        );
+        let mut with_count = input;
+        with_count["desiredCount"] = json!(1);
+        let error = harness.call::<CreateService>(with_count).await.expect_err("refused");
+        assert!(
+            error
+                .message
+                .starts_with("The daemon scheduling strategy does not support a desired count")
+        );
+    }
+
+    #[tokio::test]
+    async fn service_that_cannot_be_honoured_is_refused_and_not_made() {
+        let harness = harness().await;
+        for (more, part) in [
+            (json!({"launchType": "FARGATE"}), "FARGATE of launchType"),
+            (json!({"loadBalancers": [{"containerName": "c"}]}), "loadBalancers"),
+            (
+                json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"]}}}),
+                "networkConfiguration",
+            ),
+            (
+                json!({"availabilityZoneRebalancing": "ENABLED"}),
+                "availabilityZoneRebalancing",
+            ),
+            (json!({"enableExecuteCommand": true}), "enableExecuteCommand"),
+            (
+                json!({"deploymentController": {"type": "CODE_DEPLOY"}}),
+                "CODE_DEPLOY of deploymentController.type",
+            ),
+            (
+                json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}),
+                "BLUE_GREEN",
+            ),
+            (
+                json!({"deploymentConfiguration": {"maximumPercent": 100}}),
+                "cannot be 100",
+            ),
+            (json!({"desiredCount": -1}), "must not be negative"),
+            (json!({"serviceName": "a b"}), "Invalid service name"),
+            (json!({"taskDefinition": "nope"}), "TaskDefinition not found."),
+            (json!({"cluster": "nope"}), "Cluster not found."),
+        ] {
+            let error = harness.call::<CreateService>(request(more)).await.expect_err(part);
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+        assert_eq!(harness.state.state().all_services().count(), 0);
+    }
+}

@@ -1,0 +1,46 @@
+//! Client tokens: the caller's promise that two requests are one. Pure.
+
+use berth_aws::AwsError;
+use berth_core::state::ClientToken;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::api::context::Call;
+use crate::api::errors::invalid;
+
+/// Longest token (ECS: 64 characters).
+const MAX_TOKEN: usize = 64;
+
+/// The token of a request to `operation`, if it has one; `digest` is that of the request without it.
+///
+/// # Errors
+/// `InvalidParameterException` for a token that is too long or not printable ASCII.
+pub(super) fn client_token(
+    call: &Call,
+    operation: &str,
+    token: Option<&str>,
+    digest: &str,
+) -> Result<Option<ClientToken>, AwsError> {
+    let Some(token) = token.filter(|token| !token.is_empty()) else {
+        return Ok(None);
+    };
+    if token.len() > MAX_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(invalid(format!(
+            "The clientToken must have at most {MAX_TOKEN} characters, all of them printable ASCII."
+        )));
+    }
+    Ok(Some(ClientToken {
+        scope: call.scope.clone(),
+        operation: operation.to_owned(),
+        token: token.to_owned(),
+        request_digest: digest.to_owned(),
+        at: call.now,
+    }))
+}
+
+/// A digest of a request, equal for equal requests.
+pub(super) fn digest(request: &impl Serialize) -> String {
+    // Serialising a request that was just read cannot fail; an empty text would only make requests look equal.
+    let text = serde_json::to_vec(request).unwrap_or_default();
+    hex::encode(Sha256::digest(text))
+}

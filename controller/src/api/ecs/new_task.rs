@@ -1,0 +1,167 @@
+//! A standalone task, as `RunTask` and `StartTask` make it. Pure.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{PropagateTags, Tag, TaskOverride as AwsTaskOverride};
+use berth_core::model::{
+    ClusterKey, Container, ContainerStatus, DesiredStatus, PlacementConstraint, PlacementStrategy, Tags, Task,
+    TaskDefinition, TaskId, TaskOrigin, TaskOverride, TaskStatus, Timestamp,
+};
+use berth_core::state::MAX_TAGS;
+
+use super::{overrides, tags};
+use crate::api::errors::invalid;
+
+/// Longest `group` (ECS: 255 characters).
+const MAX_GROUP: usize = 255;
+/// Longest `startedBy` (ECS: 128 characters).
+const MAX_STARTED_BY: usize = 128;
+/// Tag that ECS puts on tasks with managed tags.
+const CLUSTER_NAME_TAG: &str = "aws:ecs:clusterName";
+
+/// What a request says of the tasks that it asks for.
+#[derive(Debug, Default)]
+pub(super) struct TaskInput {
+    pub(super) group: Option<String>,
+    pub(super) started_by: Option<String>,
+    pub(super) launch_type: Option<String>,
+    pub(super) overrides: Option<AwsTaskOverride>,
+    pub(super) tags: Option<Vec<Tag>>,
+    pub(super) propagate_tags: Option<PropagateTags>,
+    pub(super) managed_tags: bool,
+    pub(super) constraints: Vec<PlacementConstraint>,
+    pub(super) strategies: Vec<PlacementStrategy>,
+}
+
+/// A task of `definition` that has no id and no host yet.
+///
+/// # Errors
+/// `InvalidParameterException` or `ClientException` for what ECS refuses.
+pub(super) fn prototype(
+    cluster: &ClusterKey,
+    definition: &TaskDefinition,
+    input: TaskInput,
+    now: Timestamp,
+) -> Result<Task, AwsError> {
+    let overrides = overrides::from_request(definition, input.overrides)?;
+    let mut placement_constraints = definition.placement_constraints.clone();
+    placement_constraints.extend(input.constraints);
+    Ok(Task {
+        id: TaskId(0),
+        cluster: cluster.clone(),
+        task_definition: definition.key.clone(),
+        origin: TaskOrigin::Standalone,
+        group: group(definition, input.group)?,
+        started_by: started_by(input.started_by)?,
+        launch_type: input.launch_type,
+        desired_status: DesiredStatus::Running,
+        last_status: TaskStatus::Provisioning,
+        container_instance: None,
+        reservation: overrides::reservation(definition, &overrides),
+        host_ports: definition.fixed_host_ports(),
+        placement_constraints,
+        placement_strategy: input.strategies,
+        containers: containers(definition),
+        tags: all_tags(
+            cluster,
+            definition,
+            input.tags,
+            input.propagate_tags,
+            input.managed_tags,
+        )?,
+        overrides: without_nothing(overrides),
+        version: 1,
+        created_at: now,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    })
+}
+
+/// Leaves out overrides that name a container and change nothing of it.
+fn without_nothing(mut overrides: TaskOverride) -> TaskOverride {
+    overrides.containers.retain(|c| {
+        let nothing = berth_core::model::ContainerOverride {
+            name: c.name.clone(),
+            ..Default::default()
+        };
+        *c != nothing
+    });
+    overrides
+}
+
+fn group(definition: &TaskDefinition, given: Option<String>) -> Result<String, AwsError> {
+    let Some(group) = given.filter(|group| !group.is_empty()) else {
+        return Ok(format!("family:{}", definition.key.family));
+    };
+    if group.starts_with("service:") {
+        return Err(invalid("Invalid namespace for group."));
+    }
+    if group.chars().count() > MAX_GROUP {
+        return Err(invalid(format!(
+            "The group must not be longer than {MAX_GROUP} characters."
+        )));
+    }
+    Ok(group)
+}
+
+fn started_by(given: Option<String>) -> Result<Option<String>, AwsError> {
+    let Some(text) = given.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/');
+    if text.len() > MAX_STARTED_BY || !text.bytes().all(allowed) {
+        return Err(invalid(format!(
+            "startedBy can have at most {MAX_STARTED_BY} letters, numbers, hyphens, underscores and slashes."
+        )));
+    }
+    Ok(Some(text))
+}
+
+fn containers(definition: &TaskDefinition) -> Vec<Container> {
+    let pending = |name: &str, image: &str| Container {
+        name: name.to_owned(),
+        image: image.to_owned(),
+        image_digest: None,
+        runtime_id: None,
+        last_status: ContainerStatus::Pending,
+        exit_code: None,
+        reason: None,
+        network_bindings: vec![],
+    };
+    definition
+        .containers
+        .iter()
+        .map(|c| pending(&c.name, &c.image))
+        .collect()
+}
+
+fn all_tags(
+    cluster: &ClusterKey,
+    definition: &TaskDefinition,
+    own: Option<Vec<Tag>>,
+    propagate: Option<PropagateTags>,
+    managed: bool,
+) -> Result<Tags, AwsError> {
+    let mut all = match propagate {
+        None | Some(PropagateTags::None) => Tags::new(),
+        Some(PropagateTags::TaskDefinition) => definition.tags.clone(),
+        Some(PropagateTags::Service) => {
+            return Err(invalid(
+                "propagateTags cannot be SERVICE for a task that belongs to no service.",
+            ));
+        }
+    };
+    all.extend(tags::from_request(own)?);
+    if managed {
+        all.insert(CLUSTER_NAME_TAG.to_owned(), cluster.name.as_str().to_owned());
+    }
+    if all.len() > MAX_TAGS {
+        return Err(invalid(format!("A resource can have at most {MAX_TAGS} tags.")));
+    }
+    Ok(all)
+}

@@ -1,0 +1,186 @@
+//! Placement constraints and strategies between requests, state and answers. Pure.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{
+    PlacementConstraint as AwsConstraint, PlacementConstraintType, PlacementStrategy as AwsStrategy,
+    PlacementStrategyType, TaskDefinitionPlacementConstraint, TaskDefinitionPlacementConstraintType,
+};
+use berth_core::model::{BinpackResource, PlacementConstraint, PlacementStrategy};
+use berth_core::placement::query_language::Expression;
+use berth_core::placement::{MAX_STRATEGIES, SpreadField};
+
+use crate::api::errors::invalid;
+
+/// Most constraints of a request (ECS: 10).
+const MAX_CONSTRAINTS: usize = 10;
+
+/// The constraints of a request.
+///
+/// # Errors
+/// `InvalidParameterException` for a constraint that is not complete, an expression that cannot be read, or too many.
+pub(super) fn constraints(given: Vec<AwsConstraint>) -> Result<Vec<PlacementConstraint>, AwsError> {
+    check_count("placement constraints", given.len(), MAX_CONSTRAINTS)?;
+    given.into_iter().map(constraint).collect()
+}
+
+fn constraint(given: AwsConstraint) -> Result<PlacementConstraint, AwsError> {
+    match given.r#type {
+        Some(PlacementConstraintType::MemberOf) => member_of(given.expression),
+        Some(PlacementConstraintType::DistinctInstance) if given.expression.as_deref().is_none_or(str::is_empty) => {
+            Ok(PlacementConstraint::DistinctInstance)
+        }
+        Some(PlacementConstraintType::DistinctInstance) => Err(invalid(
+            "The distinctInstance placement constraint takes no expression.",
+        )),
+        None => Err(invalid("A placement constraint must have a type.")),
+    }
+}
+
+/// The constraints of a task definition, which can only be `memberOf`.
+///
+/// # Errors
+/// As [`constraints`].
+pub(super) fn of_definition(
+    given: Vec<TaskDefinitionPlacementConstraint>,
+) -> Result<Vec<PlacementConstraint>, AwsError> {
+    check_count("placement constraints", given.len(), MAX_CONSTRAINTS)?;
+    given.into_iter().map(|c| member_of(c.expression)).collect()
+}
+
+fn member_of(expression: Option<String>) -> Result<PlacementConstraint, AwsError> {
+    let expression = expression.unwrap_or_default();
+    expression.parse::<Expression>().map_err(|error| {
+        invalid(format!(
+            "Invalid expression '{expression}' of a memberOf constraint: {error}"
+        ))
+    })?;
+    Ok(PlacementConstraint::MemberOf { expression })
+}
+
+/// The strategies of a request.
+///
+/// # Errors
+/// `InvalidParameterException` for a strategy with a field that it does not take, or too many.
+pub(super) fn strategies(given: Vec<AwsStrategy>) -> Result<Vec<PlacementStrategy>, AwsError> {
+    check_count("placement strategies", given.len(), MAX_STRATEGIES)?;
+    given.into_iter().map(strategy).collect()
+}
+
+fn strategy(given: AwsStrategy) -> Result<PlacementStrategy, AwsError> {
+    let field = given.field.unwrap_or_default();
+    match given.r#type {
+        Some(PlacementStrategyType::Random) if field.is_empty() => Ok(PlacementStrategy::Random),
+        Some(PlacementStrategyType::Random) => Err(invalid("The random placement strategy takes no field.")),
+        Some(PlacementStrategyType::Spread) if SpreadField::parse(&field).is_some() => {
+            Ok(PlacementStrategy::Spread { field })
+        }
+        Some(PlacementStrategyType::Spread) => Err(invalid(format!(
+            "The spread placement strategy cannot use the field '{field}': use instanceId, host or attribute:NAME."
+        ))),
+        Some(PlacementStrategyType::Binpack) => match field.to_ascii_lowercase().as_str() {
+            "cpu" => Ok(PlacementStrategy::Binpack {
+                resource: BinpackResource::Cpu,
+            }),
+            "memory" => Ok(PlacementStrategy::Binpack {
+                resource: BinpackResource::Memory,
+            }),
+            _ => Err(invalid(format!(
+                "The binpack placement strategy cannot use the field '{field}': use cpu or memory."
+            ))),
+        },
+        None => Err(invalid("A placement strategy must have a type.")),
+    }
+}
+
+fn check_count(what: &str, count: usize, most: usize) -> Result<(), AwsError> {
+    if count > most {
+        return Err(invalid(format!("There can be at most {most} {what}, not {count}.")));
+    }
+    Ok(())
+}
+
+/// The constraints of an answer.
+pub(super) fn render_constraints(constraints: &[PlacementConstraint]) -> Vec<AwsConstraint> {
+    let render = |constraint: &PlacementConstraint| match constraint {
+        PlacementConstraint::DistinctInstance => AwsConstraint {
+            r#type: Some(PlacementConstraintType::DistinctInstance),
+            expression: None,
+        },
+        PlacementConstraint::MemberOf { expression } => AwsConstraint {
+            r#type: Some(PlacementConstraintType::MemberOf),
+            expression: Some(expression.clone()),
+        },
+    };
+    constraints.iter().map(render).collect()
+}
+
+/// The constraints of a task definition's answer.
+pub(super) fn render_of_definition(constraints: &[PlacementConstraint]) -> Vec<TaskDefinitionPlacementConstraint> {
+    let render = |constraint: &PlacementConstraint| match constraint {
+        PlacementConstraint::DistinctInstance => None,
+        PlacementConstraint::MemberOf { expression } => Some(TaskDefinitionPlacementConstraint {
+            r#type: Some(TaskDefinitionPlacementConstraintType::MemberOf),
+            expression: Some(expression.clone()),
+        }),
+    };
+    constraints.iter().filter_map(render).collect()
+}
+
+/// The strategies of an answer: ECS returns binpack's field in upper case and `host` as `instanceId`.
+pub(super) fn render_strategies(strategies: &[PlacementStrategy]) -> Vec<AwsStrategy> {
+    let render = |strategy: &PlacementStrategy| {
+        let (kind, field) = match strategy {
+            PlacementStrategy::Random => (PlacementStrategyType::Random, None),
+            PlacementStrategy::Spread { field } if field == "host" => {
+                (PlacementStrategyType::Spread, Some("instanceId".to_owned()))
+            }
+            PlacementStrategy::Spread { field } => (PlacementStrategyType::Spread, Some(field.clone())),
+            PlacementStrategy::Binpack {
+                resource: BinpackResource::Cpu,
+            } => (PlacementStrategyType::Binpack, Some("CPU".to_owned())),
+            PlacementStrategy::Binpack {
+                resource: BinpackResource::Memory,
+            } => (PlacementStrategyType::Binpack, Some("MEMORY".to_owned())),
+        };
+        AwsStrategy {
+            r#type: Some(kind),
+            field,
+        }
+    };
+    strategies.iter().map(render).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(kind: PlacementStrategyType, field: &str) -> Vec<AwsStrategy> {
+        vec![AwsStrategy {
+            r#type: Some(kind),
+            field: Some(field.into()),
+        }]
+    }
+
+    #[test]
+    fn binpack_field_comes_back_in_upper_case() {
+        let strategies = strategies(given(PlacementStrategyType::Binpack, "memory")).expect("valid");
+        assert_eq!(render_strategies(&strategies)[0].field.as_deref(), Some("MEMORY"));
+    }
+
+    #[test]
+    fn strategy_with_a_field_it_does_not_take_is_refused() {
+        assert!(strategies(given(PlacementStrategyType::Binpack, "disk")).is_err());
+        assert!(strategies(given(PlacementStrategyType::Spread, "zone")).is_err());
+        assert!(strategies(given(PlacementStrategyType::Random, "cpu")).is_err());
+    }
+
+    #[test]
+    fn constraint_that_cannot_be_read_is_refused() {
+        let given = AwsConstraint {
+            r#type: Some(PlacementConstraintType::MemberOf),
+            expression: Some("attribute:disk ==".into()),
+        };
+        let error = constraints(vec![given]).expect_err("refused");
+        assert!(error.message.contains("attribute:disk =="), "{}", error.message);
+    }
+}

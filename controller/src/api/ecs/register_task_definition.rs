@@ -1,0 +1,184 @@
+//! `RegisterTaskDefinition`. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, errors as ecs};
+use berth_core::state::{Command, Event};
+
+use super::{definition, render, tags};
+use crate::api::context::{Api, Call};
+
+pub(crate) async fn handle(
+    api: &Api,
+    call: &Call,
+    input: RegisterTaskDefinitionRequest,
+) -> Result<RegisterTaskDefinitionResponse, AwsError> {
+    let mut definition = definition::from_request(call, input)?;
+    let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;
+    let registered = events.into_iter().find_map(|event| match event {
+        Event::TaskDefinitionRegistered(key) => Some(key),
+        _ => None,
+    });
+    definition.key = registered.ok_or_else(|| ecs::SERVER.error("The task definition got no revision."))?;
+    Ok(RegisterTaskDefinitionResponse {
+        task_definition: Some(render::task_definition(&definition)),
+        tags: Some(tags::render(&definition.tags)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::RegisterTaskDefinition;
+    use serde_json::{Value, json};
+
+    use crate::api::testing::Harness;
+
+    fn definition(container: Value) -> Value {
+        let mut container = container;
+        for (member, value) in [("name", json!("web")), ("image", json!("busybox"))] {
+            if container.get(member).is_none() {
+                container[member] = value;
+            }
+        }
+        json!({"family": "site", "containerDefinitions": [container]})
+    }
+
+    async fn refusal(input: Value) -> (String, String) {
+        let error = Harness::new()
+            .call::<RegisterTaskDefinition>(input)
+            .await
+            .expect_err("refused");
+        (error.kind.code.to_owned(), error.message)
+    }
+
+    #[tokio::test]
+    async fn definition_registered_twice_gets_the_next_revision_and_ecs_defaults() {
+        let harness = Harness::new();
+        let input = definition(json!({"memory": 128, "portMappings": [{"containerPort": 80}]}));
+        harness
+            .call::<RegisterTaskDefinition>(input.clone())
+            .await
+            .expect("registers");
+        let answer = harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let mut registered = answer["taskDefinition"].clone();
+        registered["registeredAt"].take();
+        assert_eq!(
+            registered,
+            json!({
+                "taskDefinitionArn": "arn:aws:ecs:us-east-1:123456789012:task-definition/site:2",
+                "family": "site", "revision": 2, "status": "ACTIVE", "volumes": [], "placementConstraints": [],
+                "requiresAttributes": [], "compatibilities": ["EXTERNAL", "EC2"], "registeredAt": null,
+                "registeredBy": "arn:aws:iam::123456789012:root",
+                "containerDefinitions": [{
+                    "name": "web", "image": "busybox", "cpu": 0, "memory": 128, "essential": true,
+                    "portMappings": [{"containerPort": 80, "hostPort": 0, "protocol": "tcp"}],
+                    "environment": [], "mountPoints": [], "volumesFrom": [], "systemControls": []
+                }]
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn member_that_is_not_honoured_is_refused_by_name() {
+        for (member, value) in [
+            ("logConfiguration", json!({"logDriver": "awslogs"})),
+            ("mountPoints", json!([{"sourceVolume": "v"}])),
+            ("healthCheck", json!({"command": ["CMD", "true"]})),
+            ("dependsOn", json!([{"containerName": "x", "condition": "START"}])),
+            ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
+            ("privileged", json!(true)),
+        ] {
+            let mut container = json!({"memory": 64});
+            container[member] = value;
+            let (code, message) = refusal(definition(container)).await;
+            assert_eq!(code, "ClientException");
+            assert!(
+                message.contains(&format!("containerDefinitions[0].{member}")),
+                "{message}"
+            );
+        }
+        let mut input = definition(json!({"memory": 64}));
+        input["taskRoleArn"] = json!("arn:aws:iam::123456789012:role/r");
+        assert!(refusal(input).await.1.contains("taskRoleArn"));
+    }
+
+    #[tokio::test]
+    async fn member_at_its_default_is_accepted() {
+        let mut input = definition(json!({
+            "memory": 64, "essential": true, "interactive": false, "mountPoints": [], "volumesFrom": [], "linuxParameters": {}
+        }));
+        input["volumes"] = json!([]);
+        Harness::new()
+            .call::<RegisterTaskDefinition>(input)
+            .await
+            .expect("registers");
+    }
+
+    #[tokio::test]
+    async fn container_that_breaks_a_rule_is_refused_in_the_words_of_ecs() {
+        for (container, message) in [
+            (
+                json!({}),
+                "Invalid setting for container 'web'. At least one of 'memory' or 'memoryReservation' must be specified.",
+            ),
+            (
+                json!({"image": "", "memory": 64}),
+                "Container.image should not be null or empty.",
+            ),
+            (
+                json!({"name": "a b", "memory": 64}),
+                "Container.name contains invalid characters.",
+            ),
+            (
+                json!({"memory": 64, "essential": false}),
+                "At least one container must be marked as essential.",
+            ),
+        ] {
+            assert_eq!(
+                refusal(definition(container)).await,
+                ("ClientException".to_owned(), message.to_owned())
+            );
+        }
+        for container in [
+            json!({"memory": 4}),
+            json!({"memory": 64, "memoryReservation": 65}),
+            json!({"memory": 64, "cpu": -1}),
+            json!({"memory": 64, "portMappings": [{"containerPort": 70000}]}),
+            json!({"memory": 64, "portMappings": [{"containerPort": 1, "hostPort": 9}, {"containerPort": 2, "hostPort": 9}]}),
+        ] {
+            assert_eq!(refusal(definition(container)).await.0, "ClientException");
+        }
+    }
+
+    #[tokio::test]
+    async fn host_network_with_another_host_port_is_refused() {
+        let mut input = definition(json!({"memory": 64, "portMappings": [{"containerPort": 80, "hostPort": 81}]}));
+        input["networkMode"] = json!("host");
+        assert_eq!(
+            refusal(input).await.1,
+            "When networkMode=host, the host ports and container ports in port mappings must match."
+        );
+    }
+
+    #[tokio::test]
+    async fn task_memory_alone_is_enough_and_bounds_its_containers() {
+        let mut input = definition(json!({}));
+        input["memory"] = json!("512");
+        input["cpu"] = json!("0.5 vCPU");
+        let answer = Harness::new()
+            .call::<RegisterTaskDefinition>(input)
+            .await
+            .expect("registers");
+        assert_eq!(
+            (&answer["taskDefinition"]["cpu"], &answer["taskDefinition"]["memory"]),
+            (&json!("512"), &json!("512"))
+        );
+        let mut input = definition(json!({"memory": 600}));
+        input["memory"] = json!("512");
+        assert!(
+            refusal(input)
+                .await
+                .1
+                .contains("must not be greater than the memory of the task")
+        );
+    }
+}

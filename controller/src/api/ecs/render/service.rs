@@ -1,0 +1,150 @@
+//! Services in answers. Pure.
+
+use berth_aws::ecs::{
+    AvailabilityZoneRebalancing, Deployment as AwsDeployment, DeploymentCircuitBreaker,
+    DeploymentConfiguration as AwsDeploymentConfiguration, DeploymentController, DeploymentControllerType,
+    DeploymentRolloutState, DeploymentStrategy, LaunchType, PropagateTags as AwsPropagateTags,
+    SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService, ServiceEvent as AwsServiceEvent,
+};
+use berth_core::model::{
+    Deployment, DeploymentConfiguration, DeploymentId, DeploymentStatus, DesiredStatus, PropagateTags, RolloutState,
+    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, TaskStatus,
+};
+use berth_core::state::ClusterState;
+
+use super::{count, time};
+use crate::api::ecs::{placement, tags};
+
+/// A service with its counts; its tags only where they were asked for.
+pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
+    let all = Counts::of(state, service, None);
+    let shown = service.deployments.iter();
+    let shown = shown.filter(|d| d.status != DeploymentStatus::Inactive);
+    AwsService {
+        service_arn: Some(service.key.arn()),
+        service_name: Some(service.key.name.as_str().to_owned()),
+        cluster_arn: Some(service.key.cluster.arn()),
+        load_balancers: Some(vec![]),
+        service_registries: Some(vec![]),
+        status: Some(status(service.status).to_owned()),
+        desired_count: count(service.desired_count),
+        running_count: count(all.running),
+        pending_count: count(all.pending),
+        launch_type: Some(LaunchType::Ec2),
+        task_definition: service.primary().map(|d| d.task_definition.arn()),
+        deployment_configuration: Some(configuration(&service.deployment_configuration)),
+        deployments: Some(shown.map(|d| deployment(state, service, d)).collect()),
+        events: Some(service.events.iter().map(event).collect()),
+        created_at: Some(time(service.created_at)),
+        placement_constraints: Some(placement::render_constraints(&service.placement_constraints)),
+        placement_strategy: Some(placement::render_strategies(&service.placement_strategy)),
+        scheduling_strategy: Some(match service.scheduling_strategy {
+            SchedulingStrategy::Replica => AwsSchedulingStrategy::Replica,
+            SchedulingStrategy::Daemon => AwsSchedulingStrategy::Daemon,
+        }),
+        deployment_controller: Some(DeploymentController {
+            r#type: Some(DeploymentControllerType::Ecs),
+        }),
+        tags: Some(if with_tags { tags::render(&service.tags) } else { vec![] }),
+        created_by: Some(service.created_by.clone()),
+        enable_ecs_managed_tags: Some(service.enable_ecs_managed_tags),
+        propagate_tags: Some(match service.propagate_tags {
+            PropagateTags::None => AwsPropagateTags::None,
+            PropagateTags::TaskDefinition => AwsPropagateTags::TaskDefinition,
+            PropagateTags::Service => AwsPropagateTags::Service,
+        }),
+        enable_execute_command: Some(false),
+        availability_zone_rebalancing: Some(AvailabilityZoneRebalancing::Disabled),
+        ..Default::default()
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Tasks that are wanted to run.
+    wanted: usize,
+    running: usize,
+    pending: usize,
+}
+
+impl Counts {
+    /// Counts the tasks of a service, or of one of its deployments.
+    fn of(state: &ClusterState, service: &Service, deployment: Option<&DeploymentId>) -> Self {
+        let tasks = state.tasks_of_service(&service.key);
+        let tasks = tasks.filter(|task| deployment.is_none() || task.deployment() == deployment);
+        tasks.fold(Self::default(), |mut counts, task| {
+            counts.wanted += usize::from(task.desired_status == DesiredStatus::Running);
+            counts.running += usize::from(task.last_status == TaskStatus::Running);
+            let on_its_way = task.last_status < TaskStatus::Running && task.desired_status == DesiredStatus::Running;
+            counts.pending += usize::from(on_its_way);
+            counts
+        })
+    }
+}
+
+fn deployment(state: &ClusterState, service: &Service, deployment: &Deployment) -> AwsDeployment {
+    let counts = Counts::of(state, service, Some(&deployment.id));
+    let is_primary = deployment.status == DeploymentStatus::Primary;
+    AwsDeployment {
+        id: Some(deployment.id.as_str().to_owned()),
+        status: Some(deployment_status(deployment.status).to_owned()),
+        task_definition: Some(deployment.task_definition.arn()),
+        desired_count: if is_primary {
+            count(service.desired_count)
+        } else {
+            count(counts.wanted)
+        },
+        pending_count: count(counts.pending),
+        running_count: count(counts.running),
+        failed_tasks: count(deployment.failed_tasks),
+        created_at: Some(time(deployment.created_at)),
+        updated_at: Some(time(deployment.updated_at)),
+        launch_type: Some(LaunchType::Ec2),
+        rollout_state: Some(match deployment.rollout_state {
+            RolloutState::InProgress => DeploymentRolloutState::InProgress,
+            RolloutState::Completed => DeploymentRolloutState::Completed,
+            RolloutState::Failed => DeploymentRolloutState::Failed,
+        }),
+        rollout_state_reason: Some(deployment.rollout_state_reason.clone()),
+        ..Default::default()
+    }
+}
+
+fn configuration(configuration: &DeploymentConfiguration) -> AwsDeploymentConfiguration {
+    AwsDeploymentConfiguration {
+        deployment_circuit_breaker: Some(DeploymentCircuitBreaker {
+            enable: Some(configuration.circuit_breaker.enable),
+            rollback: Some(configuration.circuit_breaker.rollback),
+            ..Default::default()
+        }),
+        maximum_percent: count(configuration.maximum_percent),
+        minimum_healthy_percent: count(configuration.minimum_healthy_percent),
+        strategy: Some(DeploymentStrategy::Rolling),
+        bake_time_in_minutes: Some(0),
+        ..Default::default()
+    }
+}
+
+fn event(event: &ServiceEvent) -> AwsServiceEvent {
+    AwsServiceEvent {
+        id: Some(event.id.clone()),
+        created_at: Some(time(event.created_at)),
+        message: Some(event.message.clone()),
+    }
+}
+
+fn status(status: ServiceStatus) -> &'static str {
+    match status {
+        ServiceStatus::Active => "ACTIVE",
+        ServiceStatus::Draining => "DRAINING",
+        ServiceStatus::Inactive => "INACTIVE",
+    }
+}
+
+fn deployment_status(status: DeploymentStatus) -> &'static str {
+    match status {
+        DeploymentStatus::Primary => "PRIMARY",
+        DeploymentStatus::Active => "ACTIVE",
+        DeploymentStatus::Inactive => "INACTIVE",
+    }
+}

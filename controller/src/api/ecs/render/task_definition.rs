@@ -1,0 +1,96 @@
+//! Task definitions in answers. Pure.
+
+use berth_aws::ecs::{
+    Compatibility, ContainerDefinition as AwsContainer, KeyValuePair, NetworkMode as AwsNetworkMode,
+    PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition, TaskDefinitionStatus as AwsStatus,
+};
+use berth_core::model::{ContainerDefinition, NetworkMode, PortMapping, TaskDefinition, TaskDefinitionStatus};
+
+use super::{count, protocol, time, unless_empty};
+use crate::api::ecs::placement;
+
+/// A task definition.
+pub(in crate::api::ecs) fn task_definition(definition: &TaskDefinition) -> AwsTaskDefinition {
+    let required = definition.requires_compatibilities.iter();
+    let required: Vec<Compatibility> = required.filter_map(|name| name.parse().ok()).collect();
+    AwsTaskDefinition {
+        task_definition_arn: Some(definition.key.arn()),
+        container_definitions: Some(
+            definition
+                .containers
+                .iter()
+                .map(|c| container(definition.network_mode, c))
+                .collect(),
+        ),
+        family: Some(definition.key.family.as_str().to_owned()),
+        revision: count(definition.key.revision),
+        network_mode: definition
+            .network_mode_given
+            .then(|| network_mode(definition.network_mode)),
+        volumes: Some(vec![]),
+        status: Some(match definition.status {
+            TaskDefinitionStatus::Active => AwsStatus::Active,
+            TaskDefinitionStatus::Inactive => AwsStatus::Inactive,
+        }),
+        requires_attributes: Some(vec![]),
+        placement_constraints: Some(placement::render_of_definition(&definition.placement_constraints)),
+        compatibilities: Some(vec![Compatibility::External, Compatibility::Ec2]),
+        requires_compatibilities: unless_empty(&required),
+        cpu: definition.cpu.map(|cpu| cpu.0.to_string()),
+        memory: definition.memory.map(|memory| memory.0.to_string()),
+        registered_at: Some(time(definition.registered_at)),
+        deregistered_at: definition.deregistered_at.map(time),
+        registered_by: Some(definition.registered_by.clone()),
+        ..Default::default()
+    }
+}
+
+fn network_mode(mode: NetworkMode) -> AwsNetworkMode {
+    match mode {
+        NetworkMode::None => AwsNetworkMode::None,
+        NetworkMode::Host => AwsNetworkMode::Host,
+        NetworkMode::Bridge => AwsNetworkMode::Bridge,
+    }
+}
+
+fn container(mode: NetworkMode, container: &ContainerDefinition) -> AwsContainer {
+    let variable = |(name, value): &(String, String)| KeyValuePair {
+        name: Some(name.clone()),
+        value: Some(value.clone()),
+    };
+    AwsContainer {
+        name: Some(container.name.clone()),
+        image: Some(container.image.clone()),
+        cpu: count(container.cpu.0),
+        memory: container.memory.and_then(|memory| count(memory.0)),
+        memory_reservation: container.memory_reservation.and_then(|memory| count(memory.0)),
+        port_mappings: Some(container.port_mappings.iter().map(|m| port_mapping(mode, m)).collect()),
+        essential: Some(container.essential),
+        entry_point: unless_empty(&container.entry_point),
+        command: unless_empty(&container.command),
+        environment: Some(container.environment.iter().map(variable).collect()),
+        mount_points: Some(vec![]),
+        volumes_from: Some(vec![]),
+        system_controls: Some(vec![]),
+        stop_timeout: container.stop_timeout_secs.and_then(count),
+        user: container.user.clone(),
+        working_directory: container.working_directory.clone(),
+        docker_labels: (!container.docker_labels.is_empty()).then(|| container.docker_labels.clone()),
+        ..Default::default()
+    }
+}
+
+fn port_mapping(mode: NetworkMode, mapping: &PortMapping) -> AwsPortMapping {
+    let unnamed = if mode == NetworkMode::Host {
+        mapping.container_port
+    } else {
+        0
+    };
+    AwsPortMapping {
+        container_port: Some(mapping.container_port.into()),
+        host_port: Some(mapping.host_port.unwrap_or(unnamed).into()),
+        protocol: Some(protocol(mapping.protocol)),
+        name: mapping.name.clone(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,207 @@
+//! `RunTask`: up to ten copies of a task, placed by Berth. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{RunTaskRequest, RunTaskResponse};
+
+use super::launch::{Wanted, launch};
+use super::new_task::{TaskInput, prototype};
+use super::{idempotency, overrides, placement, references, render};
+use crate::api::context::{Api, Call};
+use crate::api::errors::invalid;
+use crate::api::members::{Honoured, refuse_others};
+
+/// Copies that one request can ask for (ECS: 10).
+const COUNT: std::ops::RangeInclusive<i32> = 1..=10;
+
+const HONOURED: Honoured = Honoured::Members(&[
+    ("cluster", Honoured::All),
+    ("count", Honoured::All),
+    ("enableECSManagedTags", Honoured::All),
+    ("group", Honoured::All),
+    ("launchType", Honoured::Only(&["EC2"])),
+    ("overrides", overrides::HONOURED),
+    ("placementConstraints", Honoured::All),
+    ("placementStrategy", Honoured::All),
+    ("propagateTags", Honoured::All),
+    ("startedBy", Honoured::All),
+    ("tags", Honoured::All),
+    ("taskDefinition", Honoured::All),
+    ("clientToken", Honoured::All),
+]);
+
+pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) -> Result<RunTaskResponse, AwsError> {
+    refuse_others(&input, &HONOURED)?;
+    let count = input.count.unwrap_or(1);
+    if !COUNT.contains(&count) {
+        return Err(invalid(format!(
+            "count must be between {} and {}.",
+            COUNT.start(),
+            COUNT.end()
+        )));
+    }
+    let token = input.client_token.take();
+    let token = idempotency::client_token(call, "RunTask", token.as_deref(), &idempotency::digest(&input))?;
+    let state = api.read().await?;
+    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?
+        .key
+        .clone();
+    let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
+    if state.container_instances_of(&cluster).next().is_none() {
+        return Err(invalid("No Container Instances were found in your cluster."));
+    }
+    let task_input = TaskInput {
+        group: input.group,
+        started_by: input.started_by,
+        launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
+        overrides: input.overrides,
+        tags: input.tags,
+        propagate_tags: input.propagate_tags,
+        managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
+        constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
+        strategies: placement::strategies(input.placement_strategy.unwrap_or_default())?,
+    };
+    let task = prototype(&cluster, definition, task_input, call.now)?;
+    let wanted: Vec<Wanted> = (0..count)
+        .map(|_| {
+            let mut task = task.clone();
+            task.id = api.with_ids(berth_core::ids::IdSource::task_id);
+            Wanted { task, host: None }
+        })
+        .collect();
+    let launched = launch(api, &cluster, &wanted, token.as_ref()).await?;
+    let tasks = launched.tasks.iter().filter_map(|id| launched.state.task(*id));
+    Ok(RunTaskResponse {
+        tasks: Some(tasks.map(|task| render::task(&launched.state, task, true)).collect()),
+        failures: Some(launched.failures),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::{RegisterTaskDefinition, RunTask};
+    use serde_json::{Value, json};
+
+    use crate::api::testing::Harness;
+
+    async fn harness() -> Harness {
+        let harness = Harness::new();
+        let container = json!({"name": "c", "image": "i", "memory": 1024, "cpu": 100});
+        let input =
+            json!({"family": "job", "tags": [{"key": "team", "value": "x"}], "containerDefinitions": [container]});
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        harness
+    }
+
+    async fn run(harness: &Harness, mut input: Value) -> Value {
+        input["taskDefinition"] = json!("job");
+        harness.call::<RunTask>(input).await.expect("runs")
+    }
+
+    #[tokio::test]
+    async fn task_on_an_empty_cluster_or_none_is_refused_in_the_words_of_ecs() {
+        let harness = harness().await;
+        let input = json!({"taskDefinition": "job"});
+        let error = harness.call::<RunTask>(input.clone()).await.expect_err("no cluster");
+        assert_eq!(error.kind.code, "ClusterNotFoundException");
+        harness.add_cluster("default");
+        let error = harness.call::<RunTask>(input).await.expect_err("no hosts");
+        assert_eq!(error.message, "No Container Instances were found in your cluster.");
+    }
+
+    #[tokio::test]
+    async fn tasks_beyond_the_room_are_failures_with_reason_and_numbers() {
+        let harness = harness().await;
+        harness.add_host(1, "a");
+        let answer = run(&harness, json!({"count": 10})).await;
+        let (tasks, failures) = (answer["tasks"].as_array().expect("tasks"), &answer["failures"]);
+        assert_eq!(tasks.len(), 8);
+        assert!(
+            tasks
+                .iter()
+                .all(|task| task["lastStatus"] == "PENDING" && task["memory"] == "1024")
+        );
+        assert_eq!(failures.as_array().map(Vec::len), Some(1));
+        assert_eq!(failures[0]["reason"], "RESOURCE:MEMORY");
+        let arn = failures[0]["arn"].as_str().expect("arn");
+        assert!(
+            arn.starts_with("arn:aws:ecs:us-east-1:123456789012:container-instance/default/"),
+            "{arn}"
+        );
+        assert!(
+            failures[0]["detail"].as_str().is_some_and(|d| d.contains("1024 MiB")),
+            "{failures}"
+        );
+    }
+
+    #[tokio::test]
+    async fn request_repeated_under_its_token_makes_no_second_task() {
+        let harness = harness().await;
+        harness.add_host(1, "a");
+        let first = run(&harness, json!({"clientToken": "t"})).await;
+        let again = run(&harness, json!({"clientToken": "t"})).await;
+        assert_eq!(first["tasks"][0]["taskArn"], again["tasks"][0]["taskArn"]);
+        assert_eq!(again["tasks"].as_array().map(Vec::len), Some(1));
+        let other = json!({"clientToken": "t", "count": 2, "taskDefinition": "job"});
+        let error = harness.call::<RunTask>(other).await.expect_err("another request");
+        assert_eq!(error.kind.code, "ConflictException");
+    }
+
+    #[tokio::test]
+    async fn overrides_tags_and_placement_reach_the_task() {
+        let harness = harness().await;
+        harness.add_host(1, "a");
+        harness.add_host(2, "b");
+        let answer = run(&harness, json!({
+            "count": 3, "propagateTags": "TASK_DEFINITION", "enableECSManagedTags": true, "startedBy": "me", "group": "g",
+            "tags": [{"key": "own", "value": "1"}],
+            "placementConstraints": [{"type": "memberOf", "expression": "attribute:ecs.availability-zone == b"}],
+            "overrides": {"containerOverrides": [{"name": "c", "memory": 2048, "command": ["x"]}]}
+        }))
+        .await;
+        for task in answer["tasks"].as_array().expect("tasks") {
+            assert_eq!(
+                (&task["availabilityZone"], &task["memory"]),
+                (&json!("b"), &json!("2048"))
+            );
+            assert_eq!((&task["group"], &task["startedBy"]), (&json!("g"), &json!("me")));
+            assert_eq!(task["overrides"]["containerOverrides"][0]["command"], json!(["x"]));
+            let keys: Vec<_> = task["tags"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|t| t["key"].clone())
+                .collect();
+            assert_eq!(keys, ["aws:ecs:clusterName", "own", "team"]);
+        }
+        assert_eq!(answer["failures"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn request_that_cannot_be_honoured_is_refused() {
+        let harness = harness().await;
+        harness.add_host(1, "a");
+        for (member, value, part) in [
+            ("launchType", json!("FARGATE"), "FARGATE"),
+            ("count", json!(11), "between 1 and 10"),
+            (
+                "capacityProviderStrategy",
+                json!([{"capacityProvider": "x"}]),
+                "capacityProviderStrategy",
+            ),
+            ("enableExecuteCommand", json!(true), "enableExecuteCommand"),
+            ("group", json!("service:web"), "Invalid namespace for group."),
+            (
+                "overrides",
+                json!({"containerOverrides": [{"name": "zz"}]}),
+                "zz is not a container",
+            ),
+            ("overrides", json!({"taskRoleArn": "arn"}), "overrides.taskRoleArn"),
+            ("taskDefinition", json!("other"), "TaskDefinition not found."),
+        ] {
+            let mut input = json!({"taskDefinition": "job"});
+            input[member] = value;
+            let error = harness.call::<RunTask>(input).await.expect_err(member);
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `UpdateService`: a new task definition or `forceNewDeployment` begins a deployment; all else changes the service in place. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse};
+use berth_core::ids::IdSource;
+use berth_core::model::{Deployment, Service};
+use berth_core::state::{ClusterState, Command, UpdateService};
+
+use super::{placement, references, render, service_input};
+use crate::api::context::{Api, Call};
+use crate::api::errors;
+use crate::api::members::{Honoured, refuse_others};
+
+const HONOURED: Honoured = Honoured::Members(&[
+    ("cluster", Honoured::All),
+    ("service", Honoured::All),
+    ("desiredCount", Honoured::All),
+    ("taskDefinition", Honoured::All),
+    ("deploymentConfiguration", service_input::CONFIGURATION),
+    ("availabilityZoneRebalancing", service_input::REBALANCING),
+    ("placementConstraints", Honoured::All),
+    ("placementStrategy", Honoured::All),
+    ("forceNewDeployment", Honoured::All),
+    ("healthCheckGracePeriodSeconds", service_input::GRACE_PERIOD),
+    ("deploymentController", service_input::CONTROLLER),
+    ("enableECSManagedTags", Honoured::All),
+    ("propagateTags", Honoured::All),
+]);
+
+pub(crate) async fn handle(
+    api: &Api,
+    call: &Call,
+    input: UpdateServiceRequest,
+) -> Result<UpdateServiceResponse, AwsError> {
+    refuse_others(&input, &HONOURED)?;
+    let state = api.read().await?;
+    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
+    let key = references::service_key(&cluster.key, input.service.as_deref().unwrap_or_default())?;
+    let service = state
+        .active_service(&key)
+        .map_err(|rejection| errors::rejection(&rejection))?;
+    let update = update(api, call, &state, service, input)?;
+    api.propose(Command::UpdateService(Box::new(update))).await?;
+    let state = api.read().await?;
+    let updated = state.service(&key).ok_or_else(errors::service_not_found)?;
+    Ok(UpdateServiceResponse {
+        service: Some(render::service(&state, updated, true)),
+    })
+}
+
+fn update(
+    api: &Api,
+    call: &Call,
+    state: &ClusterState,
+    service: &Service,
+    input: UpdateServiceRequest,
+) -> Result<UpdateService, AwsError> {
+    let strategy = service.scheduling_strategy;
+    let placement_strategy = input.placement_strategy.map(placement::strategies).transpose()?;
+    service_input::check_strategies(strategy, placement_strategy.as_ref().map_or(0, Vec::len))?;
+    let forced = input.force_new_deployment.unwrap_or(false);
+    let current = service.deployment_configuration;
+    Ok(UpdateService {
+        service: service.key.clone(),
+        desired_count: service_input::desired_count(strategy, input.desired_count)?,
+        deployment: deployment(api, call, state, service, input.task_definition.as_deref(), forced)?,
+        placement_constraints: input
+            .placement_constraints
+            .map(|given| service_input::constraints(strategy, given))
+            .transpose()?,
+        placement_strategy,
+        deployment_configuration: input
+            .deployment_configuration
+            .map(|given| service_input::configuration(current, strategy, given))
+            .transpose()?,
+        propagate_tags: input.propagate_tags.map(service_input::propagate_tags),
+        enable_ecs_managed_tags: input.enable_ecs_managed_tags,
+        at: call.now,
+    })
+}
+
+/// The deployment that the request begins, if it does.
+fn deployment(
+    api: &Api,
+    call: &Call,
+    state: &ClusterState,
+    service: &Service,
+    task_definition: Option<&str>,
+    forced: bool,
+) -> Result<Option<Deployment>, AwsError> {
+    let current = service.primary().map(|primary| &primary.task_definition);
+    let wanted = match task_definition.filter(|name| !name.is_empty()) {
+        None => current.cloned(),
+        Some(name) => {
+            let definition = references::usable_task_definition(state, &call.scope, Some(name))?;
+            service_input::check_compatible(&definition.requires_compatibilities)?;
+            Some(definition.key.clone())
+        }
+    };
+    let changed = wanted.as_ref() != current;
+    Ok(wanted.filter(|_| changed || forced).map(|task_definition| {
+        let id = api.with_ids(IdSource::deployment_id);
+        service_input::new_deployment(id, task_definition, call.now)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::{CreateService, RegisterTaskDefinition, UpdateService};
+    use serde_json::{Value, json};
+
+    use crate::api::testing::Harness;
+
+    async fn harness() -> Harness {
+        let harness = Harness::new();
+        harness.add_host(1, "a");
+        for _ in 0..2 {
+            let input = json!({"family": "web", "containerDefinitions": [{"name": "c", "image": "i", "memory": 64}]});
+            harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        }
+        let input = json!({"serviceName": "site", "taskDefinition": "web:1", "desiredCount": 2});
+        harness.call::<CreateService>(input).await.expect("creates");
+        harness
+    }
+
+    async fn update(harness: &Harness, mut input: Value) -> Value {
+        input["service"] = json!("site");
+        harness.call::<UpdateService>(input).await.expect("updates")["service"].clone()
+    }
+
+    #[tokio::test]
+    async fn new_count_changes_the_service_without_a_deployment() {
+        let harness = harness().await;
+        let service = update(&harness, json!({"desiredCount": 5, "taskDefinition": "web:1"})).await;
+        assert_eq!(service["desiredCount"], 5);
+        assert_eq!(service["deployments"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[tokio::test]
+    async fn new_definition_or_force_begins_a_deployment() {
+        let harness = harness().await;
+        let service = update(&harness, json!({"taskDefinition": "web"})).await;
+        let statuses: Vec<_> = service["deployments"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|d| &d["status"])
+            .collect();
+        assert_eq!(statuses, ["PRIMARY", "ACTIVE"]);
+        assert!(
+            service["taskDefinition"]
+                .as_str()
+                .is_some_and(|arn| arn.ends_with("web:2"))
+        );
+        let service = update(&harness, json!({"forceNewDeployment": true})).await;
+        assert_eq!(service["deployments"].as_array().map(Vec::len), Some(3));
+    }
+
+    #[tokio::test]
+    async fn configuration_not_named_stays() {
+        let harness = harness().await;
+        let breaker = json!({"enable": true, "rollback": true});
+        let configuration = json!({"maximumPercent": 150, "deploymentCircuitBreaker": breaker});
+        update(&harness, json!({"deploymentConfiguration": configuration})).await;
+        let service = update(
+            &harness,
+            json!({"deploymentConfiguration": {"minimumHealthyPercent": 50}}),
+        )
+        .await;
+        let configuration = &service["deploymentConfiguration"];
+        assert_eq!(
+            (
+                &configuration["maximumPercent"],
+                &configuration["minimumHealthyPercent"]
+            ),
+            (&json!(150), &json!(50))
+        );
+        assert_eq!(configuration["deploymentCircuitBreaker"], breaker);
+    }
+
+    #[tokio::test]
+    async fn service_that_does_not_exist_or_is_deleted_is_refused() {
+        let harness = harness().await;
+        let error = harness
+            .call::<UpdateService>(json!({"service": "other", "desiredCount": 1}))
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            (error.kind.code, error.message.as_str()),
+            ("ServiceNotFoundException", "Service not found.")
+        );
+    }
+}
