@@ -9,6 +9,8 @@
 
 pub mod containerd;
 mod error;
+mod simulated;
+mod simulated_logs;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,7 @@ use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, TaskId, Task
 use serde::{Deserialize, Serialize};
 
 pub use error::RuntimeError;
+pub use simulated::SimulatedRuntime;
 
 /// A container, uniquely on its host: its task and its name within the task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

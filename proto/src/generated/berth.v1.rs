@@ -233,6 +233,9 @@ pub struct LogLine {
     /// The line without its newline; not necessarily UTF-8.
     #[prost(bytes = "vec", tag = "3")]
     pub message: ::prost::alloc::vec::Vec<u8>,
+    /// The line goes on in the next one of the same stream: it was too long to be kept whole.
+    #[prost(bool, tag = "4")]
+    pub partial: bool,
 }
 /// Versions of this conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

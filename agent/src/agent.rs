@@ -1,0 +1,185 @@
+//! An agent, put together: ledger, supervisor and session, started and stopped as one.
+//!
+//! Usable alone in a process and many at a time in one. Shell.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::model::AgentId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::AgentConfig;
+use crate::host;
+use crate::ledger::{Contents, Ledger, LedgerError};
+use crate::log_source::LogSource;
+use crate::reports::ReportBoard;
+use crate::runtime::Runtime;
+use crate::session::Session;
+use crate::supervisor::{ORDER_QUEUE, Order, Supervisor, Tools};
+
+/// Why an agent could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// What the agent does would not be remembered.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// No controller is named.
+    #[error("no address of a controller is given; name at least one")]
+    NoController,
+    /// The operating system has no randomness for the agent's identity.
+    #[error("an identity for the agent cannot be drawn: {0}")]
+    Identity(getrandom::Error),
+    /// The ledger has failed while the agent ran.
+    #[error("the agent's ledger has failed, as was logged; its containers run on, and the next start takes them up")]
+    LedgerFailed,
+    /// A part of the agent has panicked.
+    #[error("the agent has failed")]
+    Failed(#[from] tokio::task::JoinError),
+}
+
+/// An agent that runs one host.
+#[derive(Debug)]
+pub struct Agent;
+
+/// A running agent.
+#[derive(Debug)]
+pub struct AgentHandle {
+    orders: mpsc::Sender<Order>,
+    board: Arc<ReportBoard>,
+    registration: watch::Receiver<Option<String>>,
+    running: JoinHandle<Result<(), AgentError>>,
+}
+
+impl Agent {
+    /// Starts an agent: takes up the tasks of its ledger and keeps a session with a controller until `shutdown`.
+    ///
+    /// Containers run on after `shutdown`, for the next start to find; see [`AgentHandle::stop_tasks`].
+    ///
+    /// # Errors
+    /// [`AgentError::NoController`], [`AgentError::Identity`], or [`AgentError::Ledger`] when its ledger is in use or
+    /// cannot be read.
+    pub async fn start(
+        config: AgentConfig,
+        runtime: Arc<dyn Runtime>,
+        logs: Arc<dyn LogSource>,
+        shutdown: CancellationToken,
+    ) -> Result<AgentHandle, AgentError> {
+        if config.controllers.is_empty() {
+            return Err(AgentError::NoController);
+        }
+        let (ledger, contents) = open_ledger(config.data_dir.as_deref()).await?;
+        let agent = match contents.agent {
+            Some(agent) => agent,
+            None => {
+                let agent = new_identity()?;
+                ledger.put_agent(&agent).await?;
+                agent
+            }
+        };
+        let board = Arc::new(ReportBoard::new());
+        let (orders, received) = mpsc::channel(ORDER_QUEUE);
+        let (registration, registered) = watch::channel(None);
+        let host = host::describe(&config);
+        let session = Session {
+            agent,
+            cluster: config.cluster,
+            host,
+            controllers: config.controllers,
+            ledger: ledger.clone(),
+            board: board.clone(),
+            logs,
+            orders: orders.clone(),
+            seen: contents.seen,
+            registration,
+        };
+        let tools = Tools {
+            runtime,
+            ledger: ledger.clone(),
+            board: board.clone(),
+        };
+        let tasks = contents.tasks;
+        let running = tokio::spawn(async move {
+            let work = async {
+                let supervisor = Supervisor::recover(tools, tasks).await;
+                // The session begins once the board says what became of every task, so that a registration is complete.
+                tokio::join!(supervisor.run(received), session.run());
+            };
+            let outcome = until_stopped(work, &shutdown, &ledger).await;
+            ledger.close().await;
+            outcome
+        });
+        Ok(AgentHandle {
+            orders,
+            board,
+            registration: registered,
+            running,
+        })
+    }
+}
+
+/// Drops the agent's work when it is to stop: every runner and the session with it.
+async fn until_stopped(
+    work: impl Future<Output = ()>,
+    shutdown: &CancellationToken,
+    ledger: &Ledger,
+) -> Result<(), AgentError> {
+    let work = pin!(work);
+    tokio::select! {
+        () = work => Ok(()),
+        () = shutdown.cancelled() => Ok(()),
+        () = ledger.failed() => Err(AgentError::LedgerFailed),
+    }
+}
+
+async fn open_ledger(data_dir: Option<&Path>) -> Result<(Ledger, Contents), AgentError> {
+    let Some(data_dir) = data_dir.map(Path::to_owned) else {
+        return Ok((Ledger::volatile(), Contents::default()));
+    };
+    Ok(tokio::task::spawn_blocking(move || Ledger::open(&data_dir)).await??)
+}
+
+/// 128 random bits, in hexadecimal.
+fn new_identity() -> Result<AgentId, AgentError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(AgentError::Identity)?;
+    Ok(AgentId::from(hex::encode(bytes)))
+}
+
+impl AgentHandle {
+    /// ARN of the host's container instance while a session is open.
+    #[must_use]
+    pub fn registration(&self) -> watch::Receiver<Option<String>> {
+        self.registration.clone()
+    }
+
+    /// Ends every task of the host, takes no more, and waits until they have ended and their containers are removed.
+    /// Returns the number of tasks that have not by the deadline.
+    pub async fn stop_tasks(&self, deadline: Duration) -> usize {
+        let mut changes = self.board.changes();
+        let all_ended = async {
+            let (told, all_told) = oneshot::channel();
+            if self.orders.send(Order::StopAll { told }).await.is_err() || all_told.await.is_err() {
+                return;
+            }
+            while self.board.unfinished() > 0 && changes.changed().await.is_ok() {}
+        };
+        // Whether in time or not, the board says what is left.
+        tokio::time::timeout(deadline, all_ended).await.ok();
+        self.board.unfinished()
+    }
+
+    /// Waits until the agent has stopped, after its `shutdown` or by its own failure, and has released its ledger.
+    ///
+    /// # Errors
+    /// Why the agent had to stop.
+    pub async fn join(self) -> Result<(), AgentError> {
+        let Self { running, orders, .. } = self;
+        drop(orders);
+        running.await?
+    }
+}

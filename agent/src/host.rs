@@ -1,0 +1,116 @@
+//! What a host has and what it is: capacity and attributes.
+//!
+//! Owns how much the machine keeps for itself. Shell: reads `/proc/meminfo`; the rest is pure.
+
+use std::io;
+use std::num::NonZeroU32;
+
+use berth_core::model::{Attributes, HostDescription, Resources, attribute_names};
+
+use crate::config::AgentConfig;
+
+/// Memory that tasks never get: for the system, the container runtime and the agent. On small machines an eighth of
+/// all, never more than this.
+const MAX_RESERVE_MIB: u32 = 512;
+
+/// What this machine offers to tasks: 1024 CPU units per processor, and its memory less what it needs itself.
+///
+/// # Errors
+/// If `/proc/meminfo` cannot be read, or does not say how much memory there is.
+pub fn detect_capacity() -> io::Result<Resources> {
+    let processors = u32::try_from(std::thread::available_parallelism()?.get()).unwrap_or(u32::MAX);
+    let total_mib = total_memory_mib(&std::fs::read_to_string("/proc/meminfo")?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo has no line MemTotal in kB"))?;
+    let reserve = (total_mib / 8).min(MAX_RESERVE_MIB);
+    Ok(Resources::new(processors.saturating_mul(1024), total_mib - reserve))
+}
+
+/// The share of each of `hosts` that divide a machine among them, rounded down.
+#[must_use]
+pub fn share(machine: Resources, hosts: NonZeroU32) -> Resources {
+    Resources::new(machine.cpu.0 / hosts, machine.memory.0 / hosts)
+}
+
+fn total_memory_mib(meminfo: &str) -> Option<u32> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    u32::try_from(kib / 1024).ok()
+}
+
+/// What the agent says of its host when it registers.
+pub(crate) fn describe(config: &AgentConfig) -> HostDescription {
+    let mut attributes = Attributes::new();
+    attributes.insert(attribute_names::OS_TYPE.to_owned(), Some("linux".to_owned()));
+    attributes.insert(
+        attribute_names::CPU_ARCHITECTURE.to_owned(),
+        Some(cpu_architecture().to_owned()),
+    );
+    if let Some(zone) = &config.availability_zone {
+        attributes.insert(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.clone()));
+    }
+    attributes.extend(config.attributes.clone());
+    HostDescription {
+        host_name: config.host_name.clone(),
+        capacity: config.capacity,
+        attributes,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        runtime_version: config.runtime_version.clone(),
+    }
+}
+
+/// ECS's name of this machine's architecture; Rust's where ECS has none.
+fn cpu_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_core::model::Scope;
+
+    #[test]
+    fn capacity_detected_is_less_than_all_memory_and_whole_processors() {
+        let capacity = detect_capacity().unwrap();
+        let total = total_memory_mib(&std::fs::read_to_string("/proc/meminfo").unwrap()).unwrap();
+        assert!(capacity.memory.0 > 0 && capacity.memory.0 < total);
+        assert_eq!(capacity.cpu.0 % 1024, 0);
+    }
+
+    #[test]
+    fn share_of_three_hosts_never_exceeds_the_machine() {
+        let share = share(Resources::new(2048, 1000), NonZeroU32::new(3).unwrap());
+        assert_eq!(share, Resources::new(682, 333));
+    }
+
+    #[test]
+    fn meminfo_without_a_total_is_refused() {
+        assert_eq!(
+            total_memory_mib("MemTotal:       2048000 kB\nMemFree: 1 kB"),
+            Some(2000)
+        );
+        assert_eq!(total_memory_mib("MemFree: 1 kB"), None);
+    }
+
+    #[test]
+    fn description_has_the_attributes_found_out_and_those_given() {
+        let config = AgentConfig {
+            data_dir: None,
+            controllers: Vec::new(),
+            cluster: Scope::new("123456789012", "us-east-1").cluster("default"),
+            host_name: "h1".to_owned(),
+            availability_zone: Some("us-east-1a".to_owned()),
+            attributes: Attributes::from([("rack".to_owned(), Some("7".to_owned())), ("ssd".to_owned(), None)]),
+            capacity: Resources::new(1024, 512),
+            runtime_version: "simulated".to_owned(),
+        };
+        let attributes = describe(&config).attributes;
+        assert_eq!(attributes["ecs.availability-zone"].as_deref(), Some("us-east-1a"));
+        assert_eq!(attributes["ecs.os-type"].as_deref(), Some("linux"));
+        assert_eq!(attributes["rack"].as_deref(), Some("7"));
+        assert_eq!(attributes["ssd"], None);
+        assert!(attributes.contains_key("ecs.cpu-architecture"));
+    }
+}

@@ -1,0 +1,361 @@
+//! A runtime whose containers only pretend to run: no root, no containerd, no process, no thread.
+//!
+//! Owns what a pretended container does. Commands are not interpreted, not even `exit 3` or `sleep 5`; these variables in
+//! a container's environment say how it behaves:
+//!
+//! - `BERTH_SIM_EXIT_AFTER_MS`: it ends by itself so long after its start; otherwise it runs until it is stopped.
+//! - `BERTH_SIM_EXIT_CODE`: the exit code with which it ends by itself, 0 unless given.
+//! - `BERTH_SIM_START_ERROR`: it cannot be started, for this reason.
+//! - `BERTH_SIM_IGNORE_STOP`: with any value, it does not heed its stop signal and has to be killed.
+//!
+//! Images are always there; the digest of an image is that of its name. Ports are given out and refused as on a real
+//! host, and nothing listens on them. It must not know of the session or the ledger. Shell: it waits.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, Ports, TaskId, TaskSpec};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use super::simulated_logs::{self, SimulatedLog};
+use super::{
+    ContainerBinding, ContainerExit, ContainerKey, CreateContainer, FoundContainer, FoundStatus, ReadyImage, Runtime,
+    RuntimeError, StartedContainer, TaskNetwork,
+};
+use crate::clock;
+use crate::log_source::{LogChunk, LogQuery, LogSource, LogSourceError};
+
+/// How long the simulated steps take: a little, so that they happen in some order.
+const PULL_TAKES: Duration = Duration::from_millis(2);
+const START_TAKES: Duration = Duration::from_millis(3);
+
+/// Linux's range of ephemeral ports, from which dynamic host ports are taken.
+const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// Exit codes of a process that SIGTERM or SIGKILL has ended.
+const ENDED_BY_SIGTERM: i32 = 128 + 15;
+const ENDED_BY_SIGKILL: i32 = 128 + 9;
+
+/// A host on which containers pretend to run. Clones are the same host.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedRuntime {
+    host: Arc<Mutex<Host>>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    containers: BTreeMap<ContainerKey, Container>,
+    networks: BTreeMap<TaskId, TaskNetwork>,
+    logs: BTreeMap<ContainerKey, SimulatedLog>,
+}
+
+#[derive(Debug)]
+struct Container {
+    image: String,
+    behaviour: Behaviour,
+    is_started: bool,
+    exit: watch::Sender<Option<ContainerExit>>,
+}
+
+/// What a container's environment says of it.
+#[derive(Clone, Debug, Default)]
+struct Behaviour {
+    exit_after: Option<Duration>,
+    exit_code: i32,
+    start_error: Option<String>,
+    ignores_stop: bool,
+}
+
+impl Behaviour {
+    fn of(container: &ContainerSpec) -> Result<Self, RuntimeError> {
+        let value = |name: &str| {
+            container
+                .environment
+                .iter()
+                .rev()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.as_str())
+        };
+        let number = |name: &str| match value(name).map(str::parse::<i64>) {
+            None => Ok(None),
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(error)) => Err(RuntimeError::CannotCreateContainer(format!(
+                "{name} is not a number: {error}"
+            ))),
+        };
+        let exit_code = number("BERTH_SIM_EXIT_CODE")?.unwrap_or(0);
+        let exit_after = number("BERTH_SIM_EXIT_AFTER_MS")?;
+        Ok(Self {
+            exit_after: exit_after.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+            exit_code: i32::try_from(exit_code & 0xff).unwrap_or(0),
+            start_error: value("BERTH_SIM_START_ERROR").map(str::to_owned),
+            ignores_stop: value("BERTH_SIM_IGNORE_STOP").is_some(),
+        })
+    }
+}
+
+impl SimulatedRuntime {
+    /// A host without containers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn host(&self) -> MutexGuard<'_, Host> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a container if it runs. A test's way to kill a container's process.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoSuchContainer`].
+    pub fn end(&self, key: &ContainerKey, exit_code: i32) -> Result<(), RuntimeError> {
+        let mut host = self.host();
+        let container = host
+            .containers
+            .get(key)
+            .ok_or_else(|| RuntimeError::NoSuchContainer(key.to_string()))?;
+        if container.is_running() {
+            let at = clock::now();
+            container.exit.send_replace(Some(ContainerExit {
+                exit_code: Some(exit_code),
+                reason: None,
+                at,
+            }));
+            host.log(
+                key,
+                format!("simulated container {} ended with exit code {exit_code}", key.name),
+            );
+            host.logs.entry(key.clone()).or_default().end();
+        }
+        Ok(())
+    }
+
+    /// Makes a container vanish, as if somebody had removed it behind the agent's back.
+    pub fn lose(&self, key: &ContainerKey) {
+        self.host().containers.remove(key);
+    }
+}
+
+impl Container {
+    fn is_running(&self) -> bool {
+        self.is_started && self.exit.borrow().is_none()
+    }
+}
+
+impl Host {
+    fn log(&mut self, key: &ContainerKey, line: String) {
+        self.logs.entry(key.clone()).or_default().write(line);
+    }
+
+    fn ports_in_use(&self) -> Ports {
+        let bindings = self.networks.values().flat_map(|network| &network.bindings);
+        bindings.map(|b| (b.binding.protocol, b.binding.host_port)).collect()
+    }
+
+    /// Binds the ports of a task that has none yet.
+    fn bind(&self, task: &TaskSpec) -> Result<Vec<ContainerBinding>, RuntimeError> {
+        let mut in_use = self.ports_in_use();
+        let mut bindings = Vec::new();
+        for (container, mapping) in task
+            .containers
+            .iter()
+            .flat_map(|c| c.port_mappings.iter().map(move |m| (c, m)))
+        {
+            let fixed = match task.network_mode {
+                NetworkMode::None => continue,
+                NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
+                NetworkMode::Bridge => mapping.host_port,
+            };
+            let is_free = |port: &u16| !in_use.contains(&(mapping.protocol, *port));
+            let host_port = match fixed {
+                Some(port) => Some(port).filter(is_free),
+                None => EPHEMERAL_PORTS.clone().find(is_free),
+            };
+            let host_port = host_port.ok_or_else(|| {
+                RuntimeError::ResourceInitialization(match fixed {
+                    Some(port) => format!("host port {port} is in use by another task"),
+                    None => "no ephemeral host port is free".to_owned(),
+                })
+            })?;
+            in_use.insert((mapping.protocol, host_port));
+            let (container_port, protocol) = (mapping.container_port, mapping.protocol);
+            let binding = NetworkBinding {
+                bind_ip: "0.0.0.0".to_owned(),
+                container_port,
+                host_port,
+                protocol,
+            };
+            bindings.push(ContainerBinding {
+                container: container.name.clone(),
+                binding,
+            });
+        }
+        Ok(bindings)
+    }
+}
+
+#[async_trait]
+impl Runtime for SimulatedRuntime {
+    async fn ensure_image(&self, image: &str) -> Result<ReadyImage, RuntimeError> {
+        tokio::time::sleep(PULL_TAKES).await;
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(image)));
+        Ok(ReadyImage {
+            name: image.to_owned(),
+            digest,
+        })
+    }
+
+    async fn set_up_network(&self, task: &TaskSpec) -> Result<TaskNetwork, RuntimeError> {
+        let mut host = self.host();
+        if let Some(network) = host.networks.get(&task.task) {
+            return Ok(network.clone());
+        }
+        let bindings = host.bind(task)?;
+        let network = TaskNetwork {
+            mode: task.network_mode,
+            namespace: None,
+            address: None,
+            bindings,
+        };
+        host.networks.insert(task.task, network.clone());
+        Ok(network)
+    }
+
+    async fn create_container(&self, request: CreateContainer<'_>) -> Result<(), RuntimeError> {
+        let behaviour = Behaviour::of(request.container)?;
+        let image = request.container.image.clone();
+        let container = Container {
+            image,
+            behaviour,
+            is_started: false,
+            exit: watch::Sender::new(None),
+        };
+        self.host().containers.entry(request.key()).or_insert(container);
+        Ok(())
+    }
+
+    async fn start_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
+        tokio::time::sleep(START_TAKES).await;
+        let behaviour = {
+            let mut host = self.host();
+            let container = host
+                .containers
+                .get_mut(key)
+                .ok_or_else(|| RuntimeError::NoSuchContainer(key.to_string()))?;
+            let started = StartedContainer {
+                runtime_id: runtime_id(key),
+                pid: 0,
+            };
+            if container.is_started {
+                return Ok(started);
+            }
+            if let Some(reason) = &container.behaviour.start_error {
+                return Err(RuntimeError::CannotStartContainer(reason.clone()));
+            }
+            container.is_started = true;
+            let behaviour = container.behaviour.clone();
+            let line = format!(
+                "simulated container {} of image {} started; nothing real runs in it",
+                key.name, container.image
+            );
+            host.log(key, line);
+            behaviour
+        };
+        if let Some(after) = behaviour.exit_after {
+            let (runtime, key) = (self.clone(), key.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                // It may have been removed meanwhile, which ends it as well.
+                runtime.end(&key, behaviour.exit_code).ok();
+            });
+        }
+        Ok(StartedContainer {
+            runtime_id: runtime_id(key),
+            pid: 0,
+        })
+    }
+
+    async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError> {
+        let gone = || RuntimeError::NoSuchContainer(key.to_string());
+        let mut exit = self.host().containers.get(key).ok_or_else(gone)?.exit.subscribe();
+        let ended = exit.wait_for(Option::is_some).await.map_err(|_| gone())?;
+        ended.clone().ok_or_else(gone)
+    }
+
+    async fn stop_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        let heeds = self
+            .host()
+            .containers
+            .get(key)
+            .is_some_and(|c| !c.behaviour.ignores_stop);
+        if heeds { self.end(key, ENDED_BY_SIGTERM) } else { Ok(()) }
+    }
+
+    async fn kill_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        let is_there = self.host().containers.contains_key(key);
+        if is_there {
+            self.end(key, ENDED_BY_SIGKILL)
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn delete_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.kill_container(key).await?;
+        self.host().containers.remove(key);
+        Ok(())
+    }
+
+    async fn tear_down_network(&self, task: TaskId) -> Result<(), RuntimeError> {
+        self.host().networks.remove(&task);
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<FoundContainer>, RuntimeError> {
+        let found = |(key, container): (&ContainerKey, &Container)| FoundContainer {
+            key: key.clone(),
+            runtime_id: runtime_id(key),
+            status: match (container.is_started, container.exit.borrow().clone()) {
+                (_, Some(exit)) => FoundStatus::Exited(exit),
+                (true, None) => FoundStatus::Running(0),
+                (false, None) => FoundStatus::Created,
+            },
+        };
+        Ok(self.host().containers.iter().map(found).collect())
+    }
+
+    async fn forget_logs(&self, task: TaskId) -> Result<(), RuntimeError> {
+        self.host().logs.retain(|key, _| key.task != task);
+        Ok(())
+    }
+
+    fn log_directory(&self, _key: &ContainerKey) -> Option<PathBuf> {
+        None
+    }
+}
+
+#[async_trait]
+impl LogSource for SimulatedRuntime {
+    async fn read(&self, query: LogQuery) -> Result<LogChunk, LogSourceError> {
+        let changes = {
+            let host = self.host();
+            let log = host.logs.get(&query.container);
+            log.ok_or_else(|| LogSourceError::NoSuchLog(query.container.clone()))?
+                .changes()
+        };
+        simulated_logs::read(changes, query).await
+    }
+}
+
+fn runtime_id(key: &ContainerKey) -> String {
+    format!("simulated-{}-{}", key.task, key.name)
+}
+
+#[cfg(test)]
+#[path = "simulated_tests.rs"]
+mod tests;

@@ -1,0 +1,285 @@
+//! One session with one controller, from connecting to its end. Shell.
+
+use std::time::Duration;
+
+use berth_core::model::LogPosition;
+use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
+use berth_proto::v1::{self, FromAgent, ToAgent, from_agent, to_agent};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::log_replies::LogReplies;
+use super::{Session, SessionError, documents};
+use crate::ledger::SeenPosition;
+use crate::reports::Posting;
+use crate::supervisor::Order;
+
+/// How long a controller may take to accept a connection, and to answer a registration.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a controller may take to commit a batch; past it, another one may do better.
+const RECORD_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two signs of life on the connection itself.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// Messages that wait for the network.
+const SEND_QUEUE: usize = 16;
+
+/// Largest message taken: a full set of assignments, at some hundreds of bytes per task.
+const MAX_MESSAGE_BYTES: usize = 32 << 20;
+
+/// Reports in a batch, as the conversation bounds it.
+const MAX_BATCH: usize = 500;
+
+/// How long changes are gathered before they are sent: a task's start makes several within milliseconds.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Bounds of what a controller may ask for.
+const HEARTBEAT_BOUNDS_MS: (u32, u32) = (50, 60_000);
+
+/// The open ends of a session.
+struct Wire {
+    outgoing: mpsc::Sender<FromAgent>,
+    incoming: Streaming<ToAgent>,
+}
+
+/// The batch of reports that waits to be recorded.
+struct Batch {
+    sequence: u64,
+    postings: Vec<Posting>,
+    deadline: Instant,
+}
+
+impl Session {
+    /// Holds one session; says why it ended.
+    pub(super) async fn converse(&mut self, endpoint: &str) -> SessionError {
+        match self.hold(endpoint).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn hold(&mut self, endpoint: &str) -> Result<std::convert::Infallible, SessionError> {
+        let mut wire = within(ANSWER_WITHIN, self.connect(endpoint)).await?;
+        let registered = within(ANSWER_WITHIN, wire.registration()).await?;
+        self.take_registration(&registered, endpoint).await?;
+        let (lowest, highest) = HEARTBEAT_BOUNDS_MS;
+        let beat = Duration::from_millis(u64::from(registered.heartbeat_interval_ms.clamp(lowest, highest)));
+        let mut heartbeat = tokio::time::interval(beat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.exchange(wire, heartbeat, registered.container_instance_arn).await
+    }
+
+    async fn connect(&self, endpoint: &str) -> Result<Wire, SessionError> {
+        let address = |error| SessionError::Address(endpoint.to_owned(), error);
+        let channel = Endpoint::from_shared(endpoint.to_owned())
+            .map_err(address)?
+            .connect_timeout(ANSWER_WITHIN)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_EVERY)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(SessionError::Connect)?;
+        let mut client = AgentSessionsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let (outgoing, queue) = mpsc::channel(SEND_QUEUE);
+        let register = documents::register(self)?;
+        send(&outgoing, from_agent::Message::Register(register)).await?;
+        let incoming = client
+            .session(ReceiverStream::new(queue))
+            .await
+            .map_err(status)?
+            .into_inner();
+        Ok(Wire { outgoing, incoming })
+    }
+
+    /// Checks that the controller is no older than what was seen, unless its history is another one.
+    async fn take_registration(&mut self, registered: &v1::Registered, endpoint: &str) -> Result<(), SessionError> {
+        let theirs = documents::position(registered.term, registered.index);
+        let arn = &registered.container_instance_arn;
+        match &self.seen {
+            Some(seen) if seen.container_instance_arn == *arn => {
+                if theirs < seen.position {
+                    let (theirs, seen) = (
+                        documents::position_text(theirs),
+                        documents::position_text(seen.position),
+                    );
+                    return Err(SessionError::Behind { theirs, seen });
+                }
+            }
+            _ => {
+                self.see(arn, LogPosition::default()).await?;
+                self.board.mark_all_unrecorded();
+            }
+        }
+        tracing::info!(
+            cluster = self.cluster.name.as_str(),
+            container_instance = arn,
+            endpoint,
+            host = self.host.host_name,
+            "registered with the controllers"
+        );
+        self.registration.send_replace(Some(arn.clone()));
+        Ok(())
+    }
+
+    async fn see(&mut self, container_instance_arn: &str, position: LogPosition) -> Result<(), SessionError> {
+        let seen = SeenPosition {
+            container_instance_arn: container_instance_arn.to_owned(),
+            position,
+        };
+        self.ledger.put_seen(&seen).await?;
+        self.seen = Some(seen);
+        Ok(())
+    }
+
+    /// Everything after the registration.
+    async fn exchange(
+        &mut self,
+        mut wire: Wire,
+        mut heartbeat: Interval,
+        arn: String,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        let mut log_replies = LogReplies::new(self.logs.clone());
+        let mut changes = self.board.changes();
+        let mut waiting: Option<Batch> = None;
+        let mut sequence = 0;
+        changes.mark_changed();
+        loop {
+            let deadline = waiting.as_ref().map(|batch| batch.deadline);
+            tokio::select! {
+                message = wire.incoming.message() => match message.map_err(status)?.ok_or(SessionError::Ended)?.message {
+                    Some(to_agent::Message::Assignments(assignments)) => self.take_assignments(assignments, &arn).await?,
+                    Some(to_agent::Message::ReportsRecorded(recorded)) => {
+                        if let Some(batch) = waiting.take_if(|batch| batch.sequence <= recorded.sequence) {
+                            self.board.mark_recorded(&batch.postings);
+                            changes.mark_changed();
+                        }
+                    }
+                    Some(to_agent::Message::LogRequest(request)) => log_replies.begin(request),
+                    Some(to_agent::Message::Registered(_)) => return Err(SessionError::Unexpected("a second Registered")),
+                    Some(to_agent::Message::Refused(refused)) => return Err(SessionError::Refused(refused)),
+                    None => tracing::debug!("ignored a message of a kind that this agent does not know"),
+                },
+                _ = heartbeat.tick() => {
+                    let sent_at_ms = crate::clock::now().0;
+                    send(&wire.outgoing, from_agent::Message::Heartbeat(v1::Heartbeat { sent_at_ms })).await?;
+                }
+                reply = log_replies.next() => send(&wire.outgoing, from_agent::Message::LogReply(reply)).await?,
+                changed = gathered(&mut changes), if waiting.is_none() => {
+                    changed?;
+                    waiting = self.send_reports(&wire.outgoing, &mut sequence).await?;
+                }
+                () = until(deadline) => return Err(SessionError::Silent(RECORD_WITHIN)),
+            }
+        }
+    }
+
+    async fn take_assignments(&mut self, message: v1::Assignments, arn: &str) -> Result<(), SessionError> {
+        let position = documents::position(message.term, message.index);
+        let seen = self.seen.as_ref().map(|seen| seen.position).unwrap_or_default();
+        if position < seen {
+            tracing::warn!(
+                theirs = documents::position_text(position),
+                seen = documents::position_text(seen),
+                "ignored assignments that are older than those seen before"
+            );
+            return Ok(());
+        }
+        let assignments = documents::assignments(message)?;
+        if position > seen {
+            self.see(arn, position).await?;
+        }
+        self.orders
+            .send(Order::Assign(assignments))
+            .await
+            .map_err(|_| SessionError::Stopping)
+    }
+
+    /// Sends what has not been recorded, if anything.
+    async fn send_reports(
+        &self,
+        outgoing: &mpsc::Sender<FromAgent>,
+        sequence: &mut u64,
+    ) -> Result<Option<Batch>, SessionError> {
+        let unrecorded = self.board.unrecorded(MAX_BATCH);
+        if unrecorded.is_empty() {
+            return Ok(None);
+        }
+        let mut reports = Vec::with_capacity(unrecorded.len());
+        let mut postings = Vec::with_capacity(unrecorded.len());
+        for (posting, report) in &unrecorded {
+            reports.push(documents::report(report)?);
+            postings.push(*posting);
+        }
+        *sequence += 1;
+        let message = v1::TaskReports {
+            sequence: *sequence,
+            reports,
+        };
+        send(outgoing, from_agent::Message::TaskReports(message)).await?;
+        Ok(Some(Batch {
+            sequence: *sequence,
+            postings,
+            deadline: Instant::now() + RECORD_WITHIN,
+        }))
+    }
+}
+
+impl Wire {
+    /// The controller's answer to the registration.
+    async fn registration(&mut self) -> Result<v1::Registered, SessionError> {
+        let message = self
+            .incoming
+            .message()
+            .await
+            .map_err(status)?
+            .ok_or(SessionError::Ended)?;
+        match message.message {
+            Some(to_agent::Message::Registered(registered)) => Ok(registered),
+            Some(to_agent::Message::Refused(refused)) => Err(SessionError::Refused(refused)),
+            _ => Err(SessionError::Unexpected(
+                "something else than an answer to the registration",
+            )),
+        }
+    }
+}
+
+/// Waits for a change, and then for those that come with it. Safe to be dropped halfway: what it has seen is marked
+/// only at its end.
+async fn gathered(changes: &mut tokio::sync::watch::Receiver<u64>) -> Result<(), SessionError> {
+    let mut gathering = changes.clone();
+    gathering.changed().await.map_err(|_| SessionError::Stopping)?;
+    tokio::time::sleep(GATHER).await;
+    changes.mark_unchanged();
+    Ok(())
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(outgoing: &mpsc::Sender<FromAgent>, message: from_agent::Message) -> Result<(), SessionError> {
+    outgoing
+        .send(FromAgent { message: Some(message) })
+        .await
+        .map_err(|_| SessionError::Ended)
+}
+
+fn status(status: tonic::Status) -> SessionError {
+    SessionError::Status(Box::new(status))
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| SessionError::Silent(limit))?
+}

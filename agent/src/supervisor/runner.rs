@@ -1,0 +1,134 @@
+//! Runs one task: brings observations to core's `step`, writes its answer down, has its actions carried out.
+//!
+//! Owns the order of these three, and the task's timer. Everything that is decided is decided in core. Shell.
+
+use std::sync::Arc;
+
+use berth_core::model::{DesiredStatus, TaskId, TaskSpec};
+use berth_core::task_lifecycle::{Observation, TaskState, step};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Tools;
+use super::carry_out::Hands;
+use crate::clock;
+use crate::ledger::LedgerError;
+
+/// What a runner is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Something was observed.
+    Observe(Observation),
+    /// End the task; once it has ended, forget it and its logs.
+    Forget,
+}
+
+/// Runs one task.
+pub(super) struct Runner {
+    tools: Tools,
+    spec: Arc<TaskSpec>,
+    state: TaskState,
+    is_to_be_forgotten: bool,
+    messages: mpsc::Receiver<Message>,
+    hands: Hands,
+    /// Actions that are being carried out.
+    actions: JoinSet<Option<Observation>>,
+}
+
+impl Runner {
+    pub(super) fn new(tools: Tools, spec: Arc<TaskSpec>, state: TaskState, messages: mpsc::Receiver<Message>) -> Self {
+        let hands = Hands::new(tools.runtime.clone(), spec.clone());
+        Self {
+            tools,
+            spec,
+            state,
+            is_to_be_forgotten: false,
+            messages,
+            hands,
+            actions: JoinSet::new(),
+        }
+    }
+
+    /// Runs the task until it is forgotten, the supervisor goes, or the ledger fails. Returns the task's id.
+    pub(super) async fn run(mut self) -> TaskId {
+        let task = self.spec.task;
+        if let Err(error) = self.live().await {
+            // The ledger's thread has said why, and the agent is about to stop.
+            tracing::debug!(%error, "the task is left to itself");
+        }
+        task
+    }
+
+    async fn live(&mut self) -> Result<(), LedgerError> {
+        while let Some(observation) = self.next_observation().await {
+            self.take(&observation).await?;
+            if self.is_to_be_forgotten && self.state.is_stopped() {
+                return self.forget().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen; `None` once the supervisor is gone.
+    async fn next_observation(&mut self) -> Option<Observation> {
+        loop {
+            let wake_at = self.state.wake_at();
+            let timer = async move {
+                match wake_at {
+                    Some(at) => tokio::time::sleep(clock::until(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = self.messages.recv() => match message? {
+                    Message::Observe(observation) => return Some(observation),
+                    Message::Forget => {
+                        self.is_to_be_forgotten = true;
+                        return Some(Observation::Assigned(DesiredStatus::Stopped));
+                    }
+                },
+                Some(done) = self.actions.join_next() => match done {
+                    Ok(Some(observation)) => return Some(observation),
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%error, "an action on a container has failed without an answer"),
+                },
+                () = timer => return Some(Observation::Tick),
+            }
+        }
+    }
+
+    /// One step: what follows is in the ledger before it is done or told to anyone.
+    async fn take(&mut self, observation: &Observation) -> Result<(), LedgerError> {
+        let (next, actions) = step(&self.state, observation, clock::now());
+        if next != self.state {
+            self.tools.ledger.put_state(&next).await?;
+            if next.status() != self.state.status() {
+                tracing::info!(
+                    status = next.status().as_str(),
+                    reason = next.report().stopped_reason,
+                    "task"
+                );
+            }
+            self.state = next;
+            self.tools.board.post(self.state.report());
+        }
+        for action in actions {
+            self.actions.spawn(self.hands.clone().carry_out(action));
+        }
+        if self.state.is_stopped() {
+            // A pull that nobody waits for.
+            self.actions.abort_all();
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<(), LedgerError> {
+        let task = self.spec.task;
+        if let Err(error) = self.tools.runtime.forget_logs(task).await {
+            tracing::warn!(%error, "the logs of a task that is forgotten stay on the disk");
+        }
+        self.tools.ledger.forget_task(task).await?;
+        self.tools.board.forget(task);
+        Ok(())
+    }
+}

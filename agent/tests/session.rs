@@ -1,0 +1,452 @@
+//! An agent with pretended containers, against a controller that the test plays over real gRPC.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::time::Duration;
+
+use berth_agent::runtime::{ContainerKey, FoundStatus, Runtime as _, SimulatedRuntime};
+use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskStatus};
+use berth_proto::v1::{self, RefusalCode, from_agent, to_agent};
+use common::{ARN, Controller, PATIENCE, TestAgent, config, task, to_run, to_stop};
+
+fn main_of(task: u128) -> ContainerKey {
+    ContainerKey::new(TaskId(task), "main")
+}
+
+#[tokio::test]
+async fn agent_registers_its_host_and_is_heard_regularly() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let mut session = controller.session().await;
+    assert_eq!(
+        (session.register.account.as_str(), session.register.region.as_str()),
+        ("123456789012", "us-east-1")
+    );
+    assert_eq!(session.register.cluster, "default");
+    assert!(!session.register.agent_id.is_empty());
+    let host = session.host();
+    assert_eq!(host.attributes["ecs.availability-zone"].as_deref(), Some("us-east-1a"));
+    assert_eq!(host.capacity.cpu.0, 2048);
+    session.accept(ARN, 1, 1).await;
+    for _ in 0..3 {
+        assert!(matches!(session.receive_any().await, from_agent::Message::Heartbeat(_)));
+    }
+    let mut registration = agent.handle.registration();
+    tokio::time::timeout(PATIENCE, registration.wait_for(|arn| arn.as_deref() == Some(ARN)))
+        .await
+        .unwrap()
+        .unwrap();
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn task_assigned_runs_and_stops_when_that_is_wanted() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    let spec = task(1, &[]);
+    session.assign(2, true, vec![to_run(&spec)]).await;
+    let running = session.until(spec.task, TaskStatus::Running).await;
+    assert_eq!(running.containers[0].status, ContainerStatus::Running);
+    assert!(
+        running.containers[0]
+            .image_digest
+            .as_ref()
+            .is_some_and(|d| d.starts_with("sha256:"))
+    );
+    assert!(running.pull_started_at <= running.pull_stopped_at && running.pull_stopped_at <= running.started_at);
+    session.assign(3, false, vec![to_stop(&spec)]).await;
+    let stopped = session.until(spec.task, TaskStatus::Stopped).await;
+    assert_eq!(stopped.containers[0].exit_code, Some(143));
+    assert_eq!(
+        (stopped.stop_code, stopped.stopped_reason),
+        (None, None),
+        "the controllers' own reason stands"
+    );
+    assert!(runtime.list().await.unwrap().is_empty());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn task_of_two_hundred_on_one_host_all_run() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let mut session = controller.registered().await;
+    session
+        .assign(2, true, (1..=200).map(|id| to_run(&task(id, &[]))).collect())
+        .await;
+    let mut running = std::collections::BTreeSet::new();
+    while running.len() < 200 {
+        let (sequence, reports) = session.reports().await;
+        session.record(sequence).await;
+        running.extend(
+            reports
+                .iter()
+                .filter(|r| r.status == TaskStatus::Running)
+                .map(|r| r.task),
+        );
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn essential_container_killed_is_reported_with_its_exit_code() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(2, true, vec![to_run(&task(1, &[]))]).await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    runtime.end(&main_of(1), 137).unwrap();
+    let stopped = session.until(TaskId(1), TaskStatus::Stopped).await;
+    assert_eq!(stopped.stop_code, Some(StopCode::EssentialContainerExited));
+    assert_eq!(
+        stopped.stopped_reason.as_deref(),
+        Some("Essential container in task exited (exit code 137)")
+    );
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn container_that_cannot_start_fails_its_task_with_the_reason() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let mut session = controller.registered().await;
+    session
+        .assign(
+            2,
+            true,
+            vec![to_run(&task(1, &[("BERTH_SIM_START_ERROR", "no such file")]))],
+        )
+        .await;
+    let stopped = session.until(TaskId(1), TaskStatus::Stopped).await;
+    assert_eq!(stopped.stop_code, Some(StopCode::TaskFailedToStart));
+    let reason = stopped.stopped_reason.unwrap();
+    assert_eq!(reason, "Task failed to start: CannotStartContainerError: no such file");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn container_that_ignores_its_stop_signal_is_killed_after_its_timeout() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let mut session = controller.registered().await;
+    let spec = task(1, &[("BERTH_SIM_IGNORE_STOP", "1")]);
+    session.assign(2, true, vec![to_run(&spec)]).await;
+    session.until(spec.task, TaskStatus::Running).await;
+    session.assign(3, false, vec![to_stop(&spec)]).await;
+    let stopped = session.until(spec.task, TaskStatus::Stopped).await;
+    assert_eq!(stopped.containers[0].exit_code, Some(137));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn report_that_was_not_recorded_is_sent_again_in_the_next_session() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(2, true, vec![to_run(&task(1, &[]))]).await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    runtime.end(&main_of(1), 9).unwrap();
+    let (_, lost) = session.reports().await;
+    assert_eq!(lost[0].task, TaskId(1));
+    drop(session);
+
+    let mut session = controller.registered().await;
+    assert_eq!(session.registered_reports().len(), 1);
+    let report = session.until(TaskId(1), TaskStatus::Stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(9));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn agent_whose_session_ends_keeps_its_tasks_and_reports_nothing_twice() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    let id = session.register.agent_id.clone();
+    session.assign(2, true, vec![to_run(&task(1, &[]))]).await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    // Once task 2 is reported, the record of task 1 has come through: one batch waits at a time.
+    session.assign(3, false, vec![to_run(&task(2, &[]))]).await;
+    session.until(TaskId(2), TaskStatus::Running).await;
+    drop(session);
+
+    let mut session = controller.registered().await;
+    assert_eq!(session.register.agent_id, id, "the same agent");
+    let statuses: Vec<_> = session.registered_reports().iter().map(|r| r.status).collect();
+    assert_eq!(statuses, [TaskStatus::Running; 2]);
+    runtime.end(&main_of(1), 0).unwrap();
+    assert_eq!(
+        session.until(TaskId(1), TaskStatus::Stopped).await.containers[0].exit_code,
+        Some(0)
+    );
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn assignments_older_than_those_seen_are_ignored() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(5, true, vec![to_run(&task(1, &[]))]).await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    // Were it taken, this would stop task 1 and start task 2.
+    session.assign(4, true, vec![to_run(&task(2, &[]))]).await;
+    session.assign(6, false, vec![to_run(&task(3, &[]))]).await;
+    session.until(TaskId(3), TaskStatus::Running).await;
+    let running: Vec<_> = runtime.list().await.unwrap().into_iter().map(|c| c.key).collect();
+    assert_eq!(running, [main_of(1), main_of(3)]);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn controller_behind_what_was_seen_is_left_and_another_history_is_taken() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let session = controller.registered().await;
+    session.assign(9, true, vec![to_run(&task(1, &[]))]).await;
+    let mut session = session;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    drop(session);
+
+    controller.session().await.accept(ARN, 1, 8).await;
+    let mut session = controller.session().await;
+    session
+        .accept("arn:aws:ecs:us-east-1:123456789012:container-instance/default/2", 1, 2)
+        .await;
+    session.assign(2, true, vec![to_run(&task(2, &[]))]).await;
+    session.until(TaskId(2), TaskStatus::Running).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn full_set_without_a_task_stops_and_forgets_it() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    session
+        .assign(2, true, vec![to_run(&task(1, &[])), to_run(&task(2, &[]))])
+        .await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    session.assign(3, true, vec![to_run(&task(2, &[]))]).await;
+    tokio::time::timeout(PATIENCE, async {
+        while runtime.list().await.unwrap().iter().any(|c| c.key == main_of(1)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("task 1 is removed");
+    drop(session);
+    // Forgetting follows the removal; a later session no longer speaks of the task.
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            let session = controller.registered().await;
+            if session.registered_reports().iter().all(|r| r.task == TaskId(2)) {
+                break;
+            }
+        }
+    })
+    .await
+    .expect("task 1 is forgotten");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn task_known_to_the_controllers_but_not_to_the_agent_is_reported_as_stopped() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    let begun = v1::AssignedTask {
+        begun: true,
+        ..to_run(&task(1, &[]))
+    };
+    session.assign(2, true, vec![begun, to_stop(&task(2, &[]))]).await;
+    let mut reports = Vec::new();
+    while reports.len() < 2 {
+        let (sequence, batch) = session.reports().await;
+        session.record(sequence).await;
+        reports.extend(batch.into_iter().filter(|r| r.status == TaskStatus::Stopped));
+    }
+    let lost = reports.iter().find(|r| r.task == TaskId(1)).unwrap();
+    assert!(
+        lost.stopped_reason.as_ref().unwrap().contains("lost its record"),
+        "{lost:?}"
+    );
+    assert!(runtime.list().await.unwrap().is_empty());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn agent_refused_tries_again_after_the_time_it_was_told() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let refusal = v1::Refused {
+        code: RefusalCode::ClusterNotFound.into(),
+        message: "create it first".to_owned(),
+        retry_after_ms: 300,
+        leader_endpoint: String::new(),
+    };
+    controller
+        .session()
+        .await
+        .send(to_agent::Message::Refused(refusal))
+        .await;
+    let refused_at = std::time::Instant::now();
+    let session = controller.session().await;
+    assert!(refused_at.elapsed() >= Duration::from_millis(290));
+    session.accept(ARN, 1, 1).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn agent_sent_to_the_leader_registers_there() {
+    let (mut follower, mut leader) = (Controller::start().await, Controller::start().await);
+    let agent = TestAgent::start(config(&follower.endpoint), &SimulatedRuntime::new()).await;
+    let refusal = v1::Refused {
+        code: RefusalCode::NotLeader.into(),
+        message: "another controller leads".to_owned(),
+        retry_after_ms: 0,
+        leader_endpoint: leader.endpoint.clone(),
+    };
+    follower.session().await.send(to_agent::Message::Refused(refusal)).await;
+    leader.registered().await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn agent_restarted_finds_its_containers_running() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let folder = tempfile::tempdir().unwrap();
+    let config = || berth_agent::AgentConfig {
+        data_dir: Some(folder.path().into()),
+        ..config(&controller.endpoint)
+    };
+    let (first, second) = (config(), config());
+    let agent = TestAgent::start(first, &runtime).await;
+    let session = controller.registered().await;
+    let id = session.register.agent_id.clone();
+    session
+        .assign(2, true, (1..=3).map(|id| to_run(&task(id, &[]))).collect())
+        .await;
+    for id in 1..=3 {
+        wait_until_running(&runtime, id).await;
+    }
+    drop(session);
+    agent.stop().await;
+    // While the agent is away: 1 runs on, 2 ends, 3 vanishes.
+    runtime.end(&main_of(2), 3).unwrap();
+    runtime.lose(&main_of(3));
+
+    let agent = TestAgent::start(second, &runtime).await;
+    let mut session = controller.registered().await;
+    assert_eq!(session.register.agent_id, id);
+    session
+        .assign(2, true, (1..=3).map(|id| to_run(&task(id, &[]))).collect())
+        .await;
+    let mut stopped = std::collections::BTreeMap::new();
+    while stopped.len() < 2 {
+        let (sequence, reports) = session.reports().await;
+        session.record(sequence).await;
+        assert!(
+            reports
+                .iter()
+                .all(|r| r.task != TaskId(1) || r.status <= TaskStatus::Running)
+        );
+        stopped.extend(
+            reports
+                .into_iter()
+                .filter(|r| r.status == TaskStatus::Stopped)
+                .map(|r| (r.task.0, r)),
+        );
+    }
+    assert_eq!(stopped[&2].containers[0].exit_code, Some(3));
+    assert_eq!(stopped[&3].containers[0].exit_code, None);
+    assert!(
+        stopped[&3]
+            .stopped_reason
+            .as_ref()
+            .unwrap()
+            .contains("exit code unknown")
+    );
+    let left = runtime.list().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].key == main_of(1) && matches!(left[0].status, FoundStatus::Running(_)));
+    agent.stop().await;
+}
+
+async fn wait_until_running(runtime: &SimulatedRuntime, task: u128) {
+    let is_running = async || {
+        let found = runtime.list().await.unwrap();
+        found
+            .iter()
+            .any(|c| c.key == main_of(task) && matches!(c.status, FoundStatus::Running(_)))
+    };
+    tokio::time::timeout(PATIENCE, async {
+        while !is_running().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the container runs");
+}
+
+#[tokio::test]
+async fn agent_told_to_stop_all_tasks_leaves_no_container_and_takes_no_more() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    session
+        .assign(2, true, vec![to_run(&task(1, &[])), to_run(&task(2, &[]))])
+        .await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    assert_eq!(agent.handle.stop_tasks(PATIENCE).await, 0);
+    assert!(runtime.list().await.unwrap().is_empty());
+    session
+        .assign(3, false, vec![to_run(&task(3, &[])), to_stop(&task(4, &[]))])
+        .await;
+    session.until(TaskId(4), TaskStatus::Stopped).await;
+    assert!(runtime.list().await.unwrap().is_empty());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn log_of_a_container_is_read_through_the_session() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let mut session = controller.registered().await;
+    session.assign(2, true, vec![to_run(&task(1, &[]))]).await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    let request = |request_id, container: &str| v1::LogRequest {
+        request_id,
+        task_id: TaskId(1).to_string(),
+        container: container.to_owned(),
+        position: String::new(),
+        tail: 10,
+        max_bytes: 1 << 16,
+        wait_ms: 0,
+    };
+    session.send(to_agent::Message::LogRequest(request(7, "main"))).await;
+    let from_agent::Message::LogReply(reply) = session.receive().await else {
+        panic!("expected a log reply")
+    };
+    assert_eq!((reply.request_id, reply.end), (7, false));
+    assert!(String::from_utf8_lossy(&reply.lines[0].message).contains("simulated container main"));
+    session.send(to_agent::Message::LogRequest(request(8, "other"))).await;
+    let from_agent::Message::LogReply(reply) = session.receive().await else {
+        panic!("expected a log reply")
+    };
+    assert_eq!(reply.request_id, 8);
+    assert!(reply.error.contains("no log of container"), "{}", reply.error);
+    agent.stop().await;
+}
