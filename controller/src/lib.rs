@@ -1,5 +1,6 @@
 //! The controller: the AWS-compatible front, the replicated state behind it, and the sessions with agents. Shell.
 
+pub mod agents;
 pub mod api;
 pub mod clock;
 pub mod leader;

@@ -1,0 +1,62 @@
+//! Looks out for agents that the state takes for connected although they have no session here: after this controller
+//! has come to lead or has restarted, or where recording their leave failed. Shell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::context::Context;
+use super::registry::AgentKey;
+use super::session::record_disconnected;
+
+/// Looks again and again until the server stops.
+pub(super) async fn look_out(context: Arc<Context>) {
+    let mut ticks = tokio::time::interval(context.options.heartbeat_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut term, mut absent_since) = (None, BTreeMap::new());
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = context.stop.cancelled() => return,
+        }
+        let led = context.led_term();
+        if led != term {
+            term = led;
+            absent_since.clear();
+        }
+        if led.is_some() {
+            look(&context, &mut absent_since).await;
+        }
+    }
+}
+
+async fn look(context: &Context, absent_since: &mut BTreeMap<ContainerInstanceId, Instant>) {
+    let absent = absent(context);
+    absent_since.retain(|host, _| absent.contains_key(host));
+    for (host, agent) in absent {
+        let since = *absent_since.entry(host).or_insert_with(Instant::now);
+        if since.elapsed() < context.patience() {
+            continue;
+        }
+        let slot = context.registry.slot(&agent);
+        let holder = slot.lock().await;
+        // Locked, so that an agent which registers at this moment comes after.
+        if holder.is_none() {
+            tracing::info!(container_instance = %host, "an agent has not come back: it counts as disconnected");
+            record_disconnected(context, host).await;
+        }
+        drop(holder);
+        drop(slot);
+        context.registry.drop_unused_slot(&agent);
+    }
+}
+
+fn absent(context: &Context) -> BTreeMap<ContainerInstanceId, AgentKey> {
+    let view = context.group.view();
+    let hosts = view.view.all_container_instances();
+    let hosts = hosts.filter(|h| h.agent_connected && h.status != ContainerInstanceStatus::Inactive);
+    let absent = hosts.filter(|h| context.registry.session_of(h.id).is_none());
+    absent.map(|h| (h.id, (h.cluster.clone(), h.agent.clone()))).collect()
+}

@@ -1,0 +1,137 @@
+//! The beginning of a session: what an agent says of itself is checked and recorded, or it is refused. Shell.
+
+use std::sync::Arc;
+
+use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, Scope};
+use berth_core::state::{Command, Rejection};
+use berth_proto::record::{self, RecordError, RecordKind};
+use berth_proto::v1::{ProtocolVersion, RefusalCode, Refused, Register, Registered};
+
+use super::context::Context;
+use super::registry::{AgentKey, SessionState};
+
+/// When an agent that this controller cannot serve now is to try again.
+const RETRY_AFTER_MS: u32 = 500;
+
+/// Longest name of an agent, account, region or cluster, above anything that ECS allows.
+const MAX_NAME_BYTES: usize = 255;
+
+/// What an agent said of itself.
+pub(super) struct Applicant {
+    pub(super) agent: AgentKey,
+    host: HostDescription,
+}
+
+/// Reads a registration.
+pub(super) fn read(register: &Register) -> Result<Applicant, Refused> {
+    if register.protocol_version() != ProtocolVersion::ProtocolVersion1 {
+        let message = format!(
+            "this controller speaks version 1 of the protocol, and the agent version {}: run agents of the \
+             controllers' version",
+            register.protocol_version
+        );
+        return Err(refused(RefusalCode::Version, message));
+    }
+    let names = [
+        ("agent_id", &register.agent_id),
+        ("account", &register.account),
+        ("region", &register.region),
+        ("cluster", &register.cluster),
+    ];
+    for (field, value) in names {
+        if value.is_empty() || value.len() > MAX_NAME_BYTES {
+            let message = format!("{field} has {} bytes; it needs 1 to {MAX_NAME_BYTES}", value.len());
+            return Err(refused(RefusalCode::Invalid, message));
+        }
+    }
+    let host: HostDescription =
+        record::decode(RecordKind::HostDescription, &register.host_description).map_err(|e| unreadable(&e))?;
+    let cluster = Scope::new(&register.account, &register.region).cluster(&register.cluster);
+    let agent = (cluster, AgentId::from(register.agent_id.as_str()));
+    tracing::debug!(
+        agent = register.agent_id,
+        host = host.host_name,
+        tasks = register.task_reports.len(),
+        "an agent asks for a session"
+    );
+    Ok(Applicant { agent, host })
+}
+
+/// Records that the agent is connected, and gives its slot to `session`. An older session of the agent ends.
+pub(super) async fn admit(
+    context: &Context,
+    applicant: Applicant,
+    session: &Arc<SessionState>,
+) -> Result<(ContainerInstanceId, Registered), Refused> {
+    if context.led_term().is_none() {
+        return Err(not_leader(context));
+    }
+    let (cluster, agent) = applicant.agent.clone();
+    let slot = context.registry.slot(&applicant.agent);
+    let mut holder = slot.lock().await;
+    if let Some(older) = holder.take() {
+        older.end.cancel();
+    }
+    let command = Command::RegisterContainerInstance {
+        id: context.new_instance_id(),
+        cluster: cluster.clone(),
+        agent: agent.clone(),
+        host: applicant.host,
+        at: context.clock.now(),
+    };
+    match context.group.propose(command).await {
+        Ok(applied) => applied.outcome.map_err(|rejection| rejected(&rejection))?,
+        Err(error) => return Err(refused(RefusalCode::Unavailable, error.to_string())),
+    };
+    let view = context.group.view();
+    let Some(id) = view.view.container_instance_of_agent(&cluster, &agent) else {
+        let message = "the host was deregistered while it registered".to_owned();
+        return Err(refused(RefusalCode::Unavailable, message));
+    };
+    // In the registry before the first look at the tasks, so that no change falls between.
+    context.registry.insert(id, session);
+    *holder = Some(Arc::clone(session));
+    let heartbeat_interval_ms = u32::try_from(context.options.heartbeat_interval.as_millis()).unwrap_or(u32::MAX);
+    let registered = Registered {
+        container_instance_arn: cluster.container_instance_arn(id),
+        term: view.term,
+        index: view.index,
+        heartbeat_interval_ms,
+    };
+    Ok((id, registered))
+}
+
+/// What an agent is told that asks a controller which does not lead.
+pub(super) fn not_leader(context: &Context) -> Refused {
+    let leader = context.group.status().leader;
+    let leader = leader.map_or_else(|| "not known at the moment".to_owned(), |id| format!("member {id}"));
+    let message = format!("this controller does not lead its group; the leader is {leader}");
+    refused(RefusalCode::NotLeader, message)
+}
+
+fn rejected(rejection: &Rejection) -> Refused {
+    match rejection {
+        Rejection::ClusterNotFound(cluster) => {
+            let message = format!("there is no active cluster {}; create it first", cluster.name);
+            refused(RefusalCode::ClusterNotFound, message)
+        }
+        other => refused(RefusalCode::Invalid, other.to_string()),
+    }
+}
+
+fn unreadable(error: &RecordError) -> Refused {
+    let code = match error {
+        RecordError::NewerFormat { .. } => RefusalCode::Version,
+        _ => RefusalCode::Invalid,
+    };
+    refused(code, format!("host_description cannot be read: {error}"))
+}
+
+pub(super) fn refused(code: RefusalCode, message: String) -> Refused {
+    Refused {
+        code: code.into(),
+        message,
+        retry_after_ms: RETRY_AFTER_MS,
+        leader_endpoint: String::new(),
+    }
+}

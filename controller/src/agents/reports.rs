@@ -1,0 +1,51 @@
+//! Commits what a host says of its tasks. Shell.
+
+use berth_core::model::{ContainerInstanceId, TaskReport, Timestamp};
+use berth_core::state::{Command, Rejection};
+use berth_proto::record::{self, RecordError, RecordKind};
+
+use crate::raft::ProposeError;
+use crate::replica::StateGroup;
+
+/// Bytes of reports in one command, half of what a command may have.
+const MAX_BYTES_PER_COMMAND: usize = 512 * 1024;
+
+/// Reads a batch and cuts it so that each part fits a command.
+pub(super) fn read(reports: &[Vec<u8>]) -> Result<Vec<Vec<TaskReport>>, RecordError> {
+    let (mut parts, mut bytes) = (vec![], MAX_BYTES_PER_COMMAND);
+    for report in reports {
+        bytes += report.len();
+        if bytes > MAX_BYTES_PER_COMMAND {
+            parts.push(vec![]);
+            bytes = report.len();
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(record::decode(RecordKind::TaskReport, report)?);
+        }
+    }
+    Ok(parts)
+}
+
+/// Commits a batch; once it returns, the agent need not send it again. A host that has left the cluster has no tasks that
+/// its reports could be about.
+pub(super) async fn commit(
+    group: StateGroup,
+    container_instance: ContainerInstanceId,
+    parts: Vec<Vec<TaskReport>>,
+    at: Timestamp,
+) -> Result<(), ProposeError> {
+    for reports in parts {
+        let command = Command::RecordTaskReports {
+            container_instance,
+            reports,
+            at,
+        };
+        match group.propose(command).await?.outcome {
+            Ok(_) | Err(Rejection::ContainerInstanceNotFound(_)) => {}
+            Err(rejection) => {
+                tracing::warn!(%container_instance, %rejection, "the reports of a host were refused");
+            }
+        }
+    }
+    Ok(())
+}

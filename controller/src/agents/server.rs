@@ -1,0 +1,163 @@
+//! The port for agents. Shell.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use berth_core::ids::IdSource;
+use berth_core::model::ContainerInstanceId;
+use berth_proto::v1::agent_sessions_server::{AgentSessions, AgentSessionsServer};
+use berth_proto::v1::{FromAgent, ToAgent};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::context::{AgentsOptions, Context};
+use super::logs::{LogError, LogPage, LogQuery};
+use super::registry::Registry;
+use super::{absent, feed, session};
+use crate::clock::Clock;
+use crate::replica::StateGroup;
+
+/// Largest message of an agent: a registration with a report of each task that its host remembers.
+const MAX_MESSAGE_BYTES: usize = 32 << 20;
+
+/// Sessions of one controller, beyond which agents are turned away: each costs some tens of KiB.
+const MAX_SESSIONS: usize = 20_000;
+
+/// Between two signs of life on a connection; one that is silent for twice that is closed.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// Why agents cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentsError {
+    /// The port would be open to other machines.
+    #[error(
+        "the port for agents is bound to {0}, which is not a loopback address: agents do not authenticate themselves yet, so \
+         their port must not be reachable from other machines"
+    )]
+    NotLoopback(SocketAddr),
+    /// The listener has no address.
+    #[error("the listener for agents has no address")]
+    Listener(#[source] io::Error),
+    /// The server ended.
+    #[error("the server for agents failed")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// What the rest of the controller holds of the sessions with agents.
+#[derive(Clone)]
+pub struct AgentsHandle {
+    registry: Arc<Registry>,
+}
+
+impl std::fmt::Debug for AgentsHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentsHandle").finish_non_exhaustive()
+    }
+}
+
+impl AgentsHandle {
+    /// Asks a host for a piece of a container's log, and waits for it for as long as `deadline`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn fetch_logs(
+        &self,
+        host: ContainerInstanceId,
+        query: LogQuery,
+        deadline: Duration,
+    ) -> Result<LogPage, LogError> {
+        self.registry.fetch_logs(host, query, deadline).await
+    }
+}
+
+/// Serves agents on `listener`, which must be bound to a loopback address, until `stop` is cancelled. `ids` must be seeded
+/// by the operating system, since ids must not repeat.
+///
+/// # Errors
+/// [`AgentsError`] where the listener may not be used.
+pub fn start(
+    listener: TcpListener,
+    group: StateGroup,
+    clock: Arc<dyn Clock>,
+    ids: IdSource,
+    options: AgentsOptions,
+    stop: CancellationToken,
+) -> Result<(AgentsHandle, JoinHandle<Result<(), AgentsError>>), AgentsError> {
+    let address = listener.local_addr().map_err(AgentsError::Listener)?;
+    if !address.ip().is_loopback() {
+        return Err(AgentsError::NotLoopback(address));
+    }
+    let registry = Arc::new(Registry::default());
+    let handle = AgentsHandle {
+        registry: Arc::clone(&registry),
+    };
+    let applied = group.subscribe();
+    let context = Arc::new(Context {
+        group,
+        clock,
+        ids: Mutex::new(ids),
+        registry,
+        options,
+        stop,
+    });
+    Ok((handle, tokio::spawn(serve(context, listener, applied))))
+}
+
+async fn serve(
+    context: Arc<Context>,
+    listener: TcpListener,
+    applied: crate::raft::AppliedFeed<crate::replica::ApplyOutcome>,
+) -> Result<(), AgentsError> {
+    let mut helpers = JoinSet::new();
+    helpers.spawn(feed::follow(Arc::clone(&context), applied));
+    helpers.spawn(absent::look_out(Arc::clone(&context)));
+    let stop = context.stop.clone();
+    let sessions = Sessions {
+        places: Arc::new(tokio::sync::Semaphore::new(MAX_SESSIONS)),
+        context,
+    };
+    let service = AgentSessionsServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let served = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_EVERY))
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned())
+        .await;
+    stop.cancel();
+    while let Some(ended) = helpers.join_next().await {
+        if let Err(panic) = ended {
+            tracing::error!(%panic, "a part of the server for agents panicked");
+        }
+    }
+    served.map_err(AgentsError::Serve)
+}
+
+struct Sessions {
+    context: Arc<Context>,
+    places: Arc<tokio::sync::Semaphore>,
+}
+
+#[tonic::async_trait]
+impl AgentSessions for Sessions {
+    type SessionStream = ReceiverStream<Result<ToAgent, Status>>;
+
+    async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::SessionStream>, Status> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted(format!("this controller has {MAX_SESSIONS} sessions already")))?;
+        let (outgoing, queue) = mpsc::channel(session::SEND_QUEUE);
+        let (context, incoming) = (Arc::clone(&self.context), request.into_inner());
+        tokio::spawn(async move {
+            session::serve(context, incoming, outgoing).await;
+            drop(place);
+        });
+        Ok(Response::new(ReceiverStream::new(queue)))
+    }
+}

@@ -1,0 +1,281 @@
+//! One session, from the agent's first message to its end. Shell.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::model::{ContainerInstanceId, TaskId};
+use berth_core::state::Command;
+use berth_proto::record::RecordError;
+use berth_proto::v1::{
+    FromAgent, RefusalCode, Refused, Register, ReportsRecorded, TaskReports, ToAgent, from_agent, to_agent,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::context::Context;
+use super::logs::{LogCall, OpenCalls};
+use super::opening;
+use super::registry::{AgentKey, SessionState};
+use super::{assignments, reports};
+use crate::raft::{self, ProposeError};
+
+/// How long an agent may take to introduce itself.
+const REGISTER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long an agent may leave a message unread before its session ends.
+const SEND_WITHIN: Duration = Duration::from_secs(10);
+
+/// Difference between an agent's clock and this controller's that is worth a warning.
+const CLOCK_WARNING_MS: u64 = 5_000;
+
+/// Messages that wait for the network.
+pub(super) const SEND_QUEUE: usize = 16;
+
+/// Where messages to the agent go.
+pub(super) type Outgoing = mpsc::Sender<Result<ToAgent, Status>>;
+
+/// A batch of reports on its way into the log.
+type Recording = Pin<Box<dyn Future<Output = Result<(), ProposeError>> + Send>>;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionEnd {
+    #[error("the agent has ended it")]
+    Left,
+    #[error("the connection failed: {0}")]
+    Connection(Box<Status>),
+    #[error("nothing has come from the agent for {0:?}")]
+    Silent(Duration),
+    #[error("the agent does not read what it is sent")]
+    Stuck,
+    #[error("a newer session of the agent replaces it, or the state was reset")]
+    Replaced,
+    #[error("this controller no longer leads")]
+    NotLeader,
+    #[error("the controller is stopping")]
+    Stopping,
+    #[error("the agent sent {0}, which is not part of the conversation here")]
+    Unexpected(&'static str),
+    #[error("a record cannot be read or written: {0}")]
+    Record(#[from] RecordError),
+    #[error("its reports could not be recorded: {0}")]
+    NotRecorded(#[from] ProposeError),
+}
+
+/// Serves one agent for as long as it stays.
+pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAgent>, outgoing: Outgoing) {
+    let (state, log_calls) = SessionState::new(context.stop.child_token());
+    let opened = match first_message(&mut incoming).await {
+        Ok(register) => match opening::read(&register) {
+            Ok(applicant) => {
+                let agent = applicant.agent.clone();
+                opening::admit(&context, applicant, &state)
+                    .await
+                    .map(|(host, registered)| (agent, host, registered))
+            }
+            Err(refused) => Err(refused),
+        },
+        Err(refused) => Err(refused),
+    };
+    let (agent, host, registered) = match opened {
+        Ok(opened) => opened,
+        Err(refused) => {
+            tracing::info!(reason = refused.message, "refused an agent");
+            // An agent that has gone meanwhile needs no answer.
+            send(&outgoing, to_agent::Message::Refused(refused)).await.ok();
+            return;
+        }
+    };
+    let led_term = registered.term;
+    let mut session = Session {
+        context: Arc::clone(&context),
+        host,
+        state: Arc::clone(&state),
+        outgoing,
+        incoming,
+        log_calls,
+        open_calls: OpenCalls::default(),
+        recording: None,
+        warned_of_clock: false,
+    };
+    tracing::info!(container_instance = %host, term = led_term, "an agent has a session");
+    let end = match send(&session.outgoing, to_agent::Message::Registered(registered)).await {
+        Ok(()) => session.run().await,
+        Err(end) => end,
+    };
+    tracing::info!(container_instance = %host, reason = %end, "the session of an agent ended");
+    context.registry.remove(host, &state);
+    leave(&context, &agent, host, &state).await;
+}
+
+/// Records that the agent is disconnected, unless a newer session of it is there.
+async fn leave(context: &Context, agent: &AgentKey, host: ContainerInstanceId, state: &Arc<SessionState>) {
+    let slot = context.registry.slot(agent);
+    let mut holder = slot.lock().await;
+    if holder.as_ref().is_some_and(|s| Arc::ptr_eq(s, state)) {
+        *holder = None;
+        if !context.stop.is_cancelled() && context.led_term().is_some() {
+            record_disconnected(context, host).await;
+        }
+    }
+    drop(holder);
+    drop(slot);
+    context.registry.drop_unused_slot(agent);
+}
+
+/// Proposes that the host's agent is disconnected. Where that fails, the look-out for absent agents tries again.
+pub(super) async fn record_disconnected(context: &Context, host: ContainerInstanceId) {
+    let command = Command::RecordAgentDisconnected {
+        container_instance: host,
+        at: context.clock.now(),
+    };
+    if let Err(error) = context.group.propose(command).await {
+        tracing::warn!(container_instance = %host, %error, "could not record that an agent is disconnected");
+    }
+}
+
+async fn first_message(incoming: &mut Streaming<FromAgent>) -> Result<Register, Refused> {
+    let invalid = |message: String| opening::refused(RefusalCode::Invalid, message);
+    let message = tokio::time::timeout(REGISTER_WITHIN, incoming.message())
+        .await
+        .map_err(|_| invalid(format!("the agent did not register within {REGISTER_WITHIN:?}")))?
+        .map_err(|status| invalid(format!("the registration cannot be read: {}", status.message())))?;
+    match message.and_then(|m| m.message) {
+        Some(from_agent::Message::Register(register)) => Ok(register),
+        _ => Err(invalid("a session begins with Register".to_owned())),
+    }
+}
+
+struct Session {
+    context: Arc<Context>,
+    host: ContainerInstanceId,
+    state: Arc<SessionState>,
+    outgoing: Outgoing,
+    incoming: Streaming<FromAgent>,
+    log_calls: mpsc::Receiver<LogCall>,
+    open_calls: OpenCalls,
+    /// The batch that is being committed, and its sequence; the agent sends the next one after it.
+    recording: Option<(u64, Recording)>,
+    warned_of_clock: bool,
+}
+
+impl Session {
+    /// Serves the agent until something ends the session.
+    async fn run(&mut self) -> SessionEnd {
+        match self.exchange().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn exchange(&mut self) -> Result<std::convert::Infallible, SessionEnd> {
+        let mut status = self.context.group.watch_status();
+        let patience = self.context.patience();
+        let mut deadline = Instant::now() + patience;
+        loop {
+            tokio::select! {
+                message = self.incoming.message() => {
+                    deadline = Instant::now() + patience;
+                    match message {
+                        Ok(Some(message)) => self.take(message).await?,
+                        Ok(None) => return Err(SessionEnd::Left),
+                        Err(status) => return Err(SessionEnd::Connection(Box::new(status))),
+                    }
+                }
+                () = self.state.changed.notified() => self.tell_changes().await?,
+                (sequence, recorded) = recorded(&mut self.recording) => {
+                    self.recording = None;
+                    recorded?;
+                    send(&self.outgoing, to_agent::Message::ReportsRecorded(ReportsRecorded { sequence })).await?;
+                }
+                Some(call) = self.log_calls.recv() => {
+                    if let Some(request) = self.open_calls.open(call) {
+                        send(&self.outgoing, to_agent::Message::LogRequest(request)).await?;
+                    }
+                }
+                () = self.context.stop.cancelled() => return Err(SessionEnd::Stopping),
+                () = self.state.end.cancelled() => return Err(SessionEnd::Replaced),
+                () = deposed(&mut status) => return Err(SessionEnd::NotLeader),
+                () = tokio::time::sleep_until(deadline) => return Err(SessionEnd::Silent(patience)),
+            }
+        }
+    }
+
+    async fn take(&mut self, message: FromAgent) -> Result<(), SessionEnd> {
+        match message.message {
+            Some(from_agent::Message::Heartbeat(heartbeat)) => self.check_clock(heartbeat.sent_at_ms),
+            Some(from_agent::Message::TaskReports(batch)) => self.record(&batch)?,
+            Some(from_agent::Message::LogReply(reply)) => self.open_calls.answer(reply),
+            Some(from_agent::Message::Register(_)) => return Err(SessionEnd::Unexpected("a second Register")),
+            None => tracing::debug!(container_instance = %self.host, "ignored a message of a kind unknown here"),
+        }
+        Ok(())
+    }
+
+    fn check_clock(&mut self, sent_at_ms: i64) {
+        let now = self.context.clock.now().0;
+        if now.abs_diff(sent_at_ms) > CLOCK_WARNING_MS && !self.warned_of_clock {
+            self.warned_of_clock = true;
+            let ahead_ms = sent_at_ms.saturating_sub(now);
+            tracing::warn!(container_instance = %self.host, ahead_ms, "the clock of a host is off: synchronize it");
+        }
+    }
+
+    fn record(&mut self, batch: &TaskReports) -> Result<(), SessionEnd> {
+        if self.recording.is_some() {
+            return Err(SessionEnd::Unexpected("reports before the last ones were recorded"));
+        }
+        let parts = reports::read(&batch.reports)?;
+        let (group, at) = (self.context.group.clone(), self.context.clock.now());
+        self.recording = Some((batch.sequence, Box::pin(reports::commit(group, self.host, parts, at))));
+        Ok(())
+    }
+
+    async fn tell_changes(&mut self) -> Result<(), SessionEnd> {
+        let (all, changed) = self.state.take_changes();
+        if !all && changed.is_empty() {
+            return Ok(());
+        }
+        // Taken after the changes, so that it contains them.
+        let view = self.context.group.view();
+        let message = if all {
+            assignments::full(&view, self.host)?
+        } else {
+            assignments::diff(&view, self.host, &changed)?
+        };
+        let ids = |texts: Vec<&String>| {
+            texts
+                .into_iter()
+                .filter_map(|t| t.parse().ok())
+                .collect::<Vec<TaskId>>()
+        };
+        let known = ids(message.tasks.iter().map(|t| &t.task_id).collect());
+        let removed = ids(message.removed.iter().collect());
+        self.state.remember(all, known.into_iter(), &removed);
+        send(&self.outgoing, to_agent::Message::Assignments(message)).await
+    }
+}
+
+/// Waits until the batch is committed; for ever where there is none.
+async fn recorded(recording: &mut Option<(u64, Recording)>) -> (u64, Result<(), ProposeError>) {
+    match recording {
+        Some((sequence, committing)) => (*sequence, committing.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until this controller no longer leads, or its group has stopped.
+async fn deposed(status: &mut watch::Receiver<raft::Status>) {
+    _ = status.wait_for(|status| status.role != raft::Role::Leader).await;
+}
+
+async fn send(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), SessionEnd> {
+    let message = ToAgent { message: Some(message) };
+    match tokio::time::timeout(SEND_WITHIN, outgoing.send(Ok(message))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(SessionEnd::Left),
+        Err(_) => Err(SessionEnd::Stuck),
+    }
+}

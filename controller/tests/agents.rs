@@ -1,0 +1,389 @@
+//! The port for agents over a real group in memory, spoken to by a client of its protocol.
+
+mod cluster;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_controller::agents::{self, AgentsHandle, AgentsOptions, LogError, LogQuery};
+use berth_controller::clock::SystemClock;
+use berth_core::ids::IdSource;
+use berth_core::model::{ContainerInstanceId, Resources, TaskId, TaskStatus};
+use berth_core::state::Command;
+use berth_proto::record::{self, RecordKind};
+use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
+use berth_proto::v1::{
+    AssignedStatus, Assignments, FromAgent, Heartbeat, LogReply, ProtocolVersion, RefusalCode, Register, TaskReports,
+    from_agent, to_agent,
+};
+use cluster::{TestCluster, service_of};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Port {
+    cluster: TestCluster,
+    agents: AgentsHandle,
+    address: String,
+    stop: CancellationToken,
+}
+
+impl Port {
+    async fn open(heartbeat_interval: Duration) -> Self {
+        let cluster = TestCluster::start();
+        cluster.group.read().await.expect("the group has a leader");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let stop = CancellationToken::new();
+        let options = AgentsOptions { heartbeat_interval };
+        let (agents, _) = agents::start(
+            listener,
+            cluster.group.clone(),
+            Arc::new(SystemClock),
+            IdSource::from_seed(3),
+            options,
+            stop.clone(),
+        )
+        .expect("a loopback address");
+        Self {
+            cluster,
+            agents,
+            address,
+            stop,
+        }
+    }
+
+    async fn agent(&self, number: usize) -> Agent {
+        let mut agent = Agent::connect(&self.address).await;
+        agent
+            .send(from_agent::Message::Register(register(number, "default")))
+            .await;
+        let to_agent::Message::Registered(registered) = agent.next().await else {
+            panic!("not registered")
+        };
+        let id = registered.container_instance_arn.rsplit('/').next().expect("an id");
+        agent.host = Some(id.parse().expect("an id"));
+        agent
+    }
+
+    async fn until_connected(&self, host: ContainerInstanceId, connected: bool) {
+        let what = format!("{host} is connected: {connected}");
+        let look = |s: &berth_core::state::ClusterState| {
+            s.container_instance(host)
+                .filter(|h| h.agent_connected == connected)
+                .map(|_| ())
+        };
+        self.cluster.until(&what, look).await;
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.cluster.stop().await;
+    }
+}
+
+fn register(number: usize, cluster: &str) -> Register {
+    let host = cluster::host(number, ["a", "b", "c"][number % 3], Resources::new(4096, 8192));
+    let key = cluster::key();
+    Register {
+        protocol_version: ProtocolVersion::ProtocolVersion1.into(),
+        agent_id: format!("agent-{number}"),
+        account: key.scope.account.to_string(),
+        region: key.scope.region.to_string(),
+        cluster: cluster.to_owned(),
+        host_description: record::encode(RecordKind::HostDescription, &host).expect("a record"),
+        task_reports: vec![],
+    }
+}
+
+struct Agent {
+    outgoing: mpsc::Sender<FromAgent>,
+    incoming: tonic::Streaming<berth_proto::v1::ToAgent>,
+    host: Option<ContainerInstanceId>,
+}
+
+impl Agent {
+    async fn connect(address: &str) -> Self {
+        let mut client = AgentSessionsClient::connect(address.to_owned())
+            .await
+            .expect("connects");
+        let (outgoing, queue) = mpsc::channel(16);
+        let incoming = client
+            .session(ReceiverStream::new(queue))
+            .await
+            .expect("a session")
+            .into_inner();
+        Self {
+            outgoing,
+            incoming,
+            host: None,
+        }
+    }
+
+    fn host(&self) -> ContainerInstanceId {
+        self.host.expect("registered")
+    }
+
+    async fn send(&self, message: from_agent::Message) {
+        self.outgoing
+            .send(FromAgent { message: Some(message) })
+            .await
+            .expect("the session is open");
+    }
+
+    async fn next(&mut self) -> to_agent::Message {
+        let message = tokio::time::timeout(PATIENCE, self.incoming.message())
+            .await
+            .expect("an answer in time");
+        message
+            .expect("no failure")
+            .expect("the session is open")
+            .message
+            .expect("a known message")
+    }
+
+    async fn assignments(&mut self) -> Assignments {
+        match self.next().await {
+            to_agent::Message::Assignments(assignments) => assignments,
+            other => panic!("expected assignments, got {other:?}"),
+        }
+    }
+
+    async fn has_ended(&mut self) {
+        let end = async { while let Ok(Some(_)) = self.incoming.message().await {} };
+        tokio::time::timeout(PATIENCE, end).await.expect("the session ends");
+    }
+
+    async fn report(&mut self, sequence: u64, task: TaskId, status: TaskStatus) {
+        let report = record::encode(RecordKind::TaskReport, &cluster::report(task, status)).expect("a record");
+        let reports = vec![report];
+        self.send(from_agent::Message::TaskReports(TaskReports { sequence, reports }))
+            .await;
+    }
+}
+
+fn ids(assignments: &Assignments) -> Vec<TaskId> {
+    assignments
+        .tasks
+        .iter()
+        .map(|t| t.task_id.parse().expect("an id"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_that_registers_is_told_all_and_then_what_changes() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let mut agent = port.agent(0).await;
+    let first = agent.assignments().await;
+    assert!(first.full && first.tasks.is_empty());
+    port.cluster.define("web", Resources::new(128, 128)).await;
+    port.cluster.propose(service_of("web", 1)).await;
+    let added = agent.assignments().await;
+    assert!(!added.full && (added.term, added.index) >= (first.term, first.index));
+    let [task] = ids(&added)[..] else {
+        panic!("one task, got {added:?}")
+    };
+    assert_eq!(added.tasks[0].desired_status(), AssignedStatus::Running);
+    assert!(!added.tasks[0].spec.is_empty() && !added.tasks[0].begun);
+    agent.report(1, task, TaskStatus::Running).await;
+    let mut recorded = false;
+    // The acknowledgement and the changed assignment come in either order.
+    for _ in 0..2 {
+        match agent.next().await {
+            to_agent::Message::ReportsRecorded(done) => {
+                assert_eq!(done.sequence, 1);
+                let state = port.cluster.state();
+                assert_eq!(state.task(task).expect("known").last_status, TaskStatus::Running);
+                recorded = true;
+            }
+            to_agent::Message::Assignments(changed) => assert!(changed.tasks[0].begun),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert!(recorded);
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_that_connects_again_replaces_its_session_and_stays_connected() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let mut first = port.agent(0).await;
+    let mut second = port.agent(0).await;
+    assert_eq!(first.host(), second.host());
+    first.has_ended().await;
+    assert!(second.assignments().await.full);
+    // The end of the first session is behind us; a change still finds the second one.
+    port.cluster.define("web", Resources::new(128, 128)).await;
+    port.cluster.propose(service_of("web", 1)).await;
+    assert_eq!(second.assignments().await.tasks.len(), 1);
+    let state = port.cluster.state();
+    assert!(state.container_instance(second.host()).expect("known").agent_connected);
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_that_leaves_is_recorded_as_disconnected() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let agent = port.agent(0).await;
+    let host = agent.host();
+    drop(agent);
+    port.until_connected(host, false).await;
+    let again = port.agent(0).await;
+    assert_eq!(again.host(), host);
+    port.until_connected(host, true).await;
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_silent_for_three_intervals_is_recorded_as_disconnected() {
+    let port = Port::open(Duration::from_millis(60)).await;
+    let mut agent = port.agent(0).await;
+    let host = agent.host();
+    let sent_at_ms = port.cluster.now().0;
+    agent
+        .send(from_agent::Message::Heartbeat(Heartbeat { sent_at_ms }))
+        .await;
+    agent.has_ended().await;
+    port.until_connected(host, false).await;
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_that_never_came_back_after_a_restart_is_recorded_as_disconnected() {
+    let port = Port::open(Duration::from_millis(60)).await;
+    let host = port.cluster.register_host(7, "a", Resources::new(1024, 1024)).await;
+    port.until_connected(host, false).await;
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_of_an_unknown_cluster_or_version_is_refused_with_the_reason() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let mut other_version = register(0, "default");
+    other_version.protocol_version = 99;
+    let mut unreadable = register(0, "default");
+    unreadable.host_description.pop();
+    let cases = [
+        (register(0, "nowhere"), RefusalCode::ClusterNotFound),
+        (other_version, RefusalCode::Version),
+        (unreadable, RefusalCode::Invalid),
+    ];
+    for (register, code) in cases {
+        let mut agent = Agent::connect(&port.address).await;
+        agent.send(from_agent::Message::Register(register)).await;
+        let to_agent::Message::Refused(refused) = agent.next().await else {
+            panic!("not refused")
+        };
+        assert_eq!(refused.code(), code, "{}", refused.message);
+        assert!(!refused.message.is_empty());
+        agent.has_ended().await;
+    }
+    assert_eq!(port.cluster.state().all_container_instances().count(), 0);
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_deregistered_is_told_to_have_nothing() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let mut agent = port.agent(0).await;
+    agent.assignments().await;
+    port.cluster.define("web", Resources::new(128, 128)).await;
+    port.cluster.propose(service_of("web", 1)).await;
+    assert_eq!(agent.assignments().await.tasks.len(), 1);
+    let (container_instance, at) = (agent.host(), port.cluster.now());
+    let command = Command::DeregisterContainerInstance {
+        container_instance,
+        force: true,
+        at,
+    };
+    port.cluster.propose(command).await;
+    let last = agent.assignments().await;
+    assert!(last.full && last.tasks.is_empty());
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn task_forgotten_is_removed_from_its_host() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let mut agent = port.agent(0).await;
+    agent.assignments().await;
+    port.cluster.define("job", Resources::new(128, 128)).await;
+    let ran = port
+        .cluster
+        .leader
+        .run_tasks(port.cluster.request("job", 1))
+        .await
+        .expect("placed");
+    assert_eq!(ids(&agent.assignments().await), ran.tasks);
+    agent.report(1, ran.tasks[0], TaskStatus::Stopped).await;
+    agent.next().await;
+    agent.next().await;
+    let command = Command::Forget {
+        tasks: ran.tasks.clone(),
+        services: vec![],
+        container_instances: vec![],
+    };
+    port.cluster.propose(command).await;
+    assert_eq!(agent.assignments().await.removed, [ran.tasks[0].to_string()]);
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_of_a_container_is_read_through_the_session_of_its_host() {
+    let port = Port::open(Duration::from_secs(5)).await;
+    let mut agent = port.agent(0).await;
+    agent.assignments().await;
+    let query = LogQuery {
+        task: TaskId(5),
+        container: "main".to_owned(),
+        position: None,
+        tail: 10,
+        max_bytes: 1024,
+        wait: Duration::ZERO,
+    };
+    let (agents, host, asked) = (port.agents.clone(), agent.host(), query.clone());
+    let reading = tokio::spawn(async move { agents.fetch_logs(host, asked, PATIENCE).await });
+    let to_agent::Message::LogRequest(request) = agent.next().await else {
+        panic!("no request")
+    };
+    assert_eq!((request.container.as_str(), request.tail), ("main", 10));
+    let reply = LogReply {
+        request_id: request.request_id,
+        next_position: "9".to_owned(),
+        end: true,
+        ..LogReply::default()
+    };
+    agent.send(from_agent::Message::LogReply(reply)).await;
+    let page = reading.await.expect("no panic").expect("a page");
+    assert!(page.end && page.next_position == "9");
+    let elsewhere = port
+        .agents
+        .fetch_logs(ContainerInstanceId(1), query.clone(), PATIENCE)
+        .await;
+    assert_eq!(elsewhere, Err(LogError::NotConnected(ContainerInstanceId(1))));
+    let brief = Duration::from_millis(20);
+    assert_eq!(
+        port.agents.fetch_logs(host, query, brief).await,
+        Err(LogError::Timeout(host, brief))
+    );
+    port.close().await;
+}
+
+#[tokio::test]
+async fn port_bound_to_all_addresses_is_refused() {
+    let cluster = TestCluster::start();
+    let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
+    let refused = agents::start(
+        listener,
+        cluster.group.clone(),
+        Arc::new(SystemClock),
+        IdSource::from_seed(3),
+        AgentsOptions::default(),
+        CancellationToken::new(),
+    );
+    assert!(refused.expect_err("refused").to_string().contains("loopback"));
+    cluster.stop().await;
+}
