@@ -270,3 +270,37 @@ async fn containers_of_a_host_cleaned_up_leave_nothing_on_the_machine() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn container_that_writes_much_keeps_its_newest_lines_in_rotated_files() {
+    if !can_run() {
+        return;
+    }
+    let host = host("logs").await;
+    // 500,000 lines of about 80 bytes each as records: 40 MB, of which three files of 10 MiB stay.
+    let task = script("seq 1 500000; echo complaint >&2; head -c 100000 /dev/zero; printf 'no line end'");
+    let (key, _) = host.run(&task).await;
+    assert_eq!(host.wait(&key).await.exit_code, Some(0));
+    host.runtime.delete_container(&key).await.unwrap();
+    let directory = host.runtime.log_directory(&key).unwrap();
+    let sizes: Vec<u64> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|f| f.unwrap().metadata().unwrap().len())
+        .collect();
+    assert_eq!(sizes.len(), 3, "{sizes:?}");
+    assert!(
+        sizes.iter().all(|s| *s <= berth_agent::logs::MAX_FILE_BYTES),
+        "{sizes:?}"
+    );
+    let page = berth_agent::logs::reader::tail(&directory, 100_000).unwrap();
+    let lines: Vec<&str> = page.lines.iter().map(|l| l.line.as_str()).collect();
+    assert!(lines.contains(&"500000") && lines.contains(&"complaint"));
+    assert!(lines.last().unwrap().ends_with("no line end"));
+    assert!(
+        page.lines.iter().any(|l| l.partial),
+        "a line longer than the bound is split"
+    );
+    host.runtime.forget_logs(task.task).await.unwrap();
+    assert!(!directory.exists());
+    host.end().await;
+}

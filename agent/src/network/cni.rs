@@ -22,6 +22,10 @@ const INTERFACE: &str = "eth0";
 /// Chains that the portmap plugin makes for all its users.
 const PORT_CHAINS: [&str; 3] = ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"];
 
+/// portmap checks for its common chains and makes them in two steps: two at once make them twice, and one that removes
+/// them would surprise another.
+static PORT_CHAINS_TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 pub(super) struct Plugins {
     directory: PathBuf,
     bridge: String,
@@ -208,6 +212,11 @@ impl Plugins {
         };
         let path = self.searched.iter().map(|d| d.join(&plugin)).find(|p| p.is_file());
         let path = path.ok_or_else(|| failed("it is not installed any more".to_owned()))?;
+        let _turn = if plugin == "portmap" {
+            Some(PORT_CHAINS_TURN.lock().await)
+        } else {
+            None
+        };
         let directories = std::env::join_paths(&self.searched).map_err(|e| failed(e.to_string()))?;
         // The specification lets DEL go without the namespace once that is gone.
         let pinned = if command == "ADD" || namespace::exists(name) {
@@ -265,6 +274,7 @@ fn address_of(result: &Value) -> Option<Ipv4Addr> {
 
 /// Removes portmap's common chains if they hold no mapping: with the last task, the machine is as it was before.
 async fn remove_unused_chains() {
+    let _turn = PORT_CHAINS_TURN.lock().await;
     let [mappings, ..] = PORT_CHAINS;
     let Ok(rules) = run("iptables", ["-w", "-t", "nat", "-S", mappings]).await else {
         return;

@@ -1,0 +1,264 @@
+//! Tasks' networks on a real, private containerd: bridge, ports, namespaces, and what is left of them.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use berth_agent::runtime::containerd::ContainerdRuntime;
+use berth_agent::runtime::{CreateContainer, Runtime};
+use berth_core::model::{NetworkMode, TaskSpec};
+use support::{Host, can_run, host, host_with, script, until, with_port};
+
+const SERVE: &str = "exec httpd -f -p 80 -h /www";
+const PAGE: &str = "hello from a container";
+
+fn fetch(address: Ipv4Addr, port: u16) -> Option<String> {
+    let limit = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+async fn run_on(runtime: &ContainerdRuntime, task: &TaskSpec) -> u16 {
+    runtime
+        .ensure_image(&task.containers[0].image)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let network = runtime.set_up_network(task).await.unwrap_or_else(|e| panic!("{e}"));
+    let request = CreateContainer {
+        task,
+        container: &task.containers[0],
+        network: &network,
+        agent_environment: &[],
+    };
+    let key = request.key();
+    runtime
+        .create_container(request)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    runtime.start_container(&key).await.unwrap_or_else(|e| panic!("{e}"));
+    network.bindings[0].binding.host_port
+}
+
+async fn page(address: Ipv4Addr, port: u16) -> String {
+    until("the page", async || {
+        fetch(address, port).filter(|answer| answer.contains(PAGE))
+    })
+    .await
+}
+
+fn nat_rules() -> String {
+    String::from_utf8(
+        Command::new("iptables")
+            .args(["-w", "-t", "nat", "-S"])
+            .output()
+            .unwrap()
+            .stdout,
+    )
+    .unwrap()
+}
+
+async fn remove(host: &Host, task: &TaskSpec) {
+    for container in &task.containers {
+        let key = berth_agent::runtime::ContainerKey::new(task.task, &container.name);
+        host.runtime.delete_container(&key).await.unwrap();
+    }
+    host.runtime
+        .tear_down_network(task.task)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    host.runtime
+        .tear_down_network(task.task)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn task_on_the_bridge_is_reached_by_its_host_port_until_it_is_torn_down() {
+    if !can_run() {
+        return;
+    }
+    let host = host("bridge").await;
+    let task = with_port(script(SERVE), 80, None);
+    let port = run_on(&host.runtime, &task).await;
+    assert!((32768..=60999).contains(&port), "{port}");
+    page(Ipv4Addr::LOCALHOST, port).await;
+    let network = host.set_up(&task).await;
+    assert_eq!(
+        network,
+        host.runtime.set_up_network(&task).await.unwrap(),
+        "setting up again changes nothing"
+    );
+    let bindings = network.bindings_of("main");
+    assert_eq!(
+        (bindings[0].bind_ip.as_str(), bindings[0].container_port),
+        ("0.0.0.0", 80)
+    );
+
+    // From another container, and so from outside: by the host's address on the bridge.
+    let std::net::IpAddr::V4(address) = network.address.unwrap() else {
+        panic!("an IPv4 address")
+    };
+    let [a, b, c, _] = address.octets();
+    let mut client = script("hostname; cat /etc/hosts");
+    client.network_mode = NetworkMode::Bridge;
+    let (_, log) = host.run_to_end(&client).await;
+    let name = log.lines().next().unwrap();
+    assert!(
+        log.lines().skip(1).any(|l| l.ends_with(name)),
+        "its own name is in /etc/hosts: {log}"
+    );
+    let namespace = host.set_up(&client).await.namespace.unwrap();
+    let namespace = namespace.file_name().unwrap();
+    let get = format!("exec 3<>/dev/tcp/{a}.{b}.{c}.1/{port}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+    let mut client_process = Command::new("timeout");
+    client_process
+        .args(["5", "ip", "netns", "exec"])
+        .arg(namespace)
+        .args(["bash", "-c", &get]);
+    let seen = String::from_utf8(client_process.output().unwrap().stdout).unwrap();
+    assert!(seen.contains(PAGE), "{seen}");
+
+    // A restarted agent holds the port again, and another program cannot take it in between tasks.
+    let Host {
+        dir,
+        containerd,
+        options,
+        runtime,
+    } = host;
+    drop(runtime);
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+    assert!(listener.is_ok(), "nobody holds the port while the agent is down");
+    drop(listener);
+    let runtime = ContainerdRuntime::open(&containerd, options.clone()).await.unwrap();
+    assert!(
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_err(),
+        "the port is held again"
+    );
+    page(Ipv4Addr::LOCALHOST, port).await;
+
+    let host = Host {
+        dir,
+        containerd,
+        options,
+        runtime,
+    };
+    remove(&host, &task).await;
+    remove(&host, &client).await;
+    assert!(
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok(),
+        "the port is free again"
+    );
+    assert!(!nat_rules().contains(&task.task.to_string()), "{}", nat_rules());
+    let namespace = network.namespace.unwrap();
+    assert!(!namespace.exists(), "{}", namespace.display());
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn task_with_a_fixed_port_that_is_taken_is_refused_by_name_of_port_and_holder() {
+    if !can_run() {
+        return;
+    }
+    let host = host_with("fixed", |o| o.network.bind_address = Ipv4Addr::new(127, 0, 7, 1)).await;
+    let other = TcpListener::bind((Ipv4Addr::new(127, 0, 7, 1), 0)).unwrap();
+    let port = other.local_addr().unwrap().port();
+    let first = with_port(script(SERVE), 80, Some(port));
+    let error = host.runtime.set_up_network(&first).await.unwrap_err().to_string();
+    let holder = format!("process {}", std::process::id());
+    assert!(
+        error.starts_with(&format!(
+            "ResourceInitializationError: Bind for 127.0.7.1:{port} failed"
+        )),
+        "{error}"
+    );
+    assert!(
+        error.contains("port is already allocated") && error.contains(&holder),
+        "{error}"
+    );
+    drop(other);
+
+    assert_eq!(run_on(&host.runtime, &first).await, port);
+    page(Ipv4Addr::new(127, 0, 7, 1), port).await;
+    let second = with_port(script(SERVE), 80, Some(port));
+    let error = host.runtime.set_up_network(&second).await.unwrap_err().to_string();
+    assert!(error.contains("port is already allocated"), "{error}");
+
+    // Another host of this machine, with an address of its own, can use the same port, and finds the image beside it.
+    let mut options = host.options.clone();
+    options.agent.push_str("-b");
+    options.namespace.push_str("-b");
+    options.data_dir = host.dir.path().join("host-b");
+    options.network.bind_address = Ipv4Addr::new(127, 0, 7, 2);
+    let neighbour = ContainerdRuntime::open(&host.containerd, options).await.unwrap();
+    assert_eq!(run_on(&neighbour, &second).await, port);
+    page(Ipv4Addr::new(127, 0, 7, 2), port).await;
+    page(Ipv4Addr::new(127, 0, 7, 1), port).await;
+    neighbour.clean_up().await.unwrap_or_else(|e| panic!("{e}"));
+    page(Ipv4Addr::new(127, 0, 7, 1), port).await;
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn task_without_a_network_sees_its_loopback_alone() {
+    if !can_run() {
+        return;
+    }
+    let host = host("none").await;
+    let mut task = script("cat /proc/net/dev");
+    task.network_mode = NetworkMode::None;
+    let (exit, log) = host.run_to_end(&task).await;
+    assert_eq!(exit.exit_code, Some(0));
+    let interfaces: Vec<&str> = log
+        .lines()
+        .skip(2)
+        .filter_map(|l| l.split_once(':'))
+        .map(|(n, _)| n.trim())
+        .collect();
+    assert_eq!(interfaces, ["lo"], "{log}");
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks_that_a_crash_left_half_made_are_gone_at_the_next_start() {
+    if !can_run() {
+        return;
+    }
+    let host = host("crash").await;
+    let task = with_port(script(SERVE), 80, None);
+    let network = host.set_up(&task).await;
+    let record = host
+        .options
+        .data_dir
+        .join("network/tasks")
+        .join(format!("{}.json", task.task));
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace("\"complete\":true", "\"complete\":false")).unwrap();
+    let Host {
+        dir,
+        containerd,
+        options,
+        runtime,
+    } = host;
+    drop(runtime);
+    let runtime = ContainerdRuntime::open(&containerd, options.clone()).await.unwrap();
+    assert!(!record.exists() && !Path::new(network.namespace.as_ref().unwrap()).exists());
+    assert!(!nat_rules().contains(&task.task.to_string()), "{}", nat_rules());
+    Host {
+        dir,
+        containerd,
+        options,
+        runtime,
+    }
+    .end()
+    .await;
+}
