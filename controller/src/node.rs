@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::ports::NoAgents;
 use crate::api::{self, Api, ApiOptions, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::raft::{RaftFault, RaftOptions, RunState};
@@ -99,7 +100,9 @@ impl Controller {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
-        let api = Api::new(options.api, Arc::new(group.clone()), Arc::clone(&clock), ids()?);
+        // No agent can have a session as long as nothing accepts on the port for agents.
+        let logs = Arc::new(NoAgents);
+        let api = Api::new(options.api, Arc::new(group.clone()), logs, Arc::clone(&clock), ids()?);
         let (listen, agent_listen) = (address(&clients)?, address(&agents)?);
         let stopping = stop.clone();
         parts.spawn(async move { Ok(api::serve(clients, Arc::new(api), stopping).await?) });

@@ -9,7 +9,7 @@ use berth_core::state::{ClusterState, Command, Event};
 
 use super::credentials::RootCredentials;
 use super::errors;
-use super::ports::{ProposeFailure, Replica};
+use super::ports::{ContainerLogs, ProposeFailure, Replica};
 use crate::clock::Clock;
 
 /// How the API behaves.
@@ -25,6 +25,7 @@ pub struct ApiOptions {
 pub struct Api {
     pub(super) options: ApiOptions,
     replica: Arc<dyn Replica>,
+    logs: Arc<dyn ContainerLogs>,
     clock: Arc<dyn Clock>,
     ids: Mutex<IdSource>,
     /// Held while standalone tasks are planned and proposed, so that two requests do not plan for the same room.
@@ -34,10 +35,17 @@ pub struct Api {
 impl Api {
     /// An API over the controller's parts; `ids` must be seeded by the operating system, since ids must not repeat.
     #[must_use]
-    pub fn new(options: ApiOptions, replica: Arc<dyn Replica>, clock: Arc<dyn Clock>, ids: IdSource) -> Self {
+    pub fn new(
+        options: ApiOptions,
+        replica: Arc<dyn Replica>,
+        logs: Arc<dyn ContainerLogs>,
+        clock: Arc<dyn Clock>,
+        ids: IdSource,
+    ) -> Self {
         Self {
             options,
             replica,
+            logs,
             clock,
             ids: Mutex::new(ids),
             launching: tokio::sync::Mutex::new(()),
@@ -52,6 +60,11 @@ impl Api {
     pub(super) fn with_ids<T>(&self, draw: impl FnOnce(&mut IdSource) -> T) -> T {
         // The source is valid after every step, so a panic elsewhere leaves nothing half done.
         draw(&mut self.ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the agents can say of their containers' logs.
+    pub(super) fn logs(&self) -> &Arc<dyn ContainerLogs> {
+        &self.logs
     }
 
     /// The state with everything that was answered before this call.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::context::{Api, Call};
-use super::{ecs, sts};
+use super::{berth, ecs, sts};
 
 /// How a request is served once it is known whose it is and what it calls.
 type Serve = fn(Arc<Api>, Call, Bytes) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, AwsError>> + Send>>;
@@ -48,6 +48,7 @@ macro_rules! route {
 /// Every operation with behaviour, by service, then by name.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
+    route!(berth, GetTaskLogs, get_task_logs),
     route!(ecs, CreateCluster, create_cluster),
     route!(ecs, CreateService, create_service),
     route!(ecs, DeleteAttributes, delete_attributes),

@@ -3,9 +3,10 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
+use berth_core::model::TaskId;
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
-use super::ports::{ProposeFailure, Unavailable};
+use super::ports::{LogFailure, ProposeFailure, Unavailable};
 
 /// The AWS error for a command that took no effect, or is not known to have.
 pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
@@ -21,6 +22,21 @@ pub(super) fn unavailable(error: &Unavailable) -> AwsError {
         Unavailable::Overloaded(message) => common::THROTTLING.error(message.clone()),
         Unavailable::NoAnswer(message) => common::SERVICE_UNAVAILABLE.error(message.clone()),
         Unavailable::TooLarge(message) => ecs::CLIENT.error(message.clone()),
+    }
+}
+
+/// The AWS error for a log that could not be read.
+pub(super) fn log_failure(task: TaskId, failure: &LogFailure) -> AwsError {
+    match failure {
+        LogFailure::NotConnected(_) => ecs::CLIENT.error(format!(
+            "The log of task {task} cannot be read: {failure}. Try again once it is."
+        )),
+        LogFailure::Refused(why) => {
+            ecs::RESOURCE_NOT_FOUND.error(format!("The log of task {task} cannot be read: {why}."))
+        }
+        LogFailure::NoAnswer(why) => {
+            common::SERVICE_UNAVAILABLE.error(format!("The log of task {task} cannot be read now: {why}."))
+        }
     }
 }
 

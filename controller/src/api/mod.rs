@@ -8,6 +8,7 @@
 //! To add an operation: write `async fn handle(api: &Api, call: &Call, input: XRequest) -> Result<XResponse, AwsError>` in a file of its
 //! own, and name it in [`dispatch::ROUTES`].
 
+mod berth;
 mod context;
 #[cfg(test)]
 mod coverage;

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use berth_core::model::TaskId;
+use berth_core::model::{ContainerInstanceId, TaskId, Timestamp};
 use berth_core::reconcile::{StandaloneRequest, UnplacedTasks};
 use berth_core::state::{ClusterState, Command, Event, Rejection};
 
@@ -33,6 +34,88 @@ pub struct RanTasks {
     pub tasks: Vec<TaskId>,
     /// Tasks that found no host, and why; they do not exist.
     pub unplaced: UnplacedTasks,
+}
+
+/// What the agents know and the state does not: what containers wrote.
+pub trait ContainerLogs: Send + Sync + 'static {
+    /// Asks the agent of a host for a piece of a container's log, and waits for its answer.
+    fn fetch_logs(
+        &self,
+        host: ContainerInstanceId,
+        request: LogRequest,
+    ) -> PortFuture<'_, Result<LogPiece, LogFailure>>;
+}
+
+/// No agent has a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoAgents;
+
+impl ContainerLogs for NoAgents {
+    fn fetch_logs(&self, host: ContainerInstanceId, _: LogRequest) -> PortFuture<'_, Result<LogPiece, LogFailure>> {
+        Box::pin(async move { Err(LogFailure::NotConnected(host)) })
+    }
+}
+
+/// Which piece of a container's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRequest {
+    /// The task.
+    pub task: TaskId,
+    /// Name of the container within the task.
+    pub container: String,
+    /// Where to begin.
+    pub start: LogStart,
+    /// At most so many bytes of lines.
+    pub max_bytes: u32,
+    /// How long to wait for a line if there is none.
+    pub wait: Duration,
+}
+
+/// Where a piece of a log begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    /// With the first line that is kept.
+    First,
+    /// So many lines before the end; at least 1.
+    Tail(u32),
+    /// At the `next_position` of an earlier piece.
+    At(String),
+}
+
+/// A piece of a container's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPiece {
+    /// Lines in order.
+    pub lines: Vec<LogLine>,
+    /// Where to go on; empty where the log has no place yet.
+    pub next_position: String,
+    /// Whether the container has ended and all of its log has been read.
+    pub ended: bool,
+}
+
+/// A line that a container wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it came over standard error.
+    pub stderr: bool,
+    /// The line without its newline; not necessarily UTF-8.
+    pub message: Vec<u8>,
+}
+
+/// Why a log could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogFailure {
+    /// The agent has no session.
+    #[error("the agent of container instance {0} is not connected")]
+    NotConnected(ContainerInstanceId),
+    /// The agent answered that it cannot, in its words: it has no such log, or cannot read it.
+    #[error("{0}")]
+    Refused(String),
+    /// The agent has too much to do or did not answer in time.
+    #[error("{0}")]
+    NoAnswer(String),
 }
 
 /// Why a command took no effect, or is not known to have.

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::context::{Api, ApiOptions, Call};
 use super::credentials::RootCredentials;
-use super::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
+use super::ports::{ContainerLogs, NoAgents, PortFuture, ProposeFailure, Replica, Unavailable};
 use super::{dispatch, front};
 use crate::clock::Clock;
 
@@ -70,14 +70,18 @@ pub(crate) struct Harness {
 
 impl Harness {
     pub(crate) fn new() -> Self {
-        Self::with(false)
+        Self::with(false, Arc::new(NoAgents))
     }
 
     pub(crate) fn for_testing() -> Self {
-        Self::with(true)
+        Self::with(true, Arc::new(NoAgents))
     }
 
-    fn with(testing: bool) -> Self {
+    pub(crate) fn with_logs(logs: Arc<dyn ContainerLogs>) -> Self {
+        Self::with(false, logs)
+    }
+
+    fn with(testing: bool, logs: Arc<dyn ContainerLogs>) -> Self {
         let root = RootCredentials {
             account: ACCOUNT.into(),
             access_key_id: ACCESS_KEY.into(),
@@ -88,6 +92,7 @@ impl Harness {
         let api = Api::new(
             options,
             Arc::clone(&state) as Arc<dyn Replica>,
+            logs,
             Arc::new(FixedClock),
             IdSource::from_seed(1),
         );

@@ -1,0 +1,6 @@
+//! The operations of Berth's own service, one file each. Shell.
+
+mod log_places;
+mod log_rounds;
+
+pub(super) mod get_task_logs;
