@@ -24,4 +24,4 @@ mod test_support;
 pub use agent::{Agent, AgentError, AgentHandle};
 pub use config::AgentConfig;
 pub use ledger::LedgerError;
-pub use log_source::{LogChunk, LogLine, LogQuery, LogSource, LogSourceError};
+pub use log_source::{FileLogs, LogChunk, LogLine, LogQuery, LogSource, LogSourceError};

@@ -1,12 +1,13 @@
 //! Where the lines come from that somebody reads through the controllers.
 //!
-//! Owns the question and the answer; it must not know of the wire. The trait is pure, its implementations are shells.
+//! Owns the question and the answer; it must not know of the wire, nor wait for lines. Shell.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::runtime::ContainerKey;
+use crate::logs::{self, reader};
+use crate::runtime::{ContainerKey, Runtime};
 
 /// Which piece of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +18,8 @@ pub struct LogQuery {
     pub position: Option<String>,
     /// Without a position: lines before the end to begin with; 0 begins with the first that is kept.
     pub tail: u32,
-    /// At most so many bytes of lines, unless a single line is longer.
+    /// So many bytes of lines are enough; the last line may reach beyond it.
     pub max_bytes: usize,
-    /// How long to wait for a line if there is none.
-    pub wait: Duration,
 }
 
 /// A piece of a log.
@@ -30,8 +29,6 @@ pub struct LogChunk {
     pub lines: Vec<LogLine>,
     /// Where to go on.
     pub next_position: String,
-    /// Whether nothing can follow: the container has ended, and all has been read.
-    pub end: bool,
 }
 
 /// A line of a container's output.
@@ -50,9 +47,9 @@ pub struct LogLine {
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogSourceError {
-    /// There is none, or none any more.
-    #[error("there is no log of container {0} on this host")]
-    NoSuchLog(ContainerKey),
+    /// Nothing is kept of what the container writes.
+    #[error("this host keeps no log of container {0}")]
+    NotKept(ContainerKey),
     /// The position is not one that this source has given.
     #[error("{0:?} is not a position in this log; begin without one")]
     InvalidPosition(String),
@@ -70,9 +67,103 @@ pub enum LogSourceError {
 /// Reads the logs of this host's containers, running and ended.
 #[async_trait]
 pub trait LogSource: Send + Sync + 'static {
-    /// A piece of a container's log.
+    /// A piece of a container's log as it is now; an empty one where the container has not written anything yet.
     ///
     /// # Errors
     /// Any [`LogSourceError`].
     async fn read(&self, query: LogQuery) -> Result<LogChunk, LogSourceError>;
+}
+
+/// The log files that a runtime has written beside its containers.
+pub struct FileLogs {
+    runtime: Arc<dyn Runtime>,
+}
+
+impl FileLogs {
+    /// The logs of this runtime's containers.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime }
+    }
+}
+
+#[async_trait]
+impl LogSource for FileLogs {
+    async fn read(&self, query: LogQuery) -> Result<LogChunk, LogSourceError> {
+        let container = query.container.clone();
+        let directory = self.runtime.log_directory(&container);
+        let directory = directory.ok_or_else(|| LogSourceError::NotKept(container.clone()))?;
+        let position = match &query.position {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| LogSourceError::InvalidPosition(text.clone()))?,
+            ),
+            None => None,
+        };
+        let read = tokio::task::spawn_blocking(move || match position {
+            Some(position) => reader::read_after(&directory, position, query.max_bytes),
+            None if query.tail == 0 => reader::read_after(&directory, reader::Position::default(), query.max_bytes),
+            None => reader::tail(&directory, usize::try_from(query.tail).unwrap_or(usize::MAX))
+                .map(|page| newest(page, query.max_bytes)),
+        });
+        let page = match read.await {
+            Ok(page) => page.map_err(|source| LogSourceError::Io { container, source })?,
+            Err(error) => {
+                return Err(LogSourceError::Io {
+                    container,
+                    source: error.into(),
+                });
+            }
+        };
+        let next_position = page.next.to_string();
+        Ok(LogChunk {
+            lines: page.lines.into_iter().map(line).collect(),
+            next_position,
+        })
+    }
+}
+
+/// The newest lines of a page that are enough.
+fn newest(mut page: reader::Page, max_bytes: usize) -> reader::Page {
+    let mut bytes = 0;
+    let enough = page.lines.iter().rposition(|line| {
+        bytes += line.line.len();
+        bytes >= max_bytes
+    });
+    page.lines.drain(..enough.unwrap_or(0));
+    page
+}
+
+fn line(line: logs::LogLine) -> LogLine {
+    LogLine {
+        timestamp_ms: line.ts.div_euclid(1_000_000),
+        stderr: line.stream == logs::Stream::Stderr,
+        partial: line.partial,
+        message: line.line.into_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_lines_of_a_page_are_those_that_fit_and_one_at_least() {
+        let line = |text: &str| logs::LogLine {
+            ts: 5_000_000,
+            stream: logs::Stream::Stderr,
+            line: text.to_owned(),
+            partial: false,
+        };
+        let page = || reader::Page {
+            lines: vec![line("aaaa"), line("bb"), line("cc")],
+            ..reader::Page::default()
+        };
+        let texts = |page: reader::Page| page.lines.into_iter().map(|l| l.line).collect::<Vec<_>>();
+        assert_eq!(texts(newest(page(), 4)), ["bb", "cc"]);
+        assert_eq!(texts(newest(page(), 1)), ["cc"]);
+        assert_eq!(texts(newest(page(), 100)), ["aaaa", "bb", "cc"]);
+        let shown = super::line(line("a"));
+        assert!(shown.stderr && shown.timestamp_ms == 5);
+    }
 }

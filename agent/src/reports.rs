@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use berth_core::model::{TaskId, TaskReport, TaskStatus};
+use berth_core::model::{ContainerStatus, TaskId, TaskReport, TaskStatus};
 use tokio::sync::watch;
+
+use crate::runtime::ContainerKey;
 
 /// The newest report of every task of the host.
 #[derive(Debug)]
@@ -106,6 +108,15 @@ impl ReportBoard {
         for row in self.rows().values_mut() {
             row.recorded = 0;
         }
+    }
+
+    /// Whether a container has ended; `None` where the host has no such container.
+    pub(crate) fn has_ended(&self, container: &ContainerKey) -> Option<bool> {
+        let rows = self.rows();
+        let mut containers = rows.get(&container.task)?.report.containers.iter();
+        containers
+            .find(|c| c.name == container.name)
+            .map(|c| c.status == ContainerStatus::Stopped)
     }
 
     /// Number of tasks that have not stopped.

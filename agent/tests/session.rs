@@ -423,7 +423,8 @@ async fn agent_told_to_stop_all_tasks_leaves_no_container_and_takes_no_more() {
 #[tokio::test]
 async fn log_of_a_container_is_read_through_the_session() {
     let mut controller = Controller::start().await;
-    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
     let mut session = controller.registered().await;
     session.assign(2, true, vec![to_run(&task(1, &[]))]).await;
     session.until(TaskId(1), TaskStatus::Running).await;
@@ -447,6 +448,27 @@ async fn log_of_a_container_is_read_through_the_session() {
         panic!("expected a log reply")
     };
     assert_eq!(reply.request_id, 8);
-    assert!(reply.error.contains("no log of container"), "{}", reply.error);
+    assert!(reply.error.contains("there is no container"), "{}", reply.error);
+
+    runtime.end(&main_of(1), 0).unwrap();
+    session.until(TaskId(1), TaskStatus::Stopped).await;
+    let mut position = String::new();
+    let mut lines = Vec::new();
+    loop {
+        let next = v1::LogRequest {
+            position,
+            ..request(9, "main")
+        };
+        session.send(to_agent::Message::LogRequest(next)).await;
+        let from_agent::Message::LogReply(reply) = session.receive().await else {
+            panic!("expected a log reply")
+        };
+        lines.extend(reply.lines);
+        position = reply.next_position;
+        if reply.end {
+            break;
+        }
+    }
+    assert_eq!(lines.len(), 2, "one when it started, one when it ended");
     agent.stop().await;
 }

@@ -75,15 +75,18 @@ pub fn tail(directory: &Path, count: usize) -> std::io::Result<Page> {
     })
 }
 
-/// At most `limit` lines after `position`; none if nothing new was written. What was rotated away is skipped.
+/// The lines after `position`, until they reach `max_bytes`; none if nothing new was written. What was rotated away is
+/// skipped.
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn read_after(directory: &Path, position: Position, limit: usize) -> std::io::Result<Page> {
+pub fn read_after(directory: &Path, position: Position, max_bytes: usize) -> std::io::Result<Page> {
     let mut lines = Vec::new();
+    let mut bytes = 0;
     let next = scan(directory, position, |line| {
+        bytes += line.line.len();
         lines.push(line);
-        lines.len() < limit
+        bytes < max_bytes
     })?;
     Ok(Page { lines, next })
 }

@@ -21,7 +21,7 @@ use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, Ports, TaskI
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use super::simulated_logs::{self, SimulatedLog};
+use super::simulated_logs::SimulatedLog;
 use super::{
     ContainerBinding, ContainerExit, ContainerKey, CreateContainer, FoundContainer, FoundStatus, ReadyImage, Runtime,
     RuntimeError, StartedContainer, TaskNetwork,
@@ -130,7 +130,6 @@ impl SimulatedRuntime {
                 key,
                 format!("simulated container {} ended with exit code {exit_code}", key.name),
             );
-            host.logs.entry(key.clone()).or_default().end();
         }
         Ok(())
     }
@@ -342,13 +341,11 @@ impl Runtime for SimulatedRuntime {
 #[async_trait]
 impl LogSource for SimulatedRuntime {
     async fn read(&self, query: LogQuery) -> Result<LogChunk, LogSourceError> {
-        let changes = {
-            let host = self.host();
-            let log = host.logs.get(&query.container);
-            log.ok_or_else(|| LogSourceError::NoSuchLog(query.container.clone()))?
-                .changes()
-        };
-        simulated_logs::read(changes, query).await
+        let host = self.host();
+        match host.logs.get(&query.container) {
+            Some(log) => log.read(&query),
+            None => SimulatedLog::default().read(&query),
+        }
     }
 }
 

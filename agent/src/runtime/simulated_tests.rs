@@ -106,36 +106,36 @@ async fn dynamic_ports_of_two_tasks_differ() {
 }
 
 #[tokio::test]
-async fn log_followed_gives_each_line_once_and_ends_with_the_container() {
+async fn log_followed_gives_each_line_once_and_outlives_its_container() {
     let runtime = SimulatedRuntime::new();
     let key = create(&runtime, &task_spec(1, "busybox")).await;
-    runtime.start_container(&key).await.unwrap();
-    let query = |position: Option<String>, wait_ms| LogQuery {
+    let query = |position: Option<String>| LogQuery {
         container: key.clone(),
         position,
         tail: 10,
         max_bytes: 1000,
-        wait: Duration::from_millis(wait_ms),
     };
-    let first = runtime.read(query(None, 0)).await.unwrap();
-    assert!(String::from_utf8_lossy(&first.lines[0].message).contains("simulated container main"));
-    assert!(!first.end);
-    let nothing = runtime.read(query(Some(first.next_position.clone()), 0)).await.unwrap();
-    assert!(nothing.lines.is_empty() && !nothing.end);
-    let (rest, stopped) = tokio::join!(
-        runtime.read(query(Some(nothing.next_position), 10_000)),
-        runtime.stop_container(&key)
+    let texts = |chunk: &LogChunk| -> Vec<String> {
+        chunk
+            .lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.message).into_owned())
+            .collect()
+    };
+    assert!(runtime.read(query(None)).await.unwrap().lines.is_empty());
+    runtime.start_container(&key).await.unwrap();
+    let first = runtime.read(query(None)).await.unwrap();
+    assert_eq!(
+        texts(&first),
+        ["simulated container main of image busybox started; nothing real runs in it"]
     );
-    stopped.unwrap();
-    assert_eq!(rest.unwrap().lines.len(), 1);
+    let nothing = runtime.read(query(Some(first.next_position.clone()))).await.unwrap();
+    assert!(nothing.lines.is_empty());
+    runtime.stop_container(&key).await.unwrap();
+    let rest = runtime.read(query(Some(nothing.next_position))).await.unwrap();
+    assert_eq!(texts(&rest), ["simulated container main ended with exit code 143"]);
     runtime.delete_container(&key).await.unwrap();
-    assert!(
-        runtime.read(query(None, 0)).await.unwrap().end,
-        "logs outlive their container"
-    );
+    assert_eq!(runtime.read(query(None)).await.unwrap().lines.len(), 2);
     runtime.forget_logs(key.task).await.unwrap();
-    assert!(matches!(
-        runtime.read(query(None, 0)).await,
-        Err(LogSourceError::NoSuchLog(_))
-    ));
+    assert!(runtime.read(query(None)).await.unwrap().lines.is_empty());
 }

@@ -145,7 +145,7 @@ impl Session {
         mut heartbeat: Interval,
         arn: String,
     ) -> Result<std::convert::Infallible, SessionError> {
-        let mut log_replies = LogReplies::new(self.logs.clone());
+        let mut log_replies = LogReplies::new(self.logs.clone(), self.board.clone());
         let mut changes = self.board.changes();
         let mut waiting: Option<Batch> = None;
         let mut sequence = 0;

@@ -86,7 +86,7 @@ pub(super) fn task_id(text: &str) -> Result<TaskId, SessionError> {
         .map_err(|error| SessionError::Malformed(format!("{error}")))
 }
 
-pub(super) fn log_reply(request_id: u64, chunk: LogChunk) -> v1::LogReply {
+pub(super) fn log_reply(request_id: u64, chunk: LogChunk, end: bool) -> v1::LogReply {
     let lines = chunk.lines.into_iter().map(|line| v1::LogLine {
         timestamp_ms: line.timestamp_ms,
         stderr: line.stderr,
@@ -97,7 +97,7 @@ pub(super) fn log_reply(request_id: u64, chunk: LogChunk) -> v1::LogReply {
         request_id,
         lines: lines.collect(),
         next_position: chunk.next_position,
-        end: chunk.end,
+        end,
         error: String::new(),
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use berth_proto::v1;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::documents;
 use crate::log_source::{LogChunk, LogQuery, LogSource};
+use crate::reports::ReportBoard;
 use crate::runtime::ContainerKey;
 
 /// Requests that are read for at a time; further ones wait, as their readers do anyway.
@@ -21,17 +23,23 @@ const MAX_BYTES: usize = 1 << 20;
 /// Longest wait for a line.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
+/// Between two looks at a log for a reader that waits. What a container wrote right before its end is in its log this
+/// long after.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// The log requests of one session that have not been answered.
 pub(super) struct LogReplies {
     logs: Arc<dyn LogSource>,
+    board: Arc<ReportBoard>,
     permits: Arc<Semaphore>,
     reading: JoinSet<v1::LogReply>,
 }
 
 impl LogReplies {
-    pub(super) fn new(logs: Arc<dyn LogSource>) -> Self {
+    pub(super) fn new(logs: Arc<dyn LogSource>, board: Arc<ReportBoard>) -> Self {
         Self {
             logs,
+            board,
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             reading: JoinSet::new(),
         }
@@ -39,13 +47,13 @@ impl LogReplies {
 
     /// Begins to answer a request.
     pub(super) fn begin(&mut self, request: v1::LogRequest) {
-        let (logs, permits) = (self.logs.clone(), self.permits.clone());
+        let (logs, board, permits) = (self.logs.clone(), self.board.clone(), self.permits.clone());
         self.reading.spawn(async move {
             let request_id = request.request_id;
             // The semaphore is never closed; without a permit the request would be answered all the same.
             let _permit = permits.acquire_owned().await.ok();
-            match read(&*logs, request).await {
-                Ok(chunk) => documents::log_reply(request_id, chunk),
+            match read(&*logs, &board, request).await {
+                Ok((chunk, end)) => documents::log_reply(request_id, chunk, end),
                 Err(error) => v1::LogReply {
                     request_id,
                     error,
@@ -67,17 +75,34 @@ impl LogReplies {
     }
 }
 
-async fn read(logs: &dyn LogSource, request: v1::LogRequest) -> Result<LogChunk, String> {
+/// The piece asked for, and whether nothing can follow it.
+async fn read(logs: &dyn LogSource, board: &ReportBoard, request: v1::LogRequest) -> Result<(LogChunk, bool), String> {
     let task = documents::task_id(&request.task_id).map_err(|error| error.to_string())?;
-    let query = LogQuery {
+    let deadline = Instant::now() + Duration::from_millis(u64::from(request.wait_ms)).min(MAX_WAIT);
+    let mut query = LogQuery {
         container: ContainerKey::new(task, &request.container),
         position: (!request.position.is_empty()).then_some(request.position),
         tail: request.tail,
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(MAX_BYTES).min(MAX_BYTES),
-        wait: Duration::from_millis(u64::from(request.wait_ms)).min(MAX_WAIT),
     };
-    logs.read(query).await.map_err(|error| match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    })
+    let mut had_ended = false;
+    loop {
+        let has_ended = board.has_ended(&query.container);
+        let has_ended = has_ended.ok_or_else(|| format!("there is no container {} on this host", query.container))?;
+        let chunk = logs.read(query.clone()).await.map_err(|error| match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })?;
+        if !chunk.lines.is_empty() || had_ended {
+            let is_end = chunk.lines.is_empty();
+            return Ok((chunk, is_end));
+        }
+        if Instant::now() >= deadline && !has_ended {
+            return Ok((chunk, false));
+        }
+        // Once it has ended, one more look is the last.
+        had_ended = has_ended;
+        query.position = Some(chunk.next_position);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
