@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use berth_core::ids::IdSource;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::ports::NoAgents;
 use crate::api::{self, Api, ApiOptions, ServeError};
 use crate::clock::{Clock, SystemClock};
+use crate::leader;
 use crate::raft::{RaftFault, RaftOptions, RunState};
 use crate::replica::{ReplicatedState, StateGroup};
 use crate::storage::{SledStorage, StorageError};
@@ -75,6 +76,8 @@ pub struct Controller {
     listen: SocketAddr,
     agent_listen: SocketAddr,
     group: StateGroup,
+    /// Ends when the group does.
+    leader: JoinHandle<()>,
     parts: JoinSet<Result<(), ControllerError>>,
     stop: CancellationToken,
 }
@@ -106,10 +109,12 @@ impl Controller {
         let (listen, agent_listen) = (address(&clients)?, address(&agents)?);
         let stopping = stop.clone();
         parts.spawn(async move { Ok(api::serve(clients, Arc::new(api), stopping).await?) });
+        let (_, leader) = leader::start(group.clone(), clock, ids()?);
         Ok(Self {
             listen,
             agent_listen,
             group,
+            leader,
             parts,
             stop,
         })
@@ -129,7 +134,11 @@ impl Controller {
 
     /// Waits until a part ends that should not.
     pub async fn failed(&mut self) -> ControllerError {
-        match self.parts.join_next().await {
+        let ended = tokio::select! {
+            ended = self.parts.join_next() => ended,
+            ended = &mut self.leader => Some(ended.map(Ok)),
+        };
+        match ended {
             Some(Ok(Ok(()))) | None => ControllerError::Ended("a part of the controller ended".to_owned()),
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => ControllerError::Ended(format!("a part of the controller failed: {error}")),
@@ -146,6 +155,9 @@ impl Controller {
         }
         if let RunState::Failed(why) = self.group.shutdown().await {
             tracing::warn!(%why, "the Raft group failed while it stopped");
+        }
+        if !self.leader.is_finished() && (&mut self.leader).await.is_err() {
+            tracing::warn!("the leader's loop failed while it stopped");
         }
     }
 }

@@ -72,6 +72,14 @@ pub enum LaunchError {
         /// What is missing.
         program: &'static str,
     },
+    /// The containerd that was named does not answer.
+    #[error("no containerd answers at {socket}: {why}")]
+    NotThere {
+        /// Socket that was tried.
+        socket: String,
+        /// Why it did not answer.
+        why: String,
+    },
     /// The private containerd did not come up.
     #[error("a private containerd could not be started under {dir}: {why}")]
     DidNotStart {
@@ -87,6 +95,7 @@ pub enum LaunchError {
 pub struct Containerd {
     channel: Channel,
     socket: PathBuf,
+    version: String,
     description: String,
     private: Option<Private>,
 }
@@ -107,6 +116,20 @@ struct Paths {
 }
 
 impl Containerd {
+    /// Uses the containerd at `socket`, and no other.
+    ///
+    /// # Errors
+    /// [`LaunchError::NotThere`].
+    pub async fn connect(socket: &Path) -> Result<Self, LaunchError> {
+        match connect(socket).await {
+            Ok((channel, version)) => Ok(Self::running(channel, version, socket)),
+            Err(why) => Err(LaunchError::NotThere {
+                socket: socket.display().to_string(),
+                why,
+            }),
+        }
+    }
+
     /// Uses the machine's containerd if it answers, else starts a private one.
     ///
     /// # Errors
@@ -119,18 +142,19 @@ impl Containerd {
             "a private one was asked for".to_owned()
         } else {
             match connect(&options.socket).await {
-                Ok((channel, version)) => return Ok(Self::running(channel, &version, &options.socket)),
+                Ok((channel, version)) => return Ok(Self::running(channel, version, &options.socket)),
                 Err(why) => why,
             }
         };
         Self::start_private(options, &why).await
     }
 
-    fn running(channel: Channel, version: &str, socket: &Path) -> Self {
+    fn running(channel: Channel, version: String, socket: &Path) -> Self {
         let description = format!("the running containerd {version} at {}", socket.display());
         Self {
             channel,
             socket: socket.to_owned(),
+            version,
             description,
             private: None,
         }
@@ -180,6 +204,7 @@ impl Containerd {
         Ok(Self {
             channel,
             socket: paths.socket,
+            version,
             description,
             private: Some(private),
         })
@@ -192,6 +217,12 @@ impl Containerd {
     pub fn client(&self, namespace: &str) -> Result<Client, crate::runtime::RuntimeError> {
         Client::new(self.channel.clone(), namespace)
             .map_err(|status| crate::runtime::RuntimeError::Unavailable(status.message().to_owned()))
+    }
+
+    /// Its version, such as `1.6.20`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Its socket.
