@@ -27,6 +27,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // containerd starts this program beside each container to keep its log; that is no command for people.
+    if let Some(code) = berth_agent::logs::writer::run_if_asked() {
+        return ExitCode::from(code);
+    }
     let arguments = Arguments::parse();
     match commands::run(arguments.command) {
         Ok(code) => code,

@@ -2,9 +2,12 @@
 //!
 //! Owns which there are and the runtime that they run on. Shell.
 
+mod agent;
 mod aws;
 mod controller;
+mod dev;
 mod env;
+mod image;
 mod logs;
 mod ps;
 
@@ -16,14 +19,20 @@ use clap::Subcommand;
 /// A command of `berth`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Start a controller and hosts in one process, for development and tests
+    Dev(dev::Arguments),
     /// Start a controller
     Controller(controller::Arguments),
+    /// Start the agent of this host
+    Agent(agent::Arguments),
     /// Print the variables by which AWS tools find a running `berth dev`
     Env(env::Arguments),
     /// List the tasks of a cluster
     Ps(ps::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
+    /// Bring images to the hosts of this machine
+    Image(image::Arguments),
     /// Run the AWS CLI against a cluster
     Aws(aws::Arguments),
 }
@@ -34,7 +43,10 @@ pub(crate) enum Command {
 /// Whatever keeps the command from doing what it was asked.
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Dev(arguments) => block_on(dev::run(arguments))?,
         Command::Controller(arguments) => block_on(controller::run(arguments))?,
+        Command::Agent(arguments) => block_on(agent::run(arguments))?,
+        Command::Image(arguments) => block_on(image::run(arguments))?,
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,

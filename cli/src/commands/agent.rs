@@ -1,0 +1,185 @@
+//! `berth agent`: one host, until it is told to stop.
+//!
+//! Owns its flags. Shell.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use berth_agent::image::RegistryOptions;
+use berth_agent::logs::FileLogs;
+use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
+use berth_agent::runtime::{Runtime, SimulatedRuntime};
+use berth_agent::{Agent, AgentConfig, LogSource, host};
+use berth_core::model::{Attributes, Resources, Scope};
+use clap::{Args, ValueEnum};
+use tokio_util::sync::CancellationToken;
+
+use crate::signals::StopSignals;
+use crate::{logging, output};
+
+/// Flags of `berth agent`.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// URL of a controller's port for agents; may be given several times
+    #[arg(long, required = true, value_name = "URL")]
+    controller: Vec<String>,
+    /// The cluster to join
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    cluster: String,
+    /// The region of that cluster
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// The account of that cluster
+    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = super::account_id)]
+    account_id: String,
+    /// Where the agent keeps its ledger, logs and networks
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The availability zone of this host, its attribute `ecs.availability-zone`
+    #[arg(long)]
+    zone: Option<String>,
+    /// A further attribute for placement constraints; may be given several times
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = attribute)]
+    attribute: Vec<(String, Option<String>)>,
+    /// CPU units that tasks may reserve, 1024 to a vCPU [default: all of this machine's]
+    #[arg(long, value_name = "UNITS")]
+    cpu: Option<u32>,
+    /// Memory that tasks may reserve [default: this machine's, less what it needs itself]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
+    /// Name of this host [default: the machine's host name]
+    #[arg(long, value_name = "NAME")]
+    host_name: Option<String>,
+    /// What runs the containers
+    #[arg(long, value_enum, default_value_t = EngineName::Containerd)]
+    runtime: EngineName,
+    /// Socket of the containerd to use; if none answers there, a private one is started
+    #[arg(long, default_value = "/run/containerd/containerd.sock", value_name = "SOCKET")]
+    containerd: PathBuf,
+    /// containerd namespace of this host's containers
+    #[arg(long, default_value = "berth-host", value_name = "NAME")]
+    containerd_namespace: String,
+    /// A registry that is spoken to over plain HTTP; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    insecure_registry: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EngineName {
+    Containerd,
+    Simulated,
+}
+
+/// Runs the agent. Its containers run on when it stops, and it finds them again when it starts.
+///
+/// # Errors
+/// If it cannot start or go on.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    logging::start("info")?;
+    let mut signals = StopSignals::install()?;
+    let data_dir = std::path::absolute(&arguments.data_dir)?;
+    let found = match arguments.runtime {
+        EngineName::Simulated => None,
+        EngineName::Containerd => Some(containerd(&arguments, &data_dir).await?),
+    };
+    let (runtime, logs, version): (Arc<dyn Runtime>, Arc<dyn LogSource>, _) = match &found {
+        None => {
+            let runtime = SimulatedRuntime::new();
+            (Arc::new(runtime.clone()), Arc::new(runtime), "simulated".to_owned())
+        }
+        Some(found) => {
+            let runtime = Arc::new(ContainerdRuntime::open(found, host_options(&arguments, &data_dir)).await?);
+            (
+                runtime.clone(),
+                Arc::new(FileLogs::new(runtime)),
+                format!("containerd {}", found.version()),
+            )
+        }
+    };
+    let config = config(&arguments, &data_dir, version)?;
+    let shutdown = CancellationToken::new();
+    let agent = Agent::start(config, runtime, logs, shutdown.clone()).await?;
+    output::line("The agent runs. Ctrl-C stops it; its containers run on.")?;
+    let mut running = std::pin::pin!(agent.join());
+    let outcome = tokio::select! {
+        () = signals.next() => {
+            shutdown.cancel();
+            running.await
+        }
+        ended = &mut running => ended,
+    };
+    if let Some(found) = found {
+        found.shut_down().await;
+    }
+    Ok(outcome?)
+}
+
+async fn containerd(arguments: &Arguments, data_dir: &Path) -> Result<Containerd> {
+    let options = ContainerdOptions {
+        socket: arguments.containerd.clone(),
+        ..ContainerdOptions::under(data_dir)
+    };
+    let found = Containerd::connect_or_start(&options).await?;
+    tracing::info!(containerd = found.description(), "containerd is there");
+    Ok(found)
+}
+
+fn host_options(arguments: &Arguments, data_dir: &Path) -> HostOptions {
+    let mut options = HostOptions::new(&arguments.containerd_namespace, data_dir);
+    options.namespace.clone_from(&arguments.containerd_namespace);
+    options.registry = RegistryOptions {
+        insecure_registries: arguments.insecure_registry.clone(),
+    };
+    options
+}
+
+fn config(arguments: &Arguments, data_dir: &Path, runtime_version: String) -> Result<AgentConfig> {
+    let detected = host::detect_capacity().context("cannot tell the size of this machine")?;
+    let capacity = Resources::new(
+        arguments.cpu.unwrap_or(detected.cpu.0),
+        arguments.memory.unwrap_or(detected.memory.0),
+    );
+    let host_name = match &arguments.host_name {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname()
+            .context("cannot tell the name of this machine")?
+            .to_string_lossy()
+            .into_owned(),
+    };
+    Ok(AgentConfig {
+        data_dir: Some(data_dir.join("ledger")),
+        controllers: arguments.controller.clone(),
+        cluster: Scope::new(&arguments.account_id, &arguments.region).cluster(&arguments.cluster),
+        host_name,
+        availability_zone: arguments.zone.clone(),
+        attributes: arguments.attribute.iter().cloned().collect::<Attributes>(),
+        capacity,
+        runtime_version,
+    })
+}
+
+fn attribute(text: &str) -> Result<(String, Option<String>)> {
+    let (name, value) = text
+        .split_once('=')
+        .map_or((text, None), |(name, value)| (name, Some(value.to_owned())));
+    if name.is_empty() {
+        bail!("an attribute needs a name: NAME or NAME=VALUE");
+    }
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attribute;
+
+    #[test]
+    fn attribute_with_and_without_a_value_is_read() {
+        assert_eq!(
+            attribute("rack=r=1").expect("read"),
+            ("rack".to_owned(), Some("r=1".to_owned()))
+        );
+        assert_eq!(attribute("ssd").expect("read"), ("ssd".to_owned(), None));
+        assert!(attribute("=x").is_err());
+    }
+}

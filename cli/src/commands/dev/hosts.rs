@@ -1,0 +1,234 @@
+//! The agents of a development cluster: started, waited for, and stopped with everything that they started.
+//!
+//! Owns what runs per host. Shell.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use berth_agent::logs::FileLogs;
+use berth_agent::network::NetworkOptions;
+use berth_agent::runtime::containerd::{ContainerdRuntime, HostOptions, StartGate};
+use berth_agent::runtime::{Runtime, SimulatedRuntime};
+use berth_agent::{Agent, AgentConfig, AgentHandle, LogSource};
+use berth_core::model::{Attributes, ClusterKey, Resources};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::Engine;
+use super::plan::PlannedHost;
+
+/// How long all hosts together may take to register.
+const REGISTER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long tasks may take to end by themselves once everything is to stop; then they are killed.
+const STOP_TASKS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What every host is started with.
+pub(crate) struct HostSettings {
+    /// URI of the controller's port for agents.
+    pub(crate) controller: String,
+    /// The cluster to join.
+    pub(crate) cluster: ClusterKey,
+    /// What each host offers.
+    pub(crate) capacity: Resources,
+    /// Where hosts keep their files.
+    pub(crate) data_dir: PathBuf,
+    /// Whether hosts keep their ledgers, so that they are the same hosts at the next start.
+    pub(crate) keeps_ledgers: bool,
+    /// Tells this cluster's names from another's on the same machine.
+    pub(crate) tag: String,
+}
+
+/// A host that runs.
+struct Host {
+    name: String,
+    agent: AgentHandle,
+    /// To remove everything of it, where containers are real.
+    containerd: Option<Arc<ContainerdRuntime>>,
+}
+
+/// The hosts of a cluster.
+pub(crate) struct Hosts {
+    hosts: Vec<Host>,
+    shutdown: CancellationToken,
+}
+
+/// The containerd namespace of a host.
+pub(crate) fn namespace(tag: &str, host: &PlannedHost) -> String {
+    format!("berth-{tag}-{}", host.name)
+}
+
+impl Hosts {
+    /// Starts an agent for each host; those that were started are in the result even if a later one fails.
+    ///
+    /// # Errors
+    /// If a host's files or its containerd namespace cannot be used.
+    pub(crate) async fn start(
+        &mut self,
+        engine: &Engine,
+        planned: &[PlannedHost],
+        settings: &HostSettings,
+    ) -> Result<()> {
+        let gate = StartGate::default();
+        for (number, host) in planned.iter().enumerate() {
+            let started = self.start_one(engine, host, number, settings, &gate).await;
+            started.with_context(|| format!("cannot start {}", host.name))?;
+        }
+        Ok(())
+    }
+
+    /// No hosts yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            hosts: Vec::new(),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    async fn start_one(
+        &mut self,
+        engine: &Engine,
+        planned: &PlannedHost,
+        number: usize,
+        settings: &HostSettings,
+        gate: &StartGate,
+    ) -> Result<()> {
+        let directory = settings.data_dir.join("hosts").join(&planned.name);
+        let (runtime, logs, containerd, version): (Arc<dyn Runtime>, Arc<dyn LogSource>, _, _) = match engine {
+            Engine::Simulated => {
+                let runtime = SimulatedRuntime::new();
+                (
+                    Arc::new(runtime.clone()),
+                    Arc::new(runtime),
+                    None,
+                    "simulated".to_owned(),
+                )
+            }
+            Engine::Containerd(found) => {
+                let options = host_options(planned, number, &directory, settings, gate);
+                let runtime = Arc::new(ContainerdRuntime::open(found, options).await?);
+                (
+                    runtime.clone(),
+                    Arc::new(FileLogs::new(runtime.clone())),
+                    Some(runtime),
+                    format!("containerd {}", found.version()),
+                )
+            }
+        };
+        let config = AgentConfig {
+            data_dir: settings.keeps_ledgers.then(|| directory.join("ledger")),
+            controllers: vec![settings.controller.clone()],
+            cluster: settings.cluster.clone(),
+            host_name: planned.name.clone(),
+            availability_zone: Some(planned.zone.clone()),
+            attributes: Attributes::new(),
+            capacity: settings.capacity,
+            runtime_version: version,
+        };
+        let agent = Agent::start(config, runtime, logs, self.shutdown.clone()).await?;
+        self.hosts.push(Host {
+            name: planned.name.clone(),
+            agent,
+            containerd,
+        });
+        Ok(())
+    }
+
+    /// Waits until every host has registered.
+    ///
+    /// # Errors
+    /// If one has not within the deadline.
+    pub(crate) async fn registered(&self) -> Result<()> {
+        let all = async {
+            for host in &self.hosts {
+                // The sender lives as long as the agent; if it is gone, so is the host.
+                if host.agent.registration().wait_for(Option::is_some).await.is_err() {
+                    bail!("{} ended before it registered; see the log above", host.name);
+                }
+            }
+            Ok(())
+        };
+        let waited = tokio::time::timeout(REGISTER_DEADLINE, all).await;
+        waited.unwrap_or_else(|_| {
+            bail!(
+                "not every host has registered within {} s; see the log above",
+                REGISTER_DEADLINE.as_secs()
+            )
+        })
+    }
+
+    /// Ends every task, then every agent, and removes what they left on the machine. Returns what could not be removed.
+    pub(crate) async fn stop(self) -> Vec<String> {
+        let mut stopping = JoinSet::new();
+        for host in self.hosts {
+            let shutdown = self.shutdown.clone();
+            stopping.spawn(async move { host.stop(shutdown).await });
+        }
+        let mut left = Vec::new();
+        while let Some(stopped) = stopping.join_next().await {
+            match stopped {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => left.push(format!("{error:#}")),
+                Err(error) => left.push(format!("a host failed while it stopped: {error}")),
+            }
+        }
+        left
+    }
+}
+
+impl Host {
+    async fn stop(self, shutdown: CancellationToken) -> Result<()> {
+        self.agent.stop_tasks(STOP_TASKS_DEADLINE).await;
+        shutdown.cancel();
+        let ended = self
+            .agent
+            .join()
+            .await
+            .with_context(|| format!("{} did not end well", self.name));
+        if let Some(runtime) = self.containerd {
+            runtime
+                .clean_up()
+                .await
+                .with_context(|| format!("something of {} is left on this machine", self.name))?;
+        }
+        ended
+    }
+}
+
+fn host_options(
+    planned: &PlannedHost,
+    number: usize,
+    directory: &Path,
+    settings: &HostSettings,
+    gate: &StartGate,
+) -> HostOptions {
+    let agent = format!("{}-{}", settings.tag, planned.name);
+    let mut options = HostOptions::new(&agent, directory);
+    options.namespace = namespace(&settings.tag, planned);
+    options.gate = gate.clone();
+    options.network = NetworkOptions {
+        bind_address: bind_address(number),
+        ..NetworkOptions::default()
+    };
+    options
+}
+
+/// Each host binds its ports on a loopback address of its own, so that two hosts of this machine can both offer port 80.
+fn bind_address(number: usize) -> Ipv4Addr {
+    let [.., third, fourth] = u32::try_from(number + 1).unwrap_or(u32::MAX).to_be_bytes();
+    Ipv4Addr::new(127, 1, third, fourth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bind_addresses_of_hosts_differ() {
+        assert_eq!(bind_address(0), Ipv4Addr::new(127, 1, 0, 1));
+        assert_eq!(bind_address(255), Ipv4Addr::new(127, 1, 1, 0));
+    }
+}

@@ -1,0 +1,277 @@
+//! `berth dev`: a controller and its hosts in one process, for development and tests.
+//!
+//! Owns the order in which things are started and stopped, so that nothing is left behind. Shell.
+
+mod banner;
+mod engine;
+mod hosts;
+mod plan;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use berth_agent::host;
+use berth_aws::ecs::CreateClusterRequest;
+use berth_aws::ecs::operations::CreateCluster;
+use berth_controller::api::{ApiOptions, RootCredentials};
+use berth_controller::node::{Controller, ControllerError, ControllerOptions};
+use berth_core::model::{Resources, Scope};
+use clap::Args;
+
+use self::engine::{Engine, WantedEngine};
+use self::hosts::{HostSettings, Hosts};
+use self::plan::PlannedHost;
+use crate::running::{self, Containerd, RunningCluster};
+use crate::signals::StopSignals;
+use crate::target::Target;
+use crate::{logging, output, root_keys};
+
+/// Flags of `berth dev`.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where clients reach the AWS-compatible API
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Where agents reach the controller, a loopback address; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT")]
+    agent_listen: SocketAddr,
+    /// Keep the state here; without it, nothing is left when the command ends
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How many hosts to start; 0 starts the controller alone
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    hosts: u32,
+    /// Over how many availability zones the hosts are spread
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(plan::MAX_ZONES)))]
+    azs: u32,
+    /// What runs the containers
+    #[arg(long, value_enum, default_value_t = WantedEngine::Auto)]
+    runtime: WantedEngine,
+    /// The region that the hosts are in
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// The account that everything belongs to
+    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = super::account_id)]
+    account_id: String,
+    /// The cluster that the hosts join; it is created if it is missing
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    cluster: String,
+    /// vCPUs that each host offers [default: its share of this machine; 4 if simulated]
+    #[arg(long, value_name = "VCPUS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    host_cpu: Option<u32>,
+    /// Memory that each host offers [default: its share of this machine; 16384 if simulated]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
+    host_memory: Option<u32>,
+    /// Offer `POST /_berth/reset`, which empties the state
+    #[arg(long)]
+    testing: bool,
+}
+
+/// The parts that run, in the order in which they were started; each is stopped even if a later one never was.
+struct Parts {
+    controller: Controller,
+    engine: Engine,
+    hosts: Hosts,
+}
+
+/// Runs the cluster until it is told to stop.
+///
+/// # Errors
+/// If a part cannot start or go on, or something is left on the machine.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    logging::start("warn")?;
+    let mut signals = StopSignals::install()?;
+    let temporary = match &arguments.data_dir {
+        Some(_) => None,
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("berth-dev-")
+                .tempdir()
+                .context("cannot create a directory for the state")?,
+        ),
+    };
+    let data_dir = arguments
+        .data_dir
+        .clone()
+        .or_else(|| temporary.as_ref().map(|directory| directory.path().to_owned()));
+    let data_dir = std::path::absolute(data_dir.context("no data directory")?)?;
+    let root = root_keys::find_or_mint(&arguments.account_id, &data_dir)?;
+    let mut parts = start_parts(&arguments, &data_dir, &root).await?;
+    let outcome = tokio::select! {
+        outcome = serve(&arguments, &data_dir, &root, &mut parts) => outcome,
+        () = signals.next() => Ok(()),
+    };
+    output::complain("Stopping ...");
+    let left = tokio::select! {
+        left = parts.stop() => left,
+        () = signals.next() => bail!("stopped at once, as asked for twice; what was started may be left on this machine"),
+    };
+    if let Some(directory) = temporary {
+        directory.close().context("cannot remove the directory of the state")?;
+    }
+    outcome?;
+    if !left.is_empty() {
+        bail!("not everything could be removed: {}", left.join("; "));
+    }
+    output::complain(match arguments.data_dir {
+        Some(_) => "Stopped. Containers are gone; the state is kept in the data directory.",
+        None => "Stopped. Nothing is left behind.",
+    });
+    Ok(())
+}
+
+/// Starts the controller before the engine, since a port in use is the likeliest reason to give up.
+async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredentials) -> Result<Parts> {
+    let controller = Controller::start(ControllerOptions {
+        data_dir: data_dir.join("controller"),
+        listen: arguments.listen,
+        agent_listen: arguments.agent_listen,
+        api: ApiOptions {
+            root: root.clone(),
+            testing: arguments.testing,
+        },
+    });
+    let controller = controller.await.map_err(explain)?;
+    let chosen = match arguments.hosts {
+        0 => Ok((Engine::Simulated, "Runtime: none, since there are no hosts".to_owned())),
+        _ => engine::choose(arguments.runtime, data_dir).await,
+    };
+    match chosen {
+        Ok((engine, line)) => {
+            output::line(&line)?;
+            Ok(Parts {
+                controller,
+                engine,
+                hosts: Hosts::new(),
+            })
+        }
+        Err(error) => {
+            controller.stop().await;
+            Err(error)
+        }
+    }
+}
+
+/// Starts the hosts, says what runs, and waits for a failure.
+async fn serve(arguments: &Arguments, data_dir: &Path, root: &RootCredentials, parts: &mut Parts) -> Result<()> {
+    let planned = plan::hosts(
+        arguments.hosts,
+        NonZeroU32::new(arguments.azs).context("no zones")?,
+        &arguments.region,
+    );
+    let listen = parts.controller.listen();
+    let tag = format!("dev{}", listen.port());
+    let cluster = RunningCluster {
+        endpoint: format!("http://{listen}"),
+        listen,
+        region: arguments.region.clone(),
+        account_id: arguments.account_id.clone(),
+        cluster: arguments.cluster.clone(),
+        access_key_id: root.access_key_id.clone(),
+        secret_access_key: root.secret_access_key.clone(),
+        pid: std::process::id(),
+        data_dir: data_dir.to_owned(),
+        containerd: match &parts.engine {
+            Engine::Simulated => None,
+            Engine::Containerd(found) => Some(Containerd {
+                socket: found.socket().to_owned(),
+                namespaces: planned.iter().map(|host| hosts::namespace(&tag, host)).collect(),
+            }),
+        },
+    };
+    if arguments.cluster != "default" {
+        create_cluster(&cluster).await?;
+    }
+    let settings = HostSettings {
+        controller: format!("http://{}", parts.controller.agent_listen()),
+        cluster: Scope::new(&arguments.account_id, &arguments.region).cluster(&arguments.cluster),
+        capacity: capacity(arguments, &parts.engine)?,
+        data_dir: data_dir.to_owned(),
+        keeps_ledgers: arguments.data_dir.is_some(),
+        tag,
+    };
+    parts.hosts.start(&parts.engine, &planned, &settings).await?;
+    parts.hosts.registered().await?;
+    let _announcement = running::announce(&cluster)?;
+    output::line(&describe(&cluster, &settings, &planned, arguments))?;
+    Err(parts.controller.failed().await.into())
+}
+
+fn describe(
+    cluster: &RunningCluster,
+    settings: &HostSettings,
+    planned: &[PlannedHost],
+    arguments: &Arguments,
+) -> String {
+    banner::text(
+        cluster,
+        &settings.controller,
+        planned,
+        settings.capacity,
+        arguments.data_dir.is_some(),
+    )
+}
+
+async fn create_cluster(cluster: &RunningCluster) -> Result<()> {
+    let client = Target::from(cluster.clone()).client()?;
+    let request = CreateClusterRequest {
+        cluster_name: Some(cluster.cluster.clone()),
+        ..Default::default()
+    };
+    client
+        .call::<CreateCluster>(&request)
+        .await
+        .with_context(|| format!("cannot create cluster {}", cluster.cluster))?;
+    Ok(())
+}
+
+fn capacity(arguments: &Arguments, engine: &Engine) -> Result<Resources> {
+    let share = match (engine, NonZeroU32::new(arguments.hosts)) {
+        (Engine::Containerd(_), Some(hosts)) => Some(host::share(
+            host::detect_capacity().context("cannot tell the size of this machine")?,
+            hosts,
+        )),
+        _ => None,
+    };
+    Ok(plan::capacity(share, arguments.host_cpu, arguments.host_memory))
+}
+
+/// The error of a port in use, with what to do about it.
+fn explain(error: ControllerError) -> anyhow::Error {
+    let ControllerError::Listen { address, what, source } = &error else {
+        return error.into();
+    };
+    if source.kind() != std::io::ErrorKind::AddrInUse {
+        return error.into();
+    }
+    let flag = if *what == "agents" {
+        "--agent-listen"
+    } else {
+        "--listen"
+    };
+    let other = running::list()
+        .unwrap_or_default()
+        .into_iter()
+        .find(|cluster| cluster.listen == *address);
+    let holder = other.map_or_else(
+        || "another process".to_owned(),
+        |cluster| format!("another `berth dev` (process {})", cluster.pid),
+    );
+    anyhow::anyhow!(
+        "{address}, where {what} would connect, is in use by {holder}; stop it, or choose another port with {flag}"
+    )
+}
+
+impl Parts {
+    /// Stops everything, the last started first. Returns what could not be removed.
+    async fn stop(self) -> Vec<String> {
+        let left = self.hosts.stop().await;
+        self.controller.stop().await;
+        if let Engine::Containerd(containerd) = self.engine {
+            containerd.shut_down().await;
+        }
+        left
+    }
+}
