@@ -9,6 +9,7 @@
 
 mod absent;
 mod assignments;
+mod container_logs;
 mod context;
 mod feed;
 mod logs;
