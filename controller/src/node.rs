@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ports::NoAgents;
+use crate::agents::{self, AgentsError, AgentsOptions};
 use crate::api::{self, Api, ApiOptions, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::leader;
@@ -65,6 +65,9 @@ pub enum ControllerError {
     /// The API server ended.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Agents cannot be served.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
     /// A part ended that should run for as long as the controller.
     #[error("{0}")]
     Ended(String),
@@ -103,10 +106,27 @@ impl Controller {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
-        // No agent can have a session as long as nothing accepts on the port for agents.
-        let logs = Arc::new(NoAgents);
-        let api = Api::new(options.api, Arc::new(group.clone()), logs, Arc::clone(&clock), ids()?);
         let (listen, agent_listen) = (address(&clients)?, address(&agents)?);
+        let (sessions, serving) = agents::start(
+            agents,
+            group.clone(),
+            Arc::clone(&clock),
+            ids()?,
+            AgentsOptions::default(),
+            stop.clone(),
+        )?;
+        parts.spawn(async move {
+            let ended = serving.await;
+            let ended = ended.map_err(|error| ControllerError::Ended(format!("serving agents failed: {error}")))?;
+            Ok(ended?)
+        });
+        let api = Api::new(
+            options.api,
+            Arc::new(group.clone()),
+            Arc::new(sessions),
+            Arc::clone(&clock),
+            ids()?,
+        );
         let stopping = stop.clone();
         parts.spawn(async move { Ok(api::serve(clients, Arc::new(api), stopping).await?) });
         let (_, leader) = leader::start(group.clone(), clock, ids()?);

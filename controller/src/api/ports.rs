@@ -46,16 +46,6 @@ pub trait ContainerLogs: Send + Sync + 'static {
     ) -> PortFuture<'_, Result<LogPiece, LogFailure>>;
 }
 
-/// No agent has a session.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoAgents;
-
-impl ContainerLogs for NoAgents {
-    fn fetch_logs(&self, host: ContainerInstanceId, _: LogRequest) -> PortFuture<'_, Result<LogPiece, LogFailure>> {
-        Box::pin(async move { Err(LogFailure::NotConnected(host)) })
-    }
-}
-
 /// Which piece of a container's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRequest {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::context::{Api, ApiOptions, Call};
 use super::credentials::RootCredentials;
-use super::ports::{ContainerLogs, NoAgents, PortFuture, ProposeFailure, Replica, Unavailable};
+use super::ports::{ContainerLogs, LogFailure, LogPiece, LogRequest, PortFuture, ProposeFailure, Replica, Unavailable};
 use super::{dispatch, front};
 use crate::clock::Clock;
 
@@ -51,6 +51,15 @@ impl Replica for StateInMemory {
 
     fn read(&self) -> PortFuture<'_, Result<Arc<ClusterState>, Unavailable>> {
         Box::pin(async move { Ok(Arc::new(self.state())) })
+    }
+}
+
+/// No agent has a session.
+struct NoAgents;
+
+impl ContainerLogs for NoAgents {
+    fn fetch_logs(&self, host: ContainerInstanceId, _: LogRequest) -> PortFuture<'_, Result<LogPiece, LogFailure>> {
+        Box::pin(async move { Err(LogFailure::NotConnected(host)) })
     }
 }
 
