@@ -6,14 +6,11 @@
 //! Files are numbered (`0000000001.log`, ...) and rotation begins the next number, so that a position stays true.
 
 pub mod reader;
-mod source;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-pub use source::FileLogs;
 
 /// Size at which the next file is begun.
 pub const MAX_FILE_BYTES: u64 = 10 << 20;

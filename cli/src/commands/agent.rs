@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use berth_agent::image::RegistryOptions;
-use berth_agent::logs::FileLogs;
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
-use berth_agent::{Agent, AgentConfig, LogSource, host};
+use berth_agent::{Agent, AgentConfig, FileLogs, LogSource, host};
 use berth_core::model::{Attributes, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;

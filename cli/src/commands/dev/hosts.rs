@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use berth_agent::logs::FileLogs;
 use berth_agent::network::NetworkOptions;
 use berth_agent::runtime::containerd::{ContainerdRuntime, HostOptions, StartGate};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
-use berth_agent::{Agent, AgentConfig, AgentHandle, LogSource};
+use berth_agent::{Agent, AgentConfig, AgentHandle, FileLogs, LogSource};
 use berth_core::model::{Attributes, ClusterKey, Resources};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
