@@ -472,3 +472,39 @@ async fn log_of_a_container_is_read_through_the_session() {
     assert_eq!(lines.len(), 2, "one when it started, one when it ended");
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_agents_of_ten_tasks_each_run_in_one_process() {
+    let mut controller = Controller::start().await;
+    let mut agents = Vec::new();
+    for _ in 0..200 {
+        agents.push(TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await);
+    }
+    let mut hosts = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let mut session = controller.registered().await;
+        hosts.spawn(async move {
+            let ids = (0..10).map(|task| number * 10 + task);
+            session
+                .assign(2, true, ids.map(|id| to_run(&task(id, &[]))).collect())
+                .await;
+            let mut running = std::collections::BTreeSet::new();
+            while running.len() < 10 {
+                let (sequence, reports) = session.reports().await;
+                session.record(sequence).await;
+                running.extend(
+                    reports
+                        .iter()
+                        .filter(|r| r.status == TaskStatus::Running)
+                        .map(|r| r.task),
+                );
+            }
+            session
+        });
+    }
+    let sessions = hosts.join_all().await;
+    assert_eq!(sessions.len(), 200);
+    for agent in agents {
+        agent.stop().await;
+    }
+}

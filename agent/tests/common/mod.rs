@@ -1,12 +1,15 @@
 //! A controller that a test plays itself, over real gRPC on loopback, and the tasks that it assigns.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests may fail them")]
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_agent::runtime::SimulatedRuntime;
-use berth_agent::{Agent, AgentConfig, AgentHandle};
+use berth_agent::runtime::{Runtime, SimulatedRuntime};
+use berth_agent::{Agent, AgentConfig, AgentHandle, LogSource};
 use berth_core::model::{
     Attributes, ContainerSpec, CpuUnits, HostDescription, MemoryMib, NetworkMode, Resources, Scope, TaskId, TaskReport,
     TaskSpec, TaskStatus,
@@ -271,11 +274,13 @@ pub(crate) struct TestAgent {
 
 impl TestAgent {
     pub(crate) async fn start(config: AgentConfig, runtime: &SimulatedRuntime) -> Self {
-        let shutdown = CancellationToken::new();
         let runtime = Arc::new(runtime.clone());
-        let handle = Agent::start(config, runtime.clone(), runtime, shutdown.clone())
-            .await
-            .unwrap();
+        Self::start_on(config, runtime.clone(), runtime).await
+    }
+
+    pub(crate) async fn start_on(config: AgentConfig, runtime: Arc<dyn Runtime>, logs: Arc<dyn LogSource>) -> Self {
+        let shutdown = CancellationToken::new();
+        let handle = Agent::start(config, runtime, logs, shutdown.clone()).await.unwrap();
         Self { handle, shutdown }
     }
 
