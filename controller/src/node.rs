@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::{self, AgentsError, AgentsOptions};
-use crate::api::{self, Api, ApiOptions, ServeError};
+use crate::api::{self, Api, ApiOptions, ApiParts, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::leader;
 use crate::raft::{RaftFault, RaftOptions, RunState};
@@ -120,16 +120,17 @@ impl Controller {
             let ended = ended.map_err(|error| ControllerError::Ended(format!("serving agents failed: {error}")))?;
             Ok(ended?)
         });
-        let api = Api::new(
-            options.api,
-            Arc::new(group.clone()),
-            Arc::new(sessions),
-            Arc::clone(&clock),
-            ids()?,
-        );
+        let (runner, leader) = leader::start(group.clone(), Arc::clone(&clock), ids()?);
+        let api_parts = ApiParts {
+            replica: Arc::new(group.clone()),
+            runner: Arc::new(runner),
+            logs: Arc::new(sessions),
+            clock,
+            ids: ids()?,
+        };
+        let api = Api::new(options.api, api_parts);
         let stopping = stop.clone();
         parts.spawn(async move { Ok(api::serve(clients, Arc::new(api), stopping).await?) });
-        let (_, leader) = leader::start(group.clone(), clock, ids()?);
         Ok(Self {
             listen,
             agent_listen,

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use berth_aws::AwsError;
 use berth_core::ids::IdSource;
 use berth_core::model::{Scope, Timestamp};
+use berth_core::reconcile::StandaloneRequest;
 use berth_core::state::{ClusterState, Command, Event};
 
 use super::credentials::RootCredentials;
 use super::errors;
-use super::ports::{ContainerLogs, ProposeFailure, Replica};
+use super::ports::{ContainerLogs, ProposeFailure, RanTasks, Replica, TaskRunner};
 use crate::clock::Clock;
 
 /// How the API behaves.
@@ -21,34 +22,41 @@ pub struct ApiOptions {
     pub testing: bool,
 }
 
+/// The parts of the controller that the API stands on.
+pub struct ApiParts {
+    /// The replicated state.
+    pub replica: Arc<dyn Replica>,
+    /// What places tasks outside services.
+    pub runner: Arc<dyn TaskRunner>,
+    /// What the agents can say of their containers' logs.
+    pub logs: Arc<dyn ContainerLogs>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids; must be seeded by the operating system, since ids must not repeat.
+    pub ids: IdSource,
+}
+
 /// What operations work with.
 pub struct Api {
     pub(super) options: ApiOptions,
     replica: Arc<dyn Replica>,
+    runner: Arc<dyn TaskRunner>,
     logs: Arc<dyn ContainerLogs>,
     clock: Arc<dyn Clock>,
     ids: Mutex<IdSource>,
-    /// Held while standalone tasks are planned and proposed, so that two requests do not plan for the same room.
-    pub(super) launching: tokio::sync::Mutex<()>,
 }
 
 impl Api {
-    /// An API over the controller's parts; `ids` must be seeded by the operating system, since ids must not repeat.
+    /// An API over the controller's parts.
     #[must_use]
-    pub fn new(
-        options: ApiOptions,
-        replica: Arc<dyn Replica>,
-        logs: Arc<dyn ContainerLogs>,
-        clock: Arc<dyn Clock>,
-        ids: IdSource,
-    ) -> Self {
+    pub fn new(options: ApiOptions, parts: ApiParts) -> Self {
         Self {
             options,
-            replica,
-            logs,
-            clock,
-            ids: Mutex::new(ids),
-            launching: tokio::sync::Mutex::new(()),
+            replica: parts.replica,
+            runner: parts.runner,
+            logs: parts.logs,
+            clock: parts.clock,
+            ids: Mutex::new(parts.ids),
         }
     }
 
@@ -80,6 +88,12 @@ impl Api {
     /// Proposes a command, for callers that do something about some rejections.
     pub(super) async fn try_propose(&self, command: Command) -> Result<Vec<Event>, ProposeFailure> {
         self.replica.propose(command).await
+    }
+
+    /// Places tasks outside services, and waits until those that found a host are committed.
+    pub(super) async fn run_tasks(&self, request: StandaloneRequest) -> Result<RanTasks, AwsError> {
+        let ran = self.runner.run_tasks(request).await;
+        ran.map_err(|error| errors::failure(&error))
     }
 }
 

@@ -25,6 +25,6 @@ mod sts;
 #[cfg(test)]
 mod testing;
 
-pub use context::{Api, ApiOptions};
+pub use context::{Api, ApiOptions, ApiParts};
 pub use credentials::RootCredentials;
 pub use server::{ServeError, serve};

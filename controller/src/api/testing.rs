@@ -10,14 +10,19 @@ use berth_core::model::{
     AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope,
     Tags, Timestamp,
 };
+use berth_core::placement::Seed;
+use berth_core::reconcile::{StandalonePlan, StandaloneRequest, plan_standalone};
 use berth_core::state::{ClusterState, Command, Event, apply};
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::Value;
 
-use super::context::{Api, ApiOptions, Call};
+use super::context::{Api, ApiOptions, ApiParts, Call};
 use super::credentials::RootCredentials;
-use super::ports::{ContainerLogs, LogFailure, LogPiece, LogRequest, PortFuture, ProposeFailure, Replica, Unavailable};
+use super::ports::{
+    ContainerLogs, LogFailure, LogPiece, LogRequest, PortFuture, ProposeFailure, RanTasks, Replica, TaskRunner,
+    Unavailable,
+};
 use super::{dispatch, front};
 use crate::clock::Clock;
 
@@ -51,6 +56,27 @@ impl Replica for StateInMemory {
 
     fn read(&self) -> PortFuture<'_, Result<Arc<ClusterState>, Unavailable>> {
         Box::pin(async move { Ok(Arc::new(self.state())) })
+    }
+}
+
+impl TaskRunner for StateInMemory {
+    fn run_tasks(&self, request: StandaloneRequest) -> PortFuture<'_, Result<RanTasks, ProposeFailure>> {
+        Box::pin(async move {
+            let plan = plan_standalone(&self.state(), std::slice::from_ref(&request), Seed(1)).pop();
+            let (tasks, unplaced) = match plan.expect("one plan for one request") {
+                StandalonePlan::Run { command, unplaced } => {
+                    let ids = request.tasks.iter().map(|task| task.id);
+                    let left: Vec<_> = unplaced.iter().map(|(id, _)| *id).collect();
+                    self.apply(&command)?;
+                    (ids.filter(|id| !left.contains(id)).collect(), unplaced)
+                }
+                StandalonePlan::NoRoom(unplaced) => (vec![], unplaced),
+                StandalonePlan::Repeated(tasks) => (tasks, vec![]),
+                StandalonePlan::Refused(rejection) => return Err(rejection.into()),
+                StandalonePlan::Later => panic!("there is no other request"),
+            };
+            Ok(RanTasks { tasks, unplaced })
+        })
     }
 }
 
@@ -98,13 +124,14 @@ impl Harness {
         };
         let state = Arc::new(StateInMemory::default());
         let options = ApiOptions { root, testing };
-        let api = Api::new(
-            options,
-            Arc::clone(&state) as Arc<dyn Replica>,
+        let parts = ApiParts {
+            replica: Arc::clone(&state) as Arc<dyn Replica>,
+            runner: Arc::clone(&state) as Arc<dyn TaskRunner>,
             logs,
-            Arc::new(FixedClock),
-            IdSource::from_seed(1),
-        );
+            clock: Arc::new(FixedClock),
+            ids: IdSource::from_seed(1),
+        };
+        let api = Api::new(options, parts);
         Self {
             api: Arc::new(api),
             state,

@@ -1,5 +1,6 @@
 //! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means; [`tags`], [`placement`],
-//! [`overrides`] and [`definition`] read what requests carry; [`launch`] puts standalone tasks on hosts; [`render`] shapes answers.
+//! [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks and [`launch`] starts
+//! them on chosen hosts; [`render`] shapes answers.
 //! Shell; the helpers are pure but for [`launch`].
 
 pub(super) mod attributes;

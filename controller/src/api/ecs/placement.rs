@@ -1,18 +1,23 @@
 //! Placement constraints and strategies between requests, state and answers. Pure.
 
+use std::sync::Arc;
+
 use berth_aws::AwsError;
 use berth_aws::ecs::{
-    PlacementConstraint as AwsConstraint, PlacementConstraintType, PlacementStrategy as AwsStrategy,
+    Failure, PlacementConstraint as AwsConstraint, PlacementConstraintType, PlacementStrategy as AwsStrategy,
     PlacementStrategyType, TaskDefinitionPlacementConstraint, TaskDefinitionPlacementConstraintType,
 };
-use berth_core::model::{BinpackResource, PlacementConstraint, PlacementStrategy};
+use berth_core::model::{BinpackResource, ClusterKey, PlacementConstraint, PlacementStrategy};
 use berth_core::placement::query_language::Expression;
-use berth_core::placement::{MAX_STRATEGIES, SpreadField};
+use berth_core::placement::{MAX_STRATEGIES, Refusal, SpreadField, Unplaced};
 
 use crate::api::errors::invalid;
 
 /// Most constraints of a request (ECS: 10).
 const MAX_CONSTRAINTS: usize = 10;
+
+/// Failures in one answer; a cluster may have thousands of hosts.
+const MAX_FAILURES: usize = 100;
 
 /// The constraints of a request.
 ///
@@ -148,6 +153,31 @@ pub(super) fn render_strategies(strategies: &[PlacementStrategy]) -> Vec<AwsStra
         }
     };
     strategies.iter().map(render).collect()
+}
+
+/// Why tasks found no host, as ECS says it: an entry for each host, with the numbers in its detail. Tasks that share a reason share its
+/// entries.
+pub(super) fn failures<'u>(
+    cluster: &ClusterKey,
+    unplaced: impl IntoIterator<Item = &'u Arc<Unplaced>>,
+) -> Vec<Failure> {
+    let (mut failures, mut told) = (vec![], Vec::<&Arc<Unplaced>>::new());
+    for why in unplaced {
+        if told.iter().any(|known| Arc::ptr_eq(known, why)) {
+            continue;
+        }
+        told.push(why);
+        failures.extend(why.hosts.iter().map(|refused| {
+            let detail: Vec<String> = refused.refusals.iter().map(Refusal::to_string).collect();
+            Failure {
+                arn: Some(cluster.container_instance_arn(refused.host)),
+                reason: Some(refused.ecs_reason().to_owned()),
+                detail: Some(detail.join(", ")),
+            }
+        }));
+    }
+    failures.truncate(MAX_FAILURES);
+    failures
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{RunTaskRequest, RunTaskResponse};
+use berth_core::ids::IdSource;
+use berth_core::model::Task;
+use berth_core::reconcile::StandaloneRequest;
 
-use super::launch::{Wanted, launch};
 use super::new_task::{TaskInput, prototype};
 use super::{idempotency, overrides, placement, references, render};
 use crate::api::context::{Api, Call};
@@ -61,18 +63,20 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         strategies: placement::strategies(input.placement_strategy.unwrap_or_default())?,
     };
     let task = prototype(&cluster, definition, task_input, call.now)?;
-    let wanted: Vec<Wanted> = (0..count)
-        .map(|_| {
-            let mut task = task.clone();
-            task.id = api.with_ids(berth_core::ids::IdSource::task_id);
-            Wanted { task, host: None }
-        })
-        .collect();
-    let launched = launch(api, &cluster, &wanted, token.as_ref()).await?;
-    let tasks = launched.tasks.iter().filter_map(|id| launched.state.task(*id));
+    let tasks = (0..count).map(|_| Task {
+        id: api.with_ids(IdSource::task_id),
+        ..task.clone()
+    });
+    let request = StandaloneRequest {
+        tasks: tasks.collect(),
+        client_token: token,
+    };
+    let ran = api.run_tasks(request).await?;
+    let state = api.read().await?;
+    let tasks = ran.tasks.iter().filter_map(|id| state.task(*id));
     Ok(RunTaskResponse {
-        tasks: Some(tasks.map(|task| render::task(&launched.state, task, true)).collect()),
-        failures: Some(launched.failures),
+        tasks: Some(tasks.map(|task| render::task(&state, task, true)).collect()),
+        failures: Some(placement::failures(&cluster, ran.unplaced.iter().map(|(_, why)| why))),
     })
 }
 

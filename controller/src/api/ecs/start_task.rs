@@ -4,7 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{Failure, StartTaskRequest, StartTaskResponse};
 use berth_core::model::ContainerInstanceStatus;
 
-use super::launch::{Wanted, launch};
+use super::launch::launch;
 use super::new_task::{TaskInput, prototype};
 use super::references::{self, Lookup};
 use super::{overrides, render};
@@ -65,14 +65,11 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: StartTaskRequest) -> R
             Lookup::Found(host) => {
                 let mut task = task.clone();
                 task.id = api.with_ids(berth_core::ids::IdSource::task_id);
-                wanted.push(Wanted {
-                    task,
-                    host: Some(host.id),
-                });
+                wanted.push((task, host.id));
             }
         }
     }
-    let launched = launch(api, &cluster, &wanted, None).await?;
+    let launched = launch(api, &cluster, &wanted).await?;
     failures.extend(launched.failures);
     let tasks = launched.tasks.iter().filter_map(|id| launched.state.task(*id));
     Ok(StartTaskResponse {
