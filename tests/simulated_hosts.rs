@@ -147,10 +147,6 @@ async fn service_of_2000_on_200_hosts_runs_with_zones_level() {
     fleet.cluster.define("web", Resources::new(128, 128)).await;
     fleet.cluster.propose(service_of("web", 2_000)).await;
     fleet.until_running("web", 2_000).await;
-    println!(
-        "200 hosts after {registered:?}, 2000 tasks running after {:?}",
-        began.elapsed()
-    );
     let zones = fleet.by_zone();
     let (least, most) = (zones.values().min(), zones.values().max());
     assert!(
