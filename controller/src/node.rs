@@ -16,7 +16,7 @@ use crate::agents::{self, AgentsError, AgentsOptions};
 use crate::api::{self, Api, ApiOptions, ApiParts, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::leader;
-use crate::raft::{RaftFault, RaftOptions, RunState};
+use crate::raft::{RaftFault, RaftOptions, ReadError, RunState};
 use crate::replica::{ReplicatedState, StateGroup};
 use crate::storage::{SledStorage, StorageError};
 
@@ -103,6 +103,7 @@ impl Controller {
         let clients = bind(options.listen, "clients").await?;
         let agents = bind(options.agent_listen, "agents").await?;
         let group = start_group(&options).await?;
+        caught_up(&group).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
@@ -197,6 +198,19 @@ async fn start_group(options: &ControllerOptions) -> Result<StateGroup, Controll
     starting
         .await
         .unwrap_or_else(|error| Err(ControllerError::Ended(format!("opening the store failed: {error}"))))
+}
+
+/// Waits until this member has replayed its log and the group has a leader, so that nobody who comes early is sent away.
+async fn caught_up(group: &StateGroup) -> Result<(), ControllerError> {
+    loop {
+        match group.read().await {
+            Ok(_) => return Ok(()),
+            Err(error @ ReadError::Timeout { .. }) => tracing::warn!(%error, "the controller does not serve yet"),
+            Err(error @ (ReadError::Overloaded | ReadError::Stopped)) => {
+                return Err(ControllerError::Ended(format!("the controller cannot serve: {error}")));
+            }
+        }
+    }
 }
 
 async fn bind(wanted: SocketAddr, what: &'static str) -> Result<TcpListener, ControllerError> {

@@ -77,6 +77,8 @@ class Process:
         self.arguments = [BINARY, *map(str, arguments)]
         self.log = pathlib.Path(log)
         self._out = self.log.open("ab")
+        # An earlier process may have written to the same file.
+        self._begins = self._out.tell()
         self.child = subprocess.Popen(
             self.arguments, stdout=self._out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment(**variables)
         )
@@ -86,7 +88,7 @@ class Process:
         return self.child.pid
 
     def output(self):
-        return self.log.read_text(errors="replace")
+        return self.log.read_bytes()[self._begins :].decode(errors="replace")
 
     def wait_for(self, pattern, deadline=START_DEADLINE):
         """Waits until the output matches; returns the match."""

@@ -45,6 +45,7 @@ pub(crate) struct HostSettings {
 struct Host {
     name: String,
     agent: AgentHandle,
+    shutdown: CancellationToken,
     /// To remove everything of it, where containers are real.
     containerd: Option<Arc<ContainerdRuntime>>,
 }
@@ -52,7 +53,6 @@ struct Host {
 /// The hosts of a cluster.
 pub(crate) struct Hosts {
     hosts: Vec<Host>,
-    shutdown: CancellationToken,
 }
 
 /// The containerd namespace of a host.
@@ -81,10 +81,7 @@ impl Hosts {
 
     /// No hosts yet.
     pub(crate) fn new() -> Self {
-        Self {
-            hosts: Vec::new(),
-            shutdown: CancellationToken::new(),
-        }
+        Self { hosts: Vec::new() }
     }
 
     async fn start_one(
@@ -127,10 +124,12 @@ impl Hosts {
             capacity: settings.capacity,
             runtime_version: version,
         };
-        let agent = Agent::start(config, runtime, logs, self.shutdown.clone()).await?;
+        let shutdown = CancellationToken::new();
+        let agent = Agent::start(config, runtime, logs, shutdown.clone()).await?;
         self.hosts.push(Host {
             name: planned.name.clone(),
             agent,
+            shutdown,
             containerd,
         });
         Ok(())
@@ -163,8 +162,7 @@ impl Hosts {
     pub(crate) async fn stop(self) -> Vec<String> {
         let mut stopping = JoinSet::new();
         for host in self.hosts {
-            let shutdown = self.shutdown.clone();
-            stopping.spawn(async move { host.stop(shutdown).await });
+            stopping.spawn(host.stop());
         }
         let mut left = Vec::new();
         while let Some(stopped) = stopping.join_next().await {
@@ -179,9 +177,9 @@ impl Hosts {
 }
 
 impl Host {
-    async fn stop(self, shutdown: CancellationToken) -> Result<()> {
+    async fn stop(self) -> Result<()> {
         self.agent.stop_tasks(STOP_TASKS_DEADLINE).await;
-        shutdown.cancel();
+        self.shutdown.cancel();
         let ended = self
             .agent
             .join()
