@@ -97,11 +97,11 @@ def drain(ecs, hosts):
 
 def run_and_stop(ecs):
     ecs.register_task_definition(**definition("once"))
-    answer = ecs.run_task(cluster="shop", taskDefinition="once", count=2, startedBy="a test")
+    answer = ecs.run_task(cluster="shop", taskDefinition="once", count=2, startedBy="a-test")
     assert answer["failures"] == []
     arns = [task["taskArn"] for task in answer["tasks"]]
     ecs.get_waiter("tasks_running").wait(cluster="shop", tasks=arns, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    listed = berth.pages(ecs, "list_tasks", "taskArns", cluster="shop", startedBy="a test")
+    listed = berth.pages(ecs, "list_tasks", "taskArns", cluster="shop", startedBy="a-test")
     assert sorted(listed) == sorted(arns)
     for arn in arns:
         ecs.stop_task(cluster="shop", task=arn, reason="seen enough")
