@@ -20,6 +20,8 @@ mod front;
 mod members;
 mod pagination;
 pub mod ports;
+#[cfg(test)]
+mod random_documents;
 mod server;
 mod sts;
 #[cfg(test)]

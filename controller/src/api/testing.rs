@@ -204,6 +204,18 @@ impl Harness {
         self.send_signed(service, request(operation, input), secret).await
     }
 
+    /// Sends a signed request of a JSON service with whatever body.
+    pub(crate) async fn send_document(&self, route: &dispatch::Route, document: Bytes) -> Response<Bytes> {
+        let target = format!("{}.{}", route.service.target_prefix, route.operation.name);
+        let request = Request::post("/")
+            .header("host", "localhost")
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", target)
+            .body(document);
+        let request = request.expect("a valid request");
+        self.send_signed(route.service.signing_name, request, SECRET).await
+    }
+
     /// Sends a signed request of a query service through the front door.
     pub(crate) async fn send_form(&self, service: &str, form: &str) -> Response<Bytes> {
         let request = Request::post("/")
