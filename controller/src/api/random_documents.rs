@@ -74,7 +74,7 @@ impl Maker {
                 let entries = (0..length).map(|n| (format!("key{n}"), self.value(member, value, depth + 1)));
                 Value::Object(entries.collect())
             }
-            Kind::String { values, .. } if values.is_empty() => json!(self.text(member)),
+            Kind::String { values: [], .. } => json!(self.text(member)),
             Kind::String { values, .. } => json!(self.pick(values)),
             Kind::Integer(bounds) => json!(i32::try_from(self.number(*bounds)).unwrap_or(i32::MAX)),
             Kind::Long(bounds) => json!(self.number(*bounds)),
