@@ -243,6 +243,13 @@ async fn networks_that_a_crash_left_half_made_are_gone_at_the_next_start() {
         .join(format!("{}.json", task.task));
     let text = std::fs::read_to_string(&record).unwrap();
     std::fs::write(&record, text.replace("\"complete\":true", "\"complete\":false")).unwrap();
+    let lost = with_port(script(SERVE), 80, None);
+    let name = host.set_up(&lost).await.namespace.unwrap();
+    let deleted = Command::new("ip")
+        .args(["netns", "delete"])
+        .arg(name.file_name().unwrap())
+        .status();
+    assert!(deleted.unwrap().success());
     let Host {
         dir,
         containerd,
@@ -252,7 +259,9 @@ async fn networks_that_a_crash_left_half_made_are_gone_at_the_next_start() {
     drop(runtime);
     let runtime = ContainerdRuntime::open(&containerd, options.clone()).await.unwrap();
     assert!(!record.exists() && !Path::new(network.namespace.as_ref().unwrap()).exists());
-    assert!(!nat_rules().contains(&task.task.to_string()), "{}", nat_rules());
+    for task in [&task, &lost] {
+        assert!(!nat_rules().contains(&task.task.to_string()), "{}", nat_rules());
+    }
     Host {
         dir,
         containerd,
@@ -261,4 +270,43 @@ async fn networks_that_a_crash_left_half_made_are_gone_at_the_next_start() {
     }
     .end()
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_set_up_together_on_two_hosts_get_ports_and_addresses_of_their_own() {
+    if !can_run() {
+        return;
+    }
+    let host = host("together").await;
+    let mut options = host.options.clone();
+    options.agent.push_str("-b");
+    options.namespace.push_str("-b");
+    options.data_dir = host.dir.path().join("host-b");
+    let neighbour = ContainerdRuntime::open(&host.containerd, options).await.unwrap();
+    let tasks: Vec<TaskSpec> = (0..4).map(|_| with_port(script(SERVE), 80, None)).collect();
+    let on = |runtime: &'static ContainerdRuntime, task: TaskSpec| async move { runtime.set_up_network(&task).await };
+    let (ours, theirs): (&'static _, &'static _) = (Box::leak(Box::new(host.runtime)), Box::leak(Box::new(neighbour)));
+    let mut setting_up = tokio::task::JoinSet::new();
+    for (i, task) in tasks.iter().enumerate() {
+        setting_up.spawn(on(if i % 2 == 0 { ours } else { theirs }, task.clone()));
+    }
+    let networks = setting_up.join_all().await;
+    let networks: Vec<_> = networks
+        .into_iter()
+        .map(|n| n.unwrap_or_else(|e| panic!("{e}")))
+        .collect();
+    let ports: std::collections::BTreeSet<u16> = networks.iter().map(|n| n.bindings[0].binding.host_port).collect();
+    let addresses: std::collections::BTreeSet<_> = networks.iter().map(|n| n.address.unwrap()).collect();
+    assert_eq!((ports.len(), addresses.len()), (4, 4), "{networks:?}");
+    let rules = nat_rules();
+    let jumps = rules
+        .lines()
+        .filter(|l| l.starts_with("-A PREROUTING") && l.ends_with("-j CNI-HOSTPORT-DNAT"));
+    assert_eq!(jumps.count(), 1, "{rules}");
+    ours.clean_up().await.unwrap_or_else(|e| panic!("{e}"));
+    theirs.clean_up().await.unwrap_or_else(|e| panic!("{e}"));
+    for task in &tasks {
+        assert!(!nat_rules().contains(&task.task.to_string()), "{}", nat_rules());
+    }
+    host.containerd.shut_down().await;
 }

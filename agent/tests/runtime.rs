@@ -184,6 +184,7 @@ async fn container_is_found_again_by_a_restarted_agent_and_through_a_killed_cont
     let key = request().key();
     host.runtime.create_container(request()).await.unwrap();
     host.runtime.create_container(request()).await.unwrap();
+    assert_eq!(host.runtime.list().await.unwrap()[0].status, FoundStatus::Created);
     let started = host.runtime.start_container(&key).await.unwrap();
     assert_eq!(
         host.runtime.start_container(&key).await.unwrap(),
@@ -300,6 +301,7 @@ async fn container_that_writes_much_keeps_its_newest_lines_in_rotated_files() {
         page.lines.iter().any(|l| l.partial),
         "a line longer than the bound is split"
     );
+    host.runtime.tear_down_network(task.task).await.unwrap();
     host.runtime.forget_logs(task.task).await.unwrap();
     assert!(!directory.exists());
     host.end().await;

@@ -95,6 +95,9 @@ impl Plugins {
         for config in self.chain(settled, bindings).into_iter().rev() {
             outcome = outcome.and(self.invoke("DEL", id, namespace, config).await.map(drop));
         }
+        if !namespace::exists(namespace) {
+            remove_masquerade(id).await;
+        }
         outcome
     }
 
@@ -302,16 +305,48 @@ async fn remove_unused_chains() {
     }
 }
 
-/// Splits a rule as iptables prints it: words, some of them in double quotes.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (i, part) in line.split('"').enumerate() {
-        if i % 2 == 1 {
-            words.push(part.to_owned());
-        } else {
-            words.extend(part.split_whitespace().map(str::to_owned));
+/// Removes the address translation of one task. The bridge plugin does so itself, unless the namespace, which it asks for
+/// the address, is gone already.
+async fn remove_masquerade(id: &str) {
+    let rules = run("iptables", ["-w", "-t", "nat", "-S", "POSTROUTING"])
+        .await
+        .unwrap_or_default();
+    for rule in rules.lines().map(words).filter(|rule| belongs_to(rule, id)) {
+        let Some(chain) = rule.last().cloned() else { continue };
+        let delete = ["-w", "-t", "nat", "-D"].iter().map(|a| (*a).to_owned());
+        let delete: Vec<String> = delete.chain(rule.into_iter().skip(1)).collect();
+        let on_chain = |action: &str| ["-w", "-t", "nat", action, &chain].map(str::to_owned).to_vec();
+        for arguments in [delete, on_chain("-F"), on_chain("-X")] {
+            if let Err(why) = run("iptables", arguments).await {
+                tracing::debug!(why, id, "a task's address translation could not be removed");
+            }
         }
     }
+}
+
+/// Whether the rule's comment is the one that CNI plugins put on what they make for a container.
+fn belongs_to(rule: &[String], id: &str) -> bool {
+    rule.iter().any(|word| word.ends_with(&format!("id: \"{id}\"")))
+}
+
+/// Splits a rule as iptables prints it: words, some of them in double quotes, with quotes in them after a backslash.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if quoted => word.get_or_insert_default().extend(letters.next()),
+            ' ' if !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
     words
 }
 
@@ -327,11 +362,22 @@ mod tests {
     }
 
     #[test]
-    fn words_of_a_rule_with_a_quoted_comment_are_split_once() {
-        let rule = r#"-A PREROUTING -m comment --comment "dnat name" -j X"#;
+    fn words_of_a_rule_with_a_quoted_comment_are_split_as_they_were_given() {
+        let rule = r#"-A POSTROUTING -m comment --comment "name: \"b\" id: \"t1\"" -j CNI-1"#;
+        let rule = words(rule);
         assert_eq!(
-            words(rule),
-            ["-A", "PREROUTING", "-m", "comment", "--comment", "dnat name", "-j", "X"]
+            rule,
+            [
+                "-A",
+                "POSTROUTING",
+                "-m",
+                "comment",
+                "--comment",
+                r#"name: "b" id: "t1""#,
+                "-j",
+                "CNI-1"
+            ]
         );
+        assert!(belongs_to(&rule, "t1") && !belongs_to(&rule, "1"));
     }
 }

@@ -221,7 +221,7 @@ pub(crate) fn image_directory(parent: &Path) -> PathBuf {
     std::fs::write(root.join("www/index.html"), "hello from a container\n").unwrap();
     std::fs::write(
         directory.join("config.json"),
-        r#"{"Cmd":["/bin/sh"],"Env":["FROM_IMAGE=1"]}"#,
+        r#"{"Cmd":["/bin/sleep","1000"],"Env":["FROM_IMAGE=1"]}"#,
     )
     .unwrap();
     let packed = Command::new("tar")

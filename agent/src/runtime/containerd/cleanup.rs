@@ -2,13 +2,18 @@
 //!
 //! Owns the order in which containerd lets go of things. Only ever touches the host's own namespace. Shell.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use berth_core::model::TaskId;
 use containerd_client::services::v1::snapshots::{ListSnapshotsRequest, RemoveSnapshotRequest};
 use containerd_client::services::v1::{
     AbortRequest, DeleteContentRequest, DeleteImageRequest, DeleteNamespaceRequest, DeleteRequest,
     ListContainersRequest, ListContentRequest, ListImagesRequest, ListRequest, ListStatusesRequest,
 };
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 use super::client::{Client, unless_gone};
@@ -16,6 +21,8 @@ use super::names::key_of;
 use super::{ContainerdRuntime, cgroup, lifecycle, refused, remove_directory};
 use crate::runtime::RuntimeError;
 
+/// Containers removed at once.
+const REMOVALS_AT_ONCE: usize = 8;
 /// Rounds in which snapshots are removed: children before parents, and each round removes a generation.
 const SNAPSHOT_ROUNDS: usize = 200;
 /// How often an emptied namespace is tried: containerd lets go of content after its collector ran.
@@ -60,12 +67,29 @@ async fn remove_containers(runtime: &ContainerdRuntime) -> Result<(), RuntimeErr
     {
         containers.extend(message.container);
     }
-    let mut outcome = Ok(());
+    let mut tasks: BTreeSet<TaskId> = containers
+        .iter()
+        .filter_map(|c| key_of(&c.labels))
+        .map(|key| key.task)
+        .collect();
+    let slots = Arc::new(Semaphore::new(REMOVALS_AT_ONCE));
+    let mut removing = JoinSet::new();
     for container in containers {
-        outcome = outcome.and(lifecycle::delete(runtime, &container.id).await);
-        if let Some(key) = key_of(&container.labels) {
-            cgroup::remove_task(key.task);
-        }
+        let (client, snapshotter, slots) = (client.clone(), runtime.snapshotter.clone(), slots.clone());
+        removing.spawn(async move {
+            // The semaphore is never closed.
+            let _permit = slots.acquire().await.ok();
+            lifecycle::delete(&client, &snapshotter, &container.id).await
+        });
+    }
+    let mut outcome = Ok(());
+    while let Some(removed) = removing.join_next().await {
+        let removed = removed.map_err(|e| RuntimeError::CannotRemoveContainer(e.to_string()));
+        outcome = outcome.and(removed.and_then(|r| r));
+    }
+    tasks.append(&mut runtime.known_tasks());
+    for task in tasks {
+        cgroup::remove_task(task);
     }
     outcome
 }

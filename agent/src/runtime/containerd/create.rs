@@ -40,7 +40,7 @@ pub(super) async fn create(runtime: &ContainerdRuntime, request: CreateContainer
                 return Ok(());
             }
             // A crash came between the steps; nothing has run yet.
-            lifecycle::delete(runtime, &id).await?;
+            lifecycle::delete(&runtime.client, &runtime.snapshotter, &id).await?;
             prepare(runtime, &id, &image.chain_id).await
         }
         Err(status) if status.code() == Code::NotFound => {
@@ -55,7 +55,7 @@ pub(super) async fn create(runtime: &ContainerdRuntime, request: CreateContainer
     let made = make(runtime, &request, &id, &image, mounts).await;
     if made.as_ref().is_err_and(|error| !error.is_transient()) {
         // An error here would hide the one that matters; what stays is found by the next cleanup.
-        drop(lifecycle::delete(runtime, &id).await);
+        drop(lifecycle::delete(&runtime.client, &runtime.snapshotter, &id).await);
     }
     made
 }

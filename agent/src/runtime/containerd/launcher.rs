@@ -275,13 +275,12 @@ impl Private {
             terminate(pid, Signal::SIGKILL);
             has_ended_within(pid, STOP_DEADLINE).await;
         }
-        let leftovers = [
-            self.paths.state.clone(),
-            self.paths.socket.clone(),
-            self.paths.pid_file(),
-        ];
-        for path in leftovers {
-            remove_quietly(&path);
+        self.pid.store(0, Ordering::SeqCst);
+        remove_quietly(&self.paths.socket);
+        remove_quietly(&self.paths.pid_file());
+        // Containers that still run outlive this process; the next one finds them by what is in there.
+        if !self.paths.has_containers() {
+            remove_quietly(&self.paths.state);
         }
     }
 }
@@ -382,6 +381,15 @@ impl Paths {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Whether a container is left: containerd keeps a directory for each, by namespace.
+    fn has_containers(&self) -> bool {
+        let namespaces = std::fs::read_dir(self.state.join("io.containerd.runtime.v2.task"));
+        let namespaces = namespaces.into_iter().flatten().flatten();
+        namespaces
+            .flat_map(|n| std::fs::read_dir(n.path()))
+            .any(|mut containers| containers.next().is_some())
     }
 
     fn end_of_log(&self) -> String {

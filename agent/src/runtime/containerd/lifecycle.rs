@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::client::{is_away, unless_gone};
+use super::client::{Client, is_away, unless_gone};
 use super::names::{LABEL_STOP_SIGNAL, container_id};
 use super::{ContainerdRuntime, cgroup, refused};
 use crate::runtime::{ContainerExit, ContainerKey, RuntimeError, StartedContainer};
@@ -159,32 +159,25 @@ pub(super) async fn stop(runtime: &ContainerdRuntime, key: &ContainerKey) -> Res
         Err(status) => return Err(failed(status)),
     };
     let signal = container.labels.get(LABEL_STOP_SIGNAL).and_then(|s| s.parse().ok());
-    send(runtime, &id, signal.unwrap_or(Signal::SIGTERM as u32), false)
+    send(&runtime.client, &id, signal.unwrap_or(Signal::SIGTERM as u32), false)
         .await
         .map_err(failed)
 }
 
 pub(super) async fn kill(runtime: &ContainerdRuntime, key: &ContainerKey) -> Result<(), RuntimeError> {
-    let sent = send(runtime, &container_id(key), Signal::SIGKILL as u32, true).await;
+    let sent = send(&runtime.client, &container_id(key), Signal::SIGKILL as u32, true).await;
     sent.map_err(|s| refused(&s, RuntimeError::CannotStopContainer))
 }
 
 /// Sends a signal; success also where nothing runs.
-async fn send(runtime: &ContainerdRuntime, id: &str, signal: u32, all: bool) -> Result<(), Status> {
+async fn send(client: &Client, id: &str, signal: u32, all: bool) -> Result<(), Status> {
     let request = KillRequest {
         container_id: id.to_owned(),
         exec_id: String::new(),
         signal,
         all,
     };
-    let sent = unless_gone(
-        runtime
-            .client
-            .tasks()
-            .kill(runtime.client.request(request))
-            .await
-            .map(drop),
-    );
+    let sent = unless_gone(client.tasks().kill(client.request(request)).await.map(drop));
     match sent {
         Err(status) if status.message().contains("process already finished") => Ok(()),
         Err(status) if status.message().contains("container not running") => Ok(()),
@@ -193,29 +186,28 @@ async fn send(runtime: &ContainerdRuntime, id: &str, signal: u32, all: bool) -> 
 }
 
 /// Removes a container, its process and its file system; success also where they are gone.
-pub(super) async fn delete(runtime: &ContainerdRuntime, id: &str) -> Result<(), RuntimeError> {
-    let client = &runtime.client;
+pub(super) async fn delete(client: &Client, snapshotter: &str, id: &str) -> Result<(), RuntimeError> {
     let failed = |status: Status| refused(&status, RuntimeError::CannotRemoveContainer);
-    delete_task(runtime, id).await?;
+    delete_task(client, id).await?;
     let container = DeleteContainerRequest { id: id.to_owned() };
     let deleted = client.containers().delete(client.request(container)).await;
     unless_gone(deleted.map(drop)).map_err(failed)?;
     let snapshot = RemoveSnapshotRequest {
-        snapshotter: runtime.snapshotter.clone(),
+        snapshotter: snapshotter.to_owned(),
         key: id.to_owned(),
     };
     let removed = client.snapshots().remove(client.request(snapshot)).await;
     unless_gone(removed.map(drop)).map_err(failed)
 }
 
-async fn delete_task(runtime: &ContainerdRuntime, id: &str) -> Result<(), RuntimeError> {
+async fn delete_task(client: &Client, id: &str) -> Result<(), RuntimeError> {
     let deadline = Instant::now() + DELETE_DEADLINE;
     let mut killed = false;
     loop {
         let request = DeleteTaskRequest {
             container_id: id.to_owned(),
         };
-        let status = match runtime.client.tasks().delete(runtime.client.request(request)).await {
+        let status = match client.tasks().delete(client.request(request)).await {
             Ok(_) => return Ok(()),
             Err(status) if status.code() == Code::NotFound => return Ok(()),
             Err(status) => status,
@@ -224,7 +216,7 @@ async fn delete_task(runtime: &ContainerdRuntime, id: &str) -> Result<(), Runtim
             return Err(refused(&status, RuntimeError::CannotRemoveContainer));
         }
         if !killed {
-            send(runtime, id, Signal::SIGKILL as u32, true)
+            send(client, id, Signal::SIGKILL as u32, true)
                 .await
                 .map_err(|s| refused(&s, RuntimeError::CannotRemoveContainer))?;
             killed = true;

@@ -20,7 +20,7 @@ mod names;
 mod rootfs;
 mod spec;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -166,6 +166,22 @@ impl ContainerdRuntime {
         cleanup::clean_up(self).await
     }
 
+    /// Tasks of which something may be on the machine: those with files, logs or a network.
+    fn known_tasks(&self) -> BTreeSet<TaskId> {
+        let named = |directory: &str| {
+            let entries = std::fs::read_dir(self.options.data_dir.join(directory));
+            let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
+            let tasks: Vec<TaskId> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+            tasks
+        };
+        let networks = self.networks.tasks().unwrap_or_default();
+        named("tasks")
+            .into_iter()
+            .chain(named("logs"))
+            .chain(networks)
+            .collect()
+    }
+
     fn task_directory(&self, task: TaskId) -> PathBuf {
         self.options.data_dir.join("tasks").join(task.to_string())
     }
@@ -213,7 +229,7 @@ impl Runtime for ContainerdRuntime {
     }
 
     async fn delete_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
-        lifecycle::delete(self, &names::container_id(key)).await
+        lifecycle::delete(&self.client, &self.snapshotter, &names::container_id(key)).await
     }
 
     async fn tear_down_network(&self, task: TaskId) -> Result<(), RuntimeError> {
