@@ -59,7 +59,7 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response
             tracing::debug!("answered");
             response
         }
-        Err(error) if error.kind.is_sender_fault() => {
+        Err(error) if error.kind.is_sender_fault() || error.kind == &common::NOT_IMPLEMENTED => {
             tracing::debug!(code = error.kind.code, message = %error.message, "refused");
             protocol::write_error(called.service, &error, &request_id)
         }
