@@ -132,14 +132,16 @@ def test_page_of_a_real_container_is_served_through_its_dynamic_port(containers)
     ecs = containers.ecs
     create_service(ecs, "page", count=2, environment=[{"name": "PAGE_GREETING", "value": "good morning"}])
     berth.wait_stable(ecs, "shop", "page")
-    ports = set()
+    places = set()
     for task in berth.running(ecs, "shop", serviceName="page"):
         binding = task["containers"][0]["networkBindings"][0]
         assert binding["containerPort"] == 80
-        ports.add(binding["hostPort"])
-        with urllib.request.urlopen(f"http://127.0.0.1:{binding['hostPort']}/", timeout=5) as page:
+        # Each host of a development cluster binds ports on a loopback address of its own.
+        where = f"{binding['bindIP']}:{binding['hostPort']}"
+        places.add(where)
+        with urllib.request.urlopen(f"http://{where}/", timeout=5) as page:
             assert "PAGE_GREETING=good morning" in page.read().decode()
-    assert len(ports) == 2
+    assert len(places) == 2
     logs = containers.dev.run("logs", "--cluster", "shop", "page").stdout
     assert logs.count("serving port 80") == 2, logs
     delete_service(ecs, "page")
@@ -153,7 +155,7 @@ def test_task_that_ends_by_itself_reports_its_exit_code(containers):
     task = ecs.describe_tasks(cluster="shop", tasks=[arn])["tasks"][0]
     assert task["containers"][0]["exitCode"] == 7
     assert task["stopCode"] == "EssentialContainerExited"
-    assert task["stoppedReason"] == "Essential container in task exited"
+    assert task["stoppedReason"] == "Essential container in task exited (exit code 7)"
     assert "bye" in containers.dev.run("logs", "--cluster", "shop", arn).stdout
 
 
