@@ -7,7 +7,7 @@ mod documents;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use berth_core::model::{AgentId, LogPosition, TaskId, TaskSpec};
@@ -29,7 +29,7 @@ pub enum LedgerError {
     /// What was written cannot be read.
     #[error(
         "the agent's ledger cannot be read: to begin again under a new identity, stop the host's containers, remove \
-         the ledger from the agent's data directory and start the agent"
+         the ledger's folder and start the agent"
     )]
     Record(#[from] RecordError),
     /// A task's state is there without its spec, or the other way round.
@@ -85,13 +85,12 @@ impl Ledger {
         }
     }
 
-    /// Opens the ledger in an agent's data directory, or begins one. Blocks.
+    /// Opens the ledger in a folder of its own, or begins one. Blocks.
     ///
     /// # Errors
     /// Any [`LedgerError`] but [`LedgerError::Closed`].
-    pub(crate) fn open(data_dir: &Path) -> Result<(Self, Contents), LedgerError> {
-        let folder: PathBuf = data_dir.join("ledger");
-        Self::on(Arc::new(SledStorage::open(&folder)?))
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Contents), LedgerError> {
+        Self::on(Arc::new(SledStorage::open(folder)?))
     }
 
     fn on(storage: Arc<dyn Storage>) -> Result<(Self, Contents), LedgerError> {

@@ -1,5 +1,6 @@
 //! The ledger on a real store and on one that fails.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_core::model::LogIndex;

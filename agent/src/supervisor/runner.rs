@@ -104,9 +104,9 @@ impl Runner {
             self.tools.ledger.put_state(&next).await?;
             if next.status() != self.state.status() {
                 tracing::info!(
-                    status = next.status().as_str(),
                     reason = next.report().stopped_reason,
-                    "task"
+                    "the task is now {}",
+                    next.status().as_str()
                 );
             }
             self.state = next;
