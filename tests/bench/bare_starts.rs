@@ -1,6 +1,6 @@
 //! The floor that Berth's starts are measured against: a bare loop over containerd that starts N containers with the
 //! host's network, at most C at a time, and nothing else. Prints the seconds from the first call until all run, then
-//! removes them. `bare-starts SOCKET NAMESPACE IMAGE COUNT CONCURRENCY`
+//! removes them. `bare-starts SOCKET NAMESPACE IMAGE COUNT CONCURRENCY COMMAND...`
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 use std::collections::HashMap;
@@ -35,8 +35,8 @@ struct Bare {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [socket, namespace, image, count, concurrency] = arguments.as_slice() else {
-        bail!("usage: bare-starts SOCKET NAMESPACE IMAGE COUNT CONCURRENCY");
+    let [socket, namespace, image, count, concurrency, command @ ..] = arguments.as_slice() else {
+        bail!("usage: bare-starts SOCKET NAMESPACE IMAGE COUNT CONCURRENCY COMMAND...");
     };
     let client = Client::from_path(socket)
         .await
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
         namespace: namespace.clone(),
         image: image.clone(),
         chain: String::new(),
-        arguments: vec![],
+        arguments: command.to_vec(),
     };
     bare.read_image().await?;
     let (bare, count, permits) = (
@@ -129,12 +129,6 @@ impl Bare {
                 parent => format!("sha256:{}", hex::encode(Sha256::digest(format!("{parent} {layer}")))),
             };
         }
-        let words = |key: &str| config["config"][key].as_array().cloned().unwrap_or_default();
-        self.arguments = [words("Entrypoint"), words("Cmd")]
-            .concat()
-            .iter()
-            .filter_map(|w| w.as_str().map(str::to_owned))
-            .collect();
         Ok(())
     }
 

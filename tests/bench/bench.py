@@ -22,13 +22,14 @@ BINARIES = pathlib.Path(berth.BINARY).parent
 TASKS = 100
 CONCURRENCY = 4
 ROUNDS = 5
+COMMAND = ["sleep", "3600"]
 IMAGE = "docker.io/library/berth-sample:latest"
 LOAD_SECONDS = 5
 
 
 def definition(ecs, family):
     """Registers a task of one container that sleeps, with the host's network."""
-    container = {"name": "sleeper", "image": "berth-sample:latest", "cpu": 2, "memory": 64, "command": ["sleep", "3600"], "stopTimeout": 2}
+    container = {"name": "sleeper", "image": "berth-sample:latest", "cpu": 2, "memory": 64, "command": COMMAND, "stopTimeout": 2}
     answer = ecs.register_task_definition(family=family, networkMode="host", containerDefinitions=[container])
     return answer["taskDefinition"]["taskDefinitionArn"]
 
@@ -73,7 +74,7 @@ def measure_starts(dev, memory):
         if memory and number == 0:
             print(f"memory: controller and 3 agents in one process with {TASKS} tasks: {rss_mib(dev.pid):.0f} MiB RSS", flush=True)
         remove_service(ecs, name)
-        loop = [BINARIES / "bare-starts", found["socket"], found["namespaces"][0], IMAGE, str(TASKS), str(CONCURRENCY)]
+        loop = [BINARIES / "bare-starts", found["socket"], found["namespaces"][0], IMAGE, str(TASKS), str(CONCURRENCY), *COMMAND]
         result = subprocess.run(loop, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr
         bare.append(float(result.stdout))
