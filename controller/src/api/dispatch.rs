@@ -54,6 +54,7 @@ pub static ROUTES: &[Route] = &[
     route!(ecs, DeleteAttributes, delete_attributes),
     route!(ecs, DeleteCluster, delete_cluster),
     route!(ecs, DeleteService, delete_service),
+    route!(ecs, DeleteTaskDefinitions, delete_task_definitions),
     route!(ecs, DeregisterContainerInstance, deregister_container_instance),
     route!(ecs, DeregisterTaskDefinition, deregister_task_definition),
     route!(ecs, DescribeClusters, describe_clusters),

@@ -53,6 +53,9 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ClusterContainsTasks(_) => {
             ecs::CLUSTER_CONTAINS_TASKS.error("The Cluster cannot be deleted while Tasks are active.")
         }
+        R::TaskDefinitionActive(_) => ecs::CLIENT.error(
+            "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
+        ),
         R::TaskDefinitionNotFound(_) => ecs::CLIENT.error("TaskDefinition not found."),
         R::ServiceNotFound(_) => service_not_found(),
         R::ServiceNotActive(_) => service_not_active(),

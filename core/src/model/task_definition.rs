@@ -13,6 +13,8 @@ pub enum TaskDefinitionStatus {
     Active,
     /// Deregistered: what runs goes on, services that use it keep using it, nothing new may.
     Inactive,
+    /// To be forgotten once no task or service that is remembered uses it.
+    DeleteInProgress,
 }
 
 /// Transport protocol of a port.

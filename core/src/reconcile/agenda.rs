@@ -15,7 +15,7 @@ pub(super) enum Subject {
     HostsOf(ClusterKey),
     /// One service.
     Service(ServiceKey),
-    /// The stopped tasks that are still remembered.
+    /// The stopped tasks that are still remembered, and the task definitions that are being deleted.
     StoppedTasks,
 }
 
@@ -66,6 +66,7 @@ impl Agenda {
                     }
                 }
             }
+            Event::TaskDefinitionDeleted(_) => self.enqueue(Subject::StoppedTasks),
             Event::ContainerInstanceRegistered { id, cluster }
             | Event::ContainerInstanceChanged { id, cluster }
             | Event::ContainerInstanceDeregistered { id, cluster } => {

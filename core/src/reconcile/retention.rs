@@ -1,8 +1,11 @@
-//! Forgets what has been over for long: stopped tasks, deleted services, hosts that left. Pure.
+//! Forgets what has been over for long: stopped tasks, deleted services and task definitions, hosts that
+//! left. Pure.
 
 use std::collections::BTreeMap;
 
-use crate::model::{ClusterKey, ContainerInstance, ContainerInstanceId, Service, ServiceKey, TaskId, Timestamp};
+use crate::model::{
+    ClusterKey, ContainerInstance, ContainerInstanceId, Service, ServiceKey, TaskDefinitionKey, TaskId, Timestamp,
+};
 use crate::state::Command;
 
 use super::agenda::Subject;
@@ -20,7 +23,7 @@ const LOOK_EVERY_MS: i64 = 60_000;
 /// Tasks in one command.
 const MAX_TASKS_PER_COMMAND: usize = 500;
 
-/// Looks at the stopped tasks.
+/// Looks at the stopped tasks and at the task definitions that are being deleted.
 pub(super) fn reconcile(pass: &mut Pass<'_>) {
     let expired = expired(pass);
     let surplus = surplus(pass, &expired);
@@ -33,7 +36,12 @@ pub(super) fn reconcile(pass: &mut Pass<'_>) {
     {
         pass.decide(forget(tasks.to_vec(), vec![], vec![]));
     }
-    if pass.state.stopped_task_count() > 0 {
+    let unused = |key: &&TaskDefinitionKey| !pass.state.uses_task_definition(key);
+    let task_definitions: Vec<_> = pass.state.deleting_task_definitions().filter(unused).cloned().collect();
+    if !task_definitions.is_empty() {
+        pass.decide(Command::ForgetTaskDefinitions { task_definitions });
+    }
+    if pass.state.stopped_task_count() > 0 || pass.state.deleting_task_definitions().next().is_some() {
         let next = pass.now.plus_ms(LOOK_EVERY_MS);
         pass.agenda.wake(Subject::StoppedTasks, next);
     }

@@ -33,6 +33,17 @@ pub enum Command {
         /// Now.
         at: Timestamp,
     },
+    /// Begins to delete a revision. Valid when it exists and is not active. Emits `TaskDefinitionDeleted`; it is forgotten once
+    /// nothing uses it.
+    DeleteTaskDefinition {
+        /// Which.
+        task_definition: TaskDefinitionKey,
+    },
+    /// Forgets revisions that are being deleted; those still in use are left out. Valid always. Emits nothing.
+    ForgetTaskDefinitions {
+        /// Which.
+        task_definitions: Vec<TaskDefinitionKey>,
+    },
     /// Creates a service with its first deployment. Valid when cluster and task definition are active and the name
     /// is free; the same request again does nothing. Emits `ServiceCreated`.
     CreateService {

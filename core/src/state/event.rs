@@ -17,6 +17,8 @@ pub enum Event {
     TaskDefinitionRegistered(TaskDefinitionKey),
     /// A revision is inactive now.
     TaskDefinitionDeregistered(TaskDefinitionKey),
+    /// A revision is to be forgotten once nothing uses it.
+    TaskDefinitionDeleted(TaskDefinitionKey),
     /// A service exists now.
     ServiceCreated(ServiceKey),
     /// A service, its deployments or its events changed.

@@ -60,6 +60,8 @@ struct Index {
     tasks_by_service: OrdSet<(ServiceKey, TaskId)>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
     awaiting_placement: OrdSet<(ClusterKey, Timestamp, TaskId)>,
+    /// Revisions that are being deleted.
+    deleting: OrdSet<TaskDefinitionKey>,
     /// Stopped tasks by the moment they stopped, the oldest first.
     stopped: OrdSet<(Timestamp, TaskId)>,
 }
@@ -77,6 +79,11 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::RegisterTaskDefinition(definition) => task_definitions::register(state, definition),
         Command::DeregisterTaskDefinition { task_definition, at } => {
             task_definitions::deregister(state, task_definition, *at)
+        }
+        Command::DeleteTaskDefinition { task_definition } => task_definitions::delete(state, task_definition),
+        Command::ForgetTaskDefinitions { task_definitions } => {
+            task_definitions::forget(state, task_definitions);
+            Ok(vec![])
         }
         Command::CreateService { service, client_token } => services::create(state, service, client_token.as_ref()),
         Command::UpdateService(update) => services::update(state, update),

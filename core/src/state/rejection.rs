@@ -28,6 +28,9 @@ pub enum Rejection {
     /// No such task definition, or it is inactive.
     #[error("task definition {}:{} not found or inactive", .0.family, .0.revision)]
     TaskDefinitionNotFound(TaskDefinitionKey),
+    /// The task definition must be deregistered before it can be deleted.
+    #[error("task definition {}:{} is active", .0.family, .0.revision)]
+    TaskDefinitionActive(TaskDefinitionKey),
     /// No such service.
     #[error("service {} not found", .0.name)]
     ServiceNotFound(ServiceKey),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Cluster, ContainerInstance, Family, LogIndex, Scope, Service, Task, TaskDefinition};
 
-use super::{ClusterState, RememberedRequest, TokenKey};
+use super::{ClusterState, RememberedRequest, TokenKey, task_definitions};
 
 /// One record of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ impl ClusterState {
                     began = true;
                 }
                 SnapshotRecord::Cluster(c) => drop(state.clusters.insert(c.key.clone(), c)),
-                SnapshotRecord::TaskDefinition(d) => drop(state.task_definitions.insert(d.key.clone(), d)),
+                SnapshotRecord::TaskDefinition(d) => task_definitions::put(&mut state, d),
                 SnapshotRecord::LastRevision(s, f, r) => drop(state.last_revisions.insert((s, f), r)),
                 SnapshotRecord::ContainerInstance(c) => state.put_instance(Arc::unwrap_or_clone(c)),
                 SnapshotRecord::Service(s) => drop(state.services.insert(s.key.clone(), s)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
 
-use super::{ClusterState, Event, MAX_TAGS, Rejection, Taggable};
+use super::{ClusterState, Event, MAX_TAGS, Rejection, Taggable, task_definitions};
 
 pub(super) fn tag(state: &mut ClusterState, resource: &Taggable, tags: &Tags) -> Result<Vec<Event>, Rejection> {
     change(state, resource, |all| all.extend(tags.clone()))
@@ -49,7 +49,7 @@ fn change(
                 .ok_or_else(|| Rejection::TaskDefinitionNotFound(key.clone()))?;
             let mut definition = TaskDefinition::clone(found);
             checked(&mut definition.tags)?;
-            state.task_definitions.insert(key.clone(), Arc::new(definition));
+            task_definitions::put(state, Arc::new(definition));
         }
         Taggable::ContainerInstance(id) => {
             let mut instance = ContainerInstance::clone(state.live_instance(*id)?);

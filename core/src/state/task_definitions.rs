@@ -16,7 +16,7 @@ pub(super) fn register(state: &mut ClusterState, definition: &TaskDefinition) ->
     let mut definition = definition.clone();
     definition.key.revision = revision;
     let key = definition.key.clone();
-    state.task_definitions.insert(key.clone(), Arc::new(definition));
+    put(state, Arc::new(definition));
     Ok(vec![Event::TaskDefinitionRegistered(key)])
 }
 
@@ -28,12 +28,44 @@ pub(super) fn deregister(
     let definition = state
         .task_definition(key)
         .ok_or_else(|| Rejection::TaskDefinitionNotFound(key.clone()))?;
-    if definition.status == TaskDefinitionStatus::Inactive {
+    if definition.status != TaskDefinitionStatus::Active {
         return Ok(vec![]);
     }
     let mut definition = TaskDefinition::clone(definition);
     definition.status = TaskDefinitionStatus::Inactive;
     definition.deregistered_at = Some(at);
-    state.task_definitions.insert(key.clone(), Arc::new(definition));
+    put(state, Arc::new(definition));
     Ok(vec![Event::TaskDefinitionDeregistered(key.clone())])
+}
+
+pub(super) fn delete(state: &mut ClusterState, key: &TaskDefinitionKey) -> Result<Vec<Event>, Rejection> {
+    let definition = state
+        .task_definition(key)
+        .ok_or_else(|| Rejection::TaskDefinitionNotFound(key.clone()))?;
+    match definition.status {
+        TaskDefinitionStatus::Active => return Err(Rejection::TaskDefinitionActive(key.clone())),
+        TaskDefinitionStatus::DeleteInProgress => return Ok(vec![]),
+        TaskDefinitionStatus::Inactive => {}
+    }
+    let mut definition = TaskDefinition::clone(definition);
+    definition.status = TaskDefinitionStatus::DeleteInProgress;
+    put(state, Arc::new(definition));
+    Ok(vec![Event::TaskDefinitionDeleted(key.clone())])
+}
+
+pub(super) fn forget(state: &mut ClusterState, keys: &[TaskDefinitionKey]) {
+    for key in keys {
+        if state.index.deleting.contains(key) && !state.uses_task_definition(key) {
+            state.index.deleting.remove(key);
+            state.task_definitions.remove(key);
+        }
+    }
+}
+
+/// The one way of writing a revision, which keeps the index of those being deleted in step.
+pub(super) fn put(state: &mut ClusterState, definition: Arc<TaskDefinition>) {
+    if definition.status == TaskDefinitionStatus::DeleteInProgress {
+        state.index.deleting.insert(definition.key.clone());
+    }
+    state.task_definitions.insert(definition.key.clone(), definition);
 }

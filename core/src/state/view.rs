@@ -89,6 +89,20 @@ impl ClusterState {
             .ok_or_else(|| Rejection::TaskDefinitionNotFound(key.clone()))
     }
 
+    /// Revisions that are being deleted.
+    pub fn deleting_task_definitions(&self) -> impl Iterator<Item = &TaskDefinitionKey> {
+        self.index.deleting.iter()
+    }
+
+    /// Whether a task that is remembered or a service uses a revision. Looks at all of them.
+    #[must_use]
+    pub fn uses_task_definition(&self, key: &TaskDefinitionKey) -> bool {
+        let of_service = |s: &Arc<Service>| {
+            s.last_completed.as_ref() == Some(key) || s.deployments.iter().any(|d| d.task_definition == *key)
+        };
+        self.tasks.values().any(|t| t.task_definition == *key) || self.services.values().any(of_service)
+    }
+
     /// The newest active revision of a family.
     #[must_use]
     pub fn latest_task_definition(&self, scope: &Scope, family: &Family) -> Option<&Arc<TaskDefinition>> {

@@ -50,7 +50,7 @@ fn has_status(status: TaskDefinitionStatus, wanted: AwsStatus) -> bool {
     match wanted {
         AwsStatus::Active => status == TaskDefinitionStatus::Active,
         AwsStatus::Inactive => status == TaskDefinitionStatus::Inactive,
-        AwsStatus::DeleteInProgress => false,
+        AwsStatus::DeleteInProgress => status == TaskDefinitionStatus::DeleteInProgress,
     }
 }
 

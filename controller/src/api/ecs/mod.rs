@@ -22,6 +22,7 @@ pub(super) mod create_service;
 pub(super) mod delete_attributes;
 pub(super) mod delete_cluster;
 pub(super) mod delete_service;
+pub(super) mod delete_task_definitions;
 pub(super) mod deregister_container_instance;
 pub(super) mod deregister_task_definition;
 pub(super) mod describe_clusters;

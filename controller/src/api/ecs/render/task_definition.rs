@@ -31,6 +31,7 @@ pub(in crate::api::ecs) fn task_definition(definition: &TaskDefinition) -> AwsTa
         status: Some(match definition.status {
             TaskDefinitionStatus::Active => AwsStatus::Active,
             TaskDefinitionStatus::Inactive => AwsStatus::Inactive,
+            TaskDefinitionStatus::DeleteInProgress => AwsStatus::DeleteInProgress,
         }),
         requires_attributes: Some(vec![]),
         placement_constraints: Some(placement::render_of_definition(&definition.placement_constraints)),
