@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    AgentId, Attributes, Cluster, ClusterKey, ClusterStatus, ContainerDefinition, ContainerInstanceId,
-    ContainerInstanceStatus, CpuUnits, DesiredStatus, HostDescription, LogIndex, MemoryMib, NetworkMode, Resources,
-    Scope, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin,
-    TaskOverride, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+    AgentId, Attributes, CircuitBreaker, Cluster, ClusterKey, ClusterStatus, ContainerDefinition, ContainerInstanceId,
+    ContainerInstanceStatus, CpuUnits, Deployment, DeploymentConfiguration, DeploymentStatus, DesiredStatus,
+    HostDescription, LogIndex, MemoryMib, NetworkMode, PropagateTags, Resources, RolloutState, SchedulingStrategy,
+    Scope, Service, ServiceStatus, StartBackoff, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey,
+    TaskDefinitionStatus, TaskId, TaskOrigin, TaskOverride, TaskReport, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Event, Rejection, SnapshotError, apply};
 use proptest::prelude::*;
@@ -289,6 +290,93 @@ fn task_definition_revisions_are_never_used_twice() {
             at: Timestamp(1),
         };
         apply(&mut state, LogIndex(9), &deregister).expect("deregisters");
+    }
+}
+
+#[test]
+fn service_task_that_ends_step_by_step_counts_as_one_failure() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let key = TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision: 1,
+    };
+    apply(
+        &mut state,
+        LogIndex(2),
+        &Command::RegisterTaskDefinition(definition(&key)),
+    )
+    .expect("registers");
+    let service = service(&key);
+    let origin = TaskOrigin::Service {
+        service: service.key.clone(),
+        deployment: service.deployments[0].id.clone(),
+    };
+    let create = Command::CreateService {
+        service: Box::new(service.clone()),
+        client_token: None,
+    };
+    apply(&mut state, LogIndex(3), &create).expect("creates");
+    let tasks = vec![Task {
+        origin,
+        ..task(1, 0, 1, 1, None)
+    }];
+    apply(&mut state, LogIndex(4), &Command::CreateTasks { tasks }).expect("creates");
+    let ways = [
+        TaskStatus::Running,
+        TaskStatus::Deactivating,
+        TaskStatus::Stopping,
+        TaskStatus::Deprovisioning,
+        TaskStatus::Stopped,
+    ];
+    for (index, status) in (5u64..).zip(ways) {
+        let reported = Command::RecordTaskReports {
+            container_instance: ContainerInstanceId(0),
+            reports: vec![report(1, status)],
+            at: Timestamp(1_000),
+        };
+        apply(&mut state, LogIndex(index), &reported).expect("records");
+    }
+    let failed = state.service(&service.key).map(|s| s.deployments[0].failed_tasks);
+    assert_eq!(failed, Some(1));
+}
+
+fn service(task_definition: &TaskDefinitionKey) -> Service {
+    Service {
+        key: cluster().service("web"),
+        status: ServiceStatus::Active,
+        scheduling_strategy: SchedulingStrategy::Replica,
+        desired_count: 1,
+        launch_type: None,
+        placement_constraints: vec![],
+        placement_strategy: vec![],
+        deployment_configuration: DeploymentConfiguration {
+            maximum_percent: 200,
+            minimum_healthy_percent: 100,
+            circuit_breaker: CircuitBreaker::default(),
+        },
+        deployments: vec![Deployment {
+            id: "ecs-svc/1".into(),
+            status: DeploymentStatus::Primary,
+            task_definition: task_definition.clone(),
+            rollout_state: RolloutState::InProgress,
+            rollout_state_reason: String::new(),
+            failed_tasks: 0,
+            backoff: StartBackoff::default(),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }],
+        last_completed: None,
+        events: imbl::Vector::new(),
+        steady: false,
+        propagate_tags: PropagateTags::None,
+        enable_ecs_managed_tags: false,
+        tags: Tags::new(),
+        created_at: Timestamp(0),
+        created_by: String::new(),
+        request_digest: String::new(),
+        inactive_since: None,
     }
 }
 

@@ -151,9 +151,12 @@ impl<M: StateMachine> Driver<M> {
     fn take_in(&mut self, first: Option<Input<M>>) -> Result<(), RaftFault> {
         let mut room = None;
         let mut bytes = 0;
-        let mut next = first;
+        let mut first = first;
         for _ in 0..MAX_BATCH_REQUESTS {
-            let Some(input) = next.take() else { break };
+            // Taken out only where this pass will handle it: what is dropped here would never be answered.
+            let Some(input) = first.take().or_else(|| self.requests.try_recv().ok()) else {
+                break;
+            };
             match input {
                 Input::Propose(proposal) => {
                     bytes += proposal.data.len();
@@ -171,7 +174,6 @@ impl<M: StateMachine> Driver<M> {
             if bytes >= MAX_BATCH_BYTES {
                 break;
             }
-            next = self.requests.try_recv().ok();
         }
         Ok(())
     }

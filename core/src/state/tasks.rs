@@ -140,10 +140,11 @@ pub(super) fn record_reports(
         if task == before {
             continue;
         }
-        let ended = task.is_stopped().then(|| task.clone());
+        // Counted when it begins to end, which happens once: from then on it is no longer wanted.
+        let failed = (was_wanted && task.last_status > TaskStatus::Running).then(|| task.clone());
         events.push(put_changed(state, task));
-        if let Some(ended) = ended.filter(|_| was_wanted) {
-            events.extend(services::count_failure(state, &ended, at));
+        if let Some(failed) = failed {
+            events.extend(services::count_failure(state, &failed, at));
         }
     }
     Ok(events)
