@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::ServiceKey;
-use berth_core::state::{Command, Event, Rejection};
+use berth_core::state::{Command, Event};
 use tokio::task::JoinSet;
 
 use crate::api::ports::{ProposeFailure, RanTasks};
@@ -127,7 +127,7 @@ async fn run_tasks(group: StateGroup, mut waiting: Waiting, command: Command, mu
                 }
                 Ok(ran)
             }
-            Err(rejection) if is_about_room(&rejection) && waiting.attempts + 1 < MAX_ATTEMPTS => {
+            Err(rejection) if rejection.is_about_room() && waiting.attempts + 1 < MAX_ATTEMPTS => {
                 waiting.attempts += 1;
                 return End::Again(waiting);
             }
@@ -137,17 +137,6 @@ async fn run_tasks(group: StateGroup, mut waiting: Waiting, command: Command, mu
     };
     answer_to(waiting, answer);
     End::Done
-}
-
-fn is_about_room(rejection: &Rejection) -> bool {
-    matches!(
-        rejection,
-        Rejection::InsufficientCpu { .. }
-            | Rejection::InsufficientMemory { .. }
-            | Rejection::PortInUse { .. }
-            | Rejection::ContainerInstanceUnavailable(_)
-            | Rejection::ContainerInstanceNotFound(_)
-    )
 }
 
 /// Answers a request; that nobody waits any longer is no error.

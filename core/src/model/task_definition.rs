@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CpuUnits, MemoryMib, NetworkMode, PlacementConstraint, Resources, Tags, TaskDefinitionKey, Timestamp};
+use super::{
+    Container, ContainerStatus, CpuUnits, MemoryMib, NetworkMode, PlacementConstraint, Resources, Tags,
+    TaskDefinitionKey, Timestamp,
+};
 
 /// Whether new tasks may use a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,6 +138,22 @@ impl TaskDefinition {
             .flat_map(|c| &c.port_mappings)
             .filter_map(|m| fixed(m).map(|port| (m.protocol, port)))
             .collect()
+    }
+
+    /// The containers of a task that has not begun.
+    #[must_use]
+    pub fn pending_containers(&self) -> Vec<Container> {
+        let pending = |name: &str, image: &str| Container {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            image_digest: None,
+            runtime_id: None,
+            last_status: ContainerStatus::Pending,
+            exit_code: None,
+            reason: None,
+            network_bindings: vec![],
+        };
+        self.containers.iter().map(|c| pending(&c.name, &c.image)).collect()
     }
 
     /// The container called `name`.

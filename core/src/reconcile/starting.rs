@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Container, ContainerInstanceId, ContainerStatus, Deployment, DesiredStatus, PlacementConstraint, PlacementStrategy,
-    PropagateTags, Service, Tags, Task, TaskDefinition, TaskId, TaskOrigin, TaskOverride, TaskStatus, Timestamp,
+    ContainerInstanceId, Deployment, DesiredStatus, PlacementConstraint, PlacementStrategy, PropagateTags, Service,
+    Tags, Task, TaskDefinition, TaskId, TaskOrigin, TaskOverride, TaskStatus, Timestamp,
 };
 use crate::placement;
 use crate::state::{Command, MAX_TAGS};
@@ -41,7 +41,7 @@ pub(super) fn prototype(
         host_ports: definition.fixed_host_ports(),
         placement_constraints: constraints(service, definition),
         placement_strategy: strategy(service),
-        containers: containers(definition),
+        containers: definition.pending_containers(),
         tags: tags(service, definition),
         version: 1,
         created_at: now,
@@ -97,24 +97,6 @@ pub(super) fn strategy(service: &Service) -> Vec<PlacementStrategy> {
     } else {
         service.placement_strategy.clone()
     }
-}
-
-fn containers(definition: &TaskDefinition) -> Vec<Container> {
-    let pending = |name: &str, image: &str| Container {
-        name: name.to_owned(),
-        image: image.to_owned(),
-        image_digest: None,
-        runtime_id: None,
-        last_status: ContainerStatus::Pending,
-        exit_code: None,
-        reason: None,
-        network_bindings: vec![],
-    };
-    definition
-        .containers
-        .iter()
-        .map(|c| pending(&c.name, &c.image))
-        .collect()
 }
 
 /// Managed tags first: where the limit is reached, they are the ones that bills and queries count on.

@@ -112,3 +112,18 @@ pub enum Rejection {
     #[error("the state has moved on since this was planned: {0}")]
     Stale(String),
 }
+
+impl Rejection {
+    /// Whether it says that a host has no room for a task: another host may have.
+    #[must_use]
+    pub fn is_about_room(&self) -> bool {
+        matches!(
+            self,
+            Self::InsufficientCpu { .. }
+                | Self::InsufficientMemory { .. }
+                | Self::PortInUse { .. }
+                | Self::ContainerInstanceUnavailable(_)
+                | Self::ContainerInstanceNotFound(_)
+        )
+    }
+}

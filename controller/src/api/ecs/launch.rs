@@ -8,7 +8,7 @@ use berth_aws::ecs::{Failure, errors as ecs};
 use berth_core::ids::IdSource;
 use berth_core::model::{ClusterKey, ContainerInstanceId, Task, TaskId, TaskStatus};
 use berth_core::placement::{Outcome, PlacementProblem, Seed, place};
-use berth_core::state::{ClusterState, Command, Rejection};
+use berth_core::state::{ClusterState, Command};
 
 use super::placement;
 use crate::api::context::Api;
@@ -56,7 +56,7 @@ pub(super) async fn launch(
         };
         match api.try_propose(command).await {
             Ok(_) => {}
-            Err(ProposeFailure::Rejected(rejection)) if room_is_gone(&rejection) => continue,
+            Err(ProposeFailure::Rejected(rejection)) if rejection.is_about_room() => continue,
             Err(failure) => return Err(errors::failure(&failure)),
         }
         return Ok(Launched {
@@ -68,17 +68,6 @@ pub(super) async fn launch(
     Err(ecs::SERVER.error(format!(
         "The hosts changed during each of {MAX_PLANS} attempts to start the tasks; try again."
     )))
-}
-
-fn room_is_gone(rejection: &Rejection) -> bool {
-    matches!(
-        rejection,
-        Rejection::InsufficientCpu { .. }
-            | Rejection::InsufficientMemory { .. }
-            | Rejection::PortInUse { .. }
-            | Rejection::ContainerInstanceUnavailable(_)
-            | Rejection::ContainerInstanceNotFound(_)
-    )
 }
 
 fn plan(

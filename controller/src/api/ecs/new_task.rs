@@ -3,8 +3,8 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{PropagateTags, Tag, TaskOverride as AwsTaskOverride};
 use berth_core::model::{
-    ClusterKey, Container, ContainerStatus, DesiredStatus, PlacementConstraint, PlacementStrategy, Tags, Task,
-    TaskDefinition, TaskId, TaskOrigin, TaskOverride, TaskStatus, Timestamp,
+    ClusterKey, DesiredStatus, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskId, TaskOrigin,
+    TaskOverride, TaskStatus, Timestamp,
 };
 use berth_core::state::MAX_TAGS;
 
@@ -60,7 +60,7 @@ pub(super) fn prototype(
         host_ports: definition.fixed_host_ports(),
         placement_constraints,
         placement_strategy: input.strategies,
-        containers: containers(definition),
+        containers: definition.pending_containers(),
         tags: all_tags(
             cluster,
             definition,
@@ -120,24 +120,6 @@ fn started_by(given: Option<String>) -> Result<Option<String>, AwsError> {
         )));
     }
     Ok(Some(text))
-}
-
-fn containers(definition: &TaskDefinition) -> Vec<Container> {
-    let pending = |name: &str, image: &str| Container {
-        name: name.to_owned(),
-        image: image.to_owned(),
-        image_digest: None,
-        runtime_id: None,
-        last_status: ContainerStatus::Pending,
-        exit_code: None,
-        reason: None,
-        network_bindings: vec![],
-    };
-    definition
-        .containers
-        .iter()
-        .map(|c| pending(&c.name, &c.image))
-        .collect()
 }
 
 fn all_tags(
