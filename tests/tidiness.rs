@@ -17,9 +17,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws/generate", &[]),
     ("proto", &[]),
     ("storage", &[]),
+    ("raft", &["berth-proto", "berth-storage"]),
     (
         "controller",
-        &["berth-core", "berth-aws", "berth-proto", "berth-storage"],
+        &["berth-core", "berth-aws", "berth-proto", "berth-raft", "berth-storage"],
     ),
     ("agent", &["berth-core", "berth-proto", "berth-storage"]),
     ("cli", &["berth-core", "berth-aws", "berth-controller", "berth-agent"]),

@@ -5,7 +5,4 @@ pub mod api;
 pub mod clock;
 pub mod leader;
 pub mod node;
-pub mod raft;
 pub mod replica;
-
-pub use berth_storage as storage;

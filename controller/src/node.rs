@@ -16,9 +16,9 @@ use crate::agents::{self, AgentsError, AgentsOptions};
 use crate::api::{self, Api, ApiOptions, ApiParts, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::leader;
-use crate::raft::{RaftFault, RaftOptions, ReadError, RunState};
 use crate::replica::{ReplicatedState, StateGroup};
-use crate::storage::{SledStorage, StorageError};
+use berth_raft::{RaftFault, RaftOptions, ReadError, RunState};
+use berth_storage::{SledStorage, StorageError};
 
 /// What a controller is started with.
 #[derive(Clone, Debug)]

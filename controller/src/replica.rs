@@ -7,7 +7,7 @@ use berth_core::model::LogIndex;
 use berth_core::state::{ClusterState, Command, Event, Rejection, SnapshotRecord, apply};
 
 use crate::api::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
-use crate::raft::{ProposeError, Raft, ReadError, RestoreError, StateMachine};
+use berth_raft::{ProposeError, Raft, ReadError, RestoreError, StateMachine};
 
 /// The Raft group over Berth's state.
 pub type StateGroup = Raft<ReplicatedState>;

@@ -10,7 +10,7 @@ use berth_core::state::ClusterState;
 use berth_proto::record::{self, RecordError, RecordKind};
 use berth_proto::v1::{AssignedStatus, AssignedTask, Assignments};
 
-use crate::raft::Published;
+use berth_raft::Published;
 
 /// Everything that the host is to have.
 pub(super) fn full(view: &Published<Arc<ClusterState>>, host: ContainerInstanceId) -> Result<Assignments, RecordError> {

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 use crate::clock::Clock;
-use crate::raft::Role;
 use crate::replica::StateGroup;
+use berth_raft::Role;
 
 /// Intervals without a word from an agent after which it counts as disconnected.
 const MISSED_INTERVALS: u32 = 3;

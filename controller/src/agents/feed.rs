@@ -6,8 +6,8 @@ use berth_core::state::Event;
 
 use super::context::Context;
 use super::registry::Registry;
-use crate::raft::{AppliedFeed, FeedItem};
 use crate::replica::ApplyOutcome;
+use berth_raft::{AppliedFeed, FeedItem};
 
 /// Follows the stream until the group or the server stops.
 pub(super) async fn follow(context: Arc<Context>, mut feed: AppliedFeed<ApplyOutcome>) {

@@ -4,8 +4,8 @@ use berth_core::model::{ContainerInstanceId, TaskReport, Timestamp};
 use berth_core::state::{Command, Rejection};
 use berth_proto::record::{self, RecordError, RecordKind};
 
-use crate::raft::ProposeError;
 use crate::replica::StateGroup;
+use berth_raft::ProposeError;
 
 /// Bytes of reports in one command, half of what a command may have.
 const MAX_BYTES_PER_COMMAND: usize = 512 * 1024;

@@ -112,7 +112,7 @@ pub fn start(
 async fn serve(
     context: Arc<Context>,
     listener: TcpListener,
-    applied: crate::raft::AppliedFeed<crate::replica::ApplyOutcome>,
+    applied: berth_raft::AppliedFeed<crate::replica::ApplyOutcome>,
 ) -> Result<(), AgentsError> {
     let mut helpers = JoinSet::new();
     helpers.spawn(feed::follow(Arc::clone(&context), applied));

@@ -19,7 +19,7 @@ use super::logs::{LogCall, OpenCalls};
 use super::opening;
 use super::registry::{AgentKey, SessionState};
 use super::{assignments, reports};
-use crate::raft::{self, ProposeError};
+use berth_raft::{self as raft, ProposeError};
 
 /// How long an agent may take to introduce itself.
 const REGISTER_WITHIN: Duration = Duration::from_secs(10);

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::api::ports::{RanTasks, Unavailable};
 use crate::clock::Clock;
-use crate::raft::{AppliedFeed, FeedItem, Role, Status};
 use crate::replica::{ApplyOutcome, StateGroup};
+use berth_raft::{AppliedFeed, FeedItem, Role, Status};
 
 use super::handle::Waiting;
 use super::proposing::{answer_to, propose_all};

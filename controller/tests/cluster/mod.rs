@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use berth_controller::clock::{Clock, SystemClock};
 use berth_controller::leader::{self, LeaderHandle};
-use berth_controller::raft::{FeedItem, RaftOptions};
 use berth_controller::replica::{ReplicatedState, StateGroup};
-use berth_controller::storage::MemoryStorage;
 use berth_core::ids::IdSource;
 use berth_core::model::*;
 use berth_core::reconcile::StandaloneRequest;
 use berth_core::state::{ClientToken, ClusterState, Command, Event};
+use berth_raft::{FeedItem, RaftOptions};
+use berth_storage::MemoryStorage;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_controller::raft::{RaftOptions, RestoreError, StateMachine};
+use berth_raft::{RaftOptions, RestoreError, StateMachine};
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use berth_proto::record::RecordError;
 
 use super::state_machine::RestoreError;
-use crate::storage::StorageError;
+use berth_storage::StorageError;
 
 /// Why a proposal was not applied, or is not known to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::error::RaftFault;
 use super::keys;
 use super::state_machine::StateMachine;
-use crate::storage::{Batch, MAX_VALUE_BYTES, Scan, Storage};
+use berth_storage::{Batch, MAX_VALUE_BYTES, Scan, Storage};
 
 /// Bytes of the stream in one chunk: what a value may hold, less the envelope.
 const CHUNK_BYTES: usize = MAX_VALUE_BYTES - 64;

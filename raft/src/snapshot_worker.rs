@@ -11,7 +11,7 @@ use super::error::RaftFault;
 use super::log_storage::Leftovers;
 use super::snapshot;
 use super::state_machine::StateMachine;
-use crate::storage::Storage;
+use berth_storage::Storage;
 
 /// What the worker is asked to do; the driver asks for one thing at a time.
 pub(super) enum Job<V> {

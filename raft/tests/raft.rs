@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use berth_controller::raft::{FeedItem, ProposeError, Raft, RaftFault, RaftOptions, ReadError, Role, RunState};
-use berth_controller::storage::{Batch, MAX_VALUE_BYTES, MemoryStorage, Scan, SledStorage, Storage, StorageError};
 use berth_proto::record::{self, FORMAT_VERSION, RecordKind};
+use berth_raft::{FeedItem, ProposeError, Raft, RaftFault, RaftOptions, ReadError, Role, RunState};
+use berth_storage::{Batch, MAX_VALUE_BYTES, MemoryStorage, Scan, SledStorage, Storage, StorageError};
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap, options};
 

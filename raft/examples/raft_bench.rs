@@ -1,6 +1,6 @@
 //! Measures the Raft group on a real disk: proposals per second and their latency, at 1 and at 64 proposers.
 //!
-//! `cargo run --release -p berth-controller --example raft_bench -- [FOLDER] [SECONDS]`: the store goes into
+//! `cargo run --release -p berth-raft --example raft_bench -- [FOLDER] [SECONDS]`: the store goes into
 //! FOLDER, a new one under the temporary folder if none is given, and is left there only if it was given.
 
 #![allow(clippy::print_stdout, reason = "its figures are what it is for")]
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use berth_controller::raft::{ProposeError, Raft, RaftOptions};
-use berth_controller::storage::{Batch, SledStorage, Storage};
 use berth_proto::record::{self, RecordKind};
+use berth_raft::{ProposeError, Raft, RaftOptions};
+use berth_storage::{Batch, SledStorage, Storage};
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap};
 

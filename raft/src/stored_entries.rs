@@ -10,7 +10,7 @@ use raft::eraftpb::Entry;
 
 use super::error::RaftFault;
 use super::{convert, keys};
-use crate::storage::{Batch, MAX_VALUE_BYTES, Storage, StorageError};
+use berth_storage::{Batch, MAX_VALUE_BYTES, Storage, StorageError};
 
 /// What is known of a stored entry without reading it.
 #[derive(Clone, Copy, Debug)]

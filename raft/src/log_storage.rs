@@ -15,7 +15,7 @@ use super::error::RaftFault;
 use super::options::MAX_CACHED_LOG_BYTES;
 use super::stored_entries::{self, Slot, limited, size_in_memory};
 use super::{convert, keys};
-use crate::storage::{Batch, Storage};
+use berth_storage::{Batch, Storage};
 
 /// Keys deleted in one batch when leftovers are cleared away.
 pub(super) const DELETE_BATCH_KEYS: usize = 512;
@@ -412,7 +412,7 @@ fn require<M: prost::Message + Default>(store: &dyn Storage, key: &[u8], kind: R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::MemoryStorage;
+    use berth_storage::MemoryStorage;
     use raft::Storage as _;
 
     fn entry(index: u64, term: u64, bytes: usize) -> Entry {

@@ -19,7 +19,7 @@ use super::options::{
 use super::state_machine::StateMachine;
 use super::transport::Transport;
 use super::{convert, slog_drain, snapshot};
-use crate::storage::Storage;
+use berth_storage::Storage;
 
 /// A member with its machine.
 pub(super) struct Member<M: StateMachine> {

@@ -22,7 +22,7 @@ use super::reads::Reads;
 use super::snapshot_worker::{Done, Job, SnapshotWorker};
 use super::state_machine::StateMachine;
 use super::transport::NoPeers;
-use crate::storage::Storage;
+use berth_storage::Storage;
 
 /// What reaches the driver.
 pub(super) enum Input<M: StateMachine> {

@@ -14,7 +14,7 @@ use super::error::{ProposeError, RaftFault, ReadError};
 use super::feed::{AppliedBatch, AppliedFeed};
 use super::options::{FEED_CAPACITY, MAX_COMMAND_BYTES, MAX_WAITING_BYTES, MAX_WAITING_REQUESTS, RaftOptions};
 use super::state_machine::StateMachine;
-use crate::storage::Storage;
+use berth_storage::Storage;
 
 /// A command that is committed and applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

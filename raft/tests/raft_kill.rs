@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use berth_controller::raft::{Raft, RaftOptions};
-use berth_controller::storage::SledStorage;
+use berth_raft::{Raft, RaftOptions};
+use berth_storage::SledStorage;
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap, options};
 
