@@ -4,5 +4,6 @@ pub mod agents;
 pub mod api;
 pub mod clock;
 pub mod leader;
+pub mod monitoring;
 pub mod node;
 pub mod replica;

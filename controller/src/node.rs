@@ -16,6 +16,7 @@ use crate::agents::{self, AgentsError, AgentsOptions};
 use crate::api::{self, Api, ApiOptions, ApiParts, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::leader;
+use crate::monitoring;
 use crate::replica::{ReplicatedState, StateGroup};
 use berth_raft::{RaftFault, RaftOptions, ReadError, RunState};
 use berth_storage::{SledStorage, StorageError};
@@ -125,13 +126,15 @@ impl Controller {
         let api_parts = ApiParts {
             replica: Arc::new(group.clone()),
             runner: Arc::new(runner),
-            logs: Arc::new(sessions),
+            logs: Arc::new(sessions.clone()),
             clock,
             ids: ids()?,
+            metrics: group.metrics().clone(),
         };
+        let routes = monitoring::routes(group.clone(), sessions);
         let api = Api::new(options.api, api_parts);
         let stopping = stop.clone();
-        parts.spawn(async move { Ok(api::serve(clients, Arc::new(api), stopping).await?) });
+        parts.spawn(async move { Ok(api::serve(clients, Arc::new(api), routes, stopping).await?) });
         Ok(Self {
             listen,
             agent_listen,

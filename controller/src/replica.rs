@@ -1,16 +1,92 @@
 //! Core's state in the Raft group: the state machine that the group drives, and the group as the API's port sees it.
 //! Owns how the two are joined; it must not know what commands mean. Shell.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use berth_core::model::LogIndex;
 use berth_core::state::{ClusterState, Command, Event, Rejection, SnapshotRecord, apply};
 
 use crate::api::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
-use berth_raft::{ProposeError, Raft, ReadError, RestoreError, StateMachine};
+use crate::monitoring::{MeasuredStorage, Metrics, ProposalOutcome};
+use berth_raft::{
+    Applied, ProposeError, Published, Raft, RaftFault, RaftOptions, ReadError, RestoreError, StateMachine,
+};
+use berth_storage::Storage;
 
-/// The Raft group over Berth's state.
-pub type StateGroup = Raft<ReplicatedState>;
+/// The Raft group over Berth's state, with what it measures of itself. Clones are the same group.
+#[derive(Clone, Debug)]
+pub struct StateGroup {
+    raft: Raft<ReplicatedState>,
+    metrics: Metrics,
+    /// Does not keep the store open once the group has stopped.
+    store: Weak<dyn Storage>,
+}
+
+impl Deref for StateGroup {
+    type Target = Raft<ReplicatedState>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.raft
+    }
+}
+
+impl StateGroup {
+    /// Starts a member on its storage, as [`Raft::start`] does.
+    ///
+    /// # Errors
+    /// [`RaftFault`] when the storage does not hold a sound state of this member.
+    pub fn start(store: Arc<dyn Storage>, machine: ReplicatedState, options: RaftOptions) -> Result<Self, RaftFault> {
+        let metrics = Metrics::default();
+        let store: Arc<dyn Storage> = Arc::new(MeasuredStorage::new(store, metrics.store_commits.clone()));
+        let weak = Arc::downgrade(&store);
+        Ok(Self {
+            raft: Raft::start(store, machine, options)?,
+            metrics,
+            store: weak,
+        })
+    }
+
+    /// Proposes a command and waits until it is committed and applied.
+    ///
+    /// # Errors
+    /// [`ProposeError`], as [`Raft::propose`].
+    pub async fn propose(&self, command: Command) -> Result<Applied<ApplyOutcome>, ProposeError> {
+        let waiting = self.metrics.begin_proposal();
+        let answer = self.raft.propose(command).await;
+        let outcome = match &answer {
+            Ok(applied) if applied.outcome.is_ok() => ProposalOutcome::Applied,
+            Ok(_) => ProposalOutcome::Rejected,
+            Err(_) => ProposalOutcome::Failed,
+        };
+        self.metrics.end_proposal(waiting, outcome);
+        answer
+    }
+
+    /// A view that contains every proposal answered before the call.
+    ///
+    /// # Errors
+    /// [`ReadError`], as [`Raft::read`].
+    pub async fn read(&self) -> Result<Arc<Published<Arc<ClusterState>>>, ReadError> {
+        let began = Instant::now();
+        let answer = self.raft.read().await?;
+        self.metrics.read_took(began.elapsed());
+        Ok(answer)
+    }
+
+    /// What is measured of the group and of what uses it.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Free space on the disk of the store; nothing once the group has stopped.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.store.upgrade()?.free_bytes().ok()
+    }
+}
 
 /// What applying a command gave.
 pub type ApplyOutcome = Result<Arc<[Event]>, Rejection>;

@@ -134,6 +134,10 @@ impl Registry {
         }
     }
 
+    pub(super) fn session_count(&self) -> usize {
+        lock(&self.sessions).by_instance.len()
+    }
+
     pub(super) fn session_of(&self, host: ContainerInstanceId) -> Option<Arc<SessionState>> {
         lock(&self.sessions).by_instance.get(&host).cloned()
     }

@@ -62,6 +62,12 @@ impl std::fmt::Debug for AgentsHandle {
 }
 
 impl AgentsHandle {
+    /// Number of agents that have a session.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.registry.session_count()
+    }
+
     /// Asks a host for a piece of a container's log, and waits for it for as long as `deadline`.
     ///
     /// # Errors

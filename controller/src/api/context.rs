@@ -12,6 +12,7 @@ use super::credentials::RootCredentials;
 use super::errors;
 use super::ports::{ContainerLogs, ProposeFailure, RanTasks, Replica, TaskRunner};
 use crate::clock::Clock;
+use crate::monitoring::Metrics;
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct ApiParts {
     pub clock: Arc<dyn Clock>,
     /// Ids; must be seeded by the operating system, since ids must not repeat.
     pub ids: IdSource,
+    /// Where requests are counted.
+    pub metrics: Metrics,
 }
 
 /// What operations work with.
@@ -44,6 +47,7 @@ pub struct Api {
     logs: Arc<dyn ContainerLogs>,
     clock: Arc<dyn Clock>,
     ids: Mutex<IdSource>,
+    pub(super) metrics: Metrics,
 }
 
 impl Api {
@@ -57,6 +61,7 @@ impl Api {
             logs: parts.logs,
             clock: parts.clock,
             ids: Mutex::new(parts.ids),
+            metrics: parts.metrics,
         }
     }
 

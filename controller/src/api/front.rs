@@ -19,6 +19,7 @@ use tracing::Instrument;
 use super::context::{Api, Call};
 use super::credentials::RootCredentials;
 use super::dispatch;
+use crate::monitoring::RequestTimer;
 
 /// How long an operation may take: longer than a proposal waits for its outcome, shorter than clients wait (60 s).
 const OPERATION_DEADLINE: Duration = Duration::from_secs(30);
@@ -31,14 +32,15 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response
     if api.options.testing && parts.method == Method::POST && parts.uri.path() == RESET_PATH {
         return reset(&api).await;
     }
+    let timer = api.metrics.begin_request();
     let now = api.now();
     let principal = match sigv4::verify(&parts, &body, Timestamp(now.0), &api.options.root) {
         Ok(principal) => principal,
-        Err(error) => return refuse(&parts, &error, &request_id),
+        Err(error) => return refuse(&parts, &error, &request_id, timer),
     };
     let called = match route::route(&parts, &body, &principal.service) {
         Ok(called) => called,
-        Err(error) => return refuse(&parts, &error, &request_id),
+        Err(error) => return refuse(&parts, &error, &request_id, timer),
     };
     let span = tracing::info_span!(
         "request",
@@ -54,6 +56,8 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response
         now,
     };
     let outcome = perform(api, call, &called).instrument(span.clone()).await;
+    let code = outcome.as_ref().err().map(|error| error.kind.code);
+    timer.answered(Some((called.service, called.operation)), code);
     span.in_scope(|| match outcome {
         Ok(response) => {
             tracing::debug!("answered");
@@ -88,7 +92,8 @@ async fn perform(api: Arc<Api>, call: Call, called: &route::Call) -> Result<Resp
         })
 }
 
-fn refuse(parts: &Parts, error: &AwsError, request_id: &str) -> Response<Bytes> {
+fn refuse(parts: &Parts, error: &AwsError, request_id: &str, timer: RequestTimer) -> Response<Bytes> {
+    timer.answered(None, Some(error.kind.code));
     tracing::debug!(request_id, code = error.kind.code, message = %error.message, "refused before an operation was known");
     route::refuse(parts, error, request_id)
 }

@@ -38,19 +38,24 @@ pub struct ServeError {
     source: std::io::Error,
 }
 
-/// Serves the API on `listener` until `stop`, then lets the requests under way end.
+/// Serves the API on `listener` until `stop`, then lets the requests under way end. `others` are paths that are not AWS's.
 ///
 /// # Errors
 /// [`ServeError`] if connections can no longer be accepted.
-pub async fn serve(listener: TcpListener, api: Arc<Api>, stop: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    listener: TcpListener,
+    api: Arc<Api>,
+    others: Router,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
     let slots = Arc::new(Semaphore::new(MAX_REQUESTS));
     let service = service_fn(move |request: Request| {
         let (api, slots) = (Arc::clone(&api), Arc::clone(&slots));
         async move { Ok::<_, Infallible>(handle(api, &slots, request).await.map(Body::from)) }
     });
-    let server = axum::serve(listener, Router::new().fallback_service(service))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server =
+        axum::serve(listener, others.fallback_service(service)).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         ended = async { server.await } => ended.map_err(|source| ServeError { address, source }),
         () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_DEADLINE).await } => {

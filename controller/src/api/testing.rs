@@ -25,6 +25,7 @@ use super::ports::{
 };
 use super::{dispatch, front};
 use crate::clock::Clock;
+use crate::monitoring::Metrics;
 
 pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
@@ -130,6 +131,7 @@ impl Harness {
             logs,
             clock: Arc::new(FixedClock),
             ids: IdSource::from_seed(1),
+            metrics: Metrics::default(),
         };
         let api = Api::new(options, parts);
         Self {

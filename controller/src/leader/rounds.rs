@@ -200,6 +200,7 @@ impl Rounds {
     }
 
     async fn round(&mut self) {
+        let began = Instant::now();
         let mut state = ClusterState::clone(&self.group.view().view);
         let runs = self.plan_requests(&mut state);
         let mut commands = vec![];
@@ -216,6 +217,7 @@ impl Rounds {
             self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
         }
         self.waiting.extend(shortfall.requests);
+        self.group.metrics().round_took(began.elapsed());
     }
 
     /// Plans the requests that wait, applies the plans to `state` so that reconcilers see them, and answers those

@@ -1,0 +1,119 @@
+//! The paths for operators and their tools, beside AWS's on the API's port. They are not signed, as such tools expect, and tell counts
+//! but no names. Shell.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::{Response, StatusCode, header};
+
+use super::{Metrics, readings};
+use crate::agents::AgentsHandle;
+use crate::replica::StateGroup;
+
+/// How long a controller may take to be ready: longer than a slow sync, shorter than the patience of what asks.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// The media type of the metrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `/healthz`: the process lives. `/readyz`: it can answer a linearizable read now. `/metrics`: its metrics.
+pub fn routes(group: StateGroup, sessions: AgentsHandle) -> Router {
+    let asked = group.clone();
+    Router::new()
+        .route(
+            "/healthz",
+            get(|| async { answer(StatusCode::OK, "text/plain", "ok\n".to_owned()) }),
+        )
+        .route("/readyz", get(move || ready(asked.clone())))
+        .route("/metrics", get(move || metrics(group.clone(), sessions.clone())))
+}
+
+async fn ready(group: StateGroup) -> Response<String> {
+    let why_not = match tokio::time::timeout(READY_WITHIN, group.read()).await {
+        Ok(Ok(_)) => return answer(StatusCode::OK, "text/plain", "ready\n".to_owned()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no linearizable read was confirmed within {} s", READY_WITHIN.as_secs()),
+    };
+    let status = group.status();
+    let leader = match status.leader {
+        Some(leader) => format!("member {leader} leads"),
+        None => "its group has no leader".to_owned(),
+    };
+    let text = format!(
+        "not ready: {why_not}; this is member {}, and {leader} in term {}\n",
+        status.member_id, status.term
+    );
+    answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", text)
+}
+
+async fn metrics(group: StateGroup, sessions: AgentsHandle) -> Response<String> {
+    let metrics: Metrics = group.metrics().clone();
+    readings::take(&metrics, &group, sessions.session_count());
+    answer(StatusCode::OK, OPEN_METRICS, metrics.text())
+}
+
+fn answer(status: StatusCode, media_type: &'static str, text: String) -> Response<String> {
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    let media_type = header::HeaderValue::from_static(media_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use berth_core::ids::IdSource;
+    use berth_raft::RaftOptions;
+    use berth_storage::MemoryStorage;
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tokio_util::sync::CancellationToken;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::agents::{self, AgentsOptions};
+    use crate::clock::SystemClock;
+    use crate::replica::ReplicatedState;
+
+    #[tokio::test]
+    async fn controller_that_cannot_read_lives_but_is_not_ready_and_says_why() {
+        let group = StateGroup::start(
+            Arc::new(MemoryStorage::default()),
+            ReplicatedState::default(),
+            RaftOptions::default(),
+        )
+        .expect("started");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stop = CancellationToken::new();
+        let (sessions, _) = agents::start(
+            listener,
+            group.clone(),
+            Arc::new(SystemClock),
+            IdSource::from_seed(1),
+            AgentsOptions::default(),
+            stop.clone(),
+        )
+        .expect("agents are served");
+        let routes = routes(group.clone(), sessions);
+        group.shutdown().await;
+        let ask = |path: &'static str| {
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            let routes = routes.clone();
+            async move {
+                let response = routes.oneshot(request).await.expect("answered");
+                let status = response.status();
+                let body = response.into_body().collect().await.expect("a body").to_bytes();
+                (status, String::from_utf8_lossy(&body).into_owned())
+            }
+        };
+        assert_eq!(ask("/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
+        let (status, why) = ask("/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(why.starts_with("not ready: ") && why.contains("member 1"), "{why}");
+        stop.cancel();
+    }
+}
