@@ -18,8 +18,8 @@ const HOUR_MS: i64 = 3_600_000;
 enum Step {
     Scale(u32),
     NewRevision,
-    HostsWork,
-    Kill(usize),
+    HostsProceed,
+    Kill(usize, TaskStatus),
     Drain(usize),
     Activate(usize),
     Cut(usize),
@@ -28,16 +28,23 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    // An agent reports every step of an ending, or what it has become by the time that it can.
+    let ending = prop::sample::select(vec![
+        TaskStatus::Deactivating,
+        TaskStatus::Stopping,
+        TaskStatus::Deprovisioning,
+        TaskStatus::Stopped,
+    ]);
     prop_oneof![
-        (0u32..14).prop_map(Step::Scale),
-        Just(Step::NewRevision),
-        Just(Step::HostsWork),
-        (0usize..20).prop_map(Step::Kill),
-        (0..HOSTS).prop_map(Step::Drain),
-        (0..HOSTS).prop_map(Step::Activate),
-        (0..HOSTS).prop_map(Step::Cut),
-        (0..HOSTS).prop_map(Step::Reconnect),
-        (0i64..40_000).prop_map(Step::Pass),
+        1 => (0u32..14).prop_map(Step::Scale),
+        1 => Just(Step::NewRevision),
+        3 => Just(Step::HostsProceed),
+        1 => (0usize..20, ending).prop_map(|(nth, status)| Step::Kill(nth, status)),
+        1 => (0..HOSTS).prop_map(Step::Drain),
+        1 => (0..HOSTS).prop_map(Step::Activate),
+        1 => (0..HOSTS).prop_map(Step::Cut),
+        1 => (0..HOSTS).prop_map(Step::Reconnect),
+        1 => (0i64..40_000).prop_map(Step::Pass),
     ]
 }
 
@@ -72,8 +79,8 @@ fn perform(world: &mut World, step: &Step) {
             let revision = world.add_definition("web", Resources::new(256, 256), None);
             world.update_service("web", None, Some(revision));
         }
-        Step::HostsWork => _ = world.hosts_work(),
-        Step::Kill(nth) => {
+        Step::HostsProceed => _ = world.hosts_step(),
+        Step::Kill(nth, status) => {
             let web = cluster().service("web");
             let tasks = world.state.tasks_of_service(&web);
             let running: Vec<_> = tasks
@@ -81,7 +88,7 @@ fn perform(world: &mut World, step: &Step) {
                 .cloned()
                 .collect();
             if let Some(task) = running.get(nth % running.len().max(1)) {
-                let reports = vec![world.report_of(task.id, TaskStatus::Stopped)];
+                let reports = vec![world.report_of(task.id, *status)];
                 let container_instance = task.container_instance.expect("runs on a host");
                 world
                     .apply(Command::RecordTaskReports {
@@ -203,7 +210,7 @@ proptest! {
 fn leader_with_an_agenda_of_its_own_decides_as_one_that_saw_everything() {
     let mut world = world(6, 100, 200);
     world.pass_ms(11_000);
-    perform(&mut world, &Step::Kill(0));
+    perform(&mut world, &Step::Kill(0, TaskStatus::Stopped));
     perform(&mut world, &Step::Drain(1));
     let mut ids = world.ids.clone();
     let mut fresh = super::Agenda::everything(&world.state);
@@ -230,7 +237,7 @@ fn leader_with_an_agenda_of_its_own_decides_as_one_that_saw_everything() {
 fn stopped_task_after_a_day_is_forgotten() {
     let mut world = world(1, 100, 200);
     world.pass_ms(11_000);
-    perform(&mut world, &Step::Kill(0));
+    perform(&mut world, &Step::Kill(0, TaskStatus::Stopped));
     world.pass_ms(23 * HOUR_MS);
     assert_eq!(world.state.stopped_task_count(), 1);
     world.pass_ms(2 * HOUR_MS);

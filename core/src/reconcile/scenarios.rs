@@ -110,7 +110,8 @@ impl Stage {
             }
             "kill" => self.kill(subject),
             "reconcile" => _ = self.world.reconcile(),
-            "hosts-work" => _ = self.world.hosts_work(),
+            "hosts-work" => self.world.hosts_finish(),
+            "hosts-step" => _ = self.world.hosts_step(),
             "pass" => self.world.pass_ms(i64::from(number("s").expect("seconds")) * 1_000),
             other => panic!("unknown step {other}"),
         }
@@ -138,7 +139,7 @@ impl Stage {
             .expect("a host");
     }
 
-    /// Ends the first running task of a service.
+    /// Has the first running task of a service begin to end by itself, as its host reports first.
     fn kill(&mut self, service: &str) {
         let key = cluster().service(service);
         let task = self
@@ -149,7 +150,7 @@ impl Stage {
         let task = task.expect("a running task").clone();
         let command = Command::RecordTaskReports {
             container_instance: task.container_instance.expect("runs on a host"),
-            reports: vec![self.world.report_of(task.id, TaskStatus::Stopped)],
+            reports: vec![self.world.report_of(task.id, TaskStatus::Deactivating)],
             at: self.world.now,
         };
         self.world.apply(command).expect("a host");

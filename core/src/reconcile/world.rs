@@ -16,7 +16,7 @@ pub(super) struct World {
     pub(super) agenda: Agenda,
     pub(super) now: Timestamp,
     pub(super) ids: IdSource,
-    /// Families and revisions whose tasks end as soon as they start.
+    /// Families and revisions whose tasks end as soon as they run.
     pub(super) broken: BTreeSet<(String, u32)>,
     /// Hosts whose agent is away.
     pub(super) cut_off: BTreeSet<ContainerInstanceId>,
@@ -75,8 +75,9 @@ impl World {
         self.reconcile_checking(|_, _| {})
     }
 
-    /// Lets every host whose agent is connected do what it was told; returns whether any had something to do.
-    pub(super) fn hosts_work(&mut self) -> bool {
+    /// Lets every host whose agent is connected take each of its tasks one step on, and report it as agents do: every
+    /// status on the way up and on the way down. Returns whether any had something to do.
+    pub(super) fn hosts_step(&mut self) -> bool {
         let hosts: Vec<ContainerInstanceId> = self.state.container_instances_of(&cluster()).map(|h| h.id).collect();
         let mut worked = false;
         for host in hosts {
@@ -84,7 +85,8 @@ impl World {
                 continue;
             }
             let tasks = self.state.tasks_of_instance(host);
-            let reports: Vec<TaskReport> = tasks.filter_map(|task| self.report(task)).collect();
+            let steps = tasks.filter_map(|task| Some((task.id, self.next_status(task)?)));
+            let reports: Vec<TaskReport> = steps.map(|(task, status)| self.report_of(task, status)).collect();
             if !reports.is_empty() {
                 worked = true;
                 let at = self.now;
@@ -100,20 +102,33 @@ impl World {
         worked
     }
 
-    fn report(&self, task: &Task) -> Option<TaskReport> {
+    /// Lets hosts work until they have done all that they were told so far.
+    pub(super) fn hosts_finish(&mut self) {
+        let busy = (0..MAX_ROUNDS).all(|_| self.hosts_step());
+        assert!(!busy, "hosts still busy after {MAX_ROUNDS} steps");
+    }
+
+    fn next_status(&self, task: &Task) -> Option<TaskStatus> {
+        use TaskStatus as S;
         let definition = (
             task.task_definition.family.as_str().to_owned(),
             task.task_definition.revision,
         );
-        let ends = task.desired_status == DesiredStatus::Stopped || self.broken.contains(&definition);
-        match (ends, task.last_status) {
-            (_, TaskStatus::Stopped) | (false, TaskStatus::Running) => None,
-            (false, _) => Some(self.report_of(task.id, TaskStatus::Running)),
-            (true, _) => Some(self.report_of(task.id, TaskStatus::Stopped)),
+        let told_to_stop = task.desired_status == DesiredStatus::Stopped;
+        match task.last_status {
+            S::Provisioning | S::Pending | S::Activating if told_to_stop => Some(S::Deactivating),
+            S::Provisioning | S::Pending => Some(S::Activating),
+            S::Activating => Some(S::Running),
+            S::Running => (told_to_stop || self.broken.contains(&definition)).then_some(S::Deactivating),
+            S::Deactivating => Some(S::Stopping),
+            S::Stopping => Some(S::Deprovisioning),
+            S::Deprovisioning => Some(S::Stopped),
+            S::Stopped => None,
         }
     }
 
     pub(super) fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
+        let ends = status > TaskStatus::Running;
         TaskReport {
             task,
             status,
@@ -121,18 +136,18 @@ impl World {
             pull_started_at: None,
             pull_stopped_at: None,
             started_at: (status == TaskStatus::Running).then_some(self.now),
-            execution_stopped_at: None,
+            execution_stopped_at: (status > TaskStatus::Stopping).then_some(self.now),
             stopped_at: (status == TaskStatus::Stopped).then_some(self.now),
-            stop_code: (status == TaskStatus::Stopped).then_some(StopCode::EssentialContainerExited),
-            stopped_reason: (status == TaskStatus::Stopped).then(|| "Essential container in task exited".to_owned()),
+            stop_code: ends.then_some(StopCode::EssentialContainerExited),
+            stopped_reason: ends.then(|| "Essential container in task exited".to_owned()),
         }
     }
 
-    /// Reconciles and lets hosts work in turns until both have nothing to do now.
+    /// Reconciles and lets hosts take a step, in turns, until both have nothing to do now.
     pub(super) fn quiesce(&mut self) {
         for _ in 0..MAX_ROUNDS {
             self.reconcile();
-            if !self.hosts_work() {
+            if !self.hosts_step() {
                 return;
             }
         }
