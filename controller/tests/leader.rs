@@ -3,9 +3,15 @@
 
 mod cluster;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use berth_core::model::{DesiredStatus, Resources, TaskStatus};
+use berth_core::reconcile::HOST_LOST_AFTER_MS;
 use berth_core::state::Command;
-use cluster::{TestCluster, service_of};
+use berth_raft::RaftOptions;
+use berth_storage::MemoryStorage;
+use cluster::{TestCluster, options, service_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn service_created_on_three_zones_gets_two_tasks_in_each() {
@@ -136,5 +142,38 @@ async fn task_that_ends_is_replaced_by_another() {
         })
         .await;
     assert_ne!(first, second);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_found_lost_while_the_disk_is_full_is_given_up_once_there_is_room() {
+    let storage = Arc::new(MemoryStorage::default());
+    let options = RaftOptions {
+        required_free_bytes: 1,
+        ..options()
+    };
+    let cluster = TestCluster::start_on(Arc::clone(&storage), options);
+    let host = cluster.register_host(0, "a", Resources::new(2048, 2048)).await;
+    cluster.define("web", Resources::new(128, 128)).await;
+    cluster.propose(service_of("web", 1)).await;
+    let task = cluster
+        .until("a task", |s| s.tasks_of_cluster(&cluster::key()).next().map(|t| t.id))
+        .await;
+    cluster
+        .propose(Command::RecordAgentDisconnected {
+            container_instance: host,
+            at: cluster.now().plus_ms(500 - HOST_LOST_AFTER_MS),
+        })
+        .await;
+    storage.set_free_bytes(0);
+    // The time comes, and what was decided cannot be written.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!cluster.state().task(task).expect("kept").is_stopped());
+    storage.set_free_bytes(u64::MAX);
+    cluster
+        .until("the host is given up", |s| {
+            s.task(task).is_some_and(|t| t.is_stopped()).then_some(())
+        })
+        .await;
     cluster.stop().await;
 }

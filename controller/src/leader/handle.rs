@@ -51,7 +51,7 @@ impl LeaderHandle {
         })?;
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(stopping().into()),
+            Ok(Err(_)) => Err(dropped().into()),
             Err(_) => {
                 let text = format!(
                     "no answer within {} s: the tasks may or may not run",
@@ -67,6 +67,12 @@ impl TaskRunner for LeaderHandle {
     fn run_tasks(&self, request: StandaloneRequest) -> PortFuture<'_, Result<RanTasks, ProposeFailure>> {
         Box::pin(Self::run_tasks(self, request))
     }
+}
+
+/// The loop has ended or a proposal of it has failed while the request was with it.
+fn dropped() -> Unavailable {
+    let text = "the controller stopped or failed while it placed the tasks: they may or may not run";
+    Unavailable::NoAnswer(text.to_owned())
 }
 
 fn stopping() -> Unavailable {

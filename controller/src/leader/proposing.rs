@@ -12,20 +12,17 @@ use crate::replica::{StateGroup, unavailable};
 
 use super::handle::Waiting;
 
-/// Commands for one service, in order; a single command that is for none.
-struct Chain {
-    service: Option<ServiceKey>,
-    commands: Vec<Command>,
-}
-
 /// Rounds in which a request may find its room taken before it is refused. Only commands from outside the loop can
 /// take it, so that twice in a row is rare.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// What did not come about.
+#[derive(Default)]
 pub(super) struct Shortfall {
-    /// Services to look at again.
-    pub(super) services: Vec<ServiceKey>,
+    /// Commands that did not take effect: what they were decided for is to be looked at again.
+    pub(super) commands: Vec<Command>,
+    /// A proposal panicked, and it is not known which: everything is to be looked at again.
+    pub(super) unknown: bool,
     /// Requests to place again.
     pub(super) requests: Vec<Waiting>,
 }
@@ -34,7 +31,7 @@ pub(super) struct Shortfall {
 enum End {
     Done,
     Again(Waiting),
-    Broken(Option<ServiceKey>),
+    Broken(Command),
 }
 
 /// Proposes everything, waits for all of it and answers the requests.
@@ -50,38 +47,36 @@ pub(super) async fn propose_all(
     for chain in chains(commands) {
         under_way.spawn(follow(group.clone(), chain));
     }
-    let mut shortfall = Shortfall {
-        services: vec![],
-        requests: vec![],
-    };
+    gather(under_way).await
+}
+
+async fn gather(mut under_way: JoinSet<End>) -> Shortfall {
+    let mut shortfall = Shortfall::default();
     while let Some(end) = under_way.join_next().await {
         match end {
-            Ok(End::Done | End::Broken(None)) => {}
-            Ok(End::Broken(Some(service))) => shortfall.services.push(service),
+            Ok(End::Done) => {}
+            Ok(End::Broken(command)) => shortfall.commands.push(command),
             Ok(End::Again(waiting)) => shortfall.requests.push(waiting),
-            Err(panic) => tracing::error!(%panic, "a proposal of the leader panicked"),
+            Err(panic) => {
+                tracing::error!(%panic, "a proposal of the leader panicked: it looks at everything again");
+                shortfall.unknown = true;
+            }
         }
     }
     shortfall
 }
 
-fn chains(commands: Vec<Command>) -> Vec<Chain> {
+/// The commands for each service in order, and every other command by itself.
+fn chains(commands: Vec<Command>) -> Vec<Vec<Command>> {
     let mut by_service: BTreeMap<ServiceKey, Vec<Command>> = BTreeMap::new();
     let mut chains = vec![];
     for command in commands {
-        if let Some(service) = service_of(&command) {
-            by_service.entry(service).or_default().push(command);
-        } else {
-            chains.push(Chain {
-                service: None,
-                commands: vec![command],
-            });
+        match service_of(&command) {
+            Some(service) => by_service.entry(service).or_default().push(command),
+            None => chains.push(vec![command]),
         }
     }
-    chains.extend(by_service.into_iter().map(|(service, commands)| Chain {
-        service: Some(service),
-        commands,
-    }));
+    chains.extend(by_service.into_values());
     chains
 }
 
@@ -94,22 +89,22 @@ fn service_of(command: &Command) -> Option<ServiceKey> {
     }
 }
 
-async fn follow(group: StateGroup, chain: Chain) -> End {
-    for command in chain.commands {
-        let failure = match group.propose(command).await {
+/// Proposes a chain; a link that breaks makes those after it void.
+async fn follow(group: StateGroup, chain: Vec<Command>) -> End {
+    for command in chain {
+        let failure = match group.propose(command.clone()).await {
             Ok(applied) => match applied.outcome {
                 Ok(_) => continue,
                 Err(rejection) => rejection.to_string(),
             },
             Err(error) => error.to_string(),
         };
-        let service = chain.service.as_ref().map(|s| s.name.as_str()).unwrap_or_default();
         tracing::debug!(
-            service,
+            service = service_of(&command).map(|s| s.name.to_string()).unwrap_or_default(),
             failure,
             "a decision of the leader did not take effect: it decides again"
         );
-        return End::Broken(chain.service);
+        return End::Broken(command);
     }
     End::Done
 }
@@ -142,4 +137,17 @@ async fn run_tasks(group: StateGroup, mut waiting: Waiting, command: Command, mu
 /// Answers a request; that nobody waits any longer is no error.
 pub(super) fn answer_to(waiting: Waiting, answer: Result<RanTasks, ProposeFailure>) {
     waiting.reply.send(answer).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn proposal_that_panics_has_the_leader_look_at_everything() {
+        let mut under_way = JoinSet::new();
+        under_way.spawn(async { End::Done });
+        under_way.spawn(async { panic!("as a test may") });
+        assert!(gather(under_way).await.unknown);
+    }
 }

@@ -16,7 +16,7 @@ use crate::replica::{ApplyOutcome, StateGroup};
 use berth_raft::{AppliedFeed, FeedItem, Role, Status};
 
 use super::handle::Waiting;
-use super::proposing::{answer_to, propose_all};
+use super::proposing::{Shortfall, answer_to, propose_all};
 
 /// Requests planned in one round: each of up to ten tasks, so that a round stays short.
 const MAX_REQUESTS_PER_ROUND: usize = 256;
@@ -210,14 +210,24 @@ impl Rounds {
             commands = reconcile(&state, agenda, self.clock.now(), &mut self.ids);
         }
         let shortfall = propose_all(&self.group, commands, runs).await;
-        if let Some((_, agenda)) = &mut self.leading
-            && !shortfall.services.is_empty()
-        {
-            shortfall.services.iter().for_each(|service| agenda.revisit(service));
-            self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
-        }
+        self.look_again(&shortfall);
         self.waiting.extend(shortfall.requests);
         self.group.metrics().round_took(began.elapsed());
+    }
+
+    /// Puts what did not come about on the agenda again, for after a pause.
+    fn look_again(&mut self, shortfall: &Shortfall) {
+        let Some((_, agenda)) = &mut self.leading else { return };
+        if shortfall.commands.is_empty() && !shortfall.unknown {
+            return;
+        }
+        let view = self.group.view();
+        if shortfall.unknown {
+            *agenda = Agenda::everything(&view.view);
+        }
+        let again = shortfall.commands.iter();
+        again.for_each(|command| agenda.revisit(&view.view, command));
+        self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
     }
 
     /// Plans the requests that wait, applies the plans to `state` so that reconcilers see them, and answers those

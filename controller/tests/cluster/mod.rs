@@ -27,14 +27,21 @@ pub(crate) fn key() -> ClusterKey {
     Scope::new("123456789012", "us-east-1").cluster("default")
 }
 
+/// Options of a group that needs no disk, and whose failure fails its test alone.
+pub(crate) fn options() -> RaftOptions {
+    RaftOptions {
+        required_free_bytes: 0,
+        on_fault: |_| {},
+        ..RaftOptions::default()
+    }
+}
+
 impl TestCluster {
     pub(crate) fn start() -> Self {
-        let options = RaftOptions {
-            required_free_bytes: 0,
-            on_fault: |_| {},
-            ..RaftOptions::default()
-        };
-        let storage = Arc::new(MemoryStorage::default());
+        Self::start_on(Arc::new(MemoryStorage::default()), options())
+    }
+
+    pub(crate) fn start_on(storage: Arc<MemoryStorage>, options: RaftOptions) -> Self {
         let group = StateGroup::start(storage, ReplicatedState::default(), options).expect("the group starts");
         let (leader, _) = leader::start(group.clone(), Arc::new(SystemClock), IdSource::from_seed(7));
         let ids = std::sync::Mutex::new(IdSource::from_seed(11));

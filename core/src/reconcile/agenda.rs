@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, TaskStatus, Timestamp};
-use crate::state::{ClusterState, Event};
+use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, Task, TaskStatus, Timestamp};
+use crate::state::{ClusterState, Command, Event};
 
 /// Something that a reconciler looks at as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,9 +85,38 @@ impl Agenda {
         }
     }
 
-    /// Looks at a service again, for one whose command was rejected.
-    pub fn revisit(&mut self, service: &ServiceKey) {
-        self.enqueue(Subject::Service(service.clone()));
+    /// Looks again at what `command` was decided for, since it did not take effect.
+    pub fn revisit(&mut self, state: &ClusterState, command: &Command) {
+        match command {
+            Command::CreateTasks { tasks } => self.enqueue_services(tasks.iter().filter_map(Task::service)),
+            Command::RecordServiceProgress(progress) => self.enqueue(Subject::Service(progress.service.clone())),
+            Command::StopTasks { tasks, .. } => {
+                let tasks = tasks.iter().filter_map(|id| state.task(*id));
+                self.enqueue_services(tasks.filter_map(|task| task.service()));
+            }
+            Command::DeclareHostLost { container_instance, .. } => self.enqueue(Subject::Host(*container_instance)),
+            Command::ForgetTaskDefinitions { .. } => self.enqueue(Subject::StoppedTasks),
+            Command::Forget {
+                tasks,
+                services,
+                container_instances,
+            } => {
+                if !tasks.is_empty() {
+                    self.enqueue(Subject::StoppedTasks);
+                }
+                self.enqueue_services(services);
+                let hosts = container_instances.iter().copied().map(Subject::Host);
+                hosts.for_each(|host| self.enqueue(host));
+            }
+            // No reconciler decides on these today; one that does is looked after by looking at everything.
+            _ => *self = Self::everything(state),
+        }
+    }
+
+    fn enqueue_services<'k>(&mut self, services: impl IntoIterator<Item = &'k ServiceKey>) {
+        for service in services {
+            self.enqueue(Subject::Service(service.clone()));
+        }
     }
 
     /// Whether there is something to look at without waiting for a time.
@@ -191,6 +220,40 @@ mod tests {
         assert_eq!(agenda.pop(Timestamp(29)), None);
         assert_eq!(agenda.pop(Timestamp(30)), Some(subject));
         assert_eq!(agenda.next_wake(), None);
+    }
+
+    #[test]
+    fn agenda_after_a_command_that_failed_holds_what_it_was_decided_for() {
+        let state = ClusterState::default();
+        let (host, at) = (ContainerInstanceId(1), Timestamp(0));
+        let lost = Command::DeclareHostLost {
+            container_instance: host,
+            reason: "lost".to_owned(),
+            at,
+        };
+        let forget = Command::Forget {
+            tasks: vec![crate::model::TaskId(1)],
+            services: vec![service("web")],
+            container_instances: vec![host],
+        };
+        let definitions = Command::ForgetTaskDefinitions {
+            task_definitions: vec![],
+        };
+        let (host, web) = (Subject::Host(host), Subject::Service(service("web")));
+        for (command, subjects) in [
+            (lost, vec![host.clone()]),
+            (forget, vec![Subject::StoppedTasks, web, host]),
+            (definitions, vec![Subject::StoppedTasks]),
+            (Command::Reset, vec![Subject::StoppedTasks]),
+        ] {
+            let mut agenda = Agenda::new();
+            agenda.revisit(&state, &command);
+            assert_eq!(
+                std::iter::from_fn(|| agenda.pop(at)).collect::<Vec<_>>(),
+                subjects,
+                "{command:?}"
+            );
+        }
     }
 
     #[test]
