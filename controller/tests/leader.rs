@@ -9,7 +9,7 @@ use std::time::Duration;
 use berth_core::model::{DesiredStatus, Resources, TaskStatus};
 use berth_core::reconcile::HOST_LOST_AFTER_MS;
 use berth_core::state::Command;
-use berth_raft::RaftOptions;
+use berth_raft::{RaftOptions, Role};
 use berth_storage::MemoryStorage;
 use cluster::{TestCluster, options, service_of};
 
@@ -175,5 +175,41 @@ async fn host_found_lost_while_the_disk_is_full_is_given_up_once_there_is_room()
             s.task(task).is_some_and(|t| t.is_stopped()).then_some(())
         })
         .await;
+    cluster.stop().await;
+}
+
+/// Time of a processor that this thread has used.
+fn used_by_this_thread() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says");
+    let nanoseconds = stat.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+    Duration::from_nanos(nanoseconds)
+}
+
+/// On one thread, so that what the loop uses of the processor is what the thread uses.
+#[tokio::test]
+async fn run_task_while_the_leader_cannot_read_yet_waits_until_it_can_without_spinning() {
+    // The group answers no read while it commits, and each commit takes ten times as long as a read may.
+    let storage = MemoryStorage::with_commit_delay(Duration::from_secs(1));
+    let options = RaftOptions {
+        read_deadline: Duration::from_millis(100),
+        ..options()
+    };
+    let group = cluster::start_group(Arc::new(storage), options);
+    let mut status = group.watch_status();
+    let led = status.wait_for(|s| s.role == Role::Leader);
+    led.await.expect("the group runs");
+    let committing = tokio::spawn({
+        let group = group.clone();
+        async move { group.propose(Command::Reset).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let cluster = TestCluster::of(group);
+    let used_before = used_by_this_thread();
+    let refused = cluster.leader.run_tasks(cluster.request_without_cluster()).await;
+    let used = used_by_this_thread() - used_before;
+    assert!(committing.await.expect("no panic").is_ok());
+    let refused = refused.expect_err("there is no such cluster").to_string();
+    assert_eq!(refused, "cluster default not found");
+    assert!(used < Duration::from_millis(400), "used {used:?} to wait for a second");
     cluster.stop().await;
 }

@@ -37,7 +37,9 @@ pub(super) struct Rounds {
     requests: mpsc::Receiver<Waiting>,
     feed: AppliedFeed<ApplyOutcome>,
     status: watch::Receiver<Status>,
-    /// Term in which this member leads, and what it has to look at.
+    /// Term in which this member led when last looked at.
+    led_term: Option<u64>,
+    /// That term, and what there is to look at in it, once this member has caught up with all that came before it.
     leading: Option<(u64, Agenda)>,
     waiting: Vec<Waiting>,
     paused_until: Option<Instant>,
@@ -47,7 +49,7 @@ pub(super) struct Rounds {
 enum Woken {
     Stopped,
     Changed(FeedItem<ApplyOutcome>),
-    Asked(Option<Waiting>),
+    Asked(Waiting),
     Due,
 }
 
@@ -65,6 +67,7 @@ impl Rounds {
             clock,
             ids,
             requests,
+            led_term: None,
             leading: None,
             waiting: vec![],
             paused_until: None,
@@ -79,30 +82,32 @@ impl Rounds {
                     self.note(&item);
                     tokio::time::sleep(GATHER).await;
                 }
-                Woken::Asked(waiting) => self.waiting.extend(waiting),
+                Woken::Asked(waiting) => self.waiting.push(waiting),
                 Woken::Due => {}
             }
             if !self.take_what_is_there().await {
                 return;
             }
             self.follow_leadership().await;
-            if self.leading.is_some() {
-                self.round().await;
-            } else {
-                self.refuse_all();
+            match (&self.leading, self.led_term) {
+                (Some(_), _) => self.round().await,
+                // It leads and cannot reconcile yet: requests wait, as long as their callers do.
+                (None, Some(_)) => {}
+                (None, None) => self.refuse_all(),
             }
         }
     }
 
     async fn wait(&mut self) -> Woken {
-        if !self.waiting.is_empty() {
+        if self.leading.is_some() && !self.waiting.is_empty() {
             return Woken::Due;
         }
         let sleep = self.time_to_sleep();
-        let led_term = self.leading.as_ref().map(|(term, _)| *term);
+        let led_term = self.led_term;
+        let takes_requests = self.waiting.len() < MAX_REQUESTS_PER_ROUND;
         tokio::select! {
             item = self.feed.next() => item.map_or(Woken::Stopped, Woken::Changed),
-            Some(waiting) = self.requests.recv() => Woken::Asked(Some(waiting)),
+            Some(waiting) = self.requests.recv(), if takes_requests => Woken::Asked(waiting),
             changed = self.status.wait_for(|s| led_term != term_led_by(s)) => match changed {
                 Ok(_) => Woken::Due,
                 Err(_) => Woken::Stopped,
@@ -112,15 +117,12 @@ impl Rounds {
     }
 
     fn time_to_sleep(&self) -> Duration {
-        let Some((_, agenda)) = &self.leading else {
-            return self.pause_left().unwrap_or(LONGEST_SLEEP);
-        };
-        let until_due = if agenda.has_work() {
-            Duration::ZERO
-        } else {
-            agenda.next_wake().map_or(LONGEST_SLEEP, |wake| {
+        let until_due = match (&self.leading, self.led_term) {
+            (Some((_, agenda)), _) if !agenda.has_work() => agenda.next_wake().map_or(LONGEST_SLEEP, |wake| {
                 Duration::from_millis(u64::try_from(wake.ms_since(self.clock.now())).unwrap_or(0))
-            })
+            }),
+            (Some(_), _) | (None, Some(_)) => Duration::ZERO,
+            (None, None) => LONGEST_SLEEP,
         };
         until_due.max(self.pause_left().unwrap_or_default()).min(LONGEST_SLEEP)
     }
@@ -170,12 +172,16 @@ impl Rounds {
 
     /// Begins with everything when this member comes to lead, and drops it all when it no longer does.
     async fn follow_leadership(&mut self) {
-        let term = term_led_by(&self.status.borrow_and_update());
-        if self.leading.as_ref().map(|(led, _)| *led) == term || self.pause_left().is_some() {
+        self.led_term = term_led_by(&self.status.borrow_and_update());
+        if self.leading.as_ref().map(|(led, _)| *led) != self.led_term {
+            self.leading = None;
+        }
+        let Some(term) = self.led_term.filter(|_| self.leading.is_none()) else {
+            return;
+        };
+        if self.pause_left().is_some() {
             return;
         }
-        self.leading = None;
-        let Some(term) = term else { return };
         // A read is answered once all that was committed before is in the view.
         match self.group.read().await {
             Ok(published) => {

@@ -36,13 +36,21 @@ pub(crate) fn options() -> RaftOptions {
     }
 }
 
+pub(crate) fn start_group(storage: Arc<MemoryStorage>, options: RaftOptions) -> StateGroup {
+    StateGroup::start(storage, ReplicatedState::default(), options).expect("the group starts")
+}
+
 impl TestCluster {
     pub(crate) fn start() -> Self {
         Self::start_on(Arc::new(MemoryStorage::default()), options())
     }
 
     pub(crate) fn start_on(storage: Arc<MemoryStorage>, options: RaftOptions) -> Self {
-        let group = StateGroup::start(storage, ReplicatedState::default(), options).expect("the group starts");
+        Self::of(start_group(storage, options))
+    }
+
+    /// The leader's loop over a group that runs already.
+    pub(crate) fn of(group: StateGroup) -> Self {
         let (leader, _) = leader::start(group.clone(), Arc::new(SystemClock), IdSource::from_seed(7));
         let ids = std::sync::Mutex::new(IdSource::from_seed(11));
         Self { group, leader, ids }
@@ -121,6 +129,15 @@ impl TestCluster {
         let tasks = (0..count).map(|_| standalone(self.draw(IdSource::task_id), &definition, self.now()));
         StandaloneRequest {
             tasks: tasks.collect(),
+            client_token: None,
+        }
+    }
+
+    /// A request for a task in a cluster that does not exist.
+    pub(crate) fn request_without_cluster(&self) -> StandaloneRequest {
+        let definition = definition("job", Resources::new(128, 128));
+        StandaloneRequest {
+            tasks: vec![standalone(self.draw(IdSource::task_id), &definition, self.now())],
             client_token: None,
         }
     }
