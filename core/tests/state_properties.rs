@@ -266,6 +266,23 @@ fn run_tasks_with_one_that_does_not_fit_creates_none() {
 }
 
 #[test]
+fn run_tasks_with_one_that_has_no_host_creates_none() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let homeless = Task {
+        container_instance: None,
+        ..task(2, 0, 1, 1, None)
+    };
+    let run = Command::RunTasks {
+        tasks: vec![task(1, 0, 1, 1, None), homeless],
+        client_token: None,
+    };
+    let refused = apply(&mut state, LogIndex(2), &run);
+    assert!(matches!(refused, Err(Rejection::Stale(_))), "{refused:?}");
+    assert_eq!(state.tasks_of_cluster(&cluster()).count(), 0);
+}
+
+#[test]
 fn task_definition_revisions_are_never_used_twice() {
     let mut state = ClusterState::default();
     let key = TaskDefinitionKey {

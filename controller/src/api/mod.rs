@@ -25,7 +25,7 @@ mod random_documents;
 mod server;
 mod sts;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use context::{Api, ApiOptions, ApiParts};
 pub use credentials::RootCredentials;

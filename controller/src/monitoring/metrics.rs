@@ -89,7 +89,7 @@ pub(super) struct StateGauges {
     pub(super) hosts: Family<HostLabels, Count>,
     pub(super) services: Family<Status, Count>,
     pub(super) tasks: Family<Status, Count>,
-    pub(super) tasks_awaiting_placement: Count,
+    pub(super) tasks_missing: Count,
     pub(super) build_info: Family<Version, Count>,
     pub(super) resident_bytes: Count,
     pub(super) open_files: Count,
@@ -226,9 +226,9 @@ impl Metrics {
         add(to, "berth_tasks", "Tasks, by last status", &state.tasks);
         add(
             to,
-            "berth_tasks_awaiting_placement",
-            "Tasks that no host has room for yet",
-            &state.tasks_awaiting_placement,
+            "berth_tasks_missing",
+            "Tasks that services want and have not: no host has room, or their starts fail and wait for a retry",
+            &state.tasks_missing,
         );
     }
 

@@ -1,6 +1,6 @@
 //! What is a state rather than an event, read off when the metrics are asked for. Shell.
 
-use berth_core::model::{ContainerInstanceStatus, ServiceStatus, TaskStatus};
+use berth_core::model::{ContainerInstanceStatus, DesiredStatus, ServiceStatus, TaskStatus};
 use berth_core::state::ClusterState;
 use berth_raft::Role;
 
@@ -103,8 +103,18 @@ fn read_state(gauges: &StateGauges, state: &ClusterState) {
         };
         gauges.tasks.get_or_create(&labels).set(count);
     }
-    let waiting = state.tasks_awaiting_placement().count();
-    gauges.tasks_awaiting_placement.set(waiting as u64);
+    gauges.tasks_missing.set(missing_tasks(state));
+}
+
+/// Tasks that active services want beyond those that they have.
+fn missing_tasks(state: &ClusterState) -> u64 {
+    let active = state.all_services().filter(|s| s.status == ServiceStatus::Active);
+    let missing = active.map(|service| {
+        let tasks = state.tasks_of_service(&service.key);
+        let wanted = tasks.filter(|t| t.desired_status == DesiredStatus::Running);
+        u64::from(service.desired_count).saturating_sub(wanted.count() as u64)
+    });
+    missing.sum()
 }
 
 /// From `VmRSS` of the kernel's account of this process.
@@ -113,4 +123,27 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::{CreateService, RegisterTaskDefinition, UpdateService};
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::testing::Harness;
+
+    #[tokio::test]
+    async fn tasks_that_services_want_and_have_not_are_missing() {
+        let harness = Harness::new();
+        harness.add_host(1, "a");
+        let input = json!({"family": "web", "containerDefinitions": [{"name": "c", "image": "i", "memory": 64}]});
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let input = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 3});
+        harness.call::<CreateService>(input).await.expect("creates");
+        assert_eq!(missing_tasks(&harness.state.state()), 3);
+        let input = json!({"service": "web", "desiredCount": 0});
+        harness.call::<UpdateService>(input).await.expect("updates");
+        assert_eq!(missing_tasks(&harness.state.state()), 0);
+    }
 }

@@ -180,7 +180,7 @@ pub struct Task {
     pub desired_status: DesiredStatus,
     /// What the host last reported.
     pub last_status: TaskStatus,
-    /// The host, once placed.
+    /// The host; `None` only until the task is placed, before it is part of the state.
     pub container_instance: Option<ContainerInstanceId>,
     /// CPU and memory that it holds on its host until it has stopped.
     pub reservation: Resources,
@@ -245,13 +245,5 @@ impl Task {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.last_status == TaskStatus::Stopped
-    }
-
-    /// Whether it waits for a host.
-    #[must_use]
-    pub fn awaits_placement(&self) -> bool {
-        self.container_instance.is_none()
-            && self.last_status == TaskStatus::Provisioning
-            && self.desired_status == DesiredStatus::Running
     }
 }

@@ -75,22 +75,13 @@ pub enum Command {
         /// The caller's idempotency token.
         client_token: Option<ClientToken>,
     },
-    /// Creates tasks of a service, placed or not. Valid when the service is active and has the deployment. Emits
-    /// `TaskChanged` for each.
+    /// Creates tasks of a service, each placed already. Valid when the service is active and has the deployment, and
+    /// every host still has room for all that go to it; else nothing is created. Emits `TaskChanged` for each.
     CreateTasks {
         /// The tasks.
         tasks: Vec<Task>,
     },
-    /// Puts waiting tasks on hosts. A pair whose host has no more room, or whose task no longer waits, is left out.
-    /// Valid always. Emits `TaskChanged` for each that was placed.
-    PlaceTasks {
-        /// Which task goes where.
-        placements: Vec<(TaskId, ContainerInstanceId)>,
-        /// Now.
-        at: Timestamp,
-    },
-    /// Wants tasks stopped; those not placed yet stop at once. Unknown or stopped tasks are left out. Valid always.
-    /// Emits `TaskChanged` for each.
+    /// Wants tasks stopped. Unknown or stopped tasks are left out. Valid always. Emits `TaskChanged` for each.
     StopTasks {
         /// Which.
         tasks: Vec<TaskId>,

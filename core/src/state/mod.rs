@@ -59,7 +59,6 @@ struct Index {
     tasks_by_cluster: OrdSet<(ClusterKey, TaskId)>,
     tasks_by_service: OrdSet<(ServiceKey, TaskId)>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
-    awaiting_placement: OrdSet<(ClusterKey, Timestamp, TaskId)>,
     /// Revisions that are being deleted.
     deleting: OrdSet<TaskDefinitionKey>,
     /// Stopped tasks by the moment they stopped, the oldest first.
@@ -91,7 +90,6 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::RecordServiceProgress(progress) => services::record_progress(state, progress),
         Command::RunTasks { tasks, client_token } => tasks::run(state, tasks, client_token.as_ref()),
         Command::CreateTasks { tasks } => tasks::create_for_service(state, tasks),
-        Command::PlaceTasks { placements, at } => Ok(tasks::place(state, placements, *at)),
         Command::StopTasks {
             tasks,
             stop_code,

@@ -53,9 +53,9 @@ fn add(state: &mut ClusterState, task: &Task) -> Result<Event, Rejection> {
     if state.task(task.id).is_some() {
         return Err(Rejection::TaskExists(task.id));
     }
-    if let Some(id) = task.container_instance {
-        check_room(state, id, task)?;
-    }
+    let host = task.container_instance;
+    let host = host.ok_or_else(|| Rejection::Stale(format!("task {} was not given a host", task.id)))?;
+    check_room(state, host, task)?;
     state.put_task(task.clone());
     Ok(changed(task, None))
 }
@@ -67,27 +67,6 @@ fn check_room(state: &ClusterState, id: ContainerInstanceId, task: &Task) -> Res
         return Err(Rejection::ContainerInstanceUnavailable(id));
     }
     state.allocation(id).check(host, task)
-}
-
-pub(super) fn place(
-    state: &mut ClusterState,
-    placements: &[(TaskId, ContainerInstanceId)],
-    _at: Timestamp,
-) -> Vec<Event> {
-    let mut events = vec![];
-    for (task, host) in placements {
-        let Some(task) = state.task(*task).filter(|t| t.awaits_placement()) else {
-            continue;
-        };
-        if check_room(state, *host, task).is_err() {
-            continue;
-        }
-        let mut placed = Task::clone(task);
-        placed.container_instance = Some(*host);
-        placed.last_status = TaskStatus::Pending;
-        events.push(put_changed(state, placed));
-    }
-    events
 }
 
 pub(super) fn stop(
@@ -108,9 +87,6 @@ pub(super) fn stop(
         task.stopping_at = Some(at);
         task.stop_code = Some(stop_code);
         task.stopped_reason = Some(reason.to_owned());
-        if task.container_instance.is_none() {
-            end(&mut task, at);
-        }
         events.push(put_changed(state, task));
     }
     events

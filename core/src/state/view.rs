@@ -193,14 +193,6 @@ impl ClusterState {
             .filter_map(|(_, t)| self.tasks.get(t))
     }
 
-    /// Tasks that wait for a host, by cluster, the oldest first.
-    pub fn tasks_awaiting_placement(&self) -> impl Iterator<Item = &Arc<Task>> {
-        self.index
-            .awaiting_placement
-            .iter()
-            .filter_map(|(_, _, id)| self.tasks.get(id))
-    }
-
     /// Stopped tasks, those that stopped first at the front.
     pub fn stopped_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.index.stopped.iter().filter_map(|(_, id)| self.tasks.get(id))
@@ -274,9 +266,6 @@ impl ClusterState {
                 index.allocations.entry(instance).or_default().add(&task);
             }
         }
-        if task.awaits_placement() {
-            index.awaiting_placement.insert(waiting_key(&task));
-        }
         if let Some(stopped_at) = stopped_at(&task) {
             index.stopped.insert((stopped_at, task.id));
         }
@@ -299,9 +288,6 @@ impl ClusterState {
     /// Takes out of the indexes what a change of the task may change. Cluster, service and (once set) host stay.
     fn unindex_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
-        if task.awaits_placement() {
-            self.index.awaiting_placement.remove(&waiting_key(task));
-        }
         if let Some(stopped_at) = stopped_at(task) {
             self.index.stopped.remove(&(stopped_at, id));
         }
@@ -334,10 +320,6 @@ impl ClusterState {
             self.index.allocations.remove(&id);
         }
     }
-}
-
-fn waiting_key(task: &Task) -> (ClusterKey, Timestamp, TaskId) {
-    (task.cluster.clone(), task.created_at, task.id)
 }
 
 fn stopped_at(task: &Task) -> Option<Timestamp> {

@@ -66,11 +66,7 @@ struct Numbers {
 impl Numbers {
     /// Counts by host, not by task: a cluster remembers many more tasks, stopped ones, than it has hosts.
     fn of(state: &ClusterState, cluster: &Cluster) -> Self {
-        let waiting = state.tasks_awaiting_placement().filter(|t| t.cluster == cluster.key);
-        let mut numbers = Self {
-            pending_tasks: u64::try_from(waiting.count()).unwrap_or(u64::MAX),
-            ..Self::default()
-        };
+        let mut numbers = Self::default();
         for instance in state.container_instances_of(&cluster.key) {
             let allocation = state.allocation(instance.id);
             numbers.container_instances += 1;
