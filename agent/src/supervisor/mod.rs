@@ -1,19 +1,21 @@
 //! Keeps one runner per task of the host, and gives it what the controllers want.
 //!
-//! Owns which tasks the host has: those that are assigned, those that are being forgotten. It must not know what a task
-//! goes through (the runner asks core), nor how assignments arrive. Shell.
+//! Owns which tasks the host has: those that are assigned, those that are being forgotten; and that none is left without
+//! a runner when its own has panicked. It must not know what a task goes through (the runner asks core), nor how
+//! assignments arrive. Shell.
 
 mod carry_out;
+mod failure;
 mod recovery;
 mod runner;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use berth_core::model::{DesiredStatus, TaskId, TaskSpec};
 use berth_core::task_lifecycle::{Observation, TaskState};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{Id, JoinSet};
 use tracing::Instrument as _;
 
 use crate::clock;
@@ -71,10 +73,62 @@ pub(crate) struct Tools {
 /// Keeps the runners.
 pub(crate) struct Supervisor {
     tools: Tools,
-    /// Where to reach the runner of each task.
-    runners: BTreeMap<TaskId, mpsc::Sender<Message>>,
-    running: JoinSet<TaskId>,
+    tasks: BTreeMap<TaskId, Entry>,
+    /// Runners, and what is done about those that have failed.
+    work: JoinSet<Done>,
+    /// The task of each piece of work: all that is known of one that has panicked is its id.
+    whose: HashMap<Id, TaskId>,
     is_stopping: bool,
+}
+
+/// A task of the host.
+struct Entry {
+    spec: Arc<TaskSpec>,
+    /// The task as the ledger has it.
+    state: watch::Receiver<TaskState>,
+    /// Where to reach its runner; `None` while one that has failed is being replaced.
+    runner: Option<mpsc::Sender<Message>>,
+    /// What is wanted of it, for a runner that replaces another.
+    wish: Wish,
+    /// How many of its runners have panicked.
+    failures: u32,
+}
+
+/// What is wanted of a task. The later ones are final, so a wish never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    Run,
+    Stop,
+    Forget,
+}
+
+/// A piece of work that has ended.
+enum Done {
+    /// A runner, since its task is forgotten or its agent stops.
+    Ended(TaskId),
+    /// A runner has failed, and this is what the runtime has of its task.
+    Found(TaskId, Vec<FoundContainer>),
+    /// A task has been given up for this reason, and the runtime has nothing of it any more.
+    Cleared(TaskId, String),
+}
+
+impl From<DesiredStatus> for Wish {
+    fn from(desired: DesiredStatus) -> Self {
+        match desired {
+            DesiredStatus::Running => Self::Run,
+            DesiredStatus::Stopped => Self::Stop,
+        }
+    }
+}
+
+impl Wish {
+    fn message(self) -> Message {
+        match self {
+            Self::Run => Message::Observe(Observation::Assigned(DesiredStatus::Running)),
+            Self::Stop => Message::Observe(Observation::Assigned(DesiredStatus::Stopped)),
+            Self::Forget => Message::Forget,
+        }
+    }
 }
 
 impl Supervisor {
@@ -84,8 +138,9 @@ impl Supervisor {
         let mut found = recovery::find_containers(&*tools.runtime, !tasks.is_empty()).await;
         let mut supervisor = Self {
             tools,
-            runners: BTreeMap::new(),
-            running: JoinSet::new(),
+            tasks: BTreeMap::new(),
+            work: JoinSet::new(),
+            whose: HashMap::new(),
             is_stopping: false,
         };
         for (task, LedgerTask { spec, state }) in tasks {
@@ -104,12 +159,9 @@ impl Supervisor {
 
     async fn resume(&mut self, spec: Arc<TaskSpec>, state: TaskState, containers: Vec<FoundContainer>) {
         self.tools.board.post(state.report());
-        let messages = self.spawn(spec, state);
-        let recovered = Observation::Recovered {
-            containers: containers.into_iter().map(recovery::in_core).collect(),
-        };
-        // The queue of a new runner has room.
-        messages.send(Message::Observe(recovered)).await.ok();
+        let task = spec.task;
+        self.begin_runner(spec, state);
+        self.send(task, recovery::recovered(containers)).await;
     }
 
     /// Takes orders until there are no more; dropping the supervisor then leaves the containers as they are.
@@ -130,12 +182,11 @@ impl Supervisor {
                     }
                     None => return,
                 },
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok(task) => {
-                        self.runners.remove(&task);
+                Some(ended) = self.work.join_next_with_id() => {
+                    if self.take_ended(ended).await.is_err() {
+                        return;
                     }
-                    Err(error) => tracing::error!(%error, "the runner of a task has failed; its containers run on"),
-                },
+                }
             }
         }
     }
@@ -144,11 +195,7 @@ impl Supervisor {
         let gone: Vec<TaskId> = match assignments.full {
             true => {
                 let kept: BTreeSet<TaskId> = assignments.tasks.iter().map(|assigned| assigned.task).collect();
-                self.runners
-                    .keys()
-                    .filter(|task| !kept.contains(task))
-                    .copied()
-                    .collect()
+                self.tasks.keys().filter(|task| !kept.contains(task)).copied().collect()
             }
             false => assignments.removed,
         };
@@ -160,13 +207,13 @@ impl Supervisor {
         self.tools.ledger.put_tasks(&new).await?;
         for LedgerTask { spec, state } in new {
             self.tools.board.post(state.report());
-            self.spawn(spec, state);
+            self.begin_runner(spec, state);
         }
         for AssignedTask { task, desired, .. } in assignments.tasks {
-            self.tell(task, Message::Observe(Observation::Assigned(desired))).await;
+            self.tell(task, desired.into()).await;
         }
         for task in gone {
-            self.tell(task, Message::Forget).await;
+            self.tell(task, Wish::Forget).await;
         }
         Ok(())
     }
@@ -174,7 +221,7 @@ impl Supervisor {
     /// The beginning of a task that the host does not have, if it is to have it.
     fn begin(&self, assigned: &AssignedTask) -> Option<LedgerTask> {
         let task = assigned.task;
-        let spec = assigned.spec.clone().filter(|_| !self.runners.contains_key(&task))?;
+        let spec = assigned.spec.clone().filter(|_| !self.tasks.contains_key(&task))?;
         if self.is_stopping && assigned.desired == DesiredStatus::Running {
             tracing::info!(%task, "a task was assigned while this host is stopping; it is not started");
             return None;
@@ -194,27 +241,61 @@ impl Supervisor {
 
     async fn stop_all(&mut self) {
         self.is_stopping = true;
-        let tasks: Vec<TaskId> = self.runners.keys().copied().collect();
+        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
         for task in tasks {
-            self.tell(task, Message::Observe(Observation::Assigned(DesiredStatus::Stopped)))
-                .await;
+            self.tell(task, Wish::Stop).await;
         }
     }
 
-    async fn tell(&mut self, task: TaskId, message: Message) {
-        if let Some(runner) = self.runners.get(&task) {
-            // A runner that has ended has forgotten its task, which is what there is to know of it.
+    /// Notes what is wanted of a task, and tells its runner.
+    async fn tell(&mut self, task: TaskId, wish: Wish) {
+        if let Some(entry) = self.tasks.get_mut(&task) {
+            entry.wish = entry.wish.max(wish);
+            self.send(task, wish.message()).await;
+        }
+    }
+
+    async fn send(&self, task: TaskId, message: Message) {
+        if let Some(runner) = self.tasks.get(&task).and_then(|entry| entry.runner.as_ref()) {
+            // A runner that has ended has forgotten its task, which is what there is to know of it; one that has
+            // panicked is replaced by one that is told again.
             runner.send(message).await.ok();
         }
     }
 
-    fn spawn(&mut self, spec: Arc<TaskSpec>, state: TaskState) -> mpsc::Sender<Message> {
+    /// Begins with a task that had no runner.
+    fn begin_runner(&mut self, spec: Arc<TaskSpec>, state: TaskState) {
+        let (task, wish, failures) = (spec.task, Wish::Run, 0);
+        let (runner, state) = self.spawn_runner(spec.clone(), state);
+        let entry = Entry {
+            spec,
+            state,
+            runner: Some(runner),
+            wish,
+            failures,
+        };
+        self.tasks.insert(task, entry);
+    }
+
+    fn spawn_runner(
+        &mut self,
+        spec: Arc<TaskSpec>,
+        state: TaskState,
+    ) -> (mpsc::Sender<Message>, watch::Receiver<TaskState>) {
         let (sender, messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (state, seen) = watch::channel(state);
         let task = spec.task;
         let runner = Runner::new(self.tools.clone(), spec, state, messages);
+        self.spawn(task, async move {
+            runner.run().await;
+            Done::Ended(task)
+        });
+        (sender, seen)
+    }
+
+    fn spawn(&mut self, task: TaskId, work: impl Future<Output = Done> + Send + 'static) {
         let span = tracing::info_span!("task", %task);
-        self.running.spawn(async move { runner.run().await }.instrument(span));
-        self.runners.insert(task, sender.clone());
-        sender
+        let handle = self.work.spawn(work.instrument(span));
+        self.whose.insert(handle.id(), task);
     }
 }

@@ -1,18 +1,23 @@
-//! What an agent finds on its host when it starts. Shell.
+//! What the runtime has of tasks that nobody runs: when an agent starts, and after a runner has failed. Shell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::TaskId;
-use berth_core::task_lifecycle::{self, FoundState};
+use berth_core::model::{TaskId, TaskSpec};
+use berth_core::task_lifecycle::{self, FoundState, Observation};
 
-use crate::runtime::{FoundContainer, FoundStatus, Runtime, RuntimeError};
+use super::runner::Message;
+use crate::runtime::{ContainerKey, FoundContainer, FoundStatus, Runtime, RuntimeError};
 
 /// Between two questions to a runtime that is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a runtime that is away is asked when there are no tasks that depend on the answer.
 const ATTEMPTS_WITHOUT_TASKS: u32 = 10;
+
+/// How often the runtime may refuse to remove what is left of a task that was given up.
+const CLEAR_ATTEMPTS: u32 = 10;
 
 /// The containers of the host by task. With tasks to take up, waits for a runtime that is away for as long as it takes:
 /// without an answer nothing true could be said of them.
@@ -58,8 +63,48 @@ pub(super) async fn remove_leftovers(runtime: &dyn Runtime, task: TaskId, contai
     }
 }
 
+/// Removes everything of a task that was given up. What cannot be removed is left to the next start of the agent, which
+/// finds it.
+pub(super) async fn clear(runtime: Arc<dyn Runtime>, spec: Arc<TaskSpec>) {
+    let mut attempt = 0;
+    while attempt < CLEAR_ATTEMPTS {
+        let (runtime, spec) = (Arc::clone(&runtime), Arc::clone(&spec));
+        // Apart from whoever waits here, who is told the outcome even if this panics as the runner has.
+        let cleared = tokio::spawn(async move { remove_all(&*runtime, &spec).await }).await;
+        let error: Box<dyn std::error::Error + Send + Sync> = match cleared {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                attempt += u32::from(!error.is_transient());
+                error.into()
+            }
+            Err(error) => {
+                attempt += 1;
+                error.into()
+            }
+        };
+        tracing::warn!(error, attempt, "a task that was given up cannot be removed yet");
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::error!("the containers of a task that was given up cannot be removed; the next start tries again");
+}
+
+async fn remove_all(runtime: &dyn Runtime, spec: &TaskSpec) -> Result<(), RuntimeError> {
+    for container in &spec.containers {
+        let key = ContainerKey::new(spec.task, &container.name);
+        runtime.delete_container(&key).await?;
+    }
+    runtime.tear_down_network(spec.task).await
+}
+
+/// What a runner is told first that takes up a task.
+pub(super) fn recovered(containers: Vec<FoundContainer>) -> Message {
+    Message::Observe(Observation::Recovered {
+        containers: containers.into_iter().map(in_core).collect(),
+    })
+}
+
 /// A found container, as core knows it.
-pub(super) fn in_core(found: FoundContainer) -> task_lifecycle::FoundContainer {
+fn in_core(found: FoundContainer) -> task_lifecycle::FoundContainer {
     let state = match found.status {
         FoundStatus::Created => FoundState::Created,
         FoundStatus::Running(_) => FoundState::Running,

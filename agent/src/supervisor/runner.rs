@@ -1,12 +1,13 @@
 //! Runs one task: brings observations to core's `step`, writes its answer down, has its actions carried out.
 //!
-//! Owns the order of these three, and the task's timer. Everything that is decided is decided in core. Shell.
+//! Owns the order of these three, and the task's timer. Everything that is decided is decided in core. A panic in one of the
+//! actions is the runner's own: without an outcome the task would wait for ever, so the supervisor begins it again. Shell.
 
 use std::sync::Arc;
 
-use berth_core::model::{DesiredStatus, TaskId, TaskSpec};
+use berth_core::model::{DesiredStatus, TaskSpec};
 use berth_core::task_lifecycle::{Observation, TaskState, step};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Tools;
@@ -27,7 +28,8 @@ pub(super) enum Message {
 pub(super) struct Runner {
     tools: Tools,
     spec: Arc<TaskSpec>,
-    state: TaskState,
+    /// What the ledger has, for the supervisor to begin again with.
+    state: watch::Sender<TaskState>,
     is_to_be_forgotten: bool,
     messages: mpsc::Receiver<Message>,
     hands: Hands,
@@ -36,7 +38,12 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(tools: Tools, spec: Arc<TaskSpec>, state: TaskState, messages: mpsc::Receiver<Message>) -> Self {
+    pub(super) fn new(
+        tools: Tools,
+        spec: Arc<TaskSpec>,
+        state: watch::Sender<TaskState>,
+        messages: mpsc::Receiver<Message>,
+    ) -> Self {
         let hands = Hands::new(tools.runtime.clone(), spec.clone());
         Self {
             tools,
@@ -49,20 +56,18 @@ impl Runner {
         }
     }
 
-    /// Runs the task until it is forgotten, the supervisor goes, or the ledger fails. Returns the task's id.
-    pub(super) async fn run(mut self) -> TaskId {
-        let task = self.spec.task;
+    /// Runs the task until it is forgotten, the supervisor goes, or the ledger fails.
+    pub(super) async fn run(mut self) {
         if let Err(error) = self.live().await {
             // The ledger's thread has said why, and the agent is about to stop.
             tracing::debug!(%error, "the task is left to itself");
         }
-        task
     }
 
     async fn live(&mut self) -> Result<(), LedgerError> {
         while let Some(observation) = self.next_observation().await {
             self.take(&observation).await?;
-            if self.is_to_be_forgotten && self.state.is_stopped() {
+            if self.is_to_be_forgotten && self.state.borrow().is_stopped() {
                 return self.forget().await;
             }
         }
@@ -72,7 +77,7 @@ impl Runner {
     /// Waits for something to happen; `None` once the supervisor is gone.
     async fn next_observation(&mut self) -> Option<Observation> {
         loop {
-            let wake_at = self.state.wake_at();
+            let wake_at = self.state.borrow().wake_at();
             let timer = async move {
                 match wake_at {
                     Some(at) => tokio::time::sleep(clock::until(at)).await,
@@ -90,7 +95,10 @@ impl Runner {
                 Some(done) = self.actions.join_next() => match done {
                     Ok(Some(observation)) => return Some(observation),
                     Ok(None) => {}
-                    Err(error) => tracing::error!(%error, "an action on a container has failed without an answer"),
+                    // Otherwise it was aborted: nobody waits for its outcome.
+                    Err(error) => if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    },
                 },
                 () = timer => return Some(Observation::Tick),
             }
@@ -99,23 +107,26 @@ impl Runner {
 
     /// One step: what follows is in the ledger before it is done or told to anyone.
     async fn take(&mut self, observation: &Observation) -> Result<(), LedgerError> {
-        let (next, actions) = step(&self.state, observation, clock::now());
-        if next != self.state {
+        let state = self.state.borrow().clone();
+        let (next, actions) = step(&state, observation, clock::now());
+        let is_stopped = next.is_stopped();
+        if next != state {
             self.tools.ledger.put_state(&next).await?;
-            if next.status() != self.state.status() {
+            let report = next.report();
+            if report.status != state.status() {
                 tracing::info!(
-                    reason = next.report().stopped_reason,
+                    reason = report.stopped_reason,
                     "the task is now {}",
-                    next.status().as_str()
+                    report.status.as_str()
                 );
             }
-            self.state = next;
-            self.tools.board.post(self.state.report());
+            self.state.send_replace(next);
+            self.tools.board.post(report);
         }
         for action in actions {
             self.actions.spawn(self.hands.clone().carry_out(action));
         }
-        if self.state.is_stopped() {
+        if is_stopped {
             // A pull that nobody waits for.
             self.actions.abort_all();
         }
@@ -124,8 +135,12 @@ impl Runner {
 
     async fn forget(&mut self) -> Result<(), LedgerError> {
         let task = self.spec.task;
-        if let Err(error) = self.tools.runtime.forget_logs(task).await {
-            tracing::warn!(%error, "the logs of a task that is forgotten stay on the disk");
+        let runtime = self.tools.runtime.clone();
+        // Apart from the runner, which could not be begun again for a task that is over.
+        match tokio::spawn(async move { runtime.forget_logs(task).await }).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the logs of a task that is forgotten stay on the disk"),
+            Err(error) => tracing::error!(%error, "the logs of a task that is forgotten stay on the disk"),
         }
         self.tools.ledger.forget_task(task).await?;
         self.tools.board.forget(task);

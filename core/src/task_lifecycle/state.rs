@@ -184,6 +184,32 @@ impl TaskState {
         state
     }
 
+    /// This task where its host cannot take it further, for a reason that is no container's: it has stopped, and says so.
+    /// Whatever the host holds of it is to be removed before.
+    #[must_use]
+    pub fn abandoned(&self, reason: &str, now: Timestamp) -> Self {
+        let mut state = self.clone();
+        for container in &mut state.containers {
+            if !container.phase.is_over() {
+                container.reason = Some(reason.to_owned());
+                container.ended_at = Some(now);
+            }
+            container.phase = ContainerPhase::Gone;
+        }
+        state.network = NetworkPhase::Gone;
+        if state.started_at.is_none() {
+            state.fail_to_start(reason);
+        }
+        state.stop.get_or_insert_with(|| Stop {
+            code: Some(StopCode::EssentialContainerExited),
+            reason: Some(exit_sentence(None, reason)),
+        });
+        state.status = TaskStatus::Stopped;
+        state.execution_stopped_at.get_or_insert(now);
+        state.stopped_at.get_or_insert(now);
+        state
+    }
+
     /// Which task it is.
     #[must_use]
     pub fn task(&self) -> TaskId {
