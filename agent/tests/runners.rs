@@ -1,12 +1,12 @@
-//! A runtime that panics: what that does to the task whose order it was, and to the others.
+//! A runtime that panics or gives no answer: what that does to the task whose order it was, and to the others.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use berth_agent::runtime::{
@@ -24,6 +24,7 @@ struct Panicking {
     inner: SimulatedRuntime,
     at_start: AtomicU32,
     at_wait: AtomicU32,
+    pulls_hang: bool,
 }
 
 impl Panicking {
@@ -32,6 +33,7 @@ impl Panicking {
             inner: inner.clone(),
             at_start: at_start.into(),
             at_wait: at_wait.into(),
+            pulls_hang: false,
         })
     }
 }
@@ -46,6 +48,9 @@ fn perhaps_panic(left: &AtomicU32, key: &ContainerKey) {
 #[async_trait]
 impl Runtime for Panicking {
     async fn ensure_image(&self, image: &str) -> Result<ReadyImage, RuntimeError> {
+        if self.pulls_hang {
+            std::future::pending::<()>().await;
+        }
         self.inner.ensure_image(image).await
     }
     async fn set_up_network(&self, task: &TaskSpec) -> Result<TaskNetwork, RuntimeError> {
@@ -178,5 +183,52 @@ async fn task_whose_runner_panics_while_it_is_to_stop_stops() {
     let stopped = session.until(UNLUCKY, TaskStatus::Stopped).await;
     assert_eq!(stopped.stopped_reason, None, "the controllers' own reason stands");
     assert!(runtime.list().await.unwrap().is_empty());
+    agent.stop().await;
+}
+
+/// Takes what is logged as a warning or an error.
+#[derive(Clone, Default)]
+struct Complaints(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Complaints {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push(format!("{event:?}"));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn task_stopped_while_it_pulls_stops_at_once_and_without_complaint() {
+    let complaints = Complaints::default();
+    // For this thread, which is all that this test runs on.
+    let _guard = tracing::subscriber::set_default(complaints.clone());
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let hanging = Arc::new(Panicking {
+        inner: runtime.clone(),
+        at_start: 0.into(),
+        at_wait: 0.into(),
+        pulls_hang: true,
+    });
+    let agent = TestAgent::start_on(config(&controller.endpoint), hanging, Arc::new(runtime)).await;
+    let mut session = controller.registered().await;
+    let spec = task(UNLUCKY.0, &[]);
+    session.assign(2, true, vec![to_run(&spec)]).await;
+    session.until(UNLUCKY, TaskStatus::Pending).await;
+    session.assign(3, false, vec![to_stop(&spec)]).await;
+    session.until(UNLUCKY, TaskStatus::Stopped).await;
+    // What the runner makes of the pull that was cancelled comes right after; another task's report is later still.
+    session.assign(4, false, vec![to_stop(&task(2, &[]))]).await;
+    session.until(TaskId(2), TaskStatus::Stopped).await;
+    assert_eq!(*complaints.0.lock().unwrap(), Vec::<String>::new());
     agent.stop().await;
 }
