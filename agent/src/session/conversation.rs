@@ -161,7 +161,9 @@ impl Session {
                             changes.mark_changed();
                         }
                     }
-                    Some(to_agent::Message::LogRequest(request)) => log_replies.begin(request),
+                    Some(to_agent::Message::LogRequest(request)) => if let Some(refused) = log_replies.begin(request) {
+                        send(&wire.outgoing, from_agent::Message::LogReply(refused)).await?;
+                    },
                     Some(to_agent::Message::Registered(_)) => return Err(SessionError::Unexpected("a second Registered")),
                     Some(to_agent::Message::Refused(refused)) => return Err(SessionError::Refused(refused)),
                     None => tracing::debug!("ignored a message of a kind that this agent does not know"),
