@@ -40,16 +40,12 @@ async fn look(context: &Context, absent_since: &mut BTreeMap<ContainerInstanceId
         if since.elapsed() < context.patience() {
             continue;
         }
-        let slot = context.registry.slot(&agent);
-        let holder = slot.lock().await;
-        // Locked, so that an agent which registers at this moment comes after.
-        if holder.is_none() {
+        // Held, so that an agent which registers at this moment comes after.
+        let slot = context.registry.hold_slot(&agent).await;
+        if slot.session().is_none() {
             tracing::info!(container_instance = %host, "an agent has not come back: it counts as disconnected");
             record_disconnected(context, host).await;
         }
-        drop(holder);
-        drop(slot);
-        context.registry.drop_unused_slot(&agent);
     }
 }
 

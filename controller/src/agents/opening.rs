@@ -67,9 +67,8 @@ pub(super) async fn admit(
         return Err(not_leader(context));
     }
     let (cluster, agent) = applicant.agent.clone();
-    let slot = context.registry.slot(&applicant.agent);
-    let mut holder = slot.lock().await;
-    if let Some(older) = holder.take() {
+    let mut slot = context.registry.hold_slot(&applicant.agent).await;
+    if let Some(older) = slot.replace(None) {
         older.end.cancel();
     }
     let command = Command::RegisterContainerInstance {
@@ -90,7 +89,7 @@ pub(super) async fn admit(
     };
     // In the registry before the first look at the tasks, so that no change falls between.
     context.registry.insert(id, session);
-    *holder = Some(Arc::clone(session));
+    slot.replace(Some(Arc::clone(session)));
     let heartbeat_interval_ms = u32::try_from(context.options.heartbeat_interval.as_millis()).unwrap_or(u32::MAX);
     let registered = Registered {
         container_instance_arn: cluster.container_instance_arn(id),
@@ -133,5 +132,67 @@ pub(super) fn refused(code: RefusalCode, message: String) -> Refused {
         message,
         retry_after_ms: RETRY_AFTER_MS,
         leader_endpoint: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use berth_core::ids::IdSource;
+    use berth_core::model::Resources;
+    use berth_raft::RaftOptions;
+    use berth_storage::MemoryStorage;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::context::AgentsOptions;
+    use super::super::registry::Registry;
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::replica::{ReplicatedState, StateGroup};
+
+    async fn leading_context() -> Context {
+        let options = RaftOptions {
+            required_free_bytes: 0,
+            on_fault: |_| {},
+            ..RaftOptions::default()
+        };
+        let storage = Arc::new(MemoryStorage::default());
+        let group = StateGroup::start(storage, ReplicatedState::default(), options).expect("the group starts");
+        group.read().await.expect("the group has a leader");
+        Context {
+            group,
+            clock: Arc::new(SystemClock),
+            ids: std::sync::Mutex::new(IdSource::from_seed(1)),
+            registry: Arc::new(Registry::default()),
+            options: AgentsOptions::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    fn applicant(agent: &str) -> Applicant {
+        let cluster = Scope::new("123456789012", "us-east-1").cluster("web");
+        Applicant {
+            agent: (cluster, AgentId::from(agent)),
+            host: HostDescription {
+                host_name: "host-1".to_owned(),
+                capacity: Resources::new(1024, 1024),
+                attributes: BTreeMap::new(),
+                agent_version: "1".to_owned(),
+                runtime_version: "1".to_owned(),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn agents_refused_leave_nothing_behind() {
+        let context = leading_context().await;
+        for name in 0..100 {
+            let (session, _calls) = SessionState::new(context.stop.child_token());
+            let refused = admit(&context, applicant(&format!("agent-{name}")), &session).await;
+            let refused = refused.expect_err("there is no such cluster");
+            assert_eq!(refused.code(), RefusalCode::ClusterNotFound);
+        }
+        assert_eq!(context.registry.slots(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_core::model::{AgentId, ClusterKey, ContainerInstanceId, TaskId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::logs::LogCall;
@@ -27,9 +27,38 @@ struct Sessions {
     by_instance: BTreeMap<ContainerInstanceId, Arc<SessionState>>,
 }
 
-/// The one session that an agent may have. It is held locked while the agent's connection or disconnection is proposed,
-/// so that the two reach the log in the order in which they happened.
-pub(super) type Slot = tokio::sync::Mutex<Option<Arc<SessionState>>>;
+/// The one session that an agent may have.
+type Slot = tokio::sync::Mutex<Option<Arc<SessionState>>>;
+
+/// An agent's slot, held locked while the agent's connection or disconnection is proposed, so that the two reach the log in
+/// the order in which they happened. One that holds no session once it is let go is dropped: agents that are refused,
+/// whatever they call themselves, leave nothing behind.
+pub(super) struct HeldSlot<'a> {
+    registry: &'a Registry,
+    agent: AgentKey,
+    /// `None` while it is waited for.
+    locked: Option<OwnedMutexGuard<Option<Arc<SessionState>>>>,
+}
+
+impl HeldSlot<'_> {
+    /// The session that has the slot.
+    pub(super) fn session(&self) -> Option<&Arc<SessionState>> {
+        self.locked.as_ref().and_then(|slot| slot.as_ref())
+    }
+
+    /// Gives the slot to a session, or to none; the one that had it before.
+    pub(super) fn replace(&mut self, session: Option<Arc<SessionState>>) -> Option<Arc<SessionState>> {
+        let slot = self.locked.as_deref_mut()?;
+        std::mem::replace(slot, session)
+    }
+}
+
+impl Drop for HeldSlot<'_> {
+    fn drop(&mut self) {
+        self.locked = None;
+        self.registry.drop_unused_slot(&self.agent);
+    }
+}
 
 /// What others may do to a session.
 pub(super) struct SessionState {
@@ -108,18 +137,31 @@ impl SessionState {
 }
 
 impl Registry {
-    /// The slot of an agent.
-    pub(super) fn slot(&self, agent: &AgentKey) -> Arc<Slot> {
-        Arc::clone(lock(&self.sessions).slots.entry(agent.clone()).or_default())
+    /// Locks the slot of an agent, once nobody else holds it.
+    pub(super) async fn hold_slot(&self, agent: &AgentKey) -> HeldSlot<'_> {
+        // Made before the wait, so that giving it up leaves no slot behind either.
+        let mut held = HeldSlot {
+            registry: self,
+            agent: agent.clone(),
+            locked: None,
+        };
+        let slot = Arc::clone(lock(&self.sessions).slots.entry(agent.clone()).or_default());
+        held.locked = Some(slot.lock_owned().await);
+        held
     }
 
-    /// Drops the slot of an agent that nobody uses.
-    pub(super) fn drop_unused_slot(&self, agent: &AgentKey) {
+    fn drop_unused_slot(&self, agent: &AgentKey) {
         let mut sessions = lock(&self.sessions);
         let unused = |slot: &Arc<Slot>| Arc::strong_count(slot) == 1 && slot.try_lock().is_ok_and(|s| s.is_none());
         if sessions.slots.get(agent).is_some_and(unused) {
             sessions.slots.remove(agent);
         }
+    }
+
+    /// Agents that have a session or are about to.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        lock(&self.sessions).slots.len()
     }
 
     pub(super) fn insert(&self, host: ContainerInstanceId, session: &Arc<SessionState>) {
@@ -181,4 +223,27 @@ impl Registry {
 /// What is behind these locks is whole after every step, so a panic elsewhere leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_core::model::Scope;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slot_with_a_session_stays_and_one_without_goes_also_when_a_wait_for_it_is_given_up() {
+        let registry = Registry::default();
+        let agent = (Scope::new("1", "here").cluster("web"), AgentId::from("agent"));
+        let (session, _calls) = SessionState::new(CancellationToken::new());
+        registry.hold_slot(&agent).await.replace(Some(Arc::clone(&session)));
+        assert_eq!(registry.slots(), 1);
+        let mut slot = registry.hold_slot(&agent).await;
+        assert!(slot.session().is_some_and(|held| Arc::ptr_eq(held, &session)));
+        let waited = tokio::time::timeout(std::time::Duration::ZERO, registry.hold_slot(&agent)).await;
+        assert!(waited.is_err(), "two hold one slot");
+        slot.replace(None);
+        drop(slot);
+        assert_eq!(registry.slots(), 0);
+    }
 }

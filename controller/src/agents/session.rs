@@ -112,17 +112,13 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
 
 /// Records that the agent is disconnected, unless a newer session of it is there.
 async fn leave(context: &Context, agent: &AgentKey, host: ContainerInstanceId, state: &Arc<SessionState>) {
-    let slot = context.registry.slot(agent);
-    let mut holder = slot.lock().await;
-    if holder.as_ref().is_some_and(|s| Arc::ptr_eq(s, state)) {
-        *holder = None;
+    let mut slot = context.registry.hold_slot(agent).await;
+    if slot.session().is_some_and(|s| Arc::ptr_eq(s, state)) {
+        slot.replace(None);
         if !context.stop.is_cancelled() && context.led_term().is_some() {
             record_disconnected(context, host).await;
         }
     }
-    drop(holder);
-    drop(slot);
-    context.registry.drop_unused_slot(agent);
 }
 
 /// Proposes that the host's agent is disconnected. Where that fails, the look-out for absent agents tries again.
