@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     AgentId, Attributes, CircuitBreaker, Cluster, ClusterKey, ClusterStatus, ContainerDefinition, ContainerInstanceId,
-    ContainerInstanceStatus, CpuUnits, Deployment, DeploymentConfiguration, DeploymentStatus, DesiredStatus,
-    HostDescription, LogIndex, MemoryMib, NetworkMode, PropagateTags, Resources, RolloutState, SchedulingStrategy,
-    Scope, Service, ServiceStatus, StartBackoff, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey,
-    TaskDefinitionStatus, TaskId, TaskOrigin, TaskOverride, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+    ContainerInstanceStatus, CpuUnits, Deployment, DeploymentConfiguration, DeploymentConfigurationChanges,
+    DeploymentStatus, DesiredStatus, HostDescription, LogIndex, MemoryMib, NetworkMode, PropagateTags, Resources,
+    RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, StopCode, Tags, Task,
+    TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskOverride, TaskReport, TaskStatus,
+    Timestamp, TransportProtocol,
 };
-use berth_core::state::{ClientToken, ClusterState, Command, Event, Rejection, SnapshotError, apply};
+use berth_core::state::{ClientToken, ClusterState, Command, Event, Rejection, SnapshotError, UpdateService, apply};
 use proptest::prelude::*;
 
 const HOSTS: u128 = 3;
@@ -357,6 +358,82 @@ fn service_task_that_ends_step_by_step_counts_as_one_failure() {
     }
     let failed = state.service(&service.key).map(|s| s.deployments[0].failed_tasks);
     assert_eq!(failed, Some(1));
+}
+
+#[test]
+fn service_updated_by_two_who_saw_it_as_it_was_keeps_what_both_changed() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let revision = |revision| TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision,
+    };
+    for index in 2..4 {
+        let register = Command::RegisterTaskDefinition(definition(&revision(0)));
+        apply(&mut state, LogIndex(index), &register).expect("registers");
+    }
+    let created = service(&revision(1));
+    let create = Command::CreateService {
+        service: Box::new(created.clone()),
+        client_token: None,
+    };
+    apply(&mut state, LogIndex(4), &create).expect("creates");
+    let update = |deployment: &str| UpdateService {
+        service: created.key.clone(),
+        desired_count: None,
+        task_definition: None,
+        force_new_deployment: false,
+        deployment_id: deployment.into(),
+        placement_constraints: None,
+        placement_strategy: None,
+        deployment_configuration: DeploymentConfigurationChanges::default(),
+        propagate_tags: None,
+        enable_ecs_managed_tags: None,
+        at: Timestamp(1),
+    };
+    let one = UpdateService {
+        task_definition: Some(revision(2)),
+        deployment_configuration: DeploymentConfigurationChanges {
+            maximum_percent: Some(150),
+            ..Default::default()
+        },
+        ..update("ecs-svc/2")
+    };
+    let other = UpdateService {
+        force_new_deployment: true,
+        deployment_configuration: DeploymentConfigurationChanges {
+            minimum_healthy_percent: Some(50),
+            ..Default::default()
+        },
+        ..update("ecs-svc/3")
+    };
+    for (index, update) in (5..).zip([one, other]) {
+        apply(&mut state, LogIndex(index), &Command::UpdateService(Box::new(update))).expect("updates");
+    }
+    let updated = state.service(&created.key).expect("exists");
+    let configuration = updated.deployment_configuration;
+    assert_eq!(
+        (configuration.minimum_healthy_percent, configuration.maximum_percent),
+        (50, 150)
+    );
+    let primary = updated.primary().expect("a primary");
+    assert_eq!(
+        (primary.id.as_str(), primary.task_definition.revision),
+        ("ecs-svc/3", 2)
+    );
+    let lowered = UpdateService {
+        deployment_configuration: DeploymentConfigurationChanges {
+            maximum_percent: Some(99),
+            ..Default::default()
+        },
+        ..update("ecs-svc/4")
+    };
+    let refused = apply(&mut state, LogIndex(7), &Command::UpdateService(Box::new(lowered)));
+    assert!(
+        matches!(refused, Err(Rejection::DeploymentConfiguration(_))),
+        "{refused:?}"
+    );
 }
 
 fn service(task_definition: &TaskDefinitionKey) -> Service {

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
-use berth_core::model::TaskId;
+use berth_core::model::{TaskId, UnworkableConfiguration};
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
 use super::ports::{LogFailure, ProposeFailure, Unavailable};
@@ -63,6 +63,7 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ServiceScaledAboveZero(_) => {
             ecs::INVALID_PARAMETER.error("The service cannot be stopped while it is scaled above 0.")
         }
+        R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
         R::ClientTokenReused => {
             ecs::CONFLICT.error("The clientToken was used before with a request that has other parameters.")
         }
@@ -85,6 +86,21 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         | R::AgentConnected(_)
         | R::TaskExists(_)
         | R::Stale(_) => ecs::SERVER.error(format!("The state changed while the request was served; {rejection}.")),
+    }
+}
+
+fn unworkable(why: UnworkableConfiguration) -> &'static str {
+    match why {
+        UnworkableConfiguration::DaemonMaximum => "The daemon scheduling strategy supports no maximumPercent but 100.",
+        UnworkableConfiguration::DaemonMinimum => {
+            "minimumHealthyPercent must be less than 100 for the daemon scheduling strategy, or deployments could not \
+             replace a task."
+        }
+        UnworkableConfiguration::BothFull => {
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."
+        }
+        UnworkableConfiguration::MaximumBelowDesired => "maximumPercent must be at least 100.",
+        UnworkableConfiguration::MinimumAboveMaximum => "maximumPercent cannot be less than minimumHealthyPercent.",
     }
 }
 

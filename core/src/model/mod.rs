@@ -5,6 +5,7 @@ mod arn;
 mod attribute;
 mod cluster;
 mod container_instance;
+mod deployment_configuration;
 mod names;
 mod placement;
 mod report;
@@ -18,6 +19,9 @@ pub use arn::{Arn, ArnResource};
 pub use attribute::{Attributes, names as attribute_names};
 pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
 pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDescription, RESERVED_TCP_PORTS};
+pub use deployment_configuration::{
+    CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, UnworkableConfiguration,
+};
 pub use names::{
     AccountId, AgentId, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family, Region, Scope, ServiceKey,
     ServiceName, TaskDefinitionKey, TaskId,
@@ -25,8 +29,8 @@ pub use names::{
 pub use placement::{BinpackResource, PlacementConstraint, PlacementStrategy};
 pub use report::{ContainerReport, ContainerStatus, NetworkBinding, TaskReport};
 pub use service::{
-    CircuitBreaker, Deployment, DeploymentConfiguration, DeploymentStatus, PropagateTags, RolloutState,
-    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, StartBackoff,
+    Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
+    ServiceStatus, StartBackoff,
 };
 pub use task::{Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskOrigin, TaskOverride, TaskStatus};
 pub use task_definition::{

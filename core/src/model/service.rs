@@ -3,7 +3,10 @@
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
-use super::{DeploymentId, PlacementConstraint, PlacementStrategy, ServiceKey, Tags, TaskDefinitionKey, Timestamp};
+use super::{
+    DeploymentConfiguration, DeploymentId, PlacementConstraint, PlacementStrategy, ServiceKey, Tags, TaskDefinitionKey,
+    Timestamp,
+};
 
 /// Whether a service is kept at its desired count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,26 +37,6 @@ pub enum PropagateTags {
     TaskDefinition,
     /// Their service.
     Service,
-}
-
-/// Stops a deployment whose tasks keep failing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CircuitBreaker {
-    /// Whether it is on.
-    pub enable: bool,
-    /// Whether a failed deployment returns to the last completed one.
-    pub rollback: bool,
-}
-
-/// How a deployment proceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeploymentConfiguration {
-    /// At most this share of the desired count may exist, in percent, rounded down.
-    pub maximum_percent: u32,
-    /// At least this share of the desired count must run, in percent, rounded up.
-    pub minimum_healthy_percent: u32,
-    /// Circuit breaker.
-    pub circuit_breaker: CircuitBreaker,
 }
 
 /// Role of a deployment within its service.
@@ -111,6 +94,24 @@ pub struct Deployment {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Deployment {
+    /// One that begins now, and is the primary.
+    #[must_use]
+    pub fn new(id: DeploymentId, task_definition: TaskDefinitionKey, now: Timestamp) -> Self {
+        Self {
+            rollout_state_reason: format!("ECS deployment {id} in progress."),
+            id,
+            status: DeploymentStatus::Primary,
+            task_definition,
+            rollout_state: RolloutState::InProgress,
+            failed_tasks: 0,
+            backoff: StartBackoff::default(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 /// What happened to a service, in ECS's own sentences.

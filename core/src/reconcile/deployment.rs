@@ -1,6 +1,6 @@
 //! How far a deployment has come: completed, held back by its failures, given up by the circuit breaker, retired. Pure.
 
-use crate::model::{Deployment, DeploymentStatus, RolloutState, Service, ServiceEvent, ServiceKey, StartBackoff};
+use crate::model::{Deployment, DeploymentStatus, RolloutState, Service, ServiceEvent, ServiceKey};
 use crate::state::{Command, DeploymentProgress};
 
 use super::events;
@@ -61,14 +61,7 @@ fn rollback(pass: &mut Pass<'_>, service: &Service, failed: &Deployment) -> Opti
     let id = pass.ids.deployment_id();
     Some(Deployment {
         rollout_state_reason: format!("ECS deployment circuit breaker: rolling back to deploymentId {id}."),
-        id,
-        status: DeploymentStatus::Primary,
-        task_definition: target,
-        rollout_state: RolloutState::InProgress,
-        failed_tasks: 0,
-        backoff: StartBackoff::default(),
-        created_at: pass.now,
-        updated_at: pass.now,
+        ..Deployment::new(id, target, pass.now)
     })
 }
 

@@ -246,7 +246,7 @@ impl World {
     }
 
     pub(super) fn add_service(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
-        let deployment = self.new_deployment(name, 1);
+        let deployment = Deployment::new(self.ids.deployment_id(), definition(name, 1), self.now);
         let mut service = Service {
             key: cluster().service(name),
             status: ServiceStatus::Active,
@@ -280,30 +280,16 @@ impl World {
         self.apply(command).expect("creates the service");
     }
 
-    pub(super) fn new_deployment(&mut self, family: &str, revision: u32) -> Deployment {
-        let id = self.ids.deployment_id();
-        Deployment {
-            rollout_state_reason: format!("ECS deployment {id} in progress."),
-            id,
-            status: DeploymentStatus::Primary,
-            task_definition: definition(family, revision),
-            rollout_state: RolloutState::InProgress,
-            failed_tasks: 0,
-            backoff: StartBackoff::default(),
-            created_at: self.now,
-            updated_at: self.now,
-        }
-    }
-
     pub(super) fn update_service(&mut self, name: &str, desired: Option<u32>, revision: Option<u32>) {
-        let deployment = revision.map(|revision| self.new_deployment(name, revision));
         let update = crate::state::UpdateService {
             service: cluster().service(name),
             desired_count: desired,
-            deployment,
+            task_definition: revision.map(|revision| definition(name, revision)),
+            force_new_deployment: false,
+            deployment_id: self.ids.deployment_id(),
             placement_constraints: None,
             placement_strategy: None,
-            deployment_configuration: None,
+            deployment_configuration: DeploymentConfigurationChanges::default(),
             propagate_tags: None,
             enable_ecs_managed_tags: None,
             at: self.now,

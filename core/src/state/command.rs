@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
-    DeploymentConfiguration, DeploymentId, DeploymentStatus, HostDescription, PlacementConstraint, PlacementStrategy,
-    PropagateTags, RolloutState, Scope, Service, ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition,
-    TaskDefinitionKey, TaskId, TaskReport, Timestamp,
+    DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, PlacementConstraint,
+    PlacementStrategy, PropagateTags, RolloutState, Scope, Service, ServiceEvent, ServiceKey, StopCode, Tags, Task,
+    TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -44,15 +44,16 @@ pub enum Command {
         /// Which.
         task_definitions: Vec<TaskDefinitionKey>,
     },
-    /// Creates a service with its first deployment. Valid when cluster and task definition are active and the name
-    /// is free; the same request again does nothing. Emits `ServiceCreated`.
+    /// Creates a service with its first deployment. Valid when cluster and task definition are active, the name is free
+    /// and deployments could proceed by its configuration; the same request again does nothing. Emits `ServiceCreated`.
     CreateService {
         /// The service.
         service: Box<Service>,
         /// The caller's idempotency token.
         client_token: Option<ClientToken>,
     },
-    /// Changes a service. Valid when it is active. Emits `ServiceUpdated`.
+    /// Changes a service: what is named is merged with what is. Valid when it is active, deployments could proceed by
+    /// the merged configuration, and the definition of a new deployment is active. Emits `ServiceUpdated`.
     UpdateService(Box<UpdateService>),
     /// Begins to delete a service. Valid when its desired count is 0, it is a daemon service, or `force`. Emits
     /// `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
@@ -221,14 +222,18 @@ pub struct UpdateService {
     pub service: ServiceKey,
     /// New desired count.
     pub desired_count: Option<u32>,
-    /// A new deployment, which becomes the primary one.
-    pub deployment: Option<Deployment>,
+    /// What the service is to run; a definition other than the current one begins a deployment.
+    pub task_definition: Option<TaskDefinitionKey>,
+    /// Whether a deployment begins in any case.
+    pub force_new_deployment: bool,
+    /// Id of the deployment, where one begins.
+    pub deployment_id: DeploymentId,
     /// New constraints, for tasks made from now on.
     pub placement_constraints: Option<Vec<PlacementConstraint>>,
     /// New strategy, for tasks made from now on.
     pub placement_strategy: Option<Vec<PlacementStrategy>>,
-    /// New deployment configuration.
-    pub deployment_configuration: Option<DeploymentConfiguration>,
+    /// Changes to the deployment configuration.
+    pub deployment_configuration: DeploymentConfigurationChanges,
     /// New source of tags.
     pub propagate_tags: Option<PropagateTags>,
     /// Whether new tasks get managed tags.

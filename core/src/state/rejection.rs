@@ -2,6 +2,7 @@
 
 use crate::model::{
     ClusterKey, ContainerInstanceId, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
+    UnworkableConfiguration,
 };
 
 /// Most tags that one resource can carry (ECS's limit).
@@ -43,6 +44,9 @@ pub enum Rejection {
     /// The service is not scaled to 0.
     #[error("service {} cannot be deleted while it is scaled above 0", .0.name)]
     ServiceScaledAboveZero(ServiceKey),
+    /// No deployment could proceed by the service's configuration.
+    #[error("deployments could not proceed: {0}")]
+    DeploymentConfiguration(UnworkableConfiguration),
     /// The token came with another request before.
     #[error("client token was used before with another request")]
     ClientTokenReused,

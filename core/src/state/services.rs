@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus, Task,
-    Timestamp,
+    Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
+    Task, TaskDefinitionKey, Timestamp,
 };
 
 use super::{ClientToken, ClusterState, Event, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff};
@@ -37,6 +37,7 @@ pub(super) fn create(
     for deployment in &service.deployments {
         state.active_task_definition(&deployment.task_definition)?;
     }
+    check_configuration(service)?;
     if service.tags.len() > MAX_TAGS {
         return Err(Rejection::TooManyTags);
     }
@@ -49,10 +50,11 @@ pub(super) fn create(
 
 pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result<Vec<Event>, Rejection> {
     let mut service = Service::clone(state.active_service(&update.service)?);
-    if let Some(new) = &update.deployment {
-        state.active_task_definition(&new.task_definition)?;
+    if let Some(task_definition) = newly_deployed(&service, update) {
+        state.active_task_definition(&task_definition)?;
         demote_all(&mut service, update.at);
-        service.deployments.insert(0, new.clone());
+        let deployment = Deployment::new(update.deployment_id.clone(), task_definition, update.at);
+        service.deployments.insert(0, deployment);
     }
     if let Some(count) = update.desired_count {
         service.desired_count = count;
@@ -63,9 +65,8 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     if let Some(strategy) = &update.placement_strategy {
         service.placement_strategy.clone_from(strategy);
     }
-    if let Some(configuration) = update.deployment_configuration {
-        service.deployment_configuration = configuration;
-    }
+    service.deployment_configuration = service.deployment_configuration.with(update.deployment_configuration);
+    check_configuration(&service)?;
     if let Some(propagate_tags) = update.propagate_tags {
         service.propagate_tags = propagate_tags;
     }
@@ -74,6 +75,18 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     }
     service.steady = false;
     Ok(put(state, service))
+}
+
+/// What a new deployment is to run, where the update begins one.
+fn newly_deployed(service: &Service, update: &UpdateService) -> Option<TaskDefinitionKey> {
+    let current = service.primary().map(|primary| &primary.task_definition);
+    let wanted = update.task_definition.as_ref().or(current)?;
+    (update.force_new_deployment || Some(wanted) != current).then(|| wanted.clone())
+}
+
+fn check_configuration(service: &Service) -> Result<(), Rejection> {
+    let checked = service.deployment_configuration.check(service.scheduling_strategy);
+    checked.map_err(Rejection::DeploymentConfiguration)
 }
 
 pub(super) fn delete(
@@ -189,7 +202,7 @@ fn demote_all(service: &mut Service, at: Timestamp) {
     }
 }
 
-fn find<'a>(service: &'a mut Service, id: &DeploymentId) -> Result<&'a mut crate::model::Deployment, Rejection> {
+fn find<'a>(service: &'a mut Service, id: &DeploymentId) -> Result<&'a mut Deployment, Rejection> {
     service
         .deployments
         .iter_mut()

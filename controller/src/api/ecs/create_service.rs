@@ -3,7 +3,10 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{CreateServiceRequest, CreateServiceResponse, SchedulingStrategy as AwsStrategy};
 use berth_core::ids::IdSource;
-use berth_core::model::{PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus, TaskDefinition};
+use berth_core::model::{
+    Deployment, DeploymentConfiguration, PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
+    TaskDefinition,
+};
 use berth_core::state::{ClusterState, Command, Rejection};
 
 use super::{idempotency, placement, references, render, service_input, tags};
@@ -90,11 +93,8 @@ fn service(
     };
     let strategies = placement::strategies(input.placement_strategy.unwrap_or_default())?;
     service_input::check_strategies(strategy, strategies.len())?;
-    let configuration = service_input::configuration(
-        service_input::default_configuration(strategy),
-        strategy,
-        input.deployment_configuration.unwrap_or_default(),
-    )?;
+    let configuration = service_input::configuration(input.deployment_configuration.unwrap_or_default())?;
+    let configuration = DeploymentConfiguration::default_of(strategy).with(configuration);
     let deployment_id = api.with_ids(IdSource::deployment_id);
     Ok(Service {
         key,
@@ -105,11 +105,7 @@ fn service(
         placement_constraints: service_input::constraints(strategy, input.placement_constraints.unwrap_or_default())?,
         placement_strategy: strategies,
         deployment_configuration: configuration,
-        deployments: vec![service_input::new_deployment(
-            deployment_id,
-            definition.key.clone(),
-            call.now,
-        )],
+        deployments: vec![Deployment::new(deployment_id, definition.key.clone(), call.now)],
         last_completed: None,
         events: Default::default(),
         steady: false,

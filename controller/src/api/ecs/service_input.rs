@@ -6,8 +6,7 @@ use berth_aws::ecs::{
     PropagateTags as AwsPropagateTags,
 };
 use berth_core::model::{
-    CircuitBreaker, Deployment, DeploymentConfiguration, DeploymentId, DeploymentStatus, PlacementConstraint,
-    PropagateTags, RolloutState, SchedulingStrategy, StartBackoff, TaskDefinitionKey, Timestamp,
+    CircuitBreaker, DeploymentConfigurationChanges, PlacementConstraint, PropagateTags, SchedulingStrategy,
 };
 
 use super::placement;
@@ -57,64 +56,25 @@ pub(super) fn desired_count(strategy: SchedulingStrategy, given: Option<i32>) ->
     }
 }
 
-/// The deployment configuration that a service starts with (ECS's defaults).
-pub(super) fn default_configuration(strategy: SchedulingStrategy) -> DeploymentConfiguration {
-    let (maximum_percent, minimum_healthy_percent) = match strategy {
-        SchedulingStrategy::Replica => (200, 100),
-        SchedulingStrategy::Daemon => (100, 0),
-    };
-    DeploymentConfiguration {
-        maximum_percent,
-        minimum_healthy_percent,
-        circuit_breaker: CircuitBreaker::default(),
-    }
-}
-
-/// `current` with what the request changes of it.
+/// What the request changes of a deployment configuration; whether the outcome makes sense is checked where it is merged.
 ///
 /// # Errors
-/// `InvalidParameterException` for percentages with which no deployment could proceed.
-pub(super) fn configuration(
-    current: DeploymentConfiguration,
-    strategy: SchedulingStrategy,
-    given: AwsConfiguration,
-) -> Result<DeploymentConfiguration, AwsError> {
-    let percent = |member: &str, given: Option<i32>, current: u32| match given {
-        None => Ok(current),
-        Some(percent) if (0..=MAX_PERCENT).contains(&percent) => Ok(percent.unsigned_abs()),
-        Some(percent) => Err(invalid(format!(
+/// `InvalidParameterException` for percentages out of range.
+pub(super) fn configuration(given: AwsConfiguration) -> Result<DeploymentConfigurationChanges, AwsError> {
+    let percent = |member: &str, given: Option<i32>| match given {
+        Some(percent) if !(0..=MAX_PERCENT).contains(&percent) => Err(invalid(format!(
             "{member} must be between 0 and {MAX_PERCENT}, not {percent}."
         ))),
+        percent => Ok(percent.map(i32::unsigned_abs)),
     };
-    let breaker = given.deployment_circuit_breaker;
-    let changed = DeploymentConfiguration {
-        maximum_percent: percent("maximumPercent", given.maximum_percent, current.maximum_percent)?,
-        minimum_healthy_percent: percent(
-            "minimumHealthyPercent",
-            given.minimum_healthy_percent,
-            current.minimum_healthy_percent,
-        )?,
-        circuit_breaker: breaker.map_or(current.circuit_breaker, |breaker| CircuitBreaker {
+    Ok(DeploymentConfigurationChanges {
+        maximum_percent: percent("maximumPercent", given.maximum_percent)?,
+        minimum_healthy_percent: percent("minimumHealthyPercent", given.minimum_healthy_percent)?,
+        circuit_breaker: given.deployment_circuit_breaker.map(|breaker| CircuitBreaker {
             enable: breaker.enable.unwrap_or(false),
             rollback: breaker.rollback.unwrap_or(false),
         }),
-    };
-    let (most, least) = (changed.maximum_percent, changed.minimum_healthy_percent);
-    match strategy {
-        SchedulingStrategy::Daemon if most != 100 => Err(invalid(
-            "The daemon scheduling strategy supports no maximumPercent but 100.",
-        )),
-        SchedulingStrategy::Daemon if least >= 100 => Err(invalid(
-            "minimumHealthyPercent must be less than 100 for the daemon scheduling strategy, or deployments could not \
-             replace a task.",
-        )),
-        SchedulingStrategy::Replica if most == 100 && least == 100 => Err(invalid(
-            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.",
-        )),
-        SchedulingStrategy::Replica if most < 100 => Err(invalid("maximumPercent must be at least 100.")),
-        _ if least > most => Err(invalid("maximumPercent cannot be less than minimumHealthyPercent.")),
-        _ => Ok(changed),
-    }
+    })
 }
 
 /// The constraints of a service; `distinctInstance` means nothing to a daemon service, which has one task on a host anyway.
@@ -154,21 +114,6 @@ pub(super) fn propagate_tags(given: AwsPropagateTags) -> PropagateTags {
         AwsPropagateTags::None => PropagateTags::None,
         AwsPropagateTags::TaskDefinition => PropagateTags::TaskDefinition,
         AwsPropagateTags::Service => PropagateTags::Service,
-    }
-}
-
-/// A new primary deployment.
-pub(super) fn new_deployment(id: DeploymentId, task_definition: TaskDefinitionKey, now: Timestamp) -> Deployment {
-    Deployment {
-        rollout_state_reason: format!("ECS deployment {id} in progress."),
-        id,
-        status: DeploymentStatus::Primary,
-        task_definition,
-        rollout_state: RolloutState::InProgress,
-        failed_tasks: 0,
-        backoff: StartBackoff::default(),
-        created_at: now,
-        updated_at: now,
     }
 }
 

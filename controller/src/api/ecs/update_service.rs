@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{Deployment, Service};
+use berth_core::model::{Service, TaskDefinitionKey};
 use berth_core::state::{ClusterState, Command, UpdateService};
 
 use super::{placement, references, render, service_input};
@@ -58,50 +58,36 @@ fn update(
     let strategy = service.scheduling_strategy;
     let placement_strategy = input.placement_strategy.map(placement::strategies).transpose()?;
     service_input::check_strategies(strategy, placement_strategy.as_ref().map_or(0, Vec::len))?;
-    let forced = input.force_new_deployment.unwrap_or(false);
-    let current = service.deployment_configuration;
     Ok(UpdateService {
         service: service.key.clone(),
         desired_count: service_input::desired_count(strategy, input.desired_count)?,
-        deployment: deployment(api, call, state, service, input.task_definition.as_deref(), forced)?,
+        task_definition: task_definition(call, state, input.task_definition.as_deref())?,
+        force_new_deployment: input.force_new_deployment.unwrap_or(false),
+        deployment_id: api.with_ids(IdSource::deployment_id),
         placement_constraints: input
             .placement_constraints
             .map(|given| service_input::constraints(strategy, given))
             .transpose()?,
         placement_strategy,
-        deployment_configuration: input
-            .deployment_configuration
-            .map(|given| service_input::configuration(current, strategy, given))
-            .transpose()?,
+        deployment_configuration: service_input::configuration(input.deployment_configuration.unwrap_or_default())?,
         propagate_tags: input.propagate_tags.map(service_input::propagate_tags),
         enable_ecs_managed_tags: input.enable_ecs_managed_tags,
         at: call.now,
     })
 }
 
-/// The deployment that the request begins, if it does.
-fn deployment(
-    api: &Api,
+/// The revision that the request names, if it does.
+fn task_definition(
     call: &Call,
     state: &ClusterState,
-    service: &Service,
-    task_definition: Option<&str>,
-    forced: bool,
-) -> Result<Option<Deployment>, AwsError> {
-    let current = service.primary().map(|primary| &primary.task_definition);
-    let wanted = match task_definition.filter(|name| !name.is_empty()) {
-        None => current.cloned(),
-        Some(name) => {
-            let definition = references::usable_task_definition(state, &call.scope, Some(name))?;
-            service_input::check_compatible(&definition.requires_compatibilities)?;
-            Some(definition.key.clone())
-        }
+    name: Option<&str>,
+) -> Result<Option<TaskDefinitionKey>, AwsError> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Ok(None);
     };
-    let changed = wanted.as_ref() != current;
-    Ok(wanted.filter(|_| changed || forced).map(|task_definition| {
-        let id = api.with_ids(IdSource::deployment_id);
-        service_input::new_deployment(id, task_definition, call.now)
-    }))
+    let definition = references::usable_task_definition(state, &call.scope, Some(name))?;
+    service_input::check_compatible(&definition.requires_compatibilities)?;
+    Ok(Some(definition.key.clone()))
 }
 
 #[cfg(test)]
@@ -176,6 +162,20 @@ mod tests {
             (&json!(150), &json!(50))
         );
         assert_eq!(configuration["deploymentCircuitBreaker"], breaker);
+    }
+
+    #[tokio::test]
+    async fn configuration_by_which_no_deployment_could_proceed_is_refused_whoever_brings_its_halves() {
+        let harness = harness().await;
+        let most =
+            json!({"service": "site", "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}});
+        harness.call::<UpdateService>(most).await.expect("updates");
+        let least = json!({"service": "site", "deploymentConfiguration": {"minimumHealthyPercent": 100}});
+        let error = harness.call::<UpdateService>(least).await.expect_err("refused");
+        assert_eq!(error.kind.code, "InvalidParameterException");
+        assert!(error.message.contains("cannot be 100"), "{}", error.message);
+        let service = update(&harness, json!({"desiredCount": 1})).await;
+        assert_eq!(service["deploymentConfiguration"]["minimumHealthyPercent"], 0);
     }
 
     #[tokio::test]
