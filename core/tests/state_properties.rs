@@ -15,19 +15,25 @@ use proptest::prelude::*;
 
 const HOSTS: u128 = 3;
 const CAPACITY: (u32, u32) = (1024, 1000);
+/// What hosts that come back may have instead.
+const OTHER_CAPACITIES: [(u32, u32); 3] = [(1024, 300), (400, 1000), (2048, 4000)];
 
 fn cluster() -> ClusterKey {
     Scope::new("123456789012", "us-east-1").cluster("default")
 }
 
 fn register(host: u128, at: i64) -> Command {
+    register_with(host, CAPACITY, at)
+}
+
+fn register_with(host: u128, (cpu, memory): (u32, u32), at: i64) -> Command {
     Command::RegisterContainerInstance {
         id: ContainerInstanceId(host),
         cluster: cluster(),
         agent: AgentId::from(format!("agent-{host}")),
         host: HostDescription {
             host_name: format!("host-{host}"),
-            capacity: Resources::new(CAPACITY.0, CAPACITY.1),
+            capacity: Resources::new(cpu, memory),
             attributes: Attributes::new(),
             agent_version: "1".to_owned(),
             runtime_version: "simulated".to_owned(),
@@ -102,6 +108,7 @@ fn commands() -> impl Strategy<Value = Command> {
     let host_status = prop::sample::select(vec![ContainerInstanceStatus::Active, ContainerInstanceStatus::Draining]);
     prop_oneof![
         (0..HOSTS, 0..1_000_000i64).prop_map(|(h, at)| register(h, at)),
+        (0..HOSTS, prop::sample::select(OTHER_CAPACITIES.to_vec())).prop_map(|(h, has)| register_with(h, has, 4)),
         (
             0..200u128,
             0..HOSTS,
@@ -173,10 +180,15 @@ proptest! {
                 let unchanged: Vec<_> = before.snapshot().skip(1).collect();
                 prop_assert_eq!(unchanged, state.snapshot().skip(1).collect::<Vec<_>>());
             }
+            let held_before = held(&before);
             for (host, (cpu, memory, mut ports)) in held(&state) {
-                prop_assert!(cpu <= CAPACITY.0 && memory <= CAPACITY.1);
-                let free = state.allocation(host).free(Resources::new(CAPACITY.0, CAPACITY.1));
-                prop_assert_eq!(free, Resources::new(CAPACITY.0 - cpu, CAPACITY.1 - memory));
+                let has = state.container_instance(host).expect("kept while it has tasks").host.capacity;
+                // A host that came back smaller keeps what it had, and gets no more.
+                let had = held_before.get(&host).map_or((0, 0), |(cpu, memory, _)| (*cpu, *memory));
+                prop_assert!(cpu <= has.cpu.0.max(had.0) && memory <= has.memory.0.max(had.1));
+                let free = state.allocation(host).free(has);
+                let left = Resources::new(has.cpu.0.saturating_sub(cpu), has.memory.0.saturating_sub(memory));
+                prop_assert_eq!(free, left);
                 let count = ports.len();
                 ports.sort_unstable();
                 ports.dedup();
@@ -264,6 +276,56 @@ fn run_tasks_with_one_that_does_not_fit_creates_none() {
         })
     );
     assert_eq!(state.tasks_of_cluster(&cluster()).count(), 0);
+}
+
+#[test]
+fn host_that_comes_back_smaller_keeps_its_tasks_and_takes_none_until_there_is_room() {
+    let mut state = ClusterState::default();
+    let run = |id| Command::RunTasks {
+        tasks: vec![task(id, 0, 300, 300, None)],
+        client_token: None,
+    };
+    let mut index = 0;
+    let mut apply = |command: &Command| {
+        index += 1;
+        let outcome = apply(&mut state, LogIndex(index), command);
+        let host = state.container_instance(ContainerInstanceId(0)).expect("registered");
+        let tasks = state
+            .tasks_of_instance(host.id)
+            .filter(|t| t.desired_status == DesiredStatus::Running);
+        (
+            outcome,
+            tasks.filter(|t| !t.is_stopped()).count(),
+            state.allocation(host.id).free(host.host.capacity),
+        )
+    };
+    let stopped = |id| Command::RecordTaskReports {
+        container_instance: ContainerInstanceId(0),
+        reports: vec![report(id, TaskStatus::Stopped)],
+        at: Timestamp(2),
+    };
+    apply(&register(0, 0)).0.expect("registers");
+    apply(&run(1)).0.expect("fits");
+    apply(&run(2)).0.expect("fits");
+    let (outcome, tasks, free) = apply(&register_with(0, (500, 500), 1));
+    assert!(outcome.is_ok());
+    assert_eq!(
+        (tasks, free),
+        (2, Resources::new(0, 0)),
+        "both run on, and less than nothing is never free"
+    );
+    let (refused, ..) = apply(&run(3));
+    assert!(
+        matches!(refused, Err(Rejection::InsufficientCpu { free: 0, .. })),
+        "{refused:?}"
+    );
+    let (_, tasks, free) = apply(&stopped(1));
+    assert_eq!((tasks, free), (1, Resources::new(200, 200)));
+    assert!(apply(&run(4)).0.is_err(), "300 do not fit into 200");
+    apply(&stopped(2)).0.expect("records");
+    let (outcome, tasks, free) = apply(&run(5));
+    assert!(outcome.is_ok());
+    assert_eq!((tasks, free), (1, Resources::new(200, 200)));
 }
 
 #[test]

@@ -112,8 +112,9 @@ pub enum Command {
         /// Inactive container instances.
         container_instances: Vec<ContainerInstanceId>,
     },
-    /// An agent has a session: makes its container instance, or brings it up to date. Valid when the cluster is active;
-    /// the cluster `default` is created. Emits `ContainerInstanceRegistered`.
+    /// An agent has a session: makes its container instance, or brings it up to date. A host that comes back with less
+    /// than its tasks hold keeps them, and takes none until there is room. Valid when the cluster is active; the
+    /// cluster `default` is created. Emits `ContainerInstanceRegistered`.
     RegisterContainerInstance {
         /// Id for a new container instance.
         id: ContainerInstanceId,

@@ -36,6 +36,8 @@ pub(super) fn register(
         events.push(Event::ClusterCreated(cluster.clone()));
     }
     let known = state.container_instance_of_agent(cluster, agent);
+    // A smaller capacity is taken as it is, even below what the host's tasks hold: they run, and whoever made the host
+    // smaller did not ask for their end. Nothing counts as free until enough of them have stopped.
     let instance = match known.and_then(|known| state.container_instance(known)) {
         Some(known) => ContainerInstance {
             host: host.clone(),
