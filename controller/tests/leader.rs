@@ -117,6 +117,32 @@ async fn run_task_beside_a_service_that_wants_the_same_room_leaves_neither_over_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_task_on_one_host_beside_run_task_is_answered_with_what_fits() {
+    let cluster = TestCluster::start();
+    let mut hosts = vec![];
+    for host in 0..4 {
+        hosts.push(cluster.register_host(host, "a", Resources::new(1024, 1024)).await);
+    }
+    cluster.define("job", Resources::new(128, 128)).await;
+    let calls: Vec<_> = (0..80)
+        .map(|call| {
+            let mut request = cluster.request("job", 1);
+            if call % 2 == 0 {
+                request.only_host = request.tasks.iter().map(|task| (task.id, hosts[0])).collect();
+            }
+            let leader = cluster.leader.clone();
+            tokio::spawn(async move { leader.run_tasks(request).await.expect("an answer").tasks.len() })
+        })
+        .collect();
+    let mut placed = 0;
+    for call in calls {
+        placed += call.await.expect("no panic");
+    }
+    assert_eq!(placed, 32, "eight on each of four hosts");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn task_that_ends_is_replaced_by_another() {
     let cluster = TestCluster::start();
     let host = cluster.register_host(0, "a", Resources::new(2048, 2048)).await;

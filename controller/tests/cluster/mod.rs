@@ -129,7 +129,7 @@ impl TestCluster {
         let tasks = (0..count).map(|_| standalone(self.draw(IdSource::task_id), &definition, self.now()));
         StandaloneRequest {
             tasks: tasks.collect(),
-            client_token: None,
+            ..StandaloneRequest::default()
         }
     }
 
@@ -138,7 +138,7 @@ impl TestCluster {
         let definition = definition("job", Resources::new(128, 128));
         StandaloneRequest {
             tasks: vec![standalone(self.draw(IdSource::task_id), &definition, self.now())],
-            client_token: None,
+            ..StandaloneRequest::default()
         }
     }
 

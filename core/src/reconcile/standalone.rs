@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{ClusterKey, ContainerInstanceId, Task, TaskId, TaskStatus};
-use crate::placement::{self, Outcome, PlacementProblem, Seed, Unplaced};
+use crate::placement::{self, Outcome, PlacementProblem, Seed, TaskRequest, Unplaced};
 use crate::state::{ClientToken, ClusterState, Command, Rejection};
 
 /// Tasks that somebody wants to run, each with its id and without a host. All are in one cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandaloneRequest {
     /// The tasks; not none.
     pub tasks: Vec<Task>,
+    /// Tasks that may go to one host only, and which.
+    pub only_host: BTreeMap<TaskId, ContainerInstanceId>,
     /// The caller's idempotency token.
     pub client_token: Option<ClientToken>,
 }
@@ -47,15 +49,24 @@ pub fn plan_standalone(state: &ClusterState, requests: &[StandaloneRequest], see
         .iter()
         .map(|r| without_placing(state, r, &mut tokens))
         .collect();
-    let mut by_cluster: BTreeMap<&ClusterKey, Vec<&Task>> = BTreeMap::new();
+    let mut by_cluster: BTreeMap<&ClusterKey, Vec<TaskRequest>> = BTreeMap::new();
     for (request, _) in requests.iter().zip(&ready).filter(|(_, known)| known.is_none()) {
         for task in &request.tasks {
-            by_cluster.entry(&task.cluster).or_default().push(task);
+            let only_host = request.only_host.get(&task.id);
+            let wanted = TaskRequest {
+                only_hosts: only_host.map(|host| BTreeSet::from([*host])),
+                ..TaskRequest::of(task)
+            };
+            by_cluster.entry(&task.cluster).or_default().push(wanted);
         }
     }
     let mut outcomes: BTreeMap<TaskId, Outcome> = BTreeMap::new();
-    for (cluster, tasks) in by_cluster {
-        let plan = placement::place(&PlacementProblem::from_state(state, cluster, tasks), seed);
+    for (cluster, requests) in by_cluster {
+        let problem = PlacementProblem {
+            requests,
+            ..PlacementProblem::from_state(state, cluster, [])
+        };
+        let plan = placement::place(&problem, seed);
         outcomes.extend(plan.decisions.into_iter().map(|d| (d.task, d.outcome)));
     }
     let planned = requests.iter().zip(ready);
@@ -122,6 +133,7 @@ mod tests {
         });
         StandaloneRequest {
             tasks: tasks.collect(),
+            only_host: BTreeMap::new(),
             client_token: token.map(|token| ClientToken {
                 scope: cluster().scope,
                 operation: "RunTask".to_owned(),
@@ -156,6 +168,32 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn standalone_task_for_one_host_goes_there_or_nowhere() {
+        let mut world = World::new();
+        let small = world.add_host("h1", "a", Resources::new(512, 512));
+        world.add_host("h2", "a", Resources::new(4096, 4096));
+        let mut wanted = request(&mut world, 2, None);
+        wanted.only_host = wanted.tasks.iter().map(|task| (task.id, small)).collect();
+        let plans = plan_standalone(&world.state, &[wanted], Seed(1));
+        let [StandalonePlan::Run { command, unplaced }] = &plans[..] else {
+            panic!("{plans:?}")
+        };
+        let Command::RunTasks { tasks, .. } = command else {
+            panic!("{command:?}")
+        };
+        assert_eq!(
+            tasks.iter().map(|t| t.container_instance).collect::<Vec<_>>(),
+            [Some(small)]
+        );
+        let refusing: Vec<_> = unplaced
+            .iter()
+            .flat_map(|(_, why)| &why.hosts)
+            .map(|h| h.host)
+            .collect();
+        assert_eq!(refusing, [small]);
     }
 
     #[test]

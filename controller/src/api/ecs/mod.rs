@@ -1,13 +1,11 @@
 //! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means; [`tags`], [`placement`],
-//! [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks and [`launch`] starts
-//! them on chosen hosts; [`render`] shapes answers.
-//! Shell; the helpers are pure but for [`launch`].
+//! [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks; [`render`] shapes
+//! answers. Shell; the helpers are pure.
 
 pub(super) mod attributes;
 pub(super) mod cluster_settings;
 mod definition;
 mod idempotency;
-mod launch;
 mod new_task;
 mod overrides;
 mod placement;

@@ -1,5 +1,7 @@
 //! `RunTask`: up to ten copies of a task, placed by Berth. Shell.
 
+use std::collections::BTreeMap;
+
 use berth_aws::AwsError;
 use berth_aws::ecs::{RunTaskRequest, RunTaskResponse};
 use berth_core::ids::IdSource;
@@ -69,6 +71,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     });
     let request = StandaloneRequest {
         tasks: tasks.collect(),
+        only_host: BTreeMap::new(),
         client_token: token,
     };
     let ran = api.run_tasks(request).await?;

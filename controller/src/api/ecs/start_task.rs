@@ -3,14 +3,15 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{Failure, StartTaskRequest, StartTaskResponse};
 use berth_core::model::ContainerInstanceStatus;
+use berth_core::reconcile::StandaloneRequest;
 
-use super::launch::launch;
 use super::new_task::{TaskInput, prototype};
 use super::references::{self, Lookup};
-use super::{overrides, render};
+use super::{overrides, placement, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
+use crate::api::ports::RanTasks;
 
 /// Most hosts of one request (ECS: 10).
 const MAX_HOSTS: usize = 10;
@@ -53,7 +54,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: StartTaskRequest) -> R
         ..Default::default()
     };
     let task = prototype(&cluster, definition, task_input, call.now)?;
-    let (mut wanted, mut failures) = (vec![], vec![]);
+    let (mut failures, mut request) = (vec![], StandaloneRequest::default());
     for host in &hosts {
         match references::container_instance(&state, &cluster, host)? {
             Lookup::Missing(arn) => failures.push(references::missing(arn)),
@@ -65,15 +66,23 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: StartTaskRequest) -> R
             Lookup::Found(host) => {
                 let mut task = task.clone();
                 task.id = api.with_ids(berth_core::ids::IdSource::task_id);
-                wanted.push((task, host.id));
+                request.only_host.insert(task.id, host.id);
+                request.tasks.push(task);
             }
         }
     }
-    let launched = launch(api, &cluster, &wanted).await?;
-    failures.extend(launched.failures);
-    let tasks = launched.tasks.iter().filter_map(|id| launched.state.task(*id));
+    let started = match request.tasks.is_empty() {
+        true => RanTasks::default(),
+        false => api.run_tasks(request).await?,
+    };
+    failures.extend(placement::failures(
+        &cluster,
+        started.unplaced.iter().map(|(_, why)| why),
+    ));
+    let state = api.read().await?;
+    let tasks = started.tasks.iter().filter_map(|id| state.task(*id));
     Ok(StartTaskResponse {
-        tasks: Some(tasks.map(|task| render::task(&launched.state, task, true)).collect()),
+        tasks: Some(tasks.map(|task| render::task(&state, task, true)).collect()),
         failures: Some(failures),
     })
 }
