@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{Operation, Protocol, Timestamp};
 use http::{Method, Request, Uri, header};
@@ -15,13 +15,22 @@ use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::target::Target;
+use crate::running;
+use crate::target::{Origin, Target};
 
 /// How long one call may take: longer than the longest that the server holds an answer back.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Bytes of an answer: far above the largest page that the controller writes.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// Codes of errors that come of wrong keys.
+const KEY_ERRORS: [&str; 4] = [
+    "IncompleteSignatureException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "UnrecognizedClientException",
+];
 
 /// What the server answered instead of an output.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +51,7 @@ pub(crate) struct Client {
     endpoint: Uri,
     credentials: Credentials,
     region: String,
+    origin: Origin,
 }
 
 impl Client {
@@ -71,6 +81,7 @@ impl Client {
             endpoint,
             credentials,
             region: target.region.clone(),
+            origin: target.origin,
         })
     }
 
@@ -91,7 +102,7 @@ impl Client {
                 .http
                 .request(request)
                 .await
-                .with_context(|| format!("cannot reach {}", self.endpoint))?;
+                .map_err(|error| self.unreachable(&error))?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES)
                 .collect()
@@ -110,7 +121,36 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(&body).with_context(|| format!("cannot read the answer to {}", O::NAME));
         }
-        Err(refusal(O::NAME, status, &body).into())
+        let refusal = refusal(O::NAME, status, &body);
+        if self.origin == Origin::Environment && KEY_ERRORS.contains(&refusal.code.as_str()) {
+            let hint = format!(
+                "the keys of the environment are not those of the controller at {}; a `berth dev` that was started again has new ones: \
+                 eval \"$(berth env)\"",
+                self.base()
+            );
+            return Err(anyhow::Error::from(refusal).context(hint));
+        }
+        Err(refusal.into())
+    }
+
+    /// The endpoint as it was given, without the slash that the parser adds.
+    fn base(&self) -> String {
+        self.endpoint.to_string().trim_end_matches('/').to_owned()
+    }
+
+    fn unreachable(&self, error: &legacy::Error) -> anyhow::Error {
+        let endpoint = self.base();
+        let why = root_cause(error);
+        if !error.is_connect() {
+            return anyhow!("the controller at {endpoint} broke off the connection: {why}");
+        }
+        let running = running::list().unwrap_or_default();
+        let others: Vec<String> = running
+            .into_iter()
+            .map(|cluster| cluster.endpoint)
+            .filter(|other| *other != endpoint)
+            .collect();
+        unreachable_text(&endpoint, self.origin, &why, &others)
     }
 
     fn request<O: Operation>(&self, body: Bytes) -> Result<Request<Full<Bytes>>> {
@@ -137,6 +177,31 @@ impl Client {
     }
 }
 
+/// That no controller answers, with what to do; `others` are the endpoints of the `berth dev` that run here.
+fn unreachable_text(endpoint: &str, origin: Origin, why: &str, others: &[String]) -> anyhow::Error {
+    let given = match origin {
+        Origin::Running => "",
+        Origin::Environment => " (from AWS_ENDPOINT_URL or --endpoint)",
+    };
+    let advice = match others {
+        [] => "start one with `berth dev`, or name another with --listen or AWS_ENDPOINT_URL".to_owned(),
+        others => format!(
+            "a `berth dev` runs at {}: name it with --listen, or eval \"$(berth env)\"",
+            others.join(", ")
+        ),
+    };
+    anyhow!("no controller can be reached at {endpoint}{given}: {why}; {advice}")
+}
+
+/// The innermost reason, such as `Connection refused (os error 111)`; what wraps it says nothing to a user.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 fn refusal(operation: &'static str, status: http::StatusCode, body: &[u8]) -> ServiceError {
     let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |names: [&str; 2]| {
@@ -156,7 +221,8 @@ fn refusal(operation: &'static str, status: http::StatusCode, body: &[u8]) -> Se
 mod tests {
     use http::StatusCode;
 
-    use super::refusal;
+    use super::{refusal, unreachable_text};
+    use crate::target::Origin;
 
     #[test]
     fn refusal_with_a_code_and_message_shows_both() {
@@ -172,5 +238,22 @@ mod tests {
     fn refusal_by_something_else_shows_status_and_text() {
         let error = refusal("ListTasks", StatusCode::NOT_FOUND, b"nothing here");
         assert_eq!(error.to_string(), "ListTasks: 404 Not Found: nothing here");
+    }
+
+    #[test]
+    fn unreachable_controller_is_named_with_what_to_do() {
+        let text = |others: &[String]| {
+            unreachable_text("http://127.0.0.1:1", Origin::Environment, "Connection refused", others).to_string()
+        };
+        assert_eq!(
+            text(&[]),
+            "no controller can be reached at http://127.0.0.1:1 (from AWS_ENDPOINT_URL or --endpoint): Connection refused; \
+             start one with `berth dev`, or name another with --listen or AWS_ENDPOINT_URL"
+        );
+        let running = text(&["http://127.0.0.1:7480".to_owned()]);
+        assert!(
+            running.contains("runs at http://127.0.0.1:7480: name it with --listen"),
+            "{running}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the command line. Each command is one file under `commands`; they share the signed client, the way to find a cluster
 //! and the way to print. Shell; what a controller or an agent does is in their own crates.
 
+mod address;
 mod client;
 mod commands;
 mod logging;

@@ -7,21 +7,41 @@ use std::net::SocketAddr;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::address;
 use crate::client::Client;
 use crate::running::{self, RunningCluster};
 
-/// Flags of every command that talks to a cluster.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct TargetArguments {
+/// The flag that names one of the development clusters of this machine.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ListenArgument {
     /// The `berth dev` that listens there; needed only where several run
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// URL of a controller's endpoint, with credentials from the environment
-    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
-    pub(crate) endpoint: Option<String>,
-    /// Region [default: that of the cluster found, else us-east-1]
-    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
-    pub(crate) region: Option<String>,
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address::parse)]
+    listen: Option<SocketAddr>,
+}
+
+/// Flags of every command that talks to a cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TargetArguments {
+    #[command(flatten)]
+    running: ListenArgument,
+    /// URL of a controller's endpoint; the keys are then taken from the environment
+    #[arg(long, env = "AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Region [default: that of the `berth dev` found, else AWS_REGION, else us-east-1]
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Cluster [default: that of the `berth dev` found, else `default`]
+    #[arg(long, env = "BERTH_CLUSTER", hide_env_values = true, value_name = "NAME")]
+    cluster: Option<String>,
+}
+
+/// Whose words led to a cluster, for messages that say what to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The file of a `berth dev` that runs on this machine.
+    Running,
+    /// `--endpoint` or the variables of AWS tools.
+    Environment,
 }
 
 /// A cluster to talk to.
@@ -37,8 +57,10 @@ pub(crate) struct Target {
     pub(crate) secret_access_key: String,
     /// Token of temporary credentials.
     pub(crate) session_token: Option<String>,
-    /// Cluster that commands mean when none is named.
+    /// The cluster meant.
     pub(crate) cluster: String,
+    /// How it was found.
+    pub(crate) origin: Origin,
 }
 
 impl Target {
@@ -73,64 +95,89 @@ impl From<RunningCluster> for Target {
             secret_access_key: found.secret_access_key,
             session_token: None,
             cluster: found.cluster,
+            origin: Origin::Running,
         }
     }
 }
 
+impl ListenArgument {
+    /// Finds the development cluster that `--listen` names, else the only one that runs.
+    ///
+    /// # Errors
+    /// If there is none, or more than one.
+    pub(crate) fn find(&self) -> Result<RunningCluster> {
+        choose(running::list()?, self.listen)
+    }
+
+    /// True if the flag was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.listen.is_some()
+    }
+}
+
 impl TargetArguments {
+    /// As if no flag had been given.
+    pub(crate) fn of_environment() -> Self {
+        let variable = |name: &str| std::env::var(name).ok();
+        Self {
+            endpoint: variable("AWS_ENDPOINT_URL"),
+            cluster: variable("BERTH_CLUSTER"),
+            ..Self::default()
+        }
+    }
+
     /// Finds the cluster: the one that `--listen` names; else the endpoint of the flag or environment, with the environment's
     /// credentials; else the only development cluster that runs.
     ///
     /// # Errors
     /// If there is none, or more than one, or credentials are missing.
     pub(crate) fn find(&self) -> Result<Target> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = self
-            .endpoint
-            .clone()
-            .filter(|url| self.listen.is_none() && !url.is_empty());
-        let Some(endpoint) = endpoint else {
-            let mut target = Target::from(self.find_running()?);
-            if self.listen.is_none()
-                && let Some(region) = &self.region
-            {
-                target.region.clone_from(region);
-            }
-            return Ok(target);
+        let endpoint = self.endpoint.as_deref().filter(|url| !url.is_empty());
+        let mut target = match endpoint {
+            Some(endpoint) if !self.running.is_given() => from_environment(endpoint)?,
+            _ => Target::from(self.running.find()?),
         };
-        let (Some(access_key_id), Some(secret_access_key)) =
-            (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
-        else {
-            bail!(
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set to talk to {endpoint}; for a running `berth dev` use --listen, or eval \"$(berth env)\""
-            );
-        };
-        let region = self.region.clone().or_else(|| variable("AWS_DEFAULT_REGION"));
-        Ok(Target {
-            endpoint,
-            region: region.unwrap_or_else(|| "us-east-1".to_owned()),
-            access_key_id,
-            secret_access_key,
-            session_token: variable("AWS_SESSION_TOKEN"),
-            cluster: variable("BERTH_CLUSTER").unwrap_or_else(|| "default".to_owned()),
-        })
+        if let Some(region) = &self.region {
+            target.region.clone_from(region);
+        }
+        if let Some(cluster) = self.cluster.as_ref().filter(|name| !name.is_empty()) {
+            target.cluster.clone_from(cluster);
+        }
+        Ok(target)
     }
+}
 
-    /// Finds the development cluster that `--listen` names, else the only one that runs.
-    ///
-    /// # Errors
-    /// If there is none, or more than one.
-    pub(crate) fn find_running(&self) -> Result<RunningCluster> {
-        let clusters = running::list()?;
-        choose(clusters, self.listen)
-    }
+fn from_environment(endpoint: &str) -> Result<Target> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (Some(access_key_id), Some(secret_access_key)) =
+        (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
+    else {
+        bail!(
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set to talk to {endpoint}; for a running `berth dev` use --listen, or eval \"$(berth env)\""
+        );
+    };
+    // The environment has no word for the cluster; if the endpoint is of a `berth dev`, its own is meant.
+    let running = running::list().unwrap_or_default();
+    let same = running
+        .into_iter()
+        .find(|cluster| cluster.endpoint == endpoint.trim_end_matches('/'));
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    Ok(Target {
+        endpoint: endpoint.to_owned(),
+        region: region.unwrap_or_else(|| "us-east-1".to_owned()),
+        access_key_id,
+        secret_access_key,
+        session_token: variable("AWS_SESSION_TOKEN"),
+        cluster: same.map_or_else(|| "default".to_owned(), |cluster| cluster.cluster),
+        origin: Origin::Environment,
+    })
 }
 
 fn choose(clusters: Vec<RunningCluster>, listen: Option<SocketAddr>) -> Result<RunningCluster> {
     let addresses: Vec<String> = clusters.iter().map(|cluster| cluster.listen.to_string()).collect();
     let mut fitting = clusters
         .into_iter()
-        .filter(|cluster| listen.is_none_or(|wanted| wanted == cluster.listen));
+        .filter(|cluster| listen.is_none_or(|wanted| is_reached_by(cluster.listen, wanted)));
     match (fitting.next(), fitting.next(), listen) {
         (Some(only), None, _) => Ok(only),
         (Some(_), Some(_), _) => bail!(
@@ -147,6 +194,11 @@ fn choose(clusters: Vec<RunningCluster>, listen: Option<SocketAddr>) -> Result<R
             "no `berth dev` of this user runs on this machine; start one with `berth dev`, or set AWS_ENDPOINT_URL"
         ),
     }
+}
+
+/// Whether a client of this machine that connects to `wanted` meets who listens on `listen`.
+fn is_reached_by(listen: SocketAddr, wanted: SocketAddr) -> bool {
+    listen == wanted || (listen.ip().is_unspecified() && listen.port() == wanted.port())
 }
 
 #[cfg(test)]
@@ -181,6 +233,15 @@ mod tests {
             choose(vec![cluster(1), cluster(2)], Some(cluster(2).listen)).expect("found"),
             cluster(2)
         );
+    }
+
+    #[test]
+    fn choice_of_a_cluster_on_every_address_takes_any_with_its_port() {
+        let mut everywhere = cluster(7480);
+        everywhere.listen = SocketAddr::from(([0, 0, 0, 0], 7480));
+        let local = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert!(choose(vec![everywhere.clone()], local(7480)).is_ok());
+        assert!(choose(vec![everywhere], local(7481)).is_err());
     }
 
     #[test]

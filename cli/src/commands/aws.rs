@@ -27,13 +27,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If no cluster is found or the AWS CLI cannot be started.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let finder = TargetArguments {
-        listen: None,
-        endpoint: variable("AWS_ENDPOINT_URL"),
-        region: variable("AWS_REGION"),
-    };
-    let target = finder.find()?;
+    let target = TargetArguments::of_environment().find()?;
     let mut command = Command::new("aws");
     command
         .args(&arguments.arguments)

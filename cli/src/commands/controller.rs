@@ -11,7 +11,7 @@ use berth_controller::node::{Controller, ControllerOptions};
 use clap::Args;
 
 use crate::signals::StopSignals;
-use crate::{logging, output, root_keys};
+use crate::{address, logging, output, root_keys};
 
 /// Flags of `berth controller`.
 #[derive(Args, Debug)]
@@ -20,10 +20,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// Where clients reach the AWS-compatible API
-    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT")]
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     listen: SocketAddr,
     /// Where agents reach the controller; a loopback address, since agents do not authenticate themselves yet
-    #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT")]
+    #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     agent_listen: SocketAddr,
     /// The account that everything belongs to
     #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = super::account_id)]

@@ -6,14 +6,13 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::output;
-use crate::target::{Target, TargetArguments};
+use crate::target::{ListenArgument, Target};
 
 /// Flags of `berth env`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The `berth dev` that listens there; needed only where several run
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    running: ListenArgument,
     /// As shell commands for `eval "$(berth env)"`, or as a JSON object
     #[arg(long, value_enum, default_value_t = Format::Shell)]
     format: Format,
@@ -30,12 +29,7 @@ enum Format {
 /// # Errors
 /// If no development cluster runs, or several do and none was named.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let finder = TargetArguments {
-        listen: arguments.listen,
-        endpoint: None,
-        region: None,
-    };
-    let target = Target::from(finder.find_running()?);
+    let target = Target::from(arguments.running.find()?);
     match arguments.format {
         Format::Shell => output::line(&shell(&target)),
         Format::Json => output::line(&json(&target)),
@@ -74,6 +68,7 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Origin;
 
     fn target() -> Target {
         Target {
@@ -83,6 +78,7 @@ mod tests {
             secret_access_key: "it's$(secret)".to_owned(),
             session_token: None,
             cluster: "default".to_owned(),
+            origin: Origin::Running,
         }
     }
 

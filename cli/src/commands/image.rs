@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use crate::output;
-use crate::target::TargetArguments;
+use crate::target::ListenArgument;
 
 /// Flags of `berth image`.
 #[derive(Args, Debug)]
@@ -36,9 +36,8 @@ struct ImportArguments {
     /// Name of the image [default: what the archive calls it]
     #[arg(long)]
     name: Option<String>,
-    /// The `berth dev` whose hosts get the image; needed only where several run
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    running: ListenArgument,
     /// Socket of a containerd to bring the image to, instead of a `berth dev`
     #[arg(long, value_name = "SOCKET")]
     containerd: Option<PathBuf>,
@@ -100,12 +99,7 @@ fn socket(arguments: &ImportArguments) -> Result<PathBuf> {
     if let Some(socket) = &arguments.containerd {
         return Ok(socket.clone());
     }
-    let finder = TargetArguments {
-        listen: arguments.listen,
-        endpoint: None,
-        region: None,
-    };
-    match finder.find_running() {
+    match arguments.running.find() {
         Ok(cluster) => match cluster.containerd {
             Some(found) => Ok(found.socket),
             None => bail!(
@@ -113,7 +107,7 @@ fn socket(arguments: &ImportArguments) -> Result<PathBuf> {
                 cluster.listen
             ),
         },
-        Err(_) if arguments.listen.is_none() && Path::new(DEFAULT_SOCKET).exists() => Ok(DEFAULT_SOCKET.into()),
+        Err(_) if !arguments.running.is_given() && Path::new(DEFAULT_SOCKET).exists() => Ok(DEFAULT_SOCKET.into()),
         Err(error) => Err(error),
     }
 }

@@ -36,9 +36,6 @@ pub(crate) struct Arguments {
     /// Id or ARN of a task, or name or ARN of a service
     #[arg(value_name = "TASK|SERVICE")]
     subject: String,
-    /// The cluster [default: that of the running `berth dev`, else `default`]
-    #[arg(long)]
-    cluster: Option<String>,
     /// Only this container of the task
     #[arg(long, short)]
     container: Option<String>,
@@ -77,7 +74,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let target = arguments.target.find()?;
     let reader = Reader {
         client: target.client()?,
-        cluster: arguments.cluster.unwrap_or(target.cluster),
+        cluster: target.cluster,
         container: arguments.container,
         tail: arguments.tail,
         follow: arguments.follow,

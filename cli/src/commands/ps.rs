@@ -24,9 +24,6 @@ const DESCRIBE_LIMIT: usize = 100;
 pub(crate) struct Arguments {
     #[command(flatten)]
     target: TargetArguments,
-    /// The cluster [default: that of the running `berth dev`, else `default`]
-    #[arg(long, short)]
-    cluster: Option<String>,
     /// Only tasks of this service
     #[arg(long, short)]
     service: Option<String>,
@@ -42,7 +39,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let target = arguments.target.find()?;
     let client = target.client()?;
-    let cluster = arguments.cluster.unwrap_or(target.cluster);
+    let cluster = target.cluster;
     let service = arguments.service.as_deref();
     let mut arns = list_tasks(&client, &cluster, service, DesiredStatus::Running).await?;
     // A task that is being stopped is listed under the status that is wanted of it.

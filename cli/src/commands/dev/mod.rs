@@ -26,16 +26,16 @@ use self::plan::PlannedHost;
 use crate::running::{self, Containerd, RunningCluster};
 use crate::signals::StopSignals;
 use crate::target::Target;
-use crate::{logging, output, root_keys};
+use crate::{address, logging, output, root_keys};
 
 /// Flags of `berth dev`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Where clients reach the AWS-compatible API
-    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT")]
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     listen: SocketAddr,
     /// Where agents reach the controller, a loopback address; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT")]
+    #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     agent_listen: SocketAddr,
     /// Keep the state here; without it, nothing is left when the command ends
     #[arg(long, value_name = "DIR")]
