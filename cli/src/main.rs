@@ -4,13 +4,19 @@
 //! and the way to print. Shell; what a controller or an agent does is in their own crates.
 
 mod address;
+mod age;
 mod client;
+mod cluster;
 mod commands;
+mod host_names;
 mod logging;
 mod output;
 mod root_keys;
 mod running;
+mod short_id;
+mod shortfall;
 mod signals;
+mod table;
 mod target;
 
 use std::process::ExitCode;

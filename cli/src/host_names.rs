@@ -1,0 +1,45 @@
+//! Names of hosts by the ARN of their container instance: what people call a machine, for what the API calls it.
+//!
+//! Owns that mapping. Shell, but for the choice of a name, which is pure.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use berth_aws::ecs::{ContainerInstance, Task};
+
+use crate::cluster::{Cluster, last_part};
+
+/// Names by ARN.
+pub(crate) type HostNames = BTreeMap<String, String>;
+
+/// Names of the hosts that the tasks are on.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub(crate) async fn of_tasks(cluster: &Cluster, tasks: &[Task]) -> Result<HostNames> {
+    let mut arns: Vec<String> = tasks
+        .iter()
+        .filter_map(|task| task.container_instance_arn.clone())
+        .collect();
+    arns.sort_unstable();
+    arns.dedup();
+    let hosts = cluster.hosts(&arns).await?;
+    Ok(hosts
+        .into_iter()
+        .filter_map(|host| Some((host.container_instance_arn.clone()?, name(&host))))
+        .collect())
+}
+
+/// The host's name, its id if it has none.
+pub(crate) fn name(host: &ContainerInstance) -> String {
+    let given = host.ec2_instance_id.as_ref().filter(|name| !name.is_empty());
+    given.cloned().unwrap_or_else(|| id(host).to_owned())
+}
+
+/// The id of its container instance.
+pub(crate) fn id(host: &ContainerInstance) -> &str {
+    host.container_instance_arn
+        .as_deref()
+        .map(last_part)
+        .unwrap_or_default()
+}
