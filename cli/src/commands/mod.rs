@@ -7,6 +7,7 @@ mod aws;
 mod controller;
 mod dev;
 mod env;
+mod hosts;
 mod image;
 mod logs;
 mod ps;
@@ -27,8 +28,10 @@ pub(crate) enum Command {
     Agent(agent::Arguments),
     /// Print the variables by which AWS tools find a running `berth dev`
     Env(env::Arguments),
-    /// List the tasks of a cluster
+    /// List the tasks of a cluster, and say why services lack some
     Ps(ps::Arguments),
+    /// List the hosts of a cluster, take some out of service or back
+    Hosts(hosts::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
     /// Bring images to the hosts of this machine
@@ -49,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Image(arguments) => block_on(image::run(arguments))?,
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
+        Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
         Command::Aws(arguments) => return aws::run(&arguments),
     }

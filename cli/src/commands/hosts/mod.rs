@@ -1,0 +1,234 @@
+//! `berth hosts`: lists the hosts of a cluster, and takes some out of service or back.
+//!
+//! Owns the flags and the choice of a host by what people call it. Shell, but for that choice, which is pure.
+
+mod row;
+
+use anyhow::{Context, Result, bail};
+use berth_aws::Timestamp;
+use berth_aws::ecs::operations::UpdateContainerInstancesState;
+use berth_aws::ecs::{ContainerInstance, ContainerInstanceStatus, UpdateContainerInstancesStateRequest};
+use clap::{Args, Subcommand};
+
+use self::row::Row;
+use crate::cluster::{Cluster, last_part};
+use crate::host_names::{id, name};
+use crate::output::{self, Format};
+use crate::short_id;
+use crate::table::Table;
+use crate::target::TargetArguments;
+
+/// Container instances whose state ECS changes in one call.
+const UPDATE_LIMIT: usize = 10;
+
+/// Flags of `berth hosts`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<HostsCommand>,
+    #[command(flatten)]
+    target: TargetArguments,
+    /// As a table, or as a JSON array with one object per host
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Subcommand, Debug)]
+enum HostsCommand {
+    /// Have no new tasks go to these hosts, and the tasks of services move away
+    Drain(ChangeArguments),
+    /// Have tasks go to these hosts again
+    Activate(ChangeArguments),
+}
+
+/// Flags of `berth hosts drain` and `berth hosts activate`.
+#[derive(Args, Debug)]
+struct ChangeArguments {
+    /// Name of a host; or the id of its container instance, its first digits (4 at least) or its ARN
+    #[arg(value_name = "HOST", required = true)]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+/// Prints the hosts, or changes what was asked for.
+///
+/// # Errors
+/// If the cluster cannot be asked, or a host is not known.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        None => list(&Cluster::of(&arguments.target.find()?)?, arguments.format).await,
+        Some(HostsCommand::Drain(change)) => set(change, ContainerInstanceStatus::Draining).await,
+        Some(HostsCommand::Activate(change)) => set(change, ContainerInstanceStatus::Active).await,
+    }
+}
+
+async fn list(cluster: &Cluster, format: Format) -> Result<()> {
+    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
+    let mut rows: Vec<Row> = hosts.iter().map(Row::of).collect();
+    rows.sort_by(|a, b| a.order().cmp(&b.order()));
+    if format == Format::Json {
+        return output::line(&serde_json::to_string_pretty(&rows)?);
+    }
+    output::line(&table(&rows, crate::age::now()).render(output::width()))?;
+    if rows.is_empty() {
+        output::complain(&format!(
+            "cluster {} has no hosts; `berth agent --cluster {}` makes a machine one",
+            cluster.name(),
+            cluster.name()
+        ));
+    }
+    Ok(())
+}
+
+fn table(rows: &[Row], now: Timestamp) -> Table {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let length = short_id::length(&ids);
+    let mut table = Table::new(&[
+        "HOST", "ID", "ZONE", "STATUS", "AGENT", "CPU", "MEMORY", "TASKS", "AGE", "VERSION",
+    ]);
+    for row in rows {
+        table.row(row.cells(length, now));
+    }
+    table
+}
+
+async fn set(change: ChangeArguments, status: ContainerInstanceStatus) -> Result<()> {
+    let cluster = Cluster::of(&change.target.find()?)?;
+    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
+    // All are looked up before any is changed, so that a mistyped name changes nothing.
+    let mut chosen = Vec::new();
+    for wanted in &change.hosts {
+        let found = choose(&hosts, wanted)?.with_context(|| unknown(&cluster, &hosts, wanted))?;
+        chosen.push(found);
+    }
+    for some in chosen.chunks(UPDATE_LIMIT) {
+        let request = UpdateContainerInstancesStateRequest {
+            cluster: cluster.named(),
+            container_instances: Some(some.iter().map(|host| id(host).to_owned()).collect()),
+            status: Some(status),
+        };
+        let answer = cluster.call::<UpdateContainerInstancesState>(&request).await?;
+        for host in answer.container_instances.iter().flatten() {
+            output::line(&outcome(host))?;
+        }
+        if let Some(failure) = answer.failures.iter().flatten().next() {
+            bail!(
+                "container instance {} was not changed: {}",
+                failure.arn.as_deref().map(last_part).unwrap_or_default(),
+                failure.reason.as_deref().unwrap_or("no reason is known")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The host of that name, else the one whose id is or begins so. `None` if there is none.
+///
+/// # Errors
+/// If several are meant; their ids are named.
+fn choose<'a>(hosts: &'a [ContainerInstance], wanted: &str) -> Result<Option<&'a ContainerInstance>> {
+    let named: Vec<&ContainerInstance> = hosts.iter().filter(|host| name(host) == wanted).collect();
+    match named.as_slice() {
+        [only] => return Ok(Some(only)),
+        [] => {}
+        several => {
+            let ids: Vec<&str> = several.iter().map(|host| id(host)).collect();
+            let length = short_id::length(&ids);
+            let ids: Vec<&str> = ids.iter().map(|id| short_id::cut(id, length)).collect();
+            bail!(
+                "{} hosts are called {wanted}; name one by its id: {}",
+                ids.len(),
+                ids.join(", ")
+            );
+        }
+    }
+    let wanted = last_part(wanted);
+    if !short_id::is_prefix(wanted) {
+        return Ok(None);
+    }
+    let found = short_id::complete(wanted, hosts.iter().map(id))?;
+    Ok(found.and_then(|found| hosts.iter().find(|host| id(host) == found)))
+}
+
+fn unknown(cluster: &Cluster, hosts: &[ContainerInstance], wanted: &str) -> String {
+    /// Names that a message lists; of more, `berth hosts` tells.
+    const LISTED: usize = 10;
+    let names: Vec<String> = hosts.iter().take(LISTED).map(name).collect();
+    let others = match (names.as_slice(), hosts.len() > LISTED) {
+        ([], _) => "it has none".to_owned(),
+        (names, false) => format!("it has {}", names.join(", ")),
+        (_, true) => "`berth hosts` lists those that it has".to_owned(),
+    };
+    format!("cluster {} has no host {wanted}; {others}", cluster.name())
+}
+
+fn outcome(host: &ContainerInstance) -> String {
+    let (name, tasks) = (
+        name(host),
+        host.running_tasks_count.unwrap_or(0) + host.pending_tasks_count.unwrap_or(0),
+    );
+    match (host.status.as_deref().unwrap_or_default(), tasks) {
+        ("DRAINING", 0) => format!("{name} is DRAINING and has no tasks; `berth hosts activate {name}` takes it back"),
+        ("DRAINING", tasks) => format!(
+            "{name} is DRAINING with {tasks} {}: those of services move to other hosts, others stay until they end. `berth hosts` shows how \
+             many are left; `berth hosts activate {name}` takes it back",
+            if tasks == 1 { "task" } else { "tasks" }
+        ),
+        (status, _) => format!("{name} is {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, id: &str) -> ContainerInstance {
+        ContainerInstance {
+            container_instance_arn: Some(format!(
+                "arn:aws:ecs:us-east-1:123456789012:container-instance/shop/{id}"
+            )),
+            ec2_instance_id: Some(name.to_owned()),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn host_is_found_by_name_id_and_beginning_of_its_id() {
+        let hosts = [host("host-1", "aaaa0001"), host("host-2", "bbbb0002")];
+        for wanted in [
+            "host-2",
+            "bbbb0002",
+            "bbbb",
+            hosts[1].container_instance_arn.as_ref().expect("an ARN"),
+        ] {
+            let found = choose(&hosts, wanted).expect("one").expect(wanted);
+            assert_eq!(name(found), "host-2");
+        }
+        assert!(choose(&hosts, "host-3").expect("none").is_none());
+    }
+
+    #[test]
+    fn name_that_two_hosts_share_is_refused_with_their_ids() {
+        let hosts = [host("rack", "aaaa0001ff"), host("rack", "bbbb0002ff")];
+        let error = choose(&hosts, "rack").expect_err("ambiguous");
+        assert_eq!(
+            error.to_string(),
+            "2 hosts are called rack; name one by its id: aaaa0001, bbbb0002"
+        );
+    }
+
+    #[test]
+    fn drained_host_says_what_becomes_of_its_tasks() {
+        let mut drained = host("host-1", "aaaa0001");
+        drained.status = Some("DRAINING".to_owned());
+        drained.running_tasks_count = Some(2);
+        let text = outcome(&drained);
+        assert!(
+            text.starts_with("host-1 is DRAINING with 2 tasks: those of services move"),
+            "{text}"
+        );
+        assert!(text.contains("`berth hosts activate host-1`"), "{text}");
+    }
+}

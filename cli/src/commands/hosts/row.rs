@@ -1,0 +1,174 @@
+//! A host as `berth hosts` shows it, in a table or as JSON. Pure.
+
+use berth_aws::Timestamp;
+use berth_aws::ecs::{ContainerInstance, Resource};
+use serde::Serialize;
+
+use crate::age::age;
+use crate::{host_names, short_id};
+
+/// One host.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Row {
+    name: String,
+    pub(super) id: String,
+    container_instance_arn: Option<String>,
+    availability_zone: Option<String>,
+    status: Option<String>,
+    agent_connected: bool,
+    cpu: Amount,
+    memory_mib: Amount,
+    running_tasks: i32,
+    pending_tasks: i32,
+    registered_at: Option<String>,
+    agent_version: Option<String>,
+    runtime_version: Option<String>,
+    #[serde(skip)]
+    registered: Option<Timestamp>,
+}
+
+/// What tasks reserve, of what there is.
+#[derive(Debug, Serialize)]
+struct Amount {
+    used: i32,
+    total: i32,
+}
+
+impl Row {
+    pub(super) fn of(host: &ContainerInstance) -> Self {
+        let version = host.version_info.as_ref();
+        Self {
+            name: host_names::name(host),
+            id: host_names::id(host).to_owned(),
+            container_instance_arn: host.container_instance_arn.clone(),
+            availability_zone: zone(host),
+            status: host.status.clone(),
+            agent_connected: host.agent_connected.unwrap_or(false),
+            cpu: amount(host, "CPU"),
+            memory_mib: amount(host, "MEMORY"),
+            running_tasks: host.running_tasks_count.unwrap_or(0),
+            pending_tasks: host.pending_tasks_count.unwrap_or(0),
+            registered_at: host.registered_at.map(Timestamp::iso8601),
+            agent_version: version.and_then(|version| version.agent_version.clone()),
+            runtime_version: version.and_then(|version| version.docker_version.clone()),
+            registered: host.registered_at,
+        }
+    }
+
+    /// What rows are sorted by: the name, with numbers at its end in their order.
+    pub(super) fn order(&self) -> (&str, u64, &str) {
+        let word = self.name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = self.name[word.len()..].parse().unwrap_or(0);
+        (word, number, &self.id)
+    }
+
+    pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 10] {
+        let agent = if self.agent_connected { "connected" } else { "away" };
+        let version = [&self.agent_version, &self.runtime_version];
+        let version: Vec<&str> = version.into_iter().flatten().map(String::as_str).collect();
+        let tasks = match self.pending_tasks {
+            0 => self.running_tasks.to_string(),
+            pending => format!("{}+{pending}", self.running_tasks),
+        };
+        [
+            self.name.clone(),
+            short_id::cut(&self.id, id_length).to_owned(),
+            self.availability_zone.clone().unwrap_or_default(),
+            self.status.clone().unwrap_or_default(),
+            agent.to_owned(),
+            format!("{}/{}", self.cpu.used, self.cpu.total),
+            format!("{}/{}MiB", self.memory_mib.used, self.memory_mib.total),
+            tasks,
+            self.registered.map(|at| age(at, now)).unwrap_or_default(),
+            version.join(", "),
+        ]
+    }
+}
+
+fn zone(host: &ContainerInstance) -> Option<String> {
+    let mut attributes = host.attributes.iter().flatten();
+    let zone = attributes.find(|attribute| attribute.name.as_deref() == Some("ecs.availability-zone"));
+    zone?.value.clone()
+}
+
+fn amount(host: &ContainerInstance, of: &str) -> Amount {
+    let value = |resources: &Option<Vec<Resource>>| {
+        let mut resources = resources.iter().flatten();
+        let found = resources.find(|resource| resource.name.as_deref() == Some(of));
+        found.and_then(|resource| resource.integer_value).unwrap_or(0)
+    };
+    let total = value(&host.registered_resources);
+    Amount {
+        used: total - value(&host.remaining_resources),
+        total,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::{Attribute, VersionInfo};
+
+    use super::*;
+
+    fn named(name: &str) -> ContainerInstance {
+        let resource = |name: &str, value| Resource {
+            name: Some(name.to_owned()),
+            integer_value: Some(value),
+            ..Default::default()
+        };
+        ContainerInstance {
+            container_instance_arn: Some(
+                "arn:aws:ecs:us-east-1:123456789012:container-instance/shop/0123456789".to_owned(),
+            ),
+            ec2_instance_id: Some(name.to_owned()),
+            status: Some("ACTIVE".to_owned()),
+            agent_connected: Some(true),
+            registered_resources: Some(vec![resource("CPU", 4096), resource("MEMORY", 16384)]),
+            remaining_resources: Some(vec![resource("CPU", 4000), resource("MEMORY", 16000)]),
+            running_tasks_count: Some(2),
+            pending_tasks_count: Some(1),
+            registered_at: Some(Timestamp(0)),
+            attributes: Some(vec![Attribute {
+                name: Some("ecs.availability-zone".to_owned()),
+                value: Some("us-east-1a".to_owned()),
+                ..Default::default()
+            }]),
+            version_info: Some(VersionInfo {
+                agent_version: Some("0.1.0".to_owned()),
+                docker_version: Some("containerd 1.6".to_owned()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn row_of_a_host_shows_what_is_used_of_what_there_is() {
+        assert_eq!(
+            Row::of(&named("host-1")).cells(8, Timestamp(60_000)),
+            [
+                "host-1",
+                "01234567",
+                "us-east-1a",
+                "ACTIVE",
+                "connected",
+                "96/4096",
+                "384/16384MiB",
+                "2+1",
+                "60s",
+                "0.1.0, containerd 1.6"
+            ]
+        );
+    }
+
+    #[test]
+    fn rows_of_numbered_hosts_are_in_the_order_of_their_numbers() {
+        let mut rows: Vec<Row> = ["host-10", "host-9", "edge", "host-1"]
+            .map(|name| Row::of(&named(name)))
+            .into();
+        rows.sort_by(|a, b| a.order().cmp(&b.order()));
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["edge", "host-1", "host-9", "host-10"]);
+    }
+}
