@@ -152,6 +152,7 @@ impl World {
                 HostVerdict::Outranked(score) => format!("  {host}: would do, ranks {:?}", score.ranks),
                 HostVerdict::Refused(refusals) => refusal_line(&RefusedHost {
                     host: *host,
+                    name: String::new(),
                     refusals: refusals.clone(),
                 }),
             };
@@ -270,8 +271,9 @@ impl World {
         self.tasks.push((request, id));
     }
 
-    /// Ids of hosts as their names, which are easier to read.
+    /// Ids of hosts as their names, which are easier to read. The short ids of the scenarios' hosts are all the same and say nothing.
     fn with_names(&self, text: &str) -> String {
+        let text = &text.replace(" (00000000)", "");
         let name = |text: String, host: &Host| text.replace(&host.id.to_string(), &host.name);
         self.hosts.iter().fold(text.to_owned(), name)
     }

@@ -56,6 +56,7 @@ pub fn explain(problem: &PlacementProblem, seed: Seed, task: TaskId) -> Option<E
             true => fitting.push(need.score(board, host, request)),
             false => refused.push(RefusedHost {
                 host: board.host(host).id,
+                name: board.host(host).name.clone(),
                 refusals,
             }),
         }

@@ -92,6 +92,8 @@ impl Unplaced {
 pub struct RefusedHost {
     /// The host.
     pub host: ContainerInstanceId,
+    /// What people call it.
+    pub name: String,
     /// The refusals in the order of the filters; at least one.
     pub refusals: Vec<Refusal>,
 }

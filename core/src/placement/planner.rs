@@ -167,6 +167,7 @@ impl<'p> Planner<'p> {
         let need = &self.needs[kind];
         let hosts = self.considered(request).into_iter().map(|host| RefusedHost {
             host: self.board.host(host).id,
+            name: self.board.host(host).name.clone(),
             refusals: filter::refusals(&self.board, need, host),
         });
         let mut hosts: Vec<RefusedHost> = hosts.collect();
