@@ -7,12 +7,20 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+
+use crate::lock;
+
+/// For how long a lock on a file is sought: whoever only looks whether it is held has it for a moment.
+const LOCK_DEADLINE: Duration = Duration::from_secs(1);
+/// How often it is tried.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// A development cluster that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,37 +76,70 @@ impl Drop for Announcement {
 /// # Errors
 /// If the file cannot be written, or another process runs a cluster on that port.
 pub(crate) fn announce(cluster: &RunningCluster) -> Result<Announcement> {
+    announce_as(announcement(cluster.listen)?, cluster)
+}
+
+/// The file of a cluster that listens there, whether it exists or not.
+///
+/// # Errors
+/// If there is no place for such files.
+pub(crate) fn announcement(listen: SocketAddr) -> Result<PathBuf> {
     let directories = directories()?;
     let directory = directories
         .first()
         .context("no directory for the state of running clusters")?;
-    announce_in(directory, cluster)
+    Ok(directory.join(format!("dev-{}.json", listen.port())))
 }
 
-fn announce_in(directory: &Path, cluster: &RunningCluster) -> Result<Announcement> {
+/// Removes a file that a cluster left which was killed; one that is in use is left alone.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub(crate) fn forget(path: &Path) -> Result<()> {
+    let outcome = OpenOptions::new().write(true).open(path).and_then(|file| {
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+        lock.map_or(Ok(()), |_lock| fs::remove_file(path))
+    });
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn announce_as(path: PathBuf, cluster: &RunningCluster) -> Result<Announcement> {
+    let directory = path
+        .parent()
+        .context("no directory for the state of running clusters")?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let path = directory.join(format!("dev-{}.json", cluster.listen.port()));
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    let Ok(mut lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-        bail!(
-            "another `berth dev` holds {}; stop it, or choose another port with --listen",
-            path.display()
-        );
-    };
+    let mut lock = wait_for_lock(&path)?;
     lock.set_len(0)?;
     lock.write_all(&serde_json::to_vec_pretty(cluster)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Announcement { path, _lock: lock })
+}
+
+/// Locks the file, which is made if it is not there or was removed meanwhile.
+fn wait_for_lock(path: &Path) -> Result<Flock<File>> {
+    let deadline = Instant::now() + LOCK_DEADLINE;
+    loop {
+        let locked = lock::try_lock(path).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(lock) = locked {
+            return Ok(lock);
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "another `berth dev` holds {}; stop it, or choose another port with --listen",
+                path.display()
+            );
+        }
+        std::thread::sleep(LOCK_POLL);
+    }
 }
 
 /// The clusters that run now, in the order of their ports.
@@ -188,7 +229,7 @@ mod tests {
     #[test]
     fn announcement_while_held_is_listed_and_gone_afterwards() {
         let directory = tempfile::tempdir().expect("a directory");
-        let announcement = announce_in(directory.path(), &cluster(7480)).expect("announced");
+        let announcement = announce_as(directory.path().join("dev-7480.json"), &cluster(7480)).expect("announced");
         assert_eq!(list_in(directory.path()).expect("listed"), [cluster(7480)]);
         drop(announcement);
         assert_eq!(list_in(directory.path()).expect("listed"), []);
@@ -197,8 +238,8 @@ mod tests {
     #[test]
     fn announcement_for_a_port_in_use_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        let _first = announce_in(directory.path(), &cluster(7480)).expect("announced");
-        let error = announce_in(directory.path(), &cluster(7480)).expect_err("refused");
+        let _first = announce_as(directory.path().join("dev-7480.json"), &cluster(7480)).expect("announced");
+        let error = announce_as(directory.path().join("dev-7480.json"), &cluster(7480)).expect_err("refused");
         assert!(error.to_string().contains("another `berth dev`"), "{error}");
     }
 
@@ -208,5 +249,19 @@ mod tests {
         let text = serde_json::to_vec(&cluster(7480)).expect("text");
         fs::write(directory.path().join("dev-7480.json"), text).expect("written");
         assert_eq!(list_in(directory.path()).expect("listed"), []);
+    }
+
+    #[test]
+    fn file_forgotten_is_gone_unless_its_cluster_runs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("dev-7480.json");
+        forget(&path).expect("nothing to forget");
+        let announcement = announce_as(path.clone(), &cluster(7480)).expect("announced");
+        forget(&path).expect("left alone");
+        assert!(path.exists());
+        drop(announcement);
+        fs::write(&path, "{}").expect("written");
+        forget(&path).expect("forgotten");
+        assert!(!path.exists());
     }
 }

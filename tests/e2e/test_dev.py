@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import berth
+import machine
 
 
 def leftovers(directory):
@@ -27,24 +28,6 @@ def leftovers(directory):
     return found
 
 
-def namespaces_and_rules():
-    """What containers leave on a machine: network namespaces, interfaces, and packet filter rules."""
-    netns = sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else []
-    links = sorted(os.listdir("/sys/class/net"))
-    rules = subprocess.run(["iptables-save", "-t", "nat"], capture_output=True, text=True, check=False).stdout
-    dynamic = sorted(line for line in rules.splitlines() if "CNI-DN-" in line or "CNI-" in line and "-A POSTROUTING" in line)
-    shims = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"containerd-shim" in command:
-                shims.append(int(entry.name))
-    return {"netns": netns, "veth": [link for link in links if link.startswith("veth")], "rules": dynamic, "shims": sorted(shims)}
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_dev_stopped_without_data_dir_leaves_nothing_behind(tmp_path, how):
     process = berth.Dev(tmp_path, "--runtime", "simulated", TMPDIR=str(tmp_path / "tmp")) if (tmp_path / "tmp").mkdir() is None else None
@@ -59,7 +42,7 @@ def test_dev_stopped_without_data_dir_leaves_nothing_behind(tmp_path, how):
 def test_dev_with_containers_leaves_nothing_behind(tmp_path, sample_image):
     if os.geteuid() != 0:
         pytest.fail("real containers need root")
-    before = namespaces_and_rules()
+    before = machine.snapshot()
     (tmp_path / "tmp").mkdir()
     process = berth.Dev(tmp_path, "--runtime", "containerd", "--cluster", "shop", TMPDIR=str(tmp_path / "tmp")).ready()
     try:
@@ -76,7 +59,7 @@ def test_dev_with_containers_leaves_nothing_behind(tmp_path, sample_image):
     assert code == 0, process.output()
     assert list((tmp_path / "tmp").iterdir()) == [], process.output()[-2000:]
     assert leftovers(tmp_path) == []
-    assert namespaces_and_rules() == before
+    assert machine.more_than(before) == []
 
 
 def test_dev_with_data_dir_keeps_its_state(tmp_path):

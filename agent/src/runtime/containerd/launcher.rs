@@ -32,6 +32,8 @@ const POLL: Duration = Duration::from_millis(20);
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// A Unix socket's path is at most 107 bytes; containerd appends `.ttrpc` to it.
 const MAX_SOCKET_PATH: usize = 100;
+/// Where it is if its directory's path is too long for that.
+const OUTSIDE: &str = "/run/berth";
 
 /// Where to look for containerd and where a private one may live.
 #[derive(Clone, Debug)]
@@ -53,6 +55,12 @@ impl ContainerdOptions {
             data_dir: data_dir.to_owned(),
             always_private: false,
         }
+    }
+
+    /// Whether a private containerd was ever started there.
+    #[must_use]
+    pub fn has_been_used(&self) -> bool {
+        Paths::under(&self.data_dir).config().exists()
     }
 }
 
@@ -281,6 +289,8 @@ impl Private {
         // Containers that still run outlive this process; the next one finds them by what is in there.
         if !self.paths.has_containers() {
             remove_quietly(&self.paths.state);
+            // Not empty while others keep something there.
+            drop(std::fs::remove_dir(OUTSIDE));
         }
     }
 }
@@ -299,7 +309,7 @@ impl Paths {
             };
         }
         let digest = hex::encode(&Sha256::digest(dir.as_os_str().as_bytes())[..6]);
-        let state = PathBuf::from("/run/berth").join(format!("containerd-{digest}"));
+        let state = PathBuf::from(OUTSIDE).join(format!("containerd-{digest}"));
         Self {
             socket: state.join("containerd.sock"),
             state,

@@ -2,6 +2,7 @@
 //!
 //! Owns what runs per host. Shell.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use berth_agent::network::NetworkOptions;
-use berth_agent::runtime::containerd::{ContainerdRuntime, HostOptions, StartGate};
+use berth_agent::runtime::containerd::{Containerd, ContainerdRuntime, HostOptions, StartGate};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentHandle, FileLogs, LogSource};
 use berth_core::model::{Attributes, ClusterKey, Resources};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +39,56 @@ pub(crate) struct HostSettings {
     pub(crate) data_dir: PathBuf,
     /// Whether hosts keep their ledgers, so that they are the same hosts at the next start.
     pub(crate) keeps_ledgers: bool,
-    /// Tells this cluster's names from another's on the same machine.
+    /// What the hosts are called on this machine.
+    pub(crate) names: Names,
+}
+
+/// What tells the hosts' namespaces, bridges and files from those of others on the same machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Names {
+    /// Tells this cluster's from another's.
     pub(crate) tag: String,
+    /// The hosts' names, in their order.
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Names {
+    /// The names of `planned` in the cluster `tag`.
+    pub(crate) fn new(tag: String, planned: &[PlannedHost]) -> Self {
+        Self {
+            tag,
+            hosts: planned.iter().map(|host| host.name.clone()).collect(),
+        }
+    }
+
+    /// The containerd namespaces of the hosts.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| self.namespace(host)).collect()
+    }
+
+    /// With which each host's containers are run.
+    pub(crate) fn options(&self, data_dir: &Path) -> Vec<HostOptions> {
+        let gate = StartGate::default();
+        let options = |(number, host): (usize, &String)| {
+            let mut options = HostOptions::new(&format!("{}-{host}", self.tag), &directory_of(data_dir, host));
+            options.namespace = self.namespace(host);
+            options.gate = gate.clone();
+            options.network = NetworkOptions {
+                bind_address: bind_address(number),
+                ..NetworkOptions::default()
+            };
+            options
+        };
+        self.hosts.iter().enumerate().map(options).collect()
+    }
+
+    fn namespace(&self, host: &str) -> String {
+        format!("berth-{}-{host}", self.tag)
+    }
+}
+
+fn directory_of(data_dir: &Path, host: &str) -> PathBuf {
+    data_dir.join("hosts").join(host)
 }
 
 /// A host that runs.
@@ -53,11 +103,8 @@ struct Host {
 /// The hosts of a cluster.
 pub(crate) struct Hosts {
     hosts: Vec<Host>,
-}
-
-/// The containerd namespace of a host.
-pub(crate) fn namespace(tag: &str, host: &PlannedHost) -> String {
-    format!("berth-{tag}-{}", host.name)
+    /// Those that are not there yet; of the first of them, something may be.
+    unstarted: VecDeque<HostOptions>,
 }
 
 impl Hosts {
@@ -71,28 +118,27 @@ impl Hosts {
         planned: &[PlannedHost],
         settings: &HostSettings,
     ) -> Result<()> {
-        let gate = StartGate::default();
-        for (number, host) in planned.iter().enumerate() {
-            let started = self.start_one(engine, host, number, settings, &gate).await;
+        if matches!(engine, Engine::Containerd(_)) {
+            self.unstarted = settings.names.options(&settings.data_dir).into();
+        }
+        for host in planned {
+            let started = self.start_one(engine, host, settings).await;
             started.with_context(|| format!("cannot start {}", host.name))?;
+            self.unstarted.pop_front();
         }
         Ok(())
     }
 
     /// No hosts yet.
     pub(crate) fn new() -> Self {
-        Self { hosts: Vec::new() }
+        Self {
+            hosts: Vec::new(),
+            unstarted: VecDeque::new(),
+        }
     }
 
-    async fn start_one(
-        &mut self,
-        engine: &Engine,
-        planned: &PlannedHost,
-        number: usize,
-        settings: &HostSettings,
-        gate: &StartGate,
-    ) -> Result<()> {
-        let directory = settings.data_dir.join("hosts").join(&planned.name);
+    async fn start_one(&mut self, engine: &Engine, planned: &PlannedHost, settings: &HostSettings) -> Result<()> {
+        let directory = directory_of(&settings.data_dir, &planned.name);
         let (runtime, logs, containerd, version): (Arc<dyn Runtime>, Arc<dyn LogSource>, _, _) = match engine {
             Engine::Simulated => {
                 let runtime = SimulatedRuntime::new();
@@ -104,7 +150,7 @@ impl Hosts {
                 )
             }
             Engine::Containerd(found) => {
-                let options = host_options(planned, number, &directory, settings, gate);
+                let options = self.unstarted.front().context("more hosts than names")?.clone();
                 let runtime = Arc::new(ContainerdRuntime::open(found, options).await?);
                 (
                     runtime.clone(),
@@ -159,7 +205,7 @@ impl Hosts {
     }
 
     /// Ends every task, then every agent, and removes what they left on the machine. Returns what could not be removed.
-    pub(crate) async fn stop(self) -> Vec<String> {
+    pub(crate) async fn stop(self, engine: &Engine) -> Vec<String> {
         let mut stopping = JoinSet::new();
         for host in self.hosts {
             stopping.spawn(host.stop());
@@ -172,8 +218,24 @@ impl Hosts {
                 Err(error) => left.push(format!("a host failed while it stopped: {error}")),
             }
         }
+        if let Engine::Containerd(containerd) = engine {
+            left.extend(clean_up(containerd, self.unstarted).await);
+        }
         left
     }
+}
+
+/// Removes everything of hosts that no agent runs from this machine. Returns what could not be removed.
+pub(crate) async fn clean_up(containerd: &Containerd, hosts: impl IntoIterator<Item = HostOptions>) -> Vec<String> {
+    let mut left = Vec::new();
+    for options in hosts {
+        let namespace = options.namespace.clone();
+        let removed = async { ContainerdRuntime::open(containerd, options).await?.clean_up().await };
+        if let Err(error) = removed.await {
+            left.push(format!("something of {namespace}: {error}"));
+        }
+    }
+    left
 }
 
 impl Host {
@@ -193,24 +255,6 @@ impl Host {
         }
         ended
     }
-}
-
-fn host_options(
-    planned: &PlannedHost,
-    number: usize,
-    directory: &Path,
-    settings: &HostSettings,
-    gate: &StartGate,
-) -> HostOptions {
-    let agent = format!("{}-{}", settings.tag, planned.name);
-    let mut options = HostOptions::new(&agent, directory);
-    options.namespace = namespace(&settings.tag, planned);
-    options.gate = gate.clone();
-    options.network = NetworkOptions {
-        bind_address: bind_address(number),
-        ..NetworkOptions::default()
-    };
-    options
 }
 
 /// Each host binds its ports on a loopback address of its own, so that two hosts of this machine can both offer port 80.

@@ -5,6 +5,7 @@
 mod banner;
 mod engine;
 mod hosts;
+mod leftovers;
 mod plan;
 
 use std::net::SocketAddr;
@@ -19,9 +20,11 @@ use berth_controller::api::{ApiOptions, RootCredentials};
 use berth_controller::node::{Controller, ControllerError, ControllerOptions};
 use berth_core::model::{Resources, Scope};
 use clap::Args;
+use tempfile::TempDir;
 
 use self::engine::{Engine, WantedEngine};
-use self::hosts::{HostSettings, Hosts};
+use self::hosts::{HostSettings, Hosts, Names};
+use self::leftovers::{Claim, Records};
 use self::plan::PlannedHost;
 use crate::running::{self, Containerd, RunningCluster};
 use crate::signals::StopSignals;
@@ -67,6 +70,9 @@ pub(crate) struct Arguments {
     /// Offer `POST /_berth/reset`, which empties the state
     #[arg(long)]
     testing: bool,
+    /// Only remove what earlier ones that were killed left on this machine; every start does so first
+    #[arg(long)]
+    clean: bool,
 }
 
 /// The parts that run, in the order in which they were started; each is stopped even if a later one never was.
@@ -83,43 +89,86 @@ struct Parts {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     logging::start("warn")?;
     let mut signals = StopSignals::install()?;
-    let temporary = match &arguments.data_dir {
-        Some(_) => None,
-        None => Some(
-            tempfile::Builder::new()
-                .prefix("berth-dev-")
-                .tempdir()
-                .context("cannot create a directory for the state")?,
-        ),
+    let records = Records::open().await?;
+    let all_removed = records.sweep().await.tell();
+    if arguments.clean {
+        if !all_removed {
+            bail!("not everything could be removed, as said above");
+        }
+        return output::line("Nothing is left of any `berth dev` that was killed.");
+    }
+    let place = Place::choose(&arguments)?;
+    let mut claim = records.claim(&place.data_dir, place.temporary.is_some())?;
+    let root = root_keys::find_or_mint(&arguments.account_id, &place.data_dir)?;
+    let mut parts = match start_parts(&arguments, &place.data_dir, &root).await {
+        Ok(parts) => parts,
+        Err(error) => {
+            claim.release().await;
+            return Err(error);
+        }
     };
-    let data_dir = arguments
-        .data_dir
-        .clone()
-        .or_else(|| temporary.as_ref().map(|directory| directory.path().to_owned()));
-    let data_dir = std::path::absolute(data_dir.context("no data directory")?)?;
-    let root = root_keys::find_or_mint(&arguments.account_id, &data_dir)?;
-    let mut parts = start_parts(&arguments, &data_dir, &root).await?;
     let outcome = tokio::select! {
-        outcome = serve(&arguments, &data_dir, &root, &mut parts) => outcome,
+        outcome = serve(&arguments, &place.data_dir, &root, &mut parts, &mut claim) => outcome,
         () = signals.next() => Ok(()),
     };
     output::complain("Stopping ...");
     let left = tokio::select! {
         left = parts.stop() => left,
-        () = signals.next() => bail!("stopped at once, as asked for twice; what was started may be left on this machine"),
+        () = signals.next() => vec!["stopped at once, as asked for twice".to_owned()],
     };
-    if let Some(directory) = temporary {
-        directory.close().context("cannot remove the directory of the state")?;
-    }
-    outcome?;
     if !left.is_empty() {
-        bail!("not everything could be removed: {}", left.join("; "));
+        // The record and the data directory stay: by them, the next start finds what is left.
+        place.keep();
+        bail!(
+            "not everything could be removed: {}; the next `berth dev`, or `berth dev --clean`, removes it",
+            left.join("; ")
+        );
     }
+    place.remove()?;
+    claim.release().await;
+    outcome?;
     output::complain(match arguments.data_dir {
         Some(_) => "Stopped. Containers are gone; the state is kept in the data directory.",
         None => "Stopped. Nothing is left behind.",
     });
     Ok(())
+}
+
+/// Where the state is.
+struct Place {
+    data_dir: PathBuf,
+    /// The same directory, where it goes when the command ends.
+    temporary: Option<TempDir>,
+}
+
+impl Place {
+    fn choose(arguments: &Arguments) -> Result<Self> {
+        let temporary = match arguments.data_dir {
+            Some(_) => None,
+            None => Some(
+                tempfile::Builder::new()
+                    .prefix(leftovers::TEMPORARY_PREFIX)
+                    .tempdir()
+                    .context("cannot create a directory for the state")?,
+            ),
+        };
+        let temporary_path = || temporary.as_ref().map(|directory| directory.path().to_owned());
+        let data_dir = arguments.data_dir.clone().or_else(temporary_path);
+        Ok(Self {
+            data_dir: std::path::absolute(data_dir.context("no data directory")?)?,
+            temporary,
+        })
+    }
+
+    fn remove(self) -> Result<()> {
+        self.temporary.map_or(Ok(()), |directory| {
+            directory.close().context("cannot remove the directory of the state")
+        })
+    }
+
+    fn keep(self) {
+        self.temporary.map(TempDir::keep);
+    }
 }
 
 /// Starts the controller before the engine, since a port in use is the likeliest reason to give up.
@@ -155,14 +204,20 @@ async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredenti
 }
 
 /// Starts the hosts, says what runs, and waits for a failure.
-async fn serve(arguments: &Arguments, data_dir: &Path, root: &RootCredentials, parts: &mut Parts) -> Result<()> {
+async fn serve(
+    arguments: &Arguments,
+    data_dir: &Path,
+    root: &RootCredentials,
+    parts: &mut Parts,
+    claim: &mut Claim,
+) -> Result<()> {
     let planned = plan::hosts(
         arguments.hosts,
         NonZeroU32::new(arguments.azs).context("no zones")?,
         &arguments.region,
     );
     let listen = parts.controller.listen();
-    let tag = format!("dev{}", listen.port());
+    let names = Names::new(format!("dev{}", listen.port()), &planned);
     let cluster = RunningCluster {
         endpoint: format!("http://{listen}"),
         listen,
@@ -177,7 +232,7 @@ async fn serve(arguments: &Arguments, data_dir: &Path, root: &RootCredentials, p
             Engine::Simulated => None,
             Engine::Containerd(found) => Some(Containerd {
                 socket: found.socket().to_owned(),
-                namespaces: planned.iter().map(|host| hosts::namespace(&tag, host)).collect(),
+                namespaces: names.namespaces(),
             }),
         },
     };
@@ -190,8 +245,15 @@ async fn serve(arguments: &Arguments, data_dir: &Path, root: &RootCredentials, p
         capacity: capacity(arguments, &parts.engine)?,
         data_dir: data_dir.to_owned(),
         keeps_ledgers: arguments.data_dir.is_some(),
-        tag,
+        names,
     };
+    let containerd = match &parts.engine {
+        Engine::Simulated => None,
+        Engine::Containerd(containerd) => Some(containerd.as_ref()),
+    };
+    claim
+        .note(containerd, settings.names.clone(), running::announcement(listen)?)
+        .await?;
     parts.hosts.start(&parts.engine, &planned, &settings).await?;
     parts.hosts.registered().await?;
     let _announcement = running::announce(&cluster)?;
@@ -267,7 +329,7 @@ fn explain(error: ControllerError) -> anyhow::Error {
 impl Parts {
     /// Stops everything, the last started first. Returns what could not be removed.
     async fn stop(self) -> Vec<String> {
-        let left = self.hosts.stop().await;
+        let left = self.hosts.stop(&self.engine).await;
         self.controller.stop().await;
         if let Engine::Containerd(containerd) = self.engine {
             containerd.shut_down().await;
