@@ -18,12 +18,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("storage", &[]),
     ("raft", &["berth-proto", "berth-storage"]),
+    ("trust", &[]),
     (
         "controller",
-        &["berth-core", "berth-aws", "berth-proto", "berth-raft", "berth-storage"],
+        &[
+            "berth-core",
+            "berth-aws",
+            "berth-proto",
+            "berth-raft",
+            "berth-storage",
+            "berth-trust",
+        ],
     ),
-    ("agent", &["berth-core", "berth-proto", "berth-storage"]),
-    ("cli", &["berth-core", "berth-aws", "berth-controller", "berth-agent"]),
+    ("agent", &["berth-core", "berth-proto", "berth-storage", "berth-trust"]),
+    (
+        "cli",
+        &[
+            "berth-core",
+            "berth-aws",
+            "berth-controller",
+            "berth-agent",
+            "berth-trust",
+        ],
+    ),
     ("tests", &["berth-aws"]),
 ];
 
