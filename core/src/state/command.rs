@@ -201,7 +201,7 @@ pub struct ClientToken {
     pub token: String,
     /// Digest of the request without the token.
     pub request_digest: String,
-    /// Now; tokens are remembered for 24 hours.
+    /// Now; tokens are remembered for 24 hours, or until very many have come after them.
     pub at: Timestamp,
 }
 

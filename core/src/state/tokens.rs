@@ -10,6 +10,10 @@ use super::{ClientToken, Rejection};
 /// How long a token is remembered (ECS: up to 24 hours).
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// Most tokens remembered, the oldest forgotten first: some 20 MB of the state and of every snapshot. A retry comes within
+/// minutes, and even 100 requests a second with tokens are remembered for eight of them.
+const MAX_REMEMBERED: usize = 50_000;
+
 /// Account and region, operation, token.
 pub type TokenKey = (Scope, String, String);
 
@@ -45,10 +49,11 @@ impl Tokens {
         }
     }
 
-    /// Remembers the request, and forgets those that are older than a day.
+    /// Remembers the request, and forgets those that are older than a day or too many.
     pub(super) fn remember(&mut self, token: &ClientToken, tasks: Vec<TaskId>) {
         while let Some(oldest) = self.by_age.get_min().cloned() {
-            if token.at.ms_since(oldest.0) <= REMEMBERED_MS {
+            let is_recent = token.at.ms_since(oldest.0) <= REMEMBERED_MS;
+            if is_recent && self.requests.len() < MAX_REMEMBERED {
                 break;
             }
             self.by_age.remove(&oldest);
@@ -71,4 +76,45 @@ impl Tokens {
 
 fn key(token: &ClientToken) -> TokenKey {
     (token.scope.clone(), token.operation.clone(), token.token.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(number: usize, at: i64) -> ClientToken {
+        ClientToken {
+            scope: Scope::new("123456789012", "us-east-1"),
+            operation: "RunTask".to_owned(),
+            token: format!("token-{number}"),
+            request_digest: "same".to_owned(),
+            at: Timestamp(at),
+        }
+    }
+
+    #[test]
+    fn token_beyond_the_most_that_are_remembered_makes_the_oldest_forgotten() {
+        let mut tokens = Tokens::default();
+        for (number, at) in (0..=MAX_REMEMBERED).zip(0..) {
+            tokens.remember(&token(number, at), vec![]);
+        }
+        assert_eq!(
+            (tokens.requests.len(), tokens.by_age.len()),
+            (MAX_REMEMBERED, MAX_REMEMBERED)
+        );
+        let is_remembered = |number| matches!(tokens.seen(&token(number, 0)), Ok(Some(_)));
+        assert_eq!([0, 1, MAX_REMEMBERED].map(is_remembered), [false, true, true]);
+    }
+
+    #[test]
+    fn token_of_yesterday_is_forgotten_and_can_come_again() {
+        let mut tokens = Tokens::default();
+        tokens.remember(&token(1, 0), vec![]);
+        let again = token(1, REMEMBERED_MS + 1);
+        assert_eq!(tokens.seen(&again), Ok(None));
+        tokens.remember(&again, vec![]);
+        tokens.remember(&token(2, again.at.0 + 1), vec![]);
+        assert!(matches!(tokens.seen(&again), Ok(Some(_))));
+        assert_eq!(tokens.by_age.len(), 2);
+    }
 }
