@@ -95,6 +95,7 @@ impl Agent {
             logs,
             orders: orders.clone(),
             seen: contents.seen,
+            was: None,
             registration,
         };
         let tools = Tools {

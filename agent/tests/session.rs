@@ -308,6 +308,43 @@ async fn agent_refused_tries_again_after_the_time_it_was_told() {
 }
 
 #[tokio::test]
+async fn agent_of_a_deregistered_host_stops_its_tasks_and_stays_away_until_it_is_started_anew() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    assert_eq!(session.register.container_instance_arn, "");
+    let spec = task(1, &[]);
+    session.assign(101, true, vec![to_run(&spec)]).await;
+    session.until(spec.task, TaskStatus::Running).await;
+    drop(session);
+    let session = controller.session().await;
+    assert_eq!(session.register.container_instance_arn, ARN);
+    let refusal = v1::Refused {
+        code: RefusalCode::Deregistered.into(),
+        message: "restart its agent".to_owned(),
+        retry_after_ms: 0,
+        leader_endpoint: String::new(),
+    };
+    session.send(to_agent::Message::Refused(refusal)).await;
+    drop(session);
+    let no_container = async {
+        while !runtime.list().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, no_container)
+        .await
+        .expect("the task ends");
+    let comes_back = tokio::time::timeout(Duration::from_secs(1), controller.session()).await;
+    assert!(comes_back.is_err(), "a deregistered agent came back");
+    agent.stop().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    assert_eq!(controller.session().await.register.container_instance_arn, "");
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn agent_sent_to_the_leader_registers_there() {
     let (mut follower, mut leader) = (Controller::start().await, Controller::start().await);
     let agent = TestAgent::start(config(&follower.endpoint), &SimulatedRuntime::new()).await;

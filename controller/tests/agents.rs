@@ -96,6 +96,7 @@ fn register(number: usize, cluster: &str) -> Register {
         cluster: cluster.to_owned(),
         host_description: record::encode(RecordKind::HostDescription, &host).expect("a record"),
         task_reports: vec![],
+        container_instance_arn: String::new(),
     }
 }
 
@@ -286,7 +287,7 @@ async fn agent_of_an_unknown_cluster_or_version_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn host_deregistered_is_told_to_have_nothing() {
+async fn host_deregistered_is_refused_until_its_agent_is_started_anew() {
     let port = Port::open(Duration::from_secs(5)).await;
     let mut agent = port.agent(0).await;
     agent.assignments().await;
@@ -300,9 +301,42 @@ async fn host_deregistered_is_told_to_have_nothing() {
         at,
     };
     port.cluster.propose(command).await;
-    let last = agent.assignments().await;
-    assert!(last.full && last.tasks.is_empty());
+    let told = loop {
+        match agent.next().await {
+            to_agent::Message::Assignments(_) => {}
+            other => break other,
+        }
+    };
+    assert_deregistered(&told);
+    let again = |container_instance_arn| {
+        from_agent::Message::Register(Register {
+            container_instance_arn,
+            ..register(0, "default")
+        })
+    };
+    let mut same_run = Agent::connect(&port.address).await;
+    let arn = cluster::key().container_instance_arn(container_instance);
+    same_run.send(again(arn)).await;
+    assert_deregistered(&same_run.next().await);
+    let mut new_run = Agent::connect(&port.address).await;
+    new_run.send(again(String::new())).await;
+    let to_agent::Message::Registered(registered) = new_run.next().await else {
+        panic!("not registered")
+    };
+    assert!(
+        !registered
+            .container_instance_arn
+            .ends_with(&container_instance.to_string())
+    );
     port.close().await;
+}
+
+fn assert_deregistered(message: &to_agent::Message) {
+    let to_agent::Message::Refused(refused) = message else {
+        panic!("expected a refusal, got {message:?}")
+    };
+    assert_eq!(refused.code(), RefusalCode::Deregistered);
+    assert!(refused.message.contains("restart its agent"), "{}", refused.message);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

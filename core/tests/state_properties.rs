@@ -29,6 +29,7 @@ fn register(host: u128, at: i64) -> Command {
 fn register_with(host: u128, (cpu, memory): (u32, u32), at: i64) -> Command {
     Command::RegisterContainerInstance {
         id: ContainerInstanceId(host),
+        previous: None,
         cluster: cluster(),
         agent: AgentId::from(format!("agent-{host}")),
         host: HostDescription {
@@ -326,6 +327,38 @@ fn host_that_comes_back_smaller_keeps_its_tasks_and_takes_none_until_there_is_ro
     let (outcome, tasks, free) = apply(&run(5));
     assert!(outcome.is_ok());
     assert_eq!((tasks, free), (1, Resources::new(200, 200)));
+}
+
+#[test]
+fn host_that_was_deregistered_comes_back_only_as_a_new_one_of_an_agent_started_anew() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let deregister = Command::DeregisterContainerInstance {
+        container_instance: ContainerInstanceId(0),
+        force: false,
+        at: Timestamp(1),
+    };
+    apply(&mut state, LogIndex(2), &deregister).expect("deregisters");
+    let again = |was: Option<u128>| {
+        let Command::RegisterContainerInstance { cluster, host, at, .. } = register(0, 2) else {
+            panic!("a registration")
+        };
+        Command::RegisterContainerInstance {
+            id: ContainerInstanceId(7),
+            previous: was.map(ContainerInstanceId),
+            agent: AgentId::from("agent-0"),
+            cluster,
+            host,
+            at,
+        }
+    };
+    let refused = apply(&mut state, LogIndex(3), &again(Some(0)));
+    let why = Rejection::ContainerInstanceDeregistered(ContainerInstanceId(0));
+    assert_eq!(refused, Err(why));
+    apply(&mut state, LogIndex(4), &again(None)).expect("registers");
+    let agent = state.container_instance_of_agent(&cluster(), &AgentId::from("agent-0"));
+    assert_eq!(agent, Some(ContainerInstanceId(7)));
+    apply(&mut state, LogIndex(5), &again(Some(7))).expect("is what it is");
 }
 
 #[test]
@@ -637,6 +670,7 @@ fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
     let shop = cluster().scope.cluster("shop");
     let elsewhere = Command::RegisterContainerInstance {
         id,
+        previous: None,
         cluster: shop.clone(),
         agent,
         host,

@@ -124,6 +124,7 @@ impl Session {
             host = self.host.host_name,
             "registered with the controllers"
         );
+        self.was = Some(arn.clone());
         self.registration.send_replace(Some(arn.clone()));
         Ok(())
     }

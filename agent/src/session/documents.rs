@@ -20,6 +20,7 @@ pub(super) fn register(session: &Session) -> Result<v1::Register, RecordError> {
         cluster: session.cluster.name.to_string(),
         host_description: record::encode(RecordKind::HostDescription, &session.host)?,
         task_reports: reports?,
+        container_instance_arn: session.was.clone().unwrap_or_default(),
     })
 }
 

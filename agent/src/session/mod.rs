@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::ledger::{Ledger, LedgerError, SeenPosition};
 use crate::log_source::LogSource;
 use crate::reports::ReportBoard;
-use crate::supervisor::Order;
+use crate::supervisor::{Assignments, Order};
 use backoff::Backoff;
 
 /// What the session of one agent works with, from connection to connection.
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) orders: mpsc::Sender<Order>,
     /// The newest assignment that was taken.
     pub(crate) seen: Option<SeenPosition>,
+    /// ARN of the container instance that this process has had a session as.
+    pub(crate) was: Option<String>,
     /// ARN of the container instance while a session is open.
     pub(crate) registration: watch::Sender<Option<String>>,
 }
@@ -69,7 +71,7 @@ enum SessionError {
 }
 
 impl Session {
-    /// Keeps a session with a controller, for ever.
+    /// Keeps a session with a controller, until the host is deregistered; never returns.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new();
         let mut turns = self.controllers.clone().into_iter().cycle();
@@ -81,6 +83,9 @@ impl Session {
             }
             let mut at_least = Duration::ZERO;
             if let SessionError::Refused(refused) = &outcome {
+                if refused.code() == RefusalCode::Deregistered {
+                    return self.retire(refused).await;
+                }
                 at_least = Duration::from_millis(u64::from(refused.retry_after_ms));
                 if refused.code() == RefusalCode::NotLeader && !refused.leader_endpoint.is_empty() {
                     leader = Some(refused.leader_endpoint.clone());
@@ -90,6 +95,25 @@ impl Session {
             self.explain(&outcome, &endpoint, pause);
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The host was deregistered: stops its tasks and stays away until the process is started anew.
+    async fn retire(self, refused: &Refused) {
+        tracing::warn!(
+            cluster = self.cluster.name.as_str(),
+            host = self.host.host_name,
+            "this agent stops its tasks and connects to no controller any more: {}",
+            refused.message
+        );
+        let nothing = Assignments {
+            full: true,
+            tasks: vec![],
+            removed: vec![],
+        };
+        // Without a supervisor the agent is stopping, and the next start finds its tasks unassigned.
+        self.orders.send(Order::Assign(nothing)).await.ok();
+        // Whoever watches the registration sees that there is none, and not that the agent has ended.
+        std::future::pending().await
     }
 
     fn explain(&self, outcome: &SessionError, endpoint: &str, pause: Duration) {

@@ -20,6 +20,7 @@ const MAX_NAME_BYTES: usize = 255;
 pub(super) struct Applicant {
     pub(super) agent: AgentKey,
     host: HostDescription,
+    previous: Option<ContainerInstanceId>,
 }
 
 /// Reads a registration.
@@ -54,7 +55,18 @@ pub(super) fn read(register: &Register) -> Result<Applicant, Refused> {
         tasks = register.task_reports.len(),
         "an agent asks for a session"
     );
-    Ok(Applicant { agent, host })
+    let previous = previous(&register.container_instance_arn)?;
+    Ok(Applicant { agent, host, previous })
+}
+
+/// What the agent has been since its process began.
+fn previous(arn: &str) -> Result<Option<ContainerInstanceId>, Refused> {
+    if arn.is_empty() {
+        return Ok(None);
+    }
+    let id = arn.rsplit('/').next().and_then(|id| id.parse().ok());
+    let malformed = || format!("container_instance_arn is {arn:?}, which is not the ARN of a container instance");
+    id.map(Some).ok_or_else(|| refused(RefusalCode::Invalid, malformed()))
 }
 
 /// Records that the agent is connected, and gives its slot to `session`. An older session of the agent ends.
@@ -73,6 +85,7 @@ pub(super) async fn admit(
     }
     let command = Command::RegisterContainerInstance {
         id: context.new_instance_id(),
+        previous: applicant.previous,
         cluster: cluster.clone(),
         agent: agent.clone(),
         host: applicant.host,
@@ -114,8 +127,17 @@ fn rejected(rejection: &Rejection) -> Refused {
             let message = format!("there is no active cluster {}; create it first", cluster.name);
             refused(RefusalCode::ClusterNotFound, message)
         }
+        Rejection::ContainerInstanceDeregistered(id) => deregistered(*id),
         other => refused(RefusalCode::Invalid, other.to_string()),
     }
+}
+
+/// What the agent of a deregistered host is told.
+pub(super) fn deregistered(id: ContainerInstanceId) -> Refused {
+    let message = format!(
+        "container instance {id} was deregistered; to register the host as a new container instance, restart its agent"
+    );
+    refused(RefusalCode::Deregistered, message)
 }
 
 fn unreadable(error: &RecordError) -> Refused {
@@ -181,6 +203,7 @@ mod tests {
                 agent_version: "1".to_owned(),
                 runtime_version: "1".to_owned(),
             },
+            previous: None,
         }
     }
 

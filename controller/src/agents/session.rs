@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::{ContainerInstanceId, TaskId};
+use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus, TaskId};
 use berth_core::state::Command;
 use berth_proto::record::RecordError;
 use berth_proto::v1::{
@@ -56,6 +56,8 @@ enum SessionEnd {
     NotLeader,
     #[error("the controller is stopping")]
     Stopping,
+    #[error("the host was deregistered")]
+    Deregistered,
     #[error("the agent sent {0}, which is not part of the conversation here")]
     Unexpected(&'static str),
     #[error("a record cannot be read or written: {0}")]
@@ -105,6 +107,11 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
         Ok(()) => session.run().await,
         Err(end) => end,
     };
+    if matches!(end, SessionEnd::Deregistered) {
+        let refused = to_agent::Message::Refused(opening::deregistered(host));
+        // An agent that has gone meanwhile is told when it comes back.
+        send(&session.outgoing, refused).await.ok();
+    }
     tracing::info!(container_instance = %host, reason = %end, "the session of an agent ended");
     context.registry.remove(host, &state);
     leave(&context, &agent, host, &state).await;
@@ -236,6 +243,10 @@ impl Session {
         }
         // Taken after the changes, so that it contains them.
         let view = self.context.group.view();
+        let instance = view.view.container_instance(self.host);
+        if instance.is_some_and(|host| host.status == ContainerInstanceStatus::Inactive) {
+            return Err(SessionEnd::Deregistered);
+        }
         let message = if all {
             assignments::full(&view, self.host)?
         } else {

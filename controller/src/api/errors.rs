@@ -84,6 +84,7 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         | R::InsufficientMemory { .. }
         | R::PortInUse { .. }
         | R::AgentConnected(_)
+        | R::ContainerInstanceDeregistered(_)
         | R::TaskExists(_)
         | R::Stale(_) => ecs::SERVER.error(format!("The state changed while the request was served; {rejection}.")),
     }

@@ -192,6 +192,7 @@ impl Harness {
         };
         let command = Command::RegisterContainerInstance {
             id: ContainerInstanceId(id),
+            previous: None,
             cluster: self.cluster("default"),
             agent: AgentId::from(format!("agent-{id}")),
             host,

@@ -104,6 +104,7 @@ impl TestCluster {
         let host = host(number, zone, capacity);
         let command = Command::RegisterContainerInstance {
             id: self.draw(IdSource::container_instance_id),
+            previous: None,
             cluster: key(),
             agent: agent.clone(),
             host,

@@ -145,6 +145,7 @@ mod tests {
     fn commands() -> Vec<Command> {
         let register = |id: u128| Command::RegisterContainerInstance {
             id: ContainerInstanceId(id),
+            previous: None,
             cluster: cluster(),
             agent: AgentId::from(format!("agent-{id}")),
             host: HostDescription {

@@ -177,6 +177,7 @@ impl World {
         let id = self.ids.container_instance_id();
         let command = Command::RegisterContainerInstance {
             id,
+            previous: None,
             cluster: cluster(),
             agent: name.into(),
             host,

@@ -113,11 +113,13 @@ pub enum Command {
         container_instances: Vec<ContainerInstanceId>,
     },
     /// An agent has a session: makes its container instance, or brings it up to date. A host that comes back with less
-    /// than its tasks hold keeps them, and takes none until there is room. Valid when the cluster is active; the
-    /// cluster `default` is created. Emits `ContainerInstanceRegistered`.
+    /// than its tasks hold keeps them, and takes none until there is room. Valid when the cluster is active (the
+    /// cluster `default` is created) and what the agent has been was not deregistered. Emits `ContainerInstanceRegistered`.
     RegisterContainerInstance {
         /// Id for a new container instance.
         id: ContainerInstanceId,
+        /// What the agent has been since its process began.
+        previous: Option<ContainerInstanceId>,
         /// The cluster.
         cluster: ClusterKey,
         /// The agent's identity.

@@ -12,6 +12,20 @@ use super::{ClusterState, Event, Rejection, tasks};
 /// The cluster that the first host to name it creates (ECS's default cluster).
 const DEFAULT_CLUSTER: &str = "default";
 
+/// A host that was deregistered does not come back because its agent connects again; only an agent that was started
+/// anew, and so has not been anything yet, registers it as a new one (ECS's behaviour).
+pub(super) fn check_not_deregistered(
+    state: &ClusterState,
+    previous: Option<ContainerInstanceId>,
+    agent: &AgentId,
+) -> Result<(), Rejection> {
+    let previous = previous.and_then(|id| state.container_instance(id));
+    match previous.filter(|known| known.agent == *agent && known.status == ContainerInstanceStatus::Inactive) {
+        Some(deregistered) => Err(Rejection::ContainerInstanceDeregistered(deregistered.id)),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn register(
     state: &mut ClusterState,
     id: ContainerInstanceId,

@@ -108,11 +108,15 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         } => Ok(forget(state, tasks, services, container_instances)),
         Command::RegisterContainerInstance {
             id,
+            previous,
             cluster,
             agent,
             host,
             at,
-        } => container_instances::register(state, *id, cluster, agent, host, *at),
+        } => {
+            container_instances::check_not_deregistered(state, *previous, agent)?;
+            container_instances::register(state, *id, cluster, agent, host, *at)
+        }
         Command::RecordAgentDisconnected { container_instance, at } => {
             container_instances::record_disconnected(state, *container_instance, *at)
         }

@@ -59,6 +59,9 @@ pub enum Rejection {
     /// No such container instance, or it is inactive.
     #[error("container instance {0} not found")]
     ContainerInstanceNotFound(ContainerInstanceId),
+    /// The host was deregistered, and its agent has not been started anew since.
+    #[error("container instance {0} was deregistered")]
+    ContainerInstanceDeregistered(ContainerInstanceId),
     /// The host takes no new tasks.
     #[error("container instance {0} is draining or its agent is not connected")]
     ContainerInstanceUnavailable(ContainerInstanceId),

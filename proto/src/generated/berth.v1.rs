@@ -36,7 +36,7 @@ pub mod to_agent {
         /// The answer to Register: the session is open.
         #[prost(message, tag = "1")]
         Registered(super::Registered),
-        /// The answer to Register: no session. The controller then ends the stream.
+        /// No session: the answer to Register, or later when the host is deregistered. The controller then ends the stream.
         #[prost(message, tag = "2")]
         Refused(super::Refused),
         /// What the host is to run.
@@ -76,6 +76,10 @@ pub struct Register {
     /// is there; the agent sends those of them that have not been recorded yet again as TaskReports.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub task_reports: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// ARN of the container instance that the agent has had a session as since its process began; empty before the first.
+    /// One that was deregistered meanwhile does not come back: the controller refuses, for as long as it remembers it.
+    #[prost(string, tag = "8")]
+    pub container_instance_arn: ::prost::alloc::string::String,
 }
 /// The agent is alive. A controller takes the agent for disconnected when nothing has come from it for three intervals.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -282,6 +286,9 @@ pub enum RefusalCode {
     Invalid = 4,
     /// The controller cannot register hosts at this moment.
     Unavailable = 5,
+    /// The container instance was deregistered. The agent stops its tasks and opens no more sessions; when its process is
+    /// started again, it registers as a new container instance.
+    Deregistered = 6,
 }
 impl RefusalCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -296,6 +303,7 @@ impl RefusalCode {
             Self::Version => "REFUSAL_CODE_VERSION",
             Self::Invalid => "REFUSAL_CODE_INVALID",
             Self::Unavailable => "REFUSAL_CODE_UNAVAILABLE",
+            Self::Deregistered => "REFUSAL_CODE_DEREGISTERED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -307,6 +315,7 @@ impl RefusalCode {
             "REFUSAL_CODE_VERSION" => Some(Self::Version),
             "REFUSAL_CODE_INVALID" => Some(Self::Invalid),
             "REFUSAL_CODE_UNAVAILABLE" => Some(Self::Unavailable),
+            "REFUSAL_CODE_DEREGISTERED" => Some(Self::Deregistered),
             _ => None,
         }
     }
