@@ -114,6 +114,18 @@ pub enum StorageError {
         /// Folder of the store.
         path: PathBuf,
     },
+    /// The store does not open since there is no space to write to.
+    #[error(
+        "the store at {path} does not open since its disk is full: nothing was changed and nothing is lost; free some \
+         space and start again"
+    )]
+    DiskFull {
+        /// Folder of the store.
+        path: PathBuf,
+        /// What the engine found.
+        #[source]
+        source: sled::Error,
+    },
     /// The store does not open.
     #[error(
         "the store at {path} does not open: nothing was changed; to start with an empty state, remove the \

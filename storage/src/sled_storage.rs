@@ -31,7 +31,7 @@ impl SledStorage {
     /// Opens the store in a folder, or creates both.
     ///
     /// # Errors
-    /// [`StorageError::InUse`], [`StorageError::Open`] or [`StorageError::Io`]. Nothing is ever removed.
+    /// [`StorageError::InUse`], [`StorageError::DiskFull`], [`StorageError::Open`] or [`StorageError::Io`]. Nothing is ever removed.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let created = create_folder(path)?;
         let database = sled::Config::new()
@@ -146,6 +146,10 @@ fn open_error(path: &Path, source: sled::Error) -> StorageError {
         sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
             StorageError::InUse { path: path.to_owned() }
         }
+        sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StorageError::DiskFull {
+            path: path.to_owned(),
+            source,
+        },
         _ => StorageError::Open {
             path: path.to_owned(),
             source,

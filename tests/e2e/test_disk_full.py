@@ -1,0 +1,103 @@
+"""Full disks: what is said, that nothing is lost, and that all goes on once there is space."""
+
+import errno
+import os
+import pathlib
+import subprocess
+
+import botocore.exceptions
+import pytest
+
+import berth
+import test_crash
+
+pytestmark = pytest.mark.containers
+
+# A controller accepts changes as long as 256 MiB are free.
+SIZES = {"controller": "320m", "agent": "32m"}
+
+
+@pytest.fixture
+def split(tmp_path, sample_image):
+    """A controller and an agent, each with its data on a small disk of its own."""
+    if os.geteuid() != 0:
+        pytest.fail("mounting small disks needs root")
+    parts = test_crash.Split(tmp_path, sample_image)
+    for name, size in SIZES.items():
+        (tmp_path / name).mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", tmp_path / name], check=True)
+    try:
+        parts.start_containerd()
+        parts.start_controller()
+        parts.ecs = berth.client(parts.endpoint)
+        parts.ecs.create_cluster(clusterName="shop")
+        parts.start_agent()
+        berth.wait_until(lambda: len(berth.instances_of(parts.ecs, "shop")) == 1, "the host has registered", 30)
+        image = ["image", "import", sample_image, "--containerd", parts.socket, "--containerd-namespace", "berth-split"]
+        subprocess.run([berth.BINARY, *map(str, image)], check=True)
+        register(parts.ecs, "sleeper")
+        parts.ecs.create_service(cluster="shop", serviceName="steady", taskDefinition="sleeper", desiredCount=2)
+        berth.wait_stable(parts.ecs, "shop", "steady")
+        yield parts
+    finally:
+        parts.stop()
+        for name in SIZES:
+            subprocess.run(["umount", "--lazy", tmp_path / name], check=False)
+
+
+def register(ecs, family):
+    container = {"name": "app", "image": "berth-sample:latest", "memory": 16, "command": ["sleep", "100000"], "stopTimeout": 2}
+    ecs.register_task_definition(family=family, networkMode="bridge", containerDefinitions=[container])
+
+
+def fill(directory):
+    """Leaves no space; returns the file to remove."""
+    path = pathlib.Path(directory) / "filling"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    return path
+
+
+def test_controller_on_a_full_disk_refuses_changes_and_loses_nothing(split):
+    before = test_crash.pids(split.ecs)
+    filling = fill(split.directory / "controller")
+    with pytest.raises(botocore.exceptions.ClientError, match="free some space") as refused:
+        register(split.ecs, "refused")
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert split.ecs.list_task_definition_families()["families"] == ["sleeper"], "reads are answered"
+
+    split.processes["controller"].kill()
+    with pytest.raises(AssertionError, match="disk is full.*free some space and start again"):
+        split.start_controller()
+    filling.unlink()
+    split.start_controller()
+    register(split.ecs, "accepted")
+    assert split.ecs.list_task_definition_families()["families"] == ["accepted", "sleeper"]
+    berth.wait_until(lambda: berth.instances_of(split.ecs, "shop")[0]["agentConnected"], "the agent is back", 60)
+    berth.wait_stable(split.ecs, "shop", "steady")
+    assert test_crash.pids(split.ecs) == before, "no container was restarted"
+
+
+def test_agent_on_a_full_disk_keeps_its_containers_and_goes_on_once_there_is_space(split):
+    before = test_crash.pids(split.ecs)
+    filling = fill(split.directory / "agent")
+    failed = split.ecs.run_task(cluster="shop", taskDefinition="sleeper")["tasks"][0]["taskArn"]
+    agent = split.processes["agent"]
+    berth.wait_until(lambda: agent.child.poll() is not None, "the agent stops rather than forget what it does", 60)
+    assert "No space left on device" in agent.output() and "its containers run on" in agent.output(), agent.output()
+    assert test_crash.pids(split.ecs) == before
+
+    filling.unlink()
+    split.start_agent()
+    describe = lambda: split.ecs.describe_tasks(cluster="shop", tasks=[failed])["tasks"][0]
+    berth.wait_until(lambda: describe()["lastStatus"] == "STOPPED", "the task that could not start is over", 60)
+    assert "No space left on device" in describe()["stoppedReason"]
+    split.ecs.update_service(cluster="shop", service="steady", desiredCount=3)
+    berth.wait_stable(split.ecs, "shop", "steady")
+    after = test_crash.pids(split.ecs)
+    assert {arn: after.get(arn) for arn in before} == before, "no container was restarted"
