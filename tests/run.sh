@@ -39,6 +39,17 @@ install_clients() {
     fi
 }
 
+# Debian's registry, unpacked and not installed: the package would start a service that is open to the network.
+install_registry() {
+    if [ ! -x "$target/docker-registry/usr/bin/docker-registry" ]; then
+        local download
+        download="$(mktemp -d)"
+        ( cd "$download" && { apt-get download -qq docker-registry || { apt-get update -qq && apt-get download -qq docker-registry; }; } )
+        dpkg -x "$download"/docker-registry_*.deb "$target/docker-registry"
+        rm -rf "$download"
+    fi
+}
+
 stage_format() { cargo fmt --all --check; }
 
 stage_lint() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
@@ -63,7 +74,8 @@ stage_release() { cargo build --release --locked -p berth; }
 stage_e2e() {
     install_packages
     install_clients
-    BERTH_BINARY="$target/release/berth" PATH="$venv/bin:$PATH" "$venv/bin/pytest" -q --durations=10 tests/e2e
+    install_registry
+    BERTH_BINARY="$target/release/berth" PATH="$venv/bin:$target/docker-registry/usr/bin:$PATH" "$venv/bin/pytest" -q --durations=10 tests/e2e
 }
 
 run() {

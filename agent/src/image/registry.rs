@@ -59,12 +59,23 @@ impl Registries {
 
     /// The image `name` as its registry has it.
     pub(super) fn source(&self, name: &ImageName) -> RegistrySource {
-        let plain = name.registry_is_loopback() || self.insecure.iter().any(|r| r == name.registry());
-        let client = if plain { self.plain.clone() } else { self.secure.clone() };
+        let client = if self.without_tls(name) {
+            self.plain.clone()
+        } else {
+            self.secure.clone()
+        };
         RegistrySource {
             client,
             name: name.clone(),
         }
+    }
+}
+
+impl Registries {
+    /// A registry of this machine needs no TLS; another one does, unless the operator says otherwise. It is never found out by
+    /// trying: who can cut a connection could then have a pull go without TLS.
+    fn without_tls(&self, name: &ImageName) -> bool {
+        name.registry_is_loopback() || self.insecure.iter().any(|registry| registry == name.registry())
     }
 }
 
@@ -151,6 +162,14 @@ impl RegistrySource {
                 image,
                 why: format!("{registry}: {why}"),
             },
+            // rustls' name for an answer that is no TLS.
+            Verdict::Again(why) if why.contains("InvalidContentType") => ImageError::Refused {
+                image,
+                why: format!(
+                    "{registry} does not speak TLS; if it is to be trusted without, start the agent with \
+                     --insecure-registry {registry}"
+                ),
+            },
             Verdict::Again(why) => ImageError::Unreachable {
                 image,
                 why: format!("{registry}: {why}"),
@@ -226,5 +245,55 @@ pub(super) fn blob_of_document(bytes: &[u8]) -> Blob {
         media_type: media_type_of(bytes),
         digest: digest_of(bytes),
         size: bytes.len() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn registry_goes_without_tls_on_this_machine_or_where_it_is_said_and_nowhere_else() {
+        let registries = Registries::new(RegistryOptions {
+            insecure_registries: vec!["10.0.0.1:5000".to_owned()],
+        });
+        for (image, expected) in [
+            ("localhost:5000/a", true),
+            ("127.0.0.1:5000/a", true),
+            ("10.0.0.1:5000/a", true),
+            ("10.0.0.1:5001/a", false),
+            ("10.0.0.1/a", false),
+            ("busybox", false),
+        ] {
+            let name: ImageName = image.parse().unwrap();
+            assert_eq!(registries.without_tls(&name), expected, "{image}");
+        }
+    }
+
+    #[tokio::test]
+    async fn registry_without_tls_that_was_not_named_is_refused_with_the_flag_that_names_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+                // A socket closed with something unread would take the answer back.
+                while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {}
+            }
+        });
+        let registries = Registries::new(RegistryOptions::default());
+        let source = RegistrySource {
+            client: registries.secure.clone(),
+            name: format!("127.0.0.1:{port}/a").parse().unwrap(),
+        };
+        let error = source.target().await.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("--insecure-registry 127.0.0.1:{port}")),
+            "{error}"
+        );
     }
 }

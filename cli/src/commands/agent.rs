@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     /// containerd namespace of this host's containers
     #[arg(long, default_value = "berth-host", value_name = "NAME")]
     containerd_namespace: String,
-    /// A registry that is spoken to over plain HTTP; may be given several times
+    /// A registry that is spoken to over plain HTTP, besides those on this machine; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     insecure_registry: Vec<String>,
 }

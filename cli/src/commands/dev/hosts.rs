@@ -39,6 +39,8 @@ pub(crate) struct HostSettings {
     pub(crate) data_dir: PathBuf,
     /// Whether hosts keep their ledgers, so that they are the same hosts at the next start.
     pub(crate) keeps_ledgers: bool,
+    /// Registries that are spoken to over plain HTTP.
+    pub(crate) insecure_registries: Vec<String>,
     /// What the hosts are called on this machine.
     pub(crate) names: Names,
 }
@@ -150,7 +152,11 @@ impl Hosts {
                 )
             }
             Engine::Containerd(found) => {
-                let options = self.unstarted.front().context("more hosts than names")?.clone();
+                let mut options = self.unstarted.front().context("more hosts than names")?.clone();
+                options
+                    .registry
+                    .insecure_registries
+                    .clone_from(&settings.insecure_registries);
                 let runtime = Arc::new(ContainerdRuntime::open(found, options).await?);
                 (
                     runtime.clone(),

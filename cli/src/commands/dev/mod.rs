@@ -67,6 +67,9 @@ pub(crate) struct Arguments {
     /// Memory that each host offers [default: its share of this machine; 16384 if simulated]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
     host_memory: Option<u32>,
+    /// A registry that is spoken to over plain HTTP, besides those on this machine; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    insecure_registry: Vec<String>,
     /// Offer `POST /_berth/reset`, which empties the state
     #[arg(long)]
     testing: bool,
@@ -245,6 +248,7 @@ async fn serve(
         capacity: capacity(arguments, &parts.engine)?,
         data_dir: data_dir.to_owned(),
         keeps_ledgers: arguments.data_dir.is_some(),
+        insecure_registries: arguments.insecure_registry.clone(),
         names,
     };
     let containerd = match &parts.engine {
