@@ -18,7 +18,8 @@ use crate::keeper::Kept;
 use crate::request::{HolderKey, RequestError, SigningRequest};
 use crate::rotation::Signer;
 use crate::tls::{Refusal, verify_chain};
-use crate::token::{JoinToken, TokenError, TokenRecord};
+use crate::token::{JoinToken, TokenError};
+use crate::token_record::TokenRecord;
 
 /// One that wants to join.
 #[derive(Debug)]

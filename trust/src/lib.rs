@@ -2,7 +2,7 @@
 //!
 //! Owns the cluster's certificate authorities and their rotation ([`ca`], [`rotation`], [`bundle`]), what a certificate says about
 //! its holder ([`identity`], [`request`], [`credentials`]), who is no longer let in ([`removed`]), how a host gets its first
-//! certificate ([`token`], [`join`]) and its next one ([`renew`], [`keeper`]), and TLS 1.3 connections that hold to all that
+//! certificate ([`token`], [`token_record`], [`join`]) and its next one ([`renew`], [`keeper`]), and TLS 1.3 connections that hold to all that
 //! ([`tls`]). It must not know what is said over those connections, nor where the replicated state is kept. Everything but
 //! [`keeper`] and [`tls`] is told the time and reads or writes nothing; randomness is used for keys, serial numbers and secrets.
 //!
@@ -22,6 +22,7 @@ pub mod rotation;
 mod text;
 pub mod tls;
 pub mod token;
+pub mod token_record;
 
 pub use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 pub use rustls::time_provider::{DefaultTimeProvider, TimeProvider};

@@ -10,7 +10,8 @@ use berth_trust::identity::{Identity, Role};
 use berth_trust::join::{Admission, JoinError, JoinRequest, JoinResponse, Joiner, admit};
 use berth_trust::keeper::Keeper;
 use berth_trust::tls::{Clients, Connector, Refusal};
-use berth_trust::token::{DEFAULT_TOKEN_LIFETIME, JoinToken, TokenError, TokenId, TokenRecord, TokenTerms};
+use berth_trust::token::{DEFAULT_TOKEN_LIFETIME, JoinToken, TokenError, TokenId, TokenTerms};
+use berth_trust::token_record::TokenRecord;
 use common::{Cluster, LIFETIME, START, handshake};
 use rcgen::{CertificateParams, KeyPair, SanType};
 

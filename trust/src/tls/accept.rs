@@ -26,8 +26,8 @@ use crate::tls::{
     Connection, Expected, HANDSHAKE_DEADLINE, HandshakeError, LiveCredentials, LiveTrust, Protocol, crypto_provider,
 };
 
-/// Handshakes at a time on one port: each takes some 50 KiB and a millisecond of cpu, and all hosts may return at once. Further
-/// connections wait in the kernel's queue.
+/// Handshakes at a time on one port: each takes some 20 KiB and a quarter of a millisecond of cpu, and all hosts may return at
+/// once. Further connections wait in the kernel's queue.
 const MAX_HANDSHAKES: usize = 1024;
 
 /// How long one that was refused is still heard, and how much: its first words were on their way.
