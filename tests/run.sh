@@ -67,7 +67,10 @@ stage_generated() {
     cargo run --quiet --locked -p berth-aws-generate -- --models "$models" --check
 }
 
-stage_unit() { cargo test --workspace --locked; }
+stage_unit() {
+    install_registry
+    PATH="$target/docker-registry/usr/bin:$PATH" cargo test --workspace --locked
+}
 
 stage_release() { cargo build --release --locked -p berth; }
 
