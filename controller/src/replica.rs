@@ -11,7 +11,7 @@ use berth_core::state::{ClusterState, Command, Event, Rejection, SnapshotRecord,
 use crate::api::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
 use crate::monitoring::{MeasuredStorage, Metrics, ProposalOutcome};
 use berth_raft::{
-    Applied, ProposeError, Published, Raft, RaftFault, RaftOptions, ReadError, RestoreError, StateMachine,
+    Applied, NoPeers, ProposeError, Published, Raft, RaftFault, RaftOptions, ReadError, RestoreError, StateMachine,
 };
 use berth_storage::Storage;
 
@@ -42,7 +42,7 @@ impl StateGroup {
         let store: Arc<dyn Storage> = Arc::new(MeasuredStorage::new(store, metrics.store_commits.clone()));
         let weak = Arc::downgrade(&store);
         Ok(Self {
-            raft: Raft::start(store, machine, options)?,
+            raft: Raft::start(store, machine, options, NoPeers)?,
             metrics,
             store: weak,
         })
@@ -146,7 +146,7 @@ pub(crate) fn unavailable(error: ProposeError) -> Unavailable {
     match error {
         ProposeError::Overloaded => Unavailable::Overloaded(text),
         ProposeError::TooLarge { .. } => Unavailable::TooLarge(text),
-        ProposeError::NotLeader { .. }
+        ProposeError::OutcomeLost
         | ProposeError::NotEncodable { .. }
         | ProposeError::DiskFull { .. }
         | ProposeError::Stopped

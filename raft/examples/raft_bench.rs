@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_proto::record::{self, RecordKind};
-use berth_raft::{ProposeError, Raft, RaftOptions};
+use berth_raft::{NoPeers, ProposeError, Raft, RaftOptions};
 use berth_storage::{Batch, SledStorage, Storage};
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap};
@@ -44,7 +44,7 @@ fn run(folder: &Path, duration: Duration) -> Result<(), Box<dyn Error>> {
     measure_store(&folder.join("store"), duration / 4)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let store = Arc::new(SledStorage::open(&folder.join("raft"))?);
-    let raft = Raft::start(store, ToyMap::default(), RaftOptions::default())?;
+    let raft = Raft::start(store, ToyMap::default(), RaftOptions::default(), NoPeers)?;
     runtime.block_on(async {
         raft.read().await?;
         for proposers in [1, 64, 512] {

@@ -3,7 +3,7 @@
 //! The one place where stored shapes and the library's shapes meet.
 
 use berth_proto::v1;
-use raft::eraftpb::{ConfState, Entry, EntryType, HardState};
+use raft::eraftpb::{Entry, EntryType, HardState};
 
 pub(super) fn entry_to_record(entry: &Entry) -> v1::LogEntry {
     let entry_type = match entry.get_entry_type() {
@@ -51,26 +51,6 @@ pub(super) fn hard_state_from_record(record: &v1::HardState) -> HardState {
     }
 }
 
-pub(super) fn membership_to_record(state: &ConfState) -> v1::Membership {
-    v1::Membership {
-        voters: state.voters.clone(),
-        learners: state.learners.clone(),
-        voters_outgoing: state.voters_outgoing.clone(),
-        learners_next: state.learners_next.clone(),
-        auto_leave: state.auto_leave,
-    }
-}
-
-pub(super) fn membership_from_record(record: v1::Membership) -> ConfState {
-    ConfState {
-        voters: record.voters,
-        learners: record.learners,
-        voters_outgoing: record.voters_outgoing,
-        learners_next: record.learners_next,
-        auto_leave: record.auto_leave,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,17 +68,5 @@ mod tests {
             (entry.data, entry.context) = (vec![1, 2], vec![9]);
             assert_eq!(entry_from_record(entry_to_record(&entry)), entry);
         }
-    }
-
-    #[test]
-    fn membership_converted_to_a_record_and_back_is_unchanged() {
-        let state = ConfState {
-            voters: vec![1, 2, 3],
-            learners: vec![4],
-            voters_outgoing: vec![1, 2],
-            learners_next: vec![5],
-            auto_leave: true,
-        };
-        assert_eq!(membership_from_record(membership_to_record(&state)), state);
     }
 }

@@ -10,12 +10,6 @@ use berth_storage::StorageError;
 /// Why a proposal was not applied, or is not known to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Another member leads; nothing was proposed.
-    #[error("this controller does not lead its group; the leader is {}", leader_text(*.leader))]
-    NotLeader {
-        /// The member that leads, if known.
-        leader: Option<u64>,
-    },
     /// Too many proposals wait already; nothing was proposed.
     #[error("too many changes wait to be written: try again shortly")]
     Overloaded,
@@ -44,6 +38,9 @@ pub enum ProposeError {
         /// What must be free.
         required_bytes: u64,
     },
+    /// The change took effect, but a snapshot took its place in the log before this member saw with which outcome.
+    #[error("the change took effect, but its outcome is not known: look at the state before trying again")]
+    OutcomeLost,
     /// The group stopped on this member. A proposal that it had accepted may or may not take effect.
     #[error("the controller is stopping: the change may or may not take effect")]
     Stopped,
@@ -53,6 +50,127 @@ pub enum ProposeError {
         /// How long was waited.
         after: Duration,
     },
+}
+
+/// Why a change of the membership was not made, or is not known to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// Only one change at a time.
+    #[error("another change of the membership is under way, or the leader is new: try again shortly")]
+    ChangeUnderWay,
+    /// Nobody has this id.
+    #[error("the group has no member {member}")]
+    NoSuchMember {
+        /// The id.
+        member: u64,
+    },
+    /// The id belongs, or belonged, to another member.
+    #[error("the id {member} is, or was, that of another member: a new member needs a new id")]
+    IdUsed {
+        /// The id.
+        member: u64,
+    },
+    /// There is nothing to promote.
+    #[error("member {member} has a vote already")]
+    VotesAlready {
+        /// The id.
+        member: u64,
+    },
+    /// The member would hold up the group.
+    #[error(
+        "member {member} lacks {entries} entries of the log, or cannot be reached: promote it once it has caught up"
+    )]
+    LagsBehind {
+        /// The id.
+        member: u64,
+        /// What it lacks.
+        entries: u64,
+    },
+    /// The group would stand still.
+    #[error(
+        "the group would lose its majority: {alive} of the voters it would then have can be reached, and {needed} are \
+         needed; bring the others back or remove those that are dead first"
+    )]
+    WouldLoseQuorum {
+        /// Voters that can be reached.
+        alive: usize,
+        /// Voters that a majority takes.
+        needed: usize,
+    },
+    /// More would not make it safer.
+    #[error("the group has {members} members, the most it may have")]
+    TooManyMembers {
+        /// The bound.
+        members: usize,
+    },
+    /// The record would not fit into the store together with those of the others.
+    #[error("the name and details of the member have {bytes} bytes, more than the {max_bytes} that they may have")]
+    RecordTooLarge {
+        /// Length of the encoded record.
+        bytes: usize,
+        /// The bound.
+        max_bytes: usize,
+    },
+    /// Nobody would be left to decide anything.
+    #[error("member {member} is the last that has a vote")]
+    LastVoter {
+        /// The id.
+        member: u64,
+    },
+    /// It was not proposed, or is not known to be made, for the reason that any proposal may have.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+/// Why leadership did not move.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Only members that vote can lead.
+    #[error("member {member} has no vote in the group, so it cannot lead")]
+    NotVoter {
+        /// The id.
+        member: u64,
+    },
+    /// It did not lead within the deadline.
+    #[error("member {member} does not lead after {}: is it running, and reachable from the leader?", seconds(*.after))]
+    Timeout {
+        /// The id.
+        member: u64,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The group stopped on this member.
+    #[error("the controller is stopping")]
+    Stopped,
+}
+
+/// Why a message of another member was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveError {
+    /// It comes from another group.
+    #[error(
+        "the message is from a member of cluster {theirs}, and this is cluster {ours}: check the addresses of peers"
+    )]
+    WrongCluster {
+        /// This group.
+        ours: super::membership::ClusterId,
+        /// The group that the message names, in hexadecimal.
+        theirs: String,
+    },
+    /// It is for another member.
+    #[error("the message is for member {theirs}, and this is member {ours}: check the addresses of peers")]
+    WrongMember {
+        /// This member.
+        ours: u64,
+        /// The member that the message names.
+        theirs: u64,
+    },
+    /// Too many wait already; the sender sends again what matters.
+    #[error("too many messages wait to be taken in")]
+    Overloaded,
+    /// The group stopped on this member.
+    #[error("the controller is stopping")]
+    Stopped,
 }
 
 /// Why no linearizable view can be given.
@@ -101,11 +219,15 @@ pub enum RaftFault {
         /// Member that the store names.
         found: u64,
     },
-    /// The log contains something that this version does not implement.
-    #[error("the log contains {what}, which this version of berth does not implement")]
-    Unsupported {
-        /// What it is.
-        what: &'static str,
+    /// The store belongs to a member of another group.
+    #[error(
+        "the store belongs to cluster {found}, and this controller was to join cluster {expected}: check --data-dir"
+    )]
+    WrongCluster {
+        /// Group that the options name.
+        expected: super::membership::ClusterId,
+        /// Group that the store names.
+        found: super::membership::ClusterId,
     },
     /// The snapshot does not make up a state.
     #[error("the snapshot at index {index} cannot be restored")]
@@ -165,10 +287,6 @@ impl RaftFault {
         }
         text
     }
-}
-
-fn leader_text(leader: Option<u64>) -> String {
-    leader.map_or_else(|| "unknown at the moment".to_owned(), |id| format!("member {id}"))
 }
 
 fn seconds(duration: Duration) -> String {

@@ -22,14 +22,14 @@ pub struct AppliedBatch<O> {
 pub enum FeedItem<O> {
     /// The next batch.
     Batch(Arc<AppliedBatch<O>>),
-    /// Batches were missed: take the current view and go on from there.
+    /// Batches were missed, or a snapshot took their place: take the current view and go on from there.
     Resync,
 }
 
 /// A subscription, from the moment it was made.
 #[derive(Debug)]
 pub struct AppliedFeed<O> {
-    pub(super) batches: broadcast::Receiver<Arc<AppliedBatch<O>>>,
+    pub(super) batches: broadcast::Receiver<FeedItem<O>>,
     pub(super) status: watch::Receiver<Status>,
 }
 
@@ -42,7 +42,7 @@ impl<O: Clone + Send + Sync + 'static> AppliedFeed<O> {
             _ = self.status.wait_for(Status::has_stopped) => return None,
         };
         match received {
-            Ok(batch) => Some(FeedItem::Batch(batch)),
+            Ok(item) => Some(item),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(FeedItem::Resync),
             Err(broadcast::error::RecvError::Closed) => None,
         }

@@ -1,19 +1,24 @@
 //! What the rest of the controller holds of the Raft group: propose, read, view, status, subscribe. Shell.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use berth_proto::record::{self, RecordKind};
+use berth_proto::v1::PeerMessage;
 use tokio::sync::{broadcast, oneshot, watch};
+use tokio::time::Instant;
 
-use super::driver::{self, Input, Proposal};
-use super::error::{ProposeError, RaftFault, ReadError};
-use super::feed::{AppliedBatch, AppliedFeed};
-use super::options::{FEED_CAPACITY, MAX_COMMAND_BYTES, MAX_WAITING_BYTES, MAX_WAITING_REQUESTS, RaftOptions};
+use super::driver::{self, Request};
+use super::engine::{Engine, check_address};
+use super::error::{MembershipError, ProposeError, RaftFault, ReadError, ReceiveError, TransferError};
+use super::feed::{AppliedFeed, FeedItem};
+use super::founding::Identity;
+use super::inbox::{Full, Inbox, Notice};
+use super::membership::{ClusterId, MemberRecord, MemberRole, Membership, MembershipChange};
+use super::options::{FEED_CAPACITY, MAX_COMMAND_BYTES, RaftOptions, TRANSFER_DEADLINE};
 use super::state_machine::StateMachine;
+use super::transport::Transport;
 use berth_storage::Storage;
 
 /// A command that is committed and applied.
@@ -45,6 +50,8 @@ pub enum Role {
     Leader,
     /// It follows a leader, or waits for one.
     Follower,
+    /// It follows a leader without a vote, or waits to be contacted by one.
+    Learner,
     /// It asks to be elected.
     Candidate,
 }
@@ -56,6 +63,8 @@ pub enum RunState {
     Running,
     /// It was asked to stop, has stopped, and has released its storage.
     Stopped,
+    /// It was removed from its group, has stopped, and has released its storage, which is of no use any more.
+    Removed,
     /// It could not go on, for this reason.
     Failed(Arc<str>),
 }
@@ -63,6 +72,8 @@ pub enum RunState {
 /// How a member stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
+    /// Its group.
+    pub cluster: ClusterId,
     /// Its id.
     pub member_id: u64,
     /// What it is in its group.
@@ -90,11 +101,26 @@ impl Status {
 
 /// What the handles and the driver share.
 pub(super) struct Shared<M: StateMachine> {
+    identity: Identity,
     pub(super) published: ArcSwap<Published<M::View>>,
     pub(super) status: watch::Sender<Status>,
-    pub(super) batches: broadcast::Sender<Arc<AppliedBatch<M::Outcome>>>,
-    pub(super) waiting_bytes: AtomicUsize,
-    pub(super) stop: AtomicBool,
+    pub(super) membership: watch::Sender<Arc<Membership>>,
+    pub(super) batches: broadcast::Sender<FeedItem<M::Outcome>>,
+}
+
+impl<M: StateMachine> Shared<M> {
+    pub(super) fn new(engine: &Engine<M>) -> Arc<Self> {
+        Arc::new(Self {
+            identity: engine.identity(),
+            published: ArcSwap::from_pointee(engine.published()),
+            status: watch::Sender::new(Status {
+                run: RunState::Running,
+                ..engine.status()
+            }),
+            membership: watch::Sender::new(Arc::new(engine.membership())),
+            batches: broadcast::Sender::new(FEED_CAPACITY),
+        })
+    }
 }
 
 /// The Raft group, seen from this member. Clones are the same group; it stops when the last one is dropped.
@@ -110,6 +136,32 @@ impl<M: StateMachine> Clone for Raft<M> {
     }
 }
 
+/// A [`Raft`] that does not keep the member running.
+pub struct WeakRaft<M: StateMachine> {
+    owner: Weak<Owner<M>>,
+}
+
+impl<M: StateMachine> WeakRaft<M> {
+    /// The group, unless the last [`Raft`] was dropped.
+    pub fn upgrade(&self) -> Option<Raft<M>> {
+        self.owner.upgrade().map(|owner| Raft { owner })
+    }
+}
+
+impl<M: StateMachine> Clone for WeakRaft<M> {
+    fn clone(&self) -> Self {
+        Self {
+            owner: Weak::clone(&self.owner),
+        }
+    }
+}
+
+impl<M: StateMachine> std::fmt::Debug for WeakRaft<M> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WeakRaft").finish_non_exhaustive()
+    }
+}
+
 impl<M: StateMachine> std::fmt::Debug for Raft<M> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -120,37 +172,41 @@ impl<M: StateMachine> std::fmt::Debug for Raft<M> {
 }
 
 struct Owner<M: StateMachine> {
-    inbox: SyncSender<Input<M>>,
+    inbox: Arc<Inbox<Request<M>>>,
     shared: Arc<Shared<M>>,
     propose_deadline: Duration,
     read_deadline: Duration,
 }
 
-impl<M: StateMachine> Owner<M> {
-    fn request_stop(&self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // A full inbox wakes the driver as well.
-        self.inbox.try_send(Input::Wake).ok();
+impl<M: StateMachine> Drop for Owner<M> {
+    fn drop(&mut self) {
+        self.inbox.stop();
     }
 }
 
-impl<M: StateMachine> Drop for Owner<M> {
-    fn drop(&mut self) {
-        self.request_stop();
-    }
-}
+/// How much longer a caller waits than the engine, which knows better why there is no answer.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How often it is tried again to promote a member that lags behind.
+const PROMOTION_INTERVAL: Duration = Duration::from_millis(100);
 
 impl<M: StateMachine> Raft<M> {
     /// Starts a member on its storage: restores its snapshot into the machine, then runs the driver's thread,
-    /// which replays the log. An empty storage becomes the first member of a new group. Reads the disk
-    /// before it returns; [`Raft::read`] waits until the log is replayed.
+    /// which replays the log. An empty storage becomes what the options say: the first member of a new group, or
+    /// one that waits for the leader of its group. Reads the disk before it returns; [`Raft::read`] waits until the
+    /// log is replayed.
     ///
     /// # Errors
     /// [`RaftFault`] when the storage does not hold a sound state of this member.
-    pub fn start(store: Arc<dyn Storage>, machine: M, options: RaftOptions) -> Result<Self, RaftFault> {
-        let (inbox, requests) = sync_channel(MAX_WAITING_REQUESTS);
+    pub fn start(
+        store: Arc<dyn Storage>,
+        machine: M,
+        options: RaftOptions,
+        transport: impl Transport,
+    ) -> Result<Self, RaftFault> {
+        let inbox = Arc::new(Inbox::default());
         let (propose_deadline, read_deadline) = (options.propose_deadline, options.read_deadline);
-        let shared = driver::start(store, machine, options, inbox.clone(), requests)?;
+        let shared = driver::start(store, machine, options, Box::new(transport), Arc::clone(&inbox))?;
         Ok(Self {
             owner: Arc::new(Owner {
                 inbox,
@@ -161,28 +217,20 @@ impl<M: StateMachine> Raft<M> {
         })
     }
 
-    pub(super) fn shared(member_id: u64, published: Published<M::View>) -> Arc<Shared<M>> {
-        let applied = published.index;
-        let status = Status {
-            member_id,
-            role: Role::Follower,
-            leader: None,
-            term: 0,
-            commit: applied,
-            applied,
-            snapshot: applied,
-            run: RunState::Running,
-        };
-        Arc::new(Shared {
-            published: ArcSwap::from_pointee(published),
-            status: watch::Sender::new(status),
-            batches: broadcast::Sender::new(FEED_CAPACITY),
-            waiting_bytes: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-        })
+    /// A handle that does not keep the member running, for those whom the transport calls.
+    pub fn downgrade(&self) -> WeakRaft<M> {
+        WeakRaft {
+            owner: Arc::downgrade(&self.owner),
+        }
     }
 
-    /// Proposes a command and waits until it is committed and applied.
+    /// Who this member is.
+    pub fn identity(&self) -> Identity {
+        self.owner.shared.identity
+    }
+
+    /// Proposes a command, on whichever member leads, and waits until it is committed and applied here: a view
+    /// of this member contains it then. It takes effect once, however often it had to be sent.
     ///
     /// # Errors
     /// [`ProposeError`]; after `Stopped` and `Timeout` the command may or may not take effect.
@@ -198,22 +246,22 @@ impl<M: StateMachine> Raft<M> {
                 max_bytes: MAX_COMMAND_BYTES,
             });
         }
-        let waiting = &self.owner.shared.waiting_bytes;
-        if waiting.fetch_add(bytes, Ordering::SeqCst) + bytes > MAX_WAITING_BYTES {
-            waiting.fetch_sub(bytes, Ordering::SeqCst);
-            return Err(ProposeError::Overloaded);
-        }
         let (reply, outcome) = oneshot::channel();
-        if let Err(error) = self.owner.inbox.try_send(Input::Propose(Proposal { data, reply })) {
-            waiting.fetch_sub(bytes, Ordering::SeqCst);
-            return Err(match error {
-                TrySendError::Full(_) => ProposeError::Overloaded,
-                TrySendError::Disconnected(_) => ProposeError::Stopped,
-            });
-        }
+        self.request(bytes, Request::Propose(data, reply))?;
+        self.outcome(outcome).await?
+    }
+
+    fn request(&self, bytes: usize, request: Request<M>) -> Result<(), ProposeError> {
+        self.owner.inbox.request(bytes, request).map_err(|full| match full {
+            Full::Overloaded => ProposeError::Overloaded,
+            Full::Closed => ProposeError::Stopped,
+        })
+    }
+
+    async fn outcome<T>(&self, outcome: oneshot::Receiver<T>) -> Result<T, ProposeError> {
         let after = self.owner.propose_deadline;
-        match tokio::time::timeout(after, outcome).await {
-            Ok(Ok(answer)) => answer,
+        match tokio::time::timeout(after + GRACE, outcome).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(ProposeError::Stopped),
             Err(_) => Err(ProposeError::Timeout { after }),
         }
@@ -225,18 +273,109 @@ impl<M: StateMachine> Raft<M> {
     /// [`ReadError`].
     pub async fn read(&self) -> Result<Arc<Published<M::View>>, ReadError> {
         let (reply, view) = oneshot::channel();
-        self.owner
-            .inbox
-            .try_send(Input::Read(reply))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => ReadError::Overloaded,
-                TrySendError::Disconnected(_) => ReadError::Stopped,
-            })?;
+        let asked = self.owner.inbox.request(0, Request::Read(reply));
+        asked.map_err(|full| match full {
+            Full::Overloaded => ReadError::Overloaded,
+            Full::Closed => ReadError::Stopped,
+        })?;
         let after = self.owner.read_deadline;
-        match tokio::time::timeout(after, view).await {
-            Ok(answer) => answer.map_err(|_| ReadError::Stopped),
+        match tokio::time::timeout(after + GRACE, view).await {
+            Ok(answer) => answer.map_err(|_| ReadError::Stopped)?,
             Err(_) => Err(ReadError::Timeout { after }),
         }
+    }
+
+    /// The members as they are known here.
+    pub fn members(&self) -> Arc<Membership> {
+        Arc::clone(&self.owner.shared.membership.borrow())
+    }
+
+    /// Follows who the members are.
+    pub fn watch_members(&self) -> watch::Receiver<Arc<Membership>> {
+        self.owner.shared.membership.subscribe()
+    }
+
+    /// Makes a change of the membership, through whichever member leads; returns its index.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn change_membership(&self, change: MembershipChange) -> Result<u64, MembershipError> {
+        let (reply, outcome) = oneshot::channel();
+        self.request(0, Request::Change(change, reply))?;
+        self.outcome(outcome).await?
+    }
+
+    /// Adds a new member, which learns before it votes. Its storage must be empty and founded to join this group.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn add_member(&self, record: MemberRecord) -> Result<u64, MembershipError> {
+        self.change_membership(MembershipChange::Add(record)).await
+    }
+
+    /// Gives a member its vote, once it has caught up.
+    ///
+    /// # Errors
+    /// [`MembershipError`]; `LagsBehind` and `ChangeUnderWay` are final only when the deadline has passed.
+    pub async fn promote(&self, member: u64, deadline: Duration) -> Result<u64, MembershipError> {
+        let until = Instant::now() + deadline;
+        loop {
+            let change = MembershipChange::Promote { member, forced: false };
+            match self.change_membership(change).await {
+                Err(MembershipError::LagsBehind { .. } | MembershipError::ChangeUnderWay) if Instant::now() < until => {
+                    tokio::time::sleep(PROMOTION_INTERVAL).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Removes a member for good. A leader hands over first. With `forced`, even if those that can be reached are
+    /// no majority afterwards.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn remove_member(&self, member: u64, forced: bool) -> Result<u64, MembershipError> {
+        self.change_membership(MembershipChange::Remove { member, forced })
+            .await
+    }
+
+    /// Hands leadership to a member, and waits until it leads.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub async fn transfer_leadership(&self, to: u64) -> Result<(), TransferError> {
+        let votes = |member: &super::membership::MemberInfo| member.role == MemberRole::Voter;
+        if !self.members().get(to).is_some_and(votes) {
+            return Err(TransferError::NotVoter { member: to });
+        }
+        let mut status = self.watch_status();
+        self.owner.inbox.notice(Notice::Transfer(to));
+        let after = TRANSFER_DEADLINE;
+        let settled = status.wait_for(|status| status.leader == Some(to) || status.has_stopped());
+        match tokio::time::timeout(after, settled).await {
+            Ok(Ok(status)) if !status.has_stopped() => Ok(()),
+            Ok(_) => Err(TransferError::Stopped),
+            Err(_) => Err(TransferError::Timeout { member: to, after }),
+        }
+    }
+
+    /// Takes in a message that another member sent to this one. Never waits.
+    ///
+    /// # Errors
+    /// [`ReceiveError`]. After `Overloaded` the sender may go on: it sends again what matters.
+    pub fn receive(&self, message: PeerMessage) -> Result<(), ReceiveError> {
+        check_address(self.owner.shared.identity, &message)?;
+        self.owner.inbox.message(message).map_err(|full| match full {
+            Full::Overloaded => ReceiveError::Overloaded,
+            Full::Closed => ReceiveError::Stopped,
+        })
+    }
+
+    /// Tells the group that an established connection to a member broke. If that member leads, another election
+    /// begins early, so say it at once, and only when it is so.
+    pub fn report_unreachable(&self, member: u64) {
+        self.owner.inbox.notice(Notice::Unreachable(member));
     }
 
     /// The newest view of this member, which another member may have left behind. Never waits.
@@ -262,9 +401,10 @@ impl<M: StateMachine> Raft<M> {
         }
     }
 
-    /// Stops this member and waits until its storage is released. Whoever waits for an answer gets `Stopped`.
+    /// Stops this member and waits until its storage is released. A leader hands over first, if there is anyone. Whoever
+    /// waits for an answer gets `Stopped`.
     pub async fn shutdown(&self) -> RunState {
-        self.owner.request_stop();
+        self.owner.inbox.stop();
         self.stopped().await
     }
 

@@ -1,35 +1,41 @@
 //! The Raft group: turns proposals into commands that a majority has on disk, applied in one order.
 //!
 //! Owns the log, its snapshots, the driver's thread and who waits for what; it must not know what the
-//! commands mean. Shell.
+//! commands mean, nor how messages travel between members. Shell.
 //!
-//! The way of a proposal: [`Raft::propose`] encodes the command and hands it to the driver's thread;
-//! the driver takes in all that waits, persists it in one batch with one sync ([`log_storage`]), applies
-//! what is committed to the [`StateMachine`] ([`member`]), publishes the new view, and answers.
+//! The way of a proposal: [`Raft::propose`] encodes the command and hands it to the driver's thread
+//! (`driver`); the [`engine`] brings it to the leader, whose log takes in all that waits. The leader sends it
+//! to the others and writes it in one batch with one sync (`log_storage`); once a majority has it on disk, every
+//! member applies it to its [`StateMachine`], and the one that proposed it answers.
 //!
-//! The group has one member. The parts that know of several are [`transport`] (outgoing messages; there
-//! is no peer yet) and [`member`], where membership changes and snapshots from a leader arrive: it refuses
-//! both until they are built.
+//! [`Transport`] is the seam to the other members: it carries what the group sends, and [`Raft::receive`] takes in
+//! what arrives.
 
 mod convert;
 mod driver;
+pub mod engine;
 mod error;
 mod feed;
+mod founding;
 mod handle;
+mod inbox;
 mod keys;
 mod log_storage;
-mod member;
+mod membership;
 mod options;
-mod reads;
 mod slog_drain;
 mod snapshot;
-mod snapshot_worker;
 mod state_machine;
 mod stored_entries;
+pub mod testing;
 mod transport;
+mod worker;
 
-pub use error::{ProposeError, RaftFault, ReadError};
+pub use error::{MembershipError, ProposeError, RaftFault, ReadError, ReceiveError, TransferError};
 pub use feed::{AppliedBatch, AppliedFeed, FeedItem};
-pub use handle::{Applied, Published, Raft, Role, RunState, Status};
-pub use options::{MAX_COMMAND_BYTES, RaftOptions, exit_process};
+pub use founding::Identity;
+pub use handle::{Applied, Published, Raft, Role, RunState, Status, WeakRaft};
+pub use membership::{ClusterId, MemberInfo, MemberRecord, MemberRole, Membership, MembershipChange};
+pub use options::{Founding, MAX_COMMAND_BYTES, MAX_PEER_MESSAGE_BYTES, RaftOptions, TICK, exit_process};
 pub use state_machine::{RestoreError, StateMachine};
+pub use transport::{NoPeers, Transport};

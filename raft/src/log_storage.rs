@@ -3,69 +3,76 @@
 //! Owns how entries, hard state, membership and snapshot metadata are laid out and read back; it must
 //! not know what entries contain. Every change is one batch, synced when the call returns.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use berth_proto::record::{self, RecordKind};
+use berth_proto::record::RecordKind;
 use berth_proto::v1;
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, StorageError as LogError};
 
 use super::error::RaftFault;
-use super::options::MAX_CACHED_LOG_BYTES;
+use super::founding::{put_message, read_message, require};
+use super::membership::Configuration;
+use super::options::{MAX_CACHED_LOG_BYTES, MAX_RETAINED_LOG_BYTES};
 use super::stored_entries::{self, Slot, limited, size_in_memory};
 use super::{convert, keys};
 use berth_storage::{Batch, Storage};
 
 /// Keys deleted in one batch when leftovers are cleared away.
-pub(super) const DELETE_BATCH_KEYS: usize = 512;
+const DELETE_BATCH_KEYS: usize = 512;
 
 /// The durable Raft state of one member.
 ///
-/// The log starts right behind the current snapshot, or at index 1 while there is none.
+/// The log starts at the current snapshot, or some entries in front of it for members that lag.
 pub(super) struct LogStorage {
     store: Arc<dyn Storage>,
+    /// As it is on the disk.
     hard_state: HardState,
-    membership: ConfState,
+    /// The newest commit index known; written with the next batch.
+    commit: u64,
+    configuration: Configuration,
     snapshot: v1::SnapshotMeta,
+    /// Index and term of the entry in front of the log.
+    start: (u64, u64),
     slots: VecDeque<Slot>,
+    /// Bytes of the entries behind the snapshot.
     log_bytes: u64,
     cache: VecDeque<Entry>,
     cached_bytes: usize,
+    next_snapshot_slot: u64,
+    /// A member needs a snapshot that is newer than the current one.
+    snapshot_wanted: Cell<bool>,
 }
 
 /// What a new snapshot made superfluous; deleting it later, or never, changes nothing.
-#[derive(Debug)]
-pub(super) struct Leftovers {
-    keys: Vec<Vec<u8>>,
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    pub(crate) keys: Vec<Vec<u8>>,
 }
 
 impl LogStorage {
-    /// Reads the state of a member, or writes that of the first member of a new group.
-    pub(super) fn open(store: Arc<dyn Storage>, member_id: u64) -> Result<Self, RaftFault> {
-        match read_message::<v1::MemberIdentity>(&*store, keys::IDENTITY, RecordKind::MemberIdentity)? {
-            None => found_group(&*store, member_id)?,
-            Some(identity) if identity.member_id != member_id => {
-                return Err(RaftFault::WrongMember {
-                    expected: member_id,
-                    found: identity.member_id,
-                });
-            }
-            Some(_) => {}
-        }
+    /// Reads the state of a member from a store that was founded.
+    pub(super) fn open(store: Arc<dyn Storage>) -> Result<Self, RaftFault> {
         let hard_state: v1::HardState = require(&*store, keys::HARD_STATE, RecordKind::HardState)?;
         let membership: v1::Membership = require(&*store, keys::MEMBERSHIP, RecordKind::Membership)?;
         let snapshot: v1::SnapshotMeta =
             read_message(&*store, keys::SNAPSHOT, RecordKind::SnapshotMeta)?.unwrap_or_default();
+        let hard_state = convert::hard_state_from_record(&hard_state);
         let mut log = Self {
             store,
-            hard_state: convert::hard_state_from_record(&hard_state),
-            membership: convert::membership_from_record(membership),
+            commit: hard_state.commit,
+            hard_state,
+            configuration: Configuration::from_record(membership),
+            start: log_start(&snapshot),
+            next_snapshot_slot: slot_of(&snapshot) + 1,
             snapshot,
             slots: VecDeque::new(),
             log_bytes: 0,
             cache: VecDeque::new(),
             cached_bytes: 0,
+            snapshot_wanted: Cell::new(false),
         };
         log.clear_leftovers()?;
         log.read_log()?;
@@ -78,24 +85,25 @@ impl LogStorage {
         Ok(log)
     }
 
-    /// The storage below, for the thread that writes snapshots.
+    /// The storage below, for whoever writes and reads snapshots.
     pub(super) fn store(&self) -> &Arc<dyn Storage> {
         &self.store
     }
 
-    /// The snapshot from which the log goes on; index 0 if there is none.
+    /// The current snapshot; index 0 if there is none.
     pub(super) fn snapshot_meta(&self) -> &v1::SnapshotMeta {
         &self.snapshot
     }
 
-    /// The current membership.
-    pub(super) fn membership(&self) -> &ConfState {
-        &self.membership
+    /// A number under which chunks may be stored that disturb no others.
+    pub(super) fn new_snapshot_slot(&mut self) -> u64 {
+        self.next_snapshot_slot += 1;
+        self.next_snapshot_slot - 1
     }
 
-    /// The commit index that would survive a power cut.
-    pub(super) fn durable_commit(&self) -> u64 {
-        self.hard_state.commit
+    /// The current membership.
+    pub(super) fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// Bytes of the entries behind the snapshot.
@@ -103,7 +111,17 @@ impl LogStorage {
         self.log_bytes
     }
 
+    /// Whether a member was found to need a newer snapshot, since this was asked last.
+    pub(super) fn take_snapshot_wanted(&self) -> bool {
+        self.snapshot_wanted.take()
+    }
+
     /// Makes entries and hard state durable, in one batch; entries replace those at and behind their index.
+    ///
+    /// A commit index alone is not written, but goes along with the next batch. Nothing depends on it: a
+    /// member that knows less of what is committed after a crash learns it again from its leader, and what
+    /// it applied stays in its log. Who the members are must not go back, so that has its own index
+    /// ([`LogStorage::change_membership`]), and a snapshot brings its own commit index.
     pub(super) fn persist(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<(), RaftFault> {
         let mut batch = Batch::default();
         if let Some(first) = entries.first() {
@@ -114,13 +132,12 @@ impl LogStorage {
         for entry in entries {
             slots.push(stored_entries::put(&mut batch, entry));
         }
-        if let Some(state) = &hard_state {
-            put_message(
-                &mut batch,
-                keys::HARD_STATE,
-                RecordKind::HardState,
-                &convert::hard_state_to_record(state),
-            );
+        let mut fresh = hard_state.unwrap_or_else(|| self.hard_state.clone());
+        self.commit = self.commit.max(fresh.commit);
+        fresh.commit = self.commit;
+        let voted = (fresh.term, fresh.vote) != (self.hard_state.term, self.hard_state.vote);
+        if voted || (!batch.is_empty() && fresh != self.hard_state) {
+            put_hard_state(&mut batch, &fresh);
         }
         if batch.is_empty() {
             return Ok(());
@@ -129,80 +146,150 @@ impl LogStorage {
         for (slot, entry) in slots.into_iter().zip(entries) {
             self.push(slot, entry.clone());
         }
-        if let Some(state) = hard_state {
-            self.hard_state = state;
-        }
+        self.hard_state = fresh;
         Ok(())
     }
 
-    /// Makes a commit index durable.
-    pub(super) fn persist_commit(&mut self, commit: u64) -> Result<(), RaftFault> {
-        let state = HardState {
-            commit,
+    /// Remembers what is committed, for the next batch.
+    pub(super) fn note_commit(&mut self, commit: u64) {
+        self.commit = self.commit.max(commit);
+    }
+
+    /// The hard state with the newest commit index known.
+    pub(super) fn hard_state(&self) -> HardState {
+        HardState {
+            commit: self.commit,
             ..self.hard_state.clone()
-        };
-        self.persist(&[], Some(state))
+        }
     }
 
-    /// The stored hard state with another commit index.
-    pub(super) fn hard_state(&self) -> &HardState {
-        &self.hard_state
+    /// Makes a membership durable, before anything is decided with it. That the entry which made it is
+    /// committed is written along.
+    pub(super) fn change_membership(&mut self, configuration: Configuration) -> Result<(), RaftFault> {
+        self.commit = self.commit.max(configuration.index);
+        let hard_state = self.hard_state();
+        let mut batch = Batch::default();
+        put_hard_state(&mut batch, &hard_state);
+        put_membership(&mut batch, &configuration);
+        self.store.commit(batch)?;
+        (self.hard_state, self.configuration) = (hard_state, configuration);
+        Ok(())
     }
 
-    /// Makes a fully written snapshot the current one and cuts the log behind it.
-    pub(super) fn install_snapshot(&mut self, meta: v1::SnapshotMeta) -> Result<Leftovers, RaftFault> {
-        let current = self.snapshot.index;
-        if meta.index <= current || meta.index > self.last() {
+    /// Makes a fully written snapshot of this member the current one, and cuts the log so that about so many
+    /// entries up to the snapshot are left. A snapshot that came too late is itself what is left over.
+    pub(super) fn install_own_snapshot(
+        &mut self,
+        mut meta: v1::SnapshotMeta,
+        retain_entries: u64,
+    ) -> Result<Leftovers, RaftFault> {
+        if meta.index <= self.snapshot.index {
+            return Ok(Leftovers {
+                keys: chunk_keys(&meta).collect(),
+            });
+        }
+        if meta.index > self.last() {
             let (new, last) = (meta.index, self.last());
             return Err(RaftFault::damaged(format!(
-                "snapshot at {new} does not fit a log from {current} to {last}"
+                "snapshot at {new} does not fit a log that ends at {last}"
             )));
         }
-        let hard_state = HardState {
-            commit: self.hard_state.commit.max(meta.index),
-            ..self.hard_state.clone()
-        };
+        meta.retained_entries = self.retainable(meta.index, retain_entries);
+        let start = meta.index - meta.retained_entries;
+        meta.log_start_term = raft::Storage::term(self, start)
+            .map_err(|error| RaftFault::damaged(format!("entry {start} is not in the log: {error}")))?;
+        self.commit = self.commit.max(meta.index);
+        let hard_state = self.hard_state();
         let mut batch = Batch::default();
         put_message(&mut batch, keys::SNAPSHOT, RecordKind::SnapshotMeta, &meta);
-        put_message(
-            &mut batch,
-            keys::HARD_STATE,
-            RecordKind::HardState,
-            &convert::hard_state_to_record(&hard_state),
-        );
+        put_hard_state(&mut batch, &hard_state);
         self.store.commit(batch)?;
 
-        let mut leftovers: Vec<Vec<u8>> = (0..self.snapshot.chunk_count)
-            .map(|number| keys::chunk(current, number))
-            .collect();
-        for index in current + 1..=meta.index {
+        let mut leftovers: Vec<Vec<u8>> = chunk_keys(&self.snapshot).collect();
+        for index in self.start.0 + 1..=start {
             if let Some(slot) = self.slots.pop_front() {
-                self.log_bytes -= slot.bytes as u64;
                 leftovers.extend(stored_entries::part_keys(index, slot));
             }
         }
-        while self.cache.front().is_some_and(|entry| entry.index <= meta.index) {
+        while self.cache.front().is_some_and(|entry| entry.index <= start) {
             self.drop_oldest_cached();
         }
         self.hard_state = hard_state;
+        self.start = (start, meta.log_start_term);
+        let retained = usize::try_from(meta.retained_entries).unwrap_or(usize::MAX);
+        self.log_bytes = self.slots.iter().skip(retained).map(|slot| slot.bytes as u64).sum();
         self.snapshot = meta;
         Ok(Leftovers { keys: leftovers })
     }
 
+    /// How many entries up to an index may stay.
+    fn retainable(&self, index: u64, wanted: u64) -> u64 {
+        let behind = self.last() - index;
+        let mut bytes = 0;
+        let newest_first = self.slots.iter().rev();
+        let kept = newest_first
+            .skip(usize::try_from(behind).unwrap_or(usize::MAX))
+            .take(usize::try_from(wanted).unwrap_or(usize::MAX))
+            .take_while(|slot| {
+                bytes += slot.bytes as u64;
+                bytes <= MAX_RETAINED_LOG_BYTES
+            });
+        kept.count() as u64
+    }
+
+    /// Puts the snapshot of another member, whose chunks are stored, in the place of all that this member has.
+    pub(super) fn install_foreign_snapshot(
+        &mut self,
+        meta: v1::SnapshotMeta,
+        configuration: Configuration,
+        hard_state: Option<HardState>,
+    ) -> Result<Leftovers, RaftFault> {
+        if meta.index <= self.commit {
+            let (new, commit) = (meta.index, self.commit);
+            return Err(RaftFault::damaged(format!(
+                "a snapshot at {new} was to replace a log that is committed up to {commit}"
+            )));
+        }
+        let mut hard_state = hard_state.unwrap_or_else(|| self.hard_state.clone());
+        hard_state.commit = meta.index;
+        let mut batch = Batch::default();
+        let mut leftovers: Vec<Vec<u8>> = chunk_keys(&self.snapshot).collect();
+        for (index, slot) in (self.start.0 + 1..).zip(&self.slots) {
+            let parts = stored_entries::part_keys(index, *slot);
+            if index > meta.index {
+                // What no leader committed must not turn up behind the snapshot.
+                parts.for_each(|key| batch.delete(key));
+            } else {
+                leftovers.extend(parts);
+            }
+        }
+        put_message(&mut batch, keys::SNAPSHOT, RecordKind::SnapshotMeta, &meta);
+        put_hard_state(&mut batch, &hard_state);
+        put_membership(&mut batch, &configuration);
+        self.store.commit(batch)?;
+        self.start = log_start(&meta);
+        (self.commit, self.hard_state) = (meta.index, hard_state);
+        (self.snapshot, self.configuration) = (meta, configuration);
+        (self.log_bytes, self.cached_bytes) = (0, 0);
+        self.slots.clear();
+        self.cache.clear();
+        Ok(Leftovers { keys: leftovers })
+    }
+
     fn last(&self) -> u64 {
-        self.snapshot.index + self.slots.len() as u64
+        self.start.0 + self.slots.len() as u64
     }
 
     fn position(&self, index: u64) -> Option<usize> {
-        usize::try_from(index.checked_sub(self.snapshot.index + 1)?).ok()
+        usize::try_from(index.checked_sub(self.start.0 + 1)?).ok()
     }
 
     fn check_appendable(&self, entries: &[Entry], first: u64) -> Result<(), RaftFault> {
         let contiguous = (first..).zip(entries).all(|(index, entry)| entry.index == index);
-        if first <= self.snapshot.index || first > self.last() + 1 || !contiguous {
-            let (start, last) = (self.snapshot.index, self.last());
+        if first <= self.commit || first > self.last() + 1 || !contiguous {
+            let (start, last) = (self.commit, self.last());
             return Err(RaftFault::damaged(format!(
-                "entries from {first} on do not fit a log from {start} to {last}"
+                "entries from {first} on do not fit a log that is committed up to {start} and ends at {last}"
             )));
         }
         Ok(())
@@ -211,7 +298,7 @@ impl LogStorage {
     fn drop_from(&mut self, index: u64, batch: &mut Batch) {
         for dropped in (index..=self.last()).rev() {
             if let Some(slot) = self.slots.pop_back() {
-                self.log_bytes -= slot.bytes as u64;
+                self.log_bytes = self.log_bytes.saturating_sub(slot.bytes as u64);
                 stored_entries::part_keys(dropped, slot).for_each(|key| batch.delete(key));
             }
         }
@@ -239,10 +326,10 @@ impl LogStorage {
     }
 
     fn clear_leftovers(&self) -> Result<(), RaftFault> {
-        let current = self.snapshot.index;
+        let current = slot_of(&self.snapshot);
         let mut keys = Vec::new();
         for range in [
-            keys::entries(0..current + 1),
+            keys::entries(0..self.start.0 + 1),
             keys::chunks(0..current),
             keys::chunks(current + 1..u64::MAX),
         ] {
@@ -255,7 +342,7 @@ impl LogStorage {
 
     fn read_log(&mut self) -> Result<(), RaftFault> {
         let store = Arc::clone(&self.store);
-        for item in stored_entries::read(&*store, self.snapshot.index + 1..u64::MAX) {
+        for item in stored_entries::read(&*store, self.start.0 + 1..u64::MAX) {
             let (entry, slot) = item?;
             if entry.index != self.last() + 1 {
                 let (found, last) = (entry.index, self.last());
@@ -265,6 +352,8 @@ impl LogStorage {
             }
             self.push(slot, entry);
         }
+        let retained = usize::try_from(self.snapshot.retained_entries).unwrap_or(usize::MAX);
+        self.log_bytes = self.slots.iter().skip(retained).map(|slot| slot.bytes as u64).sum();
         Ok(())
     }
 }
@@ -273,7 +362,7 @@ impl raft::Storage for LogStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         Ok(RaftState {
             hard_state: self.hard_state.clone(),
-            conf_state: self.membership.clone(),
+            conf_state: self.configuration.conf.clone(),
         })
     }
 
@@ -284,7 +373,7 @@ impl raft::Storage for LogStorage {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if low <= self.snapshot.index {
+        if low <= self.start.0 {
             return Err(raft::Error::Store(LogError::Compacted));
         }
         if high > self.last() + 1 {
@@ -313,8 +402,8 @@ impl raft::Storage for LogStorage {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == self.snapshot.index {
-            return Ok(self.snapshot.term);
+        if index == self.start.0 {
+            return Ok(self.start.1);
         }
         let position = self.position(index).ok_or(raft::Error::Store(LogError::Compacted))?;
         self.slots
@@ -324,7 +413,7 @@ impl raft::Storage for LogStorage {
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.snapshot.index + 1)
+        Ok(self.start.0 + 1)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
@@ -332,23 +421,56 @@ impl raft::Storage for LogStorage {
     }
 
     /// The metadata of the current snapshot. Its content is in chunks, which travel outside Raft's messages.
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        if self.snapshot.index == 0 || self.snapshot.index < request_index {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let configuration = Configuration::from_record(self.snapshot.membership.clone().unwrap_or_default());
+        // A member that the snapshot does not know would refuse it.
+        if self.snapshot.index == 0 || self.snapshot.index < request_index || !configuration.contains(to) {
+            self.snapshot_wanted.set(true);
             return Err(raft::Error::Store(LogError::SnapshotTemporarilyUnavailable));
         }
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot {
+            data: prost::Message::encode_to_vec(&self.snapshot),
+            ..Snapshot::default()
+        };
         let metadata = snapshot.mut_metadata();
-        metadata.index = self.snapshot.index;
-        metadata.term = self.snapshot.term;
-        metadata.set_conf_state(
-            self.snapshot
-                .membership
-                .clone()
-                .map(convert::membership_from_record)
-                .unwrap_or_default(),
-        );
+        (metadata.index, metadata.term) = (self.snapshot.index, self.snapshot.term);
+        metadata.set_conf_state(configuration.conf);
         Ok(snapshot)
     }
+}
+
+/// The number under which the chunks of a snapshot are stored.
+pub(super) fn slot_of(meta: &v1::SnapshotMeta) -> u64 {
+    if meta.slot == 0 { meta.index } else { meta.slot }
+}
+
+/// The keys of the chunks of a snapshot.
+pub(super) fn chunk_keys(meta: &v1::SnapshotMeta) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let slot = slot_of(meta);
+    (0..meta.chunk_count).map(move |number| keys::chunk(slot, number))
+}
+
+/// Index and term of the entry in front of the log that goes with a snapshot.
+fn log_start(meta: &v1::SnapshotMeta) -> (u64, u64) {
+    if meta.retained_entries == 0 {
+        (meta.index, meta.term)
+    } else {
+        (meta.index.saturating_sub(meta.retained_entries), meta.log_start_term)
+    }
+}
+
+fn put_hard_state(batch: &mut Batch, state: &HardState) {
+    let record = convert::hard_state_to_record(state);
+    put_message(batch, keys::HARD_STATE, RecordKind::HardState, &record);
+}
+
+fn put_membership(batch: &mut Batch, configuration: &Configuration) {
+    put_message(
+        batch,
+        keys::MEMBERSHIP,
+        RecordKind::Membership,
+        &configuration.to_record(),
+    );
 }
 
 impl Leftovers {
@@ -363,171 +485,6 @@ impl Leftovers {
     }
 }
 
-/// Writes the state of the first member of a new group, in a store that holds nothing yet.
-fn found_group(store: &dyn Storage, member_id: u64) -> Result<(), RaftFault> {
-    if let Some(item) = store.scan(Vec::new()..vec![u8::MAX]).next() {
-        let key = String::from_utf8_lossy(&item?.0).into_owned();
-        return Err(RaftFault::damaged(format!(
-            "the store has no member identity, but a key {key:?}"
-        )));
-    }
-    let mut batch = Batch::default();
-    let identity = v1::MemberIdentity { member_id };
-    let membership = v1::Membership {
-        voters: vec![member_id],
-        ..v1::Membership::default()
-    };
-    put_message(&mut batch, keys::IDENTITY, RecordKind::MemberIdentity, &identity);
-    put_message(&mut batch, keys::MEMBERSHIP, RecordKind::Membership, &membership);
-    put_message(
-        &mut batch,
-        keys::HARD_STATE,
-        RecordKind::HardState,
-        &v1::HardState::default(),
-    );
-    Ok(store.commit(batch)?)
-}
-
-fn put_message<M: prost::Message>(batch: &mut Batch, key: &[u8], kind: RecordKind, message: &M) {
-    batch.put(key.to_vec(), record::encode_message(kind, message));
-}
-
-fn read_message<M: prost::Message + Default>(
-    store: &dyn Storage,
-    key: &[u8],
-    kind: RecordKind,
-) -> Result<Option<M>, RaftFault> {
-    let Some(bytes) = store.get(key)? else { return Ok(None) };
-    let name = String::from_utf8_lossy(key).into_owned();
-    record::decode_message(kind, &bytes)
-        .map(Some)
-        .map_err(RaftFault::record(name))
-}
-
-fn require<M: prost::Message + Default>(store: &dyn Storage, key: &[u8], kind: RecordKind) -> Result<M, RaftFault> {
-    read_message(store, key, kind)?
-        .ok_or_else(|| RaftFault::damaged(format!("the {} is missing", String::from_utf8_lossy(key))))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use berth_storage::MemoryStorage;
-    use raft::Storage as _;
-
-    fn entry(index: u64, term: u64, bytes: usize) -> Entry {
-        Entry {
-            index,
-            term,
-            data: vec![u8::try_from(index).unwrap(); bytes],
-            ..Entry::default()
-        }
-    }
-
-    fn open(store: &Arc<MemoryStorage>) -> LogStorage {
-        LogStorage::open(Arc::clone(store) as Arc<dyn Storage>, 1).unwrap()
-    }
-
-    fn all(log: &LogStorage) -> Vec<Entry> {
-        let (first, last) = (log.first_index().unwrap(), log.last_index().unwrap());
-        log.entries(first, last + 1, None, GetEntriesContext::empty(false))
-            .unwrap()
-    }
-
-    #[test]
-    fn log_with_entries_larger_than_a_value_reopened_is_the_same() {
-        let store = Arc::default();
-        let mut log = open(&store);
-        let entries: Vec<_> = (1..6)
-            .map(|index| entry(index, 1, 5_000 * usize::try_from(index).unwrap()))
-            .collect();
-        log.persist(&entries, None).unwrap();
-        assert_eq!(all(&log), entries);
-        assert_eq!(all(&open(&store)), entries);
-        assert_eq!(open(&store).log_bytes(), log.log_bytes());
-    }
-
-    #[test]
-    fn log_overwritten_by_another_leader_leaves_nothing_of_the_old_entries() {
-        let store = Arc::default();
-        let mut log = open(&store);
-        log.persist(&[entry(1, 1, 10), entry(2, 1, 50_000), entry(3, 1, 50_000)], None)
-            .unwrap();
-        log.persist(&[entry(2, 2, 10)], None).unwrap();
-        assert_eq!(all(&log), [entry(1, 1, 10), entry(2, 2, 10)]);
-        assert_eq!(all(&open(&store)), all(&log));
-        assert_eq!((log.term(2).unwrap(), log.last_index().unwrap()), (2, 2));
-        assert!(log.term(3).is_err());
-    }
-
-    #[test]
-    fn log_larger_than_its_cache_reads_old_entries_from_the_store() {
-        let mut log = open(&Arc::default());
-        let entries: Vec<_> = (1..12).map(|index| entry(index, 1, 1_000_000)).collect();
-        log.persist(&entries, None).unwrap();
-        assert!(log.cache.len() < 6, "{} entries in memory", log.cache.len());
-        assert_eq!(all(&log), entries);
-        let limited = log.entries(1, 12, 2_500_000, GetEntriesContext::empty(false)).unwrap();
-        assert_eq!(limited, entries[..2]);
-    }
-
-    #[test]
-    fn log_cut_by_a_snapshot_starts_behind_it_before_and_after_reopening() {
-        let store = Arc::default();
-        let mut log = open(&store);
-        let entries: Vec<_> = (1..6).map(|index| entry(index, 3, 10_000)).collect();
-        log.persist(
-            &entries,
-            Some(HardState {
-                term: 3,
-                vote: 1,
-                commit: 4,
-            }),
-        )
-        .unwrap();
-        let meta = v1::SnapshotMeta {
-            index: 4,
-            term: 3,
-            ..v1::SnapshotMeta::default()
-        };
-        let leftovers = log.install_snapshot(meta).unwrap();
-        for log in [&log, &open(&store)] {
-            assert_eq!((log.first_index().unwrap(), log.last_index().unwrap()), (5, 5));
-            assert_eq!((log.term(4).unwrap(), all(log)), (3, entries[4..].to_vec()));
-            assert!(log.term(3).is_err());
-        }
-        leftovers.delete(&*store).unwrap();
-        assert_eq!(store.scan(keys::entries(0..5)).count(), 0);
-        assert_eq!(all(&open(&store)), entries[4..]);
-    }
-
-    #[test]
-    fn log_with_an_entry_missing_is_refused() {
-        let store: Arc<MemoryStorage> = Arc::default();
-        open(&store)
-            .persist(&[entry(1, 1, 1), entry(2, 1, 1), entry(3, 1, 1)], None)
-            .unwrap();
-        let mut batch = Batch::default();
-        batch.delete(keys::entry_part(2, 0));
-        store.commit(batch).unwrap();
-        let fault = LogStorage::open(store, 1).err().unwrap();
-        assert!(fault.to_string().contains("entry 3 follows entry 1"), "{fault}");
-    }
-
-    #[test]
-    fn log_shorter_than_its_commit_index_is_refused() {
-        let store: Arc<MemoryStorage> = Arc::default();
-        open(&store)
-            .persist(
-                &[entry(1, 1, 1)],
-                Some(HardState {
-                    term: 1,
-                    vote: 1,
-                    commit: 2,
-                }),
-            )
-            .unwrap();
-        let fault = LogStorage::open(store, 1).err().unwrap();
-        assert!(matches!(fault, RaftFault::Damaged { .. }), "{fault}");
-    }
-}
+#[path = "log_storage_tests.rs"]
+mod tests;

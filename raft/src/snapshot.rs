@@ -11,8 +11,11 @@ use berth_proto::v1;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::engine::AppliedProposals;
 use super::error::RaftFault;
+use super::founding::FOUNDING_INDEX;
 use super::keys;
+use super::log_storage::slot_of;
 use super::state_machine::StateMachine;
 use berth_storage::{Batch, MAX_VALUE_BYTES, Scan, Storage};
 
@@ -29,15 +32,20 @@ const LENGTH_BYTES: usize = size_of::<u64>();
 pub(super) fn write<M: StateMachine>(
     store: &dyn Storage,
     view: &M::View,
-    meta: v1::SnapshotMeta,
+    proposals: &AppliedProposals,
+    mut meta: v1::SnapshotMeta,
     stop: &AtomicBool,
 ) -> Result<Option<v1::SnapshotMeta>, RaftFault> {
+    meta.proposal_origins = proposals.len();
     let mut writer = ChunkWriter {
         store,
         meta,
         stream: Vec::new(),
         batch: Batch::default(),
     };
+    for origin in proposals.records() {
+        writer.record(&record::encode_message(RecordKind::ProposalOrigin, &origin))?;
+    }
     for item in M::snapshot_items(view) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -57,8 +65,12 @@ struct ChunkWriter<'a> {
 impl ChunkWriter<'_> {
     fn item<T: Serialize>(&mut self, item: &T) -> Result<(), RaftFault> {
         let bytes = record::encode(RecordKind::SnapshotItem, item).map_err(RaftFault::record("snapshot item"))?;
+        self.record(&bytes)
+    }
+
+    fn record(&mut self, bytes: &[u8]) -> Result<(), RaftFault> {
         self.stream.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-        self.stream.extend_from_slice(&bytes);
+        self.stream.extend_from_slice(bytes);
         let full = self.stream.len() / CHUNK_BYTES * CHUNK_BYTES;
         let rest = self.stream.split_off(full);
         let ready = std::mem::replace(&mut self.stream, rest);
@@ -66,7 +78,7 @@ impl ChunkWriter<'_> {
     }
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), RaftFault> {
-        let key = keys::chunk(self.meta.index, self.meta.chunk_count);
+        let key = keys::chunk(self.meta.slot, self.meta.chunk_count);
         self.batch
             .put(key, record::seal(RecordKind::SnapshotChunk, bytes.to_vec()));
         self.meta.chunk_count += 1;
@@ -89,20 +101,32 @@ impl ChunkWriter<'_> {
     }
 }
 
-/// Gives a machine the state of a stored snapshot.
+/// Gives a machine the state of a stored snapshot, and returns which proposals that contains. A group begins
+/// with a snapshot without chunks, which stands for a new machine.
 pub(super) fn restore<M: StateMachine>(
     store: &dyn Storage,
     meta: &v1::SnapshotMeta,
     machine: &mut M,
-) -> Result<(), RaftFault> {
+) -> Result<AppliedProposals, RaftFault> {
+    let mut proposals = AppliedProposals::default();
+    if meta.chunk_count == 0 && meta.index <= FOUNDING_INDEX {
+        return Ok(proposals);
+    }
+    let slot = slot_of(meta);
     let mut reader = ItemReader::<M::SnapshotItem> {
-        chunks: store.scan(keys::chunks(meta.index..meta.index + 1)),
+        chunks: store.scan(keys::chunks(slot..slot + 1)),
         buffer: Vec::new(),
         chunk_count: 0,
         stream_bytes: 0,
         fault: None,
         items: PhantomData,
     };
+    for _ in 0..meta.proposal_origins {
+        let bytes = reader.record()?.ok_or_else(cut_short)?;
+        let origin = record::decode_message(RecordKind::ProposalOrigin, &bytes)
+            .map_err(RaftFault::record("proposals of a snapshot"))?;
+        proposals.restore(origin);
+    }
     let restored = machine.restore(&mut reader);
     // A machine that stops early must not hide that the rest is damaged.
     reader.by_ref().for_each(drop);
@@ -119,7 +143,7 @@ pub(super) fn restore<M: StateMachine>(
             meta.index, reader.chunk_count, reader.stream_bytes, meta.chunk_count, meta.stream_bytes
         )));
     }
-    Ok(())
+    Ok(proposals)
 }
 
 /// Reads items one by one; a fault ends the items and is kept.
@@ -134,6 +158,13 @@ struct ItemReader<'a, T> {
 
 impl<T: DeserializeOwned> ItemReader<'_, T> {
     fn read(&mut self) -> Result<Option<T>, RaftFault> {
+        let Some(bytes) = self.record()? else { return Ok(None) };
+        record::decode(RecordKind::SnapshotItem, &bytes)
+            .map(Some)
+            .map_err(RaftFault::record("snapshot item"))
+    }
+
+    fn record(&mut self) -> Result<Option<Vec<u8>>, RaftFault> {
         if !self.fill(LENGTH_BYTES)? {
             return if self.buffer.is_empty() {
                 Ok(None)
@@ -149,10 +180,9 @@ impl<T: DeserializeOwned> ItemReader<'_, T> {
         if !self.fill(end)? {
             return Err(cut_short());
         }
-        let item = record::decode(RecordKind::SnapshotItem, &self.buffer[LENGTH_BYTES..end])
-            .map_err(RaftFault::record("snapshot item"))?;
+        let bytes = self.buffer[LENGTH_BYTES..end].to_vec();
         self.buffer.drain(..end);
-        Ok(Some(item))
+        Ok(Some(bytes))
     }
 
     /// Reads chunks until the buffer holds the given bytes; whether it does.

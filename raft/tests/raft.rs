@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth_proto::record::{self, FORMAT_VERSION, RecordKind};
-use berth_raft::{FeedItem, ProposeError, Raft, RaftFault, RaftOptions, ReadError, Role, RunState};
+use berth_raft::{FeedItem, NoPeers, ProposeError, Raft, RaftFault, RaftOptions, ReadError, Role, RunState};
 use berth_storage::{Batch, MAX_VALUE_BYTES, MemoryStorage, Scan, SledStorage, Storage, StorageError};
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap, options};
@@ -18,11 +18,23 @@ use toy::{Set, ToyMap, options};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn start(store: &Arc<MemoryStorage>, options: RaftOptions) -> Raft<ToyMap> {
-    Raft::start(Arc::clone(store) as Arc<dyn Storage>, ToyMap::default(), options).unwrap()
+    Raft::start(
+        Arc::clone(store) as Arc<dyn Storage>,
+        ToyMap::default(),
+        options,
+        NoPeers,
+    )
+    .unwrap()
 }
 
 fn start_error(store: &Arc<MemoryStorage>) -> RaftFault {
-    Raft::start(Arc::clone(store) as Arc<dyn Storage>, ToyMap::default(), options()).unwrap_err()
+    Raft::start(
+        Arc::clone(store) as Arc<dyn Storage>,
+        ToyMap::default(),
+        options(),
+        NoPeers,
+    )
+    .unwrap_err()
 }
 
 fn compacting(entries: u64) -> RaftOptions {
@@ -46,7 +58,7 @@ async fn group_started_on_an_empty_store_leads_without_an_election_timeout() {
     let mut status = raft.watch_status();
     let leading = tokio::time::timeout(DEADLINE, status.wait_for(|status| status.role == Role::Leader));
     let status = leading.await.unwrap().unwrap().clone();
-    assert_eq!((status.leader, status.term), (Some(1), 1), "one campaign, at once");
+    assert_eq!((status.leader, status.term), (Some(1), 2), "one campaign, at once");
 }
 
 #[tokio::test]
@@ -57,7 +69,7 @@ async fn proposal_applied_answers_with_its_place_and_outcome() {
     let second = raft.propose(Set::numbered(2)).await.unwrap();
     assert_eq!((first.outcome, second.outcome), (1, 2));
     assert_eq!(second.index, first.index + 1);
-    assert_eq!(second.term, 1);
+    assert_eq!(second.term, 2);
 }
 
 #[tokio::test]
@@ -94,7 +106,7 @@ async fn group_restarted_has_every_acknowledged_proposal() {
 async fn group_stopped_by_dropping_its_handle_releases_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn Storage> = Arc::new(SledStorage::open(folder.path()).unwrap());
-    let raft = Raft::start(store, ToyMap::default(), options()).unwrap();
+    let raft = Raft::start(store, ToyMap::default(), options(), NoPeers).unwrap();
     let mut status = raft.watch_status();
     raft.propose_until_leading(Set::numbered(1)).await;
     drop(raft);
@@ -103,7 +115,7 @@ async fn group_stopped_by_dropping_its_handle_releases_the_store() {
         .unwrap()
         .unwrap();
     let reopened = Arc::new(SledStorage::open(folder.path()).unwrap());
-    let raft = Raft::start(reopened, ToyMap::default(), options()).unwrap();
+    let raft = Raft::start(reopened, ToyMap::default(), options(), NoPeers).unwrap();
     assert_eq!(raft.read().await.unwrap().view.len(), 1);
 }
 
@@ -152,7 +164,13 @@ impl Storage for RecordingStorage {
 #[tokio::test]
 async fn group_restarted_from_the_state_after_any_commit_has_what_was_acknowledged_by_then() {
     let store = Arc::new(RecordingStorage::default());
-    let raft = Raft::start(Arc::clone(&store) as Arc<dyn Storage>, ToyMap::default(), compacting(9)).unwrap();
+    let raft = Raft::start(
+        Arc::clone(&store) as Arc<dyn Storage>,
+        ToyMap::default(),
+        compacting(9),
+        NoPeers,
+    )
+    .unwrap();
     raft.read().await.unwrap();
     let mut acknowledged_at = Vec::new();
     for number in 0..60 {
@@ -343,10 +361,10 @@ async fn store_written_by_a_newer_version_is_refused_naming_both() {
 async fn store_of_another_member_is_refused() {
     let store = store_with_three_proposals().await;
     let options = RaftOptions {
-        member_id: 2,
+        member_id: Some(2),
         ..options()
     };
-    let fault = Raft::start(store as Arc<dyn Storage>, ToyMap::default(), options).unwrap_err();
+    let fault = Raft::start(store as Arc<dyn Storage>, ToyMap::default(), options, NoPeers).unwrap_err();
     assert!(
         matches!(fault, RaftFault::WrongMember { expected: 2, found: 1 }),
         "{fault:?}"

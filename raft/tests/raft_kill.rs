@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use berth_raft::{Raft, RaftOptions};
+use berth_raft::{NoPeers, Raft, RaftOptions};
 use berth_storage::SledStorage;
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap, options};
@@ -32,7 +32,13 @@ fn start(path: &Path) -> Raft<ToyMap> {
         snapshot_after_entries: 60,
         ..options()
     };
-    Raft::start(Arc::new(SledStorage::open(path).unwrap()), ToyMap::default(), options).unwrap()
+    Raft::start(
+        Arc::new(SledStorage::open(path).unwrap()),
+        ToyMap::default(),
+        options,
+        NoPeers,
+    )
+    .unwrap()
 }
 
 /// The process that is killed; as a test of its own it does nothing.

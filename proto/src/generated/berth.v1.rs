@@ -693,7 +693,8 @@ pub struct LogEntry {
     /// A record of kind COMMAND; empty for the entry that opens a leader's term.
     #[prost(bytes = "vec", tag = "4")]
     pub data: ::prost::alloc::vec::Vec<u8>,
-    /// Id of the proposal, so that the member that proposed it finds who waits for it.
+    /// Id of the proposal: 8 bytes each (big-endian) of its origin, its number there, and the lowest number
+    /// for which the origin still waits. A proposal applied before, or lower than that, is not applied again.
     #[prost(bytes = "vec", tag = "5")]
     pub proposal_id: ::prost::alloc::vec::Vec<u8>,
 }
@@ -711,7 +712,7 @@ pub struct HardState {
     pub commit: u64,
 }
 /// Who belongs to the group.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Membership {
     /// Members that vote.
     #[prost(uint64, repeated, tag = "1")]
@@ -728,9 +729,70 @@ pub struct Membership {
     /// Whether the joint change is left as soon as possible.
     #[prost(bool, tag = "5")]
     pub auto_leave: bool,
+    /// Who the members are.
+    #[prost(message, repeated, tag = "6")]
+    pub members: ::prost::alloc::vec::Vec<MemberRecord>,
+    /// Index of the log entry that made it so; that of the founding snapshot at first.
+    #[prost(uint64, tag = "7")]
+    pub index: u64,
+    /// Ids of the members removed last, the newest at the end; none of them comes back.
+    #[prost(uint64, repeated, tag = "8")]
+    pub removed: ::prost::alloc::vec::Vec<u64>,
+}
+/// Who a member is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberRecord {
+    /// Its id, drawn at random, never used for another.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its name, for people.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What others need to know of it, such as its addresses.
+    #[prost(message, repeated, tag = "3")]
+    pub details: ::prost::alloc::vec::Vec<MemberDetail>,
+}
+/// Something to know of a member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberDetail {
+    /// What it is.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Its value.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+/// A change of the membership, as the entry that makes it carries it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MembershipChange {
+    /// Make the change although the members that are reachable would not be a majority afterwards.
+    #[prost(bool, tag = "5")]
+    pub forced: bool,
+    /// What changes.
+    #[prost(oneof = "membership_change::Change", tags = "1, 2, 3, 4")]
+    pub change: ::core::option::Option<membership_change::Change>,
+}
+/// Nested message and enum types in `MembershipChange`.
+pub mod membership_change {
+    /// What changes.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        /// This member joins, without a vote.
+        #[prost(message, tag = "1")]
+        Add(super::MemberRecord),
+        /// The member with this id, which has no vote, gets one.
+        #[prost(uint64, tag = "2")]
+        Promote(u64),
+        /// The member with this id leaves for good.
+        #[prost(uint64, tag = "3")]
+        Remove(u64),
+        /// What is to know of a member changes.
+        #[prost(message, tag = "4")]
+        Update(super::MemberRecord),
+    }
 }
 /// The snapshot from which a member starts.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotMeta {
     /// The last index whose effect it contains.
     #[prost(uint64, tag = "1")]
@@ -747,13 +809,54 @@ pub struct SnapshotMeta {
     /// Length of the stream of items, over all chunks.
     #[prost(uint64, tag = "5")]
     pub stream_bytes: u64,
+    /// Number under which its chunks are stored; 0 for that of its index. Differs among the members.
+    #[prost(uint64, tag = "6")]
+    pub slot: u64,
+    /// Number of PROPOSAL_ORIGIN records in front of the items.
+    #[prost(uint64, tag = "7")]
+    pub proposal_origins: u64,
+    /// Number of log entries up to its index that are kept for members that lag. Differs among the members.
+    #[prost(uint64, tag = "8")]
+    pub retained_entries: u64,
+    /// Term of the entry in front of those.
+    #[prost(uint64, tag = "9")]
+    pub log_start_term: u64,
+}
+/// Which proposals of one origin have been applied.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProposalOrigin {
+    /// The origin: one run of one member.
+    #[prost(fixed64, tag = "1")]
+    pub origin: u64,
+    /// Index of its newest entry.
+    #[prost(uint64, tag = "2")]
+    pub last_index: u64,
+    /// It waits for no proposal with a lower number.
+    #[prost(uint64, tag = "3")]
+    pub lowest: u64,
+    /// Those applied from there on.
+    #[prost(message, repeated, tag = "4")]
+    pub applied: ::prost::alloc::vec::Vec<SequenceRange>,
+}
+/// Numbers from the first to the last, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SequenceRange {
+    /// The first.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// The last.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
 }
 /// Whose store this is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberIdentity {
     /// Id of the member in its Raft group.
     #[prost(uint64, tag = "1")]
     pub member_id: u64,
+    /// Id of the group, 16 random bytes; none in stores that were founded before groups had one.
+    #[prost(bytes = "vec", tag = "2")]
+    pub cluster_id: ::prost::alloc::vec::Vec<u8>,
 }
 /// What the payload of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -785,6 +888,10 @@ pub enum RecordKind {
     TaskSpec = 11,
     /// JSON: a task as its host sees it.
     TaskReport = 12,
+    /// ProposalOrigin: which proposals of one origin a snapshot contains.
+    ProposalOrigin = 13,
+    /// MembershipChange: what a change of the membership is about.
+    MembershipChange = 14,
 }
 impl RecordKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -806,6 +913,8 @@ impl RecordKind {
             Self::HostDescription => "RECORD_KIND_HOST_DESCRIPTION",
             Self::TaskSpec => "RECORD_KIND_TASK_SPEC",
             Self::TaskReport => "RECORD_KIND_TASK_REPORT",
+            Self::ProposalOrigin => "RECORD_KIND_PROPOSAL_ORIGIN",
+            Self::MembershipChange => "RECORD_KIND_MEMBERSHIP_CHANGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -824,6 +933,8 @@ impl RecordKind {
             "RECORD_KIND_HOST_DESCRIPTION" => Some(Self::HostDescription),
             "RECORD_KIND_TASK_SPEC" => Some(Self::TaskSpec),
             "RECORD_KIND_TASK_REPORT" => Some(Self::TaskReport),
+            "RECORD_KIND_PROPOSAL_ORIGIN" => Some(Self::ProposalOrigin),
+            "RECORD_KIND_MEMBERSHIP_CHANGE" => Some(Self::MembershipChange),
             _ => None,
         }
     }
@@ -857,6 +968,221 @@ impl LogEntryType {
             "LOG_ENTRY_TYPE_NORMAL" => Some(Self::Normal),
             "LOG_ENTRY_TYPE_MEMBERSHIP_CHANGE" => Some(Self::MembershipChange),
             "LOG_ENTRY_TYPE_MEMBERSHIP_CHANGE_V2" => Some(Self::MembershipChangeV2),
+            _ => None,
+        }
+    }
+}
+/// What one member of a Raft group tells another. Any of these may be lost, come late or come twice.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeerMessage {
+    /// The group, as in MemberIdentity; whoever belongs to another one refuses the message.
+    #[prost(bytes = "vec", tag = "1")]
+    pub cluster_id: ::prost::alloc::vec::Vec<u8>,
+    /// Id of the member that sends it.
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+    /// Id of the member that it is for.
+    #[prost(uint64, tag = "3")]
+    pub to: u64,
+    /// What it says.
+    #[prost(oneof = "peer_message::Content", tags = "4, 5, 6, 7, 8, 9, 10")]
+    pub content: ::core::option::Option<peer_message::Content>,
+}
+/// Nested message and enum types in `PeerMessage`.
+pub mod peer_message {
+    /// What it says.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Content {
+        /// A message of the consensus library, in its own encoding.
+        #[prost(bytes, tag = "4")]
+        Raft(::prost::alloc::vec::Vec<u8>),
+        /// Proposals, for the leader.
+        #[prost(message, tag = "5")]
+        Proposals(super::Proposals),
+        /// Proposals that the leader did not take.
+        #[prost(message, tag = "6")]
+        Refusals(super::Refusals),
+        /// A question for chunks of a snapshot.
+        #[prost(message, tag = "7")]
+        SnapshotPull(super::SnapshotPull),
+        /// Chunks of a snapshot.
+        #[prost(message, tag = "8")]
+        SnapshotChunks(super::SnapshotChunks),
+        /// A snapshot did not arrive, or is not there any more.
+        #[prost(message, tag = "9")]
+        SnapshotFailed(super::SnapshotFailed),
+        /// The receiver does not belong to the group any more.
+        #[prost(message, tag = "10")]
+        MemberRemoved(super::MemberRemoved),
+    }
+}
+/// Proposals on their way to the leader.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Proposals {
+    /// In the order in which they were made.
+    #[prost(message, repeated, tag = "1")]
+    pub proposals: ::prost::alloc::vec::Vec<Proposal>,
+}
+/// One proposal.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Proposal {
+    /// Its id, as in LogEntry.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    /// How often it was sent before; a refusal repeats it.
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    /// What is proposed.
+    #[prost(oneof = "proposal::Content", tags = "2, 3")]
+    pub content: ::core::option::Option<proposal::Content>,
+}
+/// Nested message and enum types in `Proposal`.
+pub mod proposal {
+    /// What is proposed.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Content {
+        /// A record of kind COMMAND.
+        #[prost(bytes, tag = "2")]
+        Command(::prost::alloc::vec::Vec<u8>),
+        /// A change of the membership.
+        #[prost(message, tag = "3")]
+        MembershipChange(super::MembershipChange),
+    }
+}
+/// Proposals that were not taken.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Refusals {
+    /// One for each.
+    #[prost(message, repeated, tag = "1")]
+    pub refusals: ::prost::alloc::vec::Vec<Refusal>,
+}
+/// Why a proposal was not taken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    /// Id of the proposal.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    /// The attempt that is refused.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    /// Why.
+    #[prost(enumeration = "RefusalReason", tag = "3")]
+    pub reason: i32,
+    /// The first number that the reason has.
+    #[prost(uint64, tag = "4")]
+    pub first: u64,
+    /// The second number that the reason has.
+    #[prost(uint64, tag = "5")]
+    pub second: u64,
+}
+/// Asks for chunks of the snapshot that its metadata in the consensus library's message describes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotPull {
+    /// Index of the snapshot.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Slot of the snapshot at the member asked.
+    #[prost(uint64, tag = "2")]
+    pub slot: u64,
+    /// Number of the first chunk wanted, from 0.
+    #[prost(uint64, tag = "3")]
+    pub first_chunk: u64,
+}
+/// Chunks of a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotChunks {
+    /// Index of the snapshot.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Slot of the snapshot at the member that sends it.
+    #[prost(uint64, tag = "2")]
+    pub slot: u64,
+    /// Number of the first of these chunks.
+    #[prost(uint64, tag = "3")]
+    pub first_chunk: u64,
+    /// Records of kind SNAPSHOT_CHUNK.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub chunks: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// A transfer has ended without success.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotFailed {
+    /// Index of the snapshot.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+}
+/// The receiver does not belong to the group any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberRemoved {}
+/// Why a proposal was not taken; what its two numbers say is in parentheses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RefusalReason {
+    /// Never sent.
+    Unspecified = 0,
+    /// The receiver does not lead, or is about to hand over.
+    NotLeader = 1,
+    /// Too much waits already.
+    Overloaded = 2,
+    /// The disk is nearly full (bytes free, bytes required).
+    DiskFull = 3,
+    /// Another change of the membership is under way.
+    ChangeUnderWay = 4,
+    /// There is no such member (its id).
+    NoSuchMember = 5,
+    /// There is such a member, or was (its id).
+    IdUsed = 6,
+    /// The member has a vote already (its id).
+    VotesAlready = 7,
+    /// The member lags behind (its id, how many entries).
+    LagsBehind = 8,
+    /// Those reachable would be no majority (how many would be, how many are needed).
+    WouldLoseQuorum = 9,
+    /// The group has as many members as it may have (how many).
+    TooManyMembers = 10,
+    /// The record of the member is too large (its bytes, bytes allowed).
+    RecordTooLarge = 11,
+    /// The group would have no voter left (the id of the last).
+    LastVoter = 12,
+}
+impl RefusalReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REFUSAL_REASON_UNSPECIFIED",
+            Self::NotLeader => "REFUSAL_REASON_NOT_LEADER",
+            Self::Overloaded => "REFUSAL_REASON_OVERLOADED",
+            Self::DiskFull => "REFUSAL_REASON_DISK_FULL",
+            Self::ChangeUnderWay => "REFUSAL_REASON_CHANGE_UNDER_WAY",
+            Self::NoSuchMember => "REFUSAL_REASON_NO_SUCH_MEMBER",
+            Self::IdUsed => "REFUSAL_REASON_ID_USED",
+            Self::VotesAlready => "REFUSAL_REASON_VOTES_ALREADY",
+            Self::LagsBehind => "REFUSAL_REASON_LAGS_BEHIND",
+            Self::WouldLoseQuorum => "REFUSAL_REASON_WOULD_LOSE_QUORUM",
+            Self::TooManyMembers => "REFUSAL_REASON_TOO_MANY_MEMBERS",
+            Self::RecordTooLarge => "REFUSAL_REASON_RECORD_TOO_LARGE",
+            Self::LastVoter => "REFUSAL_REASON_LAST_VOTER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REFUSAL_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "REFUSAL_REASON_NOT_LEADER" => Some(Self::NotLeader),
+            "REFUSAL_REASON_OVERLOADED" => Some(Self::Overloaded),
+            "REFUSAL_REASON_DISK_FULL" => Some(Self::DiskFull),
+            "REFUSAL_REASON_CHANGE_UNDER_WAY" => Some(Self::ChangeUnderWay),
+            "REFUSAL_REASON_NO_SUCH_MEMBER" => Some(Self::NoSuchMember),
+            "REFUSAL_REASON_ID_USED" => Some(Self::IdUsed),
+            "REFUSAL_REASON_VOTES_ALREADY" => Some(Self::VotesAlready),
+            "REFUSAL_REASON_LAGS_BEHIND" => Some(Self::LagsBehind),
+            "REFUSAL_REASON_WOULD_LOSE_QUORUM" => Some(Self::WouldLoseQuorum),
+            "REFUSAL_REASON_TOO_MANY_MEMBERS" => Some(Self::TooManyMembers),
+            "REFUSAL_REASON_RECORD_TOO_LARGE" => Some(Self::RecordTooLarge),
+            "REFUSAL_REASON_LAST_VOTER" => Some(Self::LastVoter),
             _ => None,
         }
     }

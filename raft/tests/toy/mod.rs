@@ -60,6 +60,7 @@ impl StateMachine for ToyMap {
 #[allow(dead_code, reason = "not every user of the toy needs it")]
 pub(crate) fn options() -> RaftOptions {
     RaftOptions {
+        member_id: Some(1),
         required_free_bytes: 0,
         on_fault: |_| {},
         ..RaftOptions::default()

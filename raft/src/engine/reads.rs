@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::options::READ_RETRY_TICKS;
+use crate::options::READ_RETRY_TICKS;
 
 /// Reads on their way, from the request to the answer; `R` is who waits.
 #[derive(Debug)]
@@ -62,27 +62,33 @@ impl<R> Reads<R> {
             .collect()
     }
 
-    /// Time passed: forgets who no longer waits, and asks again for what nobody confirmed.
-    pub(super) fn tick(&mut self, waits: impl Fn(&R) -> bool) {
-        self.waiting.retain(&waits);
-        self.confirmed
-            .iter_mut()
-            .for_each(|(_, readers)| readers.retain(&waits));
+    /// Another leader: whatever the last one was asked is asked again.
+    pub(super) fn leader_changed(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        self.waiting.extend(asked.into_values().flat_map(|asked| asked.readers));
+    }
+
+    /// Time passed: gives back those that wait no longer, and asks again for what nobody confirmed.
+    pub(super) fn tick(&mut self, waits: impl Fn(&R) -> bool) -> Vec<R> {
+        let mut given_up: Vec<R> = self.waiting.extract_if(.., |reader| !waits(reader)).collect();
+        for (_, readers) in &mut self.confirmed {
+            given_up.extend(readers.extract_if(.., |reader| !waits(reader)));
+        }
         self.confirmed.retain(|(_, readers)| !readers.is_empty());
-        let late: Vec<Vec<u8>> = self
-            .asked
-            .iter_mut()
-            .filter_map(|(context, asked)| {
-                asked.ticks += 1;
-                asked.readers.retain(&waits);
-                (asked.ticks >= READ_RETRY_TICKS || asked.readers.is_empty()).then(|| context.clone())
-            })
-            .collect();
+        let mut late = Vec::new();
+        for (context, asked) in &mut self.asked {
+            asked.ticks += 1;
+            given_up.extend(asked.readers.extract_if(.., |reader| !waits(reader)));
+            if asked.ticks >= READ_RETRY_TICKS || asked.readers.is_empty() {
+                late.push(context.clone());
+            }
+        }
         for context in late {
             if let Some(asked) = self.asked.remove(&context) {
                 self.waiting.extend(asked.readers);
             }
         }
+        given_up
     }
 }
 
@@ -106,9 +112,9 @@ mod tests {
         let mut reads = Reads::default();
         reads.add("a");
         reads.asked(vec![1]);
-        (1..READ_RETRY_TICKS).for_each(|_| reads.tick(|_| true));
+        (1..READ_RETRY_TICKS).for_each(|_| assert!(reads.tick(|_| true).is_empty()));
         assert!(!reads.want_to_ask());
-        reads.tick(|_| true);
+        assert!(reads.tick(|_| true).is_empty());
         assert!(reads.want_to_ask());
         reads.confirmed(&[1], 1);
         assert!(
@@ -121,7 +127,7 @@ mod tests {
     fn read_that_nobody_waits_for_is_forgotten() {
         let mut reads = Reads::default();
         reads.add("a");
-        reads.tick(|_| false);
+        assert_eq!(reads.tick(|_| false), ["a"]);
         assert!(!reads.want_to_ask());
     }
 }
