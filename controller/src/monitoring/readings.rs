@@ -53,6 +53,7 @@ fn read_group(gauges: &StateGauges, group: &StateGroup) {
     for (role, name) in [
         (Role::Leader, "leader"),
         (Role::Follower, "follower"),
+        (Role::Learner, "learner"),
         (Role::Candidate, "candidate"),
     ] {
         let gauge = gauges.raft_role.get_or_create(&Named { role: name });

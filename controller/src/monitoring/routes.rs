@@ -84,7 +84,10 @@ mod tests {
         let group = StateGroup::start(
             Arc::new(MemoryStorage::default()),
             ReplicatedState::default(),
-            RaftOptions::default(),
+            RaftOptions {
+                member_id: Some(1),
+                ..RaftOptions::default()
+            },
         )
         .expect("started");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
