@@ -7,6 +7,7 @@ mod content;
 mod document;
 mod error;
 mod import;
+mod list;
 mod name;
 mod registry;
 mod store;
@@ -14,6 +15,7 @@ mod transfer;
 mod unpack;
 
 pub use error::ImageError;
+pub use list::{ListedImage, images, namespaces};
 pub use name::ImageName;
 pub use registry::RegistryOptions;
 pub use store::{ImageStore, SHARED_NAMESPACE, UnpackedImage};

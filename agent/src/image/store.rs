@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use containerd_client::services::v1::{GetImageRequest, ListNamespacesRequest};
+use containerd_client::services::v1::GetImageRequest;
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 use tonic::Code;
@@ -18,13 +18,11 @@ use super::document::{Blob, Document, chain_id, choose, parse, parse_config};
 use super::registry::Registries;
 use super::transfer::{Brought, Destination, Source, bring};
 use super::unpack::is_unpacked;
-use super::{ImageError, ImageName, RegistryOptions, import};
+use super::{ImageError, ImageName, RegistryOptions, import, list};
 use crate::runtime::containerd::client::Client;
 
 /// Namespace for images that all hosts of a machine may use: `berth image import` puts them there.
 pub const SHARED_NAMESPACE: &str = "berth";
-/// Namespaces in which a machine's images are usually found, in the order in which they are asked.
-const OTHER_NAMESPACES: [&str; 4] = [SHARED_NAMESPACE, "default", "k8s.io", "moby"];
 
 /// An image that is present and unpacked.
 #[derive(Clone, Debug, PartialEq)]
@@ -277,18 +275,8 @@ impl Shared {
     /// Namespaces to look in, those of other hosts on this machine included; none if they cannot be listed.
     async fn other_namespaces(&self) -> Vec<String> {
         let client = &self.destination.client;
-        let listed = client
-            .namespaces()
-            .list(client.request(ListNamespacesRequest::default()))
-            .await;
-        let listed = listed.map(|a| a.into_inner().namespaces).unwrap_or_default();
-        let rank = |name: &str| OTHER_NAMESPACES.iter().position(|o| *o == name);
-        let mut names: Vec<String> = listed
-            .into_iter()
-            .map(|n| n.name)
-            .filter(|n| n != client.namespace() && (rank(n).is_some() || n.starts_with("berth")))
-            .collect();
-        names.sort_by_key(|n| (rank(n).unwrap_or(OTHER_NAMESPACES.len()), n.clone()));
+        let mut names = list::namespaces(client).await.unwrap_or_default();
+        names.retain(|name| name != client.namespace());
         names
     }
 }

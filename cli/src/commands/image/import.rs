@@ -5,42 +5,25 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use berth_agent::image::{ImageStore, RegistryOptions, SHARED_NAMESPACE};
 use berth_agent::runtime::containerd::Containerd;
-use berth_agent::runtime::containerd::launcher::DEFAULT_SOCKET;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Deserialize;
 
+use super::PlaceArguments;
 use crate::output;
-use crate::target::ListenArgument;
-
-/// Flags of `berth image`.
-#[derive(Args, Debug)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    command: ImageCommand,
-}
-
-#[derive(Subcommand, Debug)]
-enum ImageCommand {
-    /// Bring in an image from an OCI archive or layout directory
-    Import(ImportArguments),
-}
 
 /// Flags of `berth image import`.
 #[derive(Args, Debug)]
-struct ImportArguments {
+pub(super) struct Arguments {
     /// An OCI image layout, as a tar archive or a directory
     path: PathBuf,
     /// Name of the image [default: what the archive calls it]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
-    running: ListenArgument,
-    /// Socket of a containerd to bring the image to, instead of a `berth dev`
-    #[arg(long, value_name = "SOCKET")]
-    containerd: Option<PathBuf>,
+    place: PlaceArguments,
     /// containerd namespace that gets the image; the default one is seen by all hosts of the machine
     #[arg(long, default_value = SHARED_NAMESPACE, value_name = "NAME")]
     containerd_namespace: String,
@@ -62,9 +45,8 @@ struct Manifest {
 ///
 /// # Errors
 /// If the image cannot be read, or containerd does not take it.
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let ImageCommand::Import(arguments) = arguments.command;
-    let socket = socket(&arguments)?;
+pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    let socket = arguments.place.find()?.socket;
     let unpacked = unpack_if_archive(&arguments.path)?;
     let layout = unpacked
         .as_ref()
@@ -93,23 +75,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         socket.display(),
         arguments.containerd_namespace
     ))
-}
-
-fn socket(arguments: &ImportArguments) -> Result<PathBuf> {
-    if let Some(socket) = &arguments.containerd {
-        return Ok(socket.clone());
-    }
-    match arguments.running.find() {
-        Ok(cluster) => match cluster.containerd {
-            Some(found) => Ok(found.socket),
-            None => bail!(
-                "the containers of the `berth dev` at {} are simulated and need no images",
-                cluster.listen
-            ),
-        },
-        Err(_) if !arguments.running.is_given() && Path::new(DEFAULT_SOCKET).exists() => Ok(DEFAULT_SOCKET.into()),
-        Err(error) => Err(error),
-    }
 }
 
 /// The archive unpacked into a directory that lives as long as the result; `None` if it is a directory already.
