@@ -4,6 +4,7 @@
 
 mod agent;
 mod aws;
+mod completions;
 mod controller;
 mod dev;
 mod env;
@@ -34,10 +35,12 @@ pub(crate) enum Command {
     Hosts(hosts::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
-    /// Bring images to the hosts of this machine
+    /// Bring images to the hosts of this machine, or list those that they have
     Image(image::Arguments),
     /// Run the AWS CLI against a cluster
     Aws(aws::Arguments),
+    /// Print what makes a shell complete the commands and flags of `berth`
+    Completions(completions::Arguments),
 }
 
 /// Runs a command to its end.
@@ -50,6 +53,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Controller(arguments) => block_on(controller::run(arguments))?,
         Command::Agent(arguments) => block_on(agent::run(arguments))?,
         Command::Image(arguments) => block_on(image::run(arguments))?,
+        Command::Completions(arguments) => completions::run(&arguments)?,
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
