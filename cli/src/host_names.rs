@@ -43,3 +43,9 @@ pub(crate) fn id(host: &ContainerInstance) -> &str {
         .map(last_part)
         .unwrap_or_default()
 }
+
+/// What names are sorted by: numbers at their ends count as numbers, so that `host-9` comes before `host-10`.
+pub(crate) fn order(name: &str) -> (&str, u64) {
+    let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (word, name[word.len()..].parse().unwrap_or(0))
+}

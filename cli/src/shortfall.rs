@@ -76,11 +76,18 @@ fn deployed_at(service: &Service) -> Option<Timestamp> {
 fn failure_text(service: &Service, at: Timestamp, task: &Task, now: Timestamp) -> String {
     let id = task.task_arn.as_deref().map(last_part).unwrap_or_default();
     let name = service.service_name.as_deref().unwrap_or_default();
+    // A task that never started wrote nothing.
+    let has_log = task.stop_code == Some(TaskStopCode::EssentialContainerExited);
     format!(
-        "task {} stopped {} ago, {}; `berth logs {name}` shows what it wrote",
+        "task {} stopped {} ago, {}{}",
         short_id::shown(id),
         age(at, now),
         task.stopped_reason.as_deref().unwrap_or("for no known reason"),
+        if has_log {
+            format!("; `berth logs {name}` shows what it wrote")
+        } else {
+            String::new()
+        },
     )
 }
 

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use self::row::Row;
 use crate::cluster::{Cluster, last_part};
-use crate::host_names::{id, name};
+use crate::host_names::{self, id, name};
 use crate::output::{self, Format};
 use crate::short_id;
 use crate::table::Table;
@@ -155,7 +155,9 @@ fn choose<'a>(hosts: &'a [ContainerInstance], wanted: &str) -> Result<Option<&'a
 fn unknown(cluster: &Cluster, hosts: &[ContainerInstance], wanted: &str) -> String {
     /// Names that a message lists; of more, `berth hosts` tells.
     const LISTED: usize = 10;
-    let names: Vec<String> = hosts.iter().take(LISTED).map(name).collect();
+    let mut names: Vec<String> = hosts.iter().map(name).collect();
+    names.sort_by(|a, b| host_names::order(a).cmp(&host_names::order(b)));
+    names.truncate(LISTED);
     let others = match (names.as_slice(), hosts.len() > LISTED) {
         ([], _) => "it has none".to_owned(),
         (names, false) => format!("it has {}", names.join(", ")),

@@ -56,11 +56,9 @@ impl Row {
         }
     }
 
-    /// What rows are sorted by: the name, with numbers at its end in their order.
-    pub(super) fn order(&self) -> (&str, u64, &str) {
-        let word = self.name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let number = self.name[word.len()..].parse().unwrap_or(0);
-        (word, number, &self.id)
+    /// What rows are sorted by.
+    pub(super) fn order(&self) -> ((&str, u64), &str) {
+        (host_names::order(&self.name), &self.id)
     }
 
     pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 10] {
