@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod commands;
 mod host_names;
+mod listen_failure;
 mod lock;
 mod logging;
 mod output;

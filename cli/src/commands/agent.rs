@@ -14,23 +14,24 @@ use berth_core::model::{Attributes, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use super::values;
 use crate::signals::StopSignals;
 use crate::{logging, output};
 
 /// Flags of `berth agent`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// URL of a controller's port for agents; may be given several times
-    #[arg(long, required = true, value_name = "URL")]
+    /// URL of a controller's port for agents, which it prints when it starts; may be given several times
+    #[arg(long, required = true, value_name = "URL", value_parser = values::agents_url)]
     controller: Vec<String>,
     /// The cluster to join
-    #[arg(long, default_value = "default", value_name = "NAME")]
+    #[arg(long, default_value = "default", value_name = "NAME", value_parser = values::cluster_name)]
     cluster: String,
     /// The region of that cluster
-    #[arg(long, default_value = "us-east-1")]
+    #[arg(long, default_value = "us-east-1", value_parser = values::region)]
     region: String,
     /// The account of that cluster
-    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = super::account_id)]
+    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = values::account_id)]
     account_id: String,
     /// Where the agent keeps its ledger, logs and networks
     #[arg(long, value_name = "DIR")]

@@ -10,8 +10,9 @@ use berth_controller::api::ApiOptions;
 use berth_controller::node::{Controller, ControllerOptions};
 use clap::Args;
 
+use super::values;
 use crate::signals::StopSignals;
-use crate::{address, logging, output, root_keys};
+use crate::{address, listen_failure, logging, output, root_keys};
 
 /// Flags of `berth controller`.
 #[derive(Args, Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     agent_listen: SocketAddr,
     /// The account that everything belongs to
-    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = super::account_id)]
+    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = values::account_id)]
     account_id: String,
     /// Offer `POST /_berth/reset`, which empties the state
     #[arg(long)]
@@ -51,7 +52,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             testing: arguments.testing,
         },
     })
-    .await?;
+    .await
+    .map_err(listen_failure::explain)?;
     output::line(&format!("Clients: http://{}", controller.listen()))?;
     output::line(&format!("Agents: http://{}", controller.agent_listen()))?;
     output::line(&format!("State: {}", arguments.data_dir.display()))?;

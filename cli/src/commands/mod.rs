@@ -12,10 +12,11 @@ mod hosts;
 mod image;
 mod logs;
 mod ps;
+mod values;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
 /// A command of `berth`.
@@ -69,12 +70,4 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
         .build()
         .context("cannot start the runtime's threads")?;
     runtime.block_on(future)
-}
-
-/// Reads an AWS account id: twelve digits.
-fn account_id(text: &str) -> Result<String> {
-    if text.len() == 12 && text.chars().all(|c| c.is_ascii_digit()) {
-        return Ok(text.to_owned());
-    }
-    bail!("an account id has twelve digits")
 }

@@ -17,7 +17,7 @@ use berth_agent::host;
 use berth_aws::ecs::CreateClusterRequest;
 use berth_aws::ecs::operations::CreateCluster;
 use berth_controller::api::{ApiOptions, RootCredentials};
-use berth_controller::node::{Controller, ControllerError, ControllerOptions};
+use berth_controller::node::{Controller, ControllerOptions};
 use berth_core::model::{Resources, Scope};
 use clap::Args;
 use tempfile::TempDir;
@@ -26,10 +26,11 @@ use self::engine::{Engine, WantedEngine};
 use self::hosts::{HostSettings, Hosts, Names};
 use self::leftovers::{Claim, Records};
 use self::plan::PlannedHost;
+use super::values;
 use crate::running::{self, Containerd, RunningCluster};
 use crate::signals::StopSignals;
 use crate::target::Target;
-use crate::{address, logging, output, root_keys};
+use crate::{address, listen_failure, logging, output, root_keys};
 
 /// Flags of `berth dev`.
 #[derive(Args, Debug)]
@@ -53,13 +54,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = WantedEngine::Auto)]
     runtime: WantedEngine,
     /// The region that the hosts are in
-    #[arg(long, default_value = "us-east-1")]
+    #[arg(long, default_value = "us-east-1", value_parser = values::region)]
     region: String,
     /// The account that everything belongs to
-    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = super::account_id)]
+    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = values::account_id)]
     account_id: String,
     /// The cluster that the hosts join; it is created if it is missing
-    #[arg(long, default_value = "default", value_name = "NAME")]
+    #[arg(long, default_value = "default", value_name = "NAME", value_parser = values::cluster_name)]
     cluster: String,
     /// vCPUs that each host offers [default: its share of this machine; 4 if simulated]
     #[arg(long, value_name = "VCPUS", value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -185,7 +186,7 @@ async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredenti
             testing: arguments.testing,
         },
     });
-    let controller = controller.await.map_err(explain)?;
+    let controller = controller.await.map_err(listen_failure::explain)?;
     let chosen = match arguments.hosts {
         0 => Ok((Engine::Simulated, "Runtime: none, since there are no hosts".to_owned())),
         _ => engine::choose(arguments.runtime, data_dir).await,
@@ -302,32 +303,6 @@ fn capacity(arguments: &Arguments, engine: &Engine) -> Result<Resources> {
         _ => None,
     };
     Ok(plan::capacity(share, arguments.host_cpu, arguments.host_memory))
-}
-
-/// The error of a port in use, with what to do about it.
-fn explain(error: ControllerError) -> anyhow::Error {
-    let ControllerError::Listen { address, what, source } = &error else {
-        return error.into();
-    };
-    if source.kind() != std::io::ErrorKind::AddrInUse {
-        return error.into();
-    }
-    let flag = if *what == "agents" {
-        "--agent-listen"
-    } else {
-        "--listen"
-    };
-    let other = running::list()
-        .unwrap_or_default()
-        .into_iter()
-        .find(|cluster| cluster.listen == *address);
-    let holder = other.map_or_else(
-        || "another process".to_owned(),
-        |cluster| format!("another `berth dev` (process {})", cluster.pid),
-    );
-    anyhow::anyhow!(
-        "{address}, where {what} would connect, is in use by {holder}; stop it, or choose another port with {flag}"
-    )
 }
 
 impl Parts {

@@ -46,6 +46,8 @@ struct Manifest {
 /// # Errors
 /// If the image cannot be read, or containerd does not take it.
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    // Before containerd is looked for: a mistyped path is the likelier mistake.
+    std::fs::metadata(&arguments.path).with_context(|| format!("cannot read {}", arguments.path.display()))?;
     let socket = arguments.place.find()?.socket;
     let unpacked = unpack_if_archive(&arguments.path)?;
     let layout = unpacked

@@ -1,0 +1,87 @@
+//! Values of flags whose form can be told before anything is started: names, ids and addresses of others. Pure.
+
+use anyhow::{Result, bail, ensure};
+use http::Uri;
+
+/// Longest name of a cluster, and of a region here (ECS).
+const MAX_NAME: usize = 255;
+
+/// Reads an AWS account id.
+///
+/// # Errors
+/// If it has another form than twelve digits.
+pub(super) fn account_id(text: &str) -> Result<String> {
+    if text.len() == 12 && text.chars().all(|c| c.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    bail!("an account id has twelve digits")
+}
+
+/// Reads the name of a region.
+///
+/// # Errors
+/// If it is empty, or has characters that could not stand in an ARN or a host name.
+pub(super) fn region(text: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    ensure!(
+        (1..=MAX_NAME).contains(&text.len()) && text.chars().all(fits),
+        "a region has lower-case letters, digits and hyphens, such as us-east-1"
+    );
+    Ok(text.to_owned())
+}
+
+/// Reads the name of a cluster.
+///
+/// # Errors
+/// If ECS knows no such names.
+pub(super) fn cluster_name(text: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    ensure!(
+        (1..=MAX_NAME).contains(&text.len()) && text.chars().all(fits),
+        "a cluster's name has letters, numbers, underscores and hyphens, {MAX_NAME} at most"
+    );
+    Ok(text.to_owned())
+}
+
+/// Reads the URL of a controller's port for agents.
+///
+/// # Errors
+/// If it is not `http://HOST:PORT`.
+pub(super) fn agents_url(text: &str) -> Result<String> {
+    let parsed: Option<Uri> = text.parse().ok();
+    let is_url = parsed.is_some_and(|uri| {
+        let has_path = !matches!(uri.path(), "" | "/");
+        uri.scheme_str() == Some("http") && uri.port().is_some() && !has_path && uri.query().is_none()
+    });
+    ensure!(
+        is_url,
+        "http://HOST:PORT is needed, such as http://127.0.0.1:7481: what the controller prints behind `Agents:` when it starts"
+    );
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_form_of_aws_are_taken_and_others_refused() {
+        assert!(account_id("123456789012").is_ok() && account_id("12345678901x").is_err());
+        assert!(region("eu-central-1").is_ok() && region("").is_err() && region("EU 1").is_err());
+        assert!(cluster_name("shop_1-a").is_ok() && cluster_name("bad name!").is_err() && cluster_name("").is_err());
+    }
+
+    #[test]
+    fn url_for_agents_needs_scheme_and_port() {
+        assert!(agents_url("http://127.0.0.1:7481").is_ok() && agents_url("http://[::1]:7481/").is_ok());
+        for text in [
+            "127.0.0.1:7481",
+            "localhost",
+            "http://127.0.0.1",
+            "https://a:1",
+            "http://a:1/path",
+        ] {
+            assert!(agents_url(text).is_err(), "{text}");
+        }
+    }
+}
