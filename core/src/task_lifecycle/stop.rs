@@ -1,6 +1,6 @@
 //! The way down: stop signal, SIGKILL, removal, network, STOPPED. Pure.
 
-use super::state::{ContainerPhase, NetworkPhase, TaskState};
+use super::state::{ContainerPhase, ContainerState, NetworkPhase, TaskState};
 use super::{Observation, RuntimeAction};
 use crate::model::{TaskStatus, Timestamp};
 
@@ -75,6 +75,7 @@ fn next_attempt(attempt: u32, now: Timestamp) -> Option<Timestamp> {
 pub(super) fn advance(state: &mut TaskState, now: Timestamp, actions: &mut Vec<RuntimeAction>) {
     state.reach(TaskStatus::Deactivating);
     state.reach(TaskStatus::Stopping);
+    bound_waits(state, now);
     stop_containers(state, now, actions);
     if state.network == NetworkPhase::SettingUp || !state.containers.iter().all(|c| c.phase.is_over()) {
         return;
@@ -90,16 +91,38 @@ pub(super) fn advance(state: &mut TaskState, now: Timestamp, actions: &mut Vec<R
     }
 }
 
+/// No wait is longer from now than when it began: on a host whose clock was set back, it would not end for as long as
+/// the clock went back.
+fn bound_waits(state: &mut TaskState, now: Timestamp) {
+    let pause_ms = |attempt: u32| CLEAN_UP_PAUSE_MS * i64::from(attempt);
+    for container in &mut state.containers {
+        let timeout_ms = stop_timeout_ms(container);
+        match &mut container.phase {
+            ContainerPhase::Stopping { kill_at } => *kill_at = now.plus_ms(timeout_ms).min(*kill_at),
+            ContainerPhase::Killing { again_at } => *again_at = now.plus_ms(KILL_AGAIN_MS).min(*again_at),
+            ContainerPhase::RemovalDue { at, attempt } => *at = now.plus_ms(pause_ms(*attempt)).min(*at),
+            _ => {}
+        }
+    }
+    if let NetworkPhase::TearDownDue { at, attempt } = &mut state.network {
+        *at = now.plus_ms(pause_ms(*attempt)).min(*at);
+    }
+}
+
+fn stop_timeout_ms(container: &ContainerState) -> i64 {
+    i64::from(container.stop_timeout_secs) * 1000
+}
+
 fn stop_containers(state: &mut TaskState, now: Timestamp, actions: &mut Vec<RuntimeAction>) {
     for container in &mut state.containers {
         let name = container.name.clone();
+        let timeout_ms = stop_timeout_ms(container);
         match container.phase {
             // A pull that is under way may go on: its outcome is ignored.
             ContainerPhase::Waiting | ContainerPhase::Pulling | ContainerPhase::Pulled | ContainerPhase::Created => {
                 container.phase = ContainerPhase::Ended;
             }
             ContainerPhase::Running => {
-                let timeout_ms = i64::from(container.stop_timeout_secs) * 1000;
                 container.phase = ContainerPhase::Stopping {
                     kill_at: now.plus_ms(timeout_ms),
                 };

@@ -251,6 +251,20 @@ fn container_that_outlives_its_stop_timeout_is_killed_and_killed_again() {
 }
 
 #[test]
+fn container_on_a_host_whose_clock_was_set_back_is_killed_one_timeout_later() {
+    let mut host = Host::with_running(&spec(&[("a", true)]));
+    host.now = Timestamp(3_600_000);
+    host.observe(Observation::Assigned(DesiredStatus::Stopped));
+    assert_eq!(host.asked(), ["stop a"]);
+    host.now = Timestamp(0);
+    host.observe(Observation::Tick);
+    assert_eq!(host.state.wake_at(), Some(host.now.plus_ms(30_000)));
+    host.now = host.now.plus_ms(30_000);
+    host.observe(Observation::Tick);
+    assert_eq!(host.asked(), ["kill a"]);
+}
+
+#[test]
 fn stop_wished_by_the_controllers_leaves_their_reason_alone() {
     let mut host = Host::with_running(&spec(&[("a", true)]));
     host.observe(Observation::Assigned(DesiredStatus::Stopped));
