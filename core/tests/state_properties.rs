@@ -210,6 +210,8 @@ proptest! {
         let read = serde_json::from_str::<Vec<_>>(&json).expect("deserializes");
         let restored = ClusterState::from_snapshot(read).expect("whole");
         prop_assert_eq!(restored.snapshot().collect::<Vec<_>>(), records.clone());
+        // What is kept beside the records is the same too.
+        prop_assert_eq!(&restored, &state);
         for host in (0..HOSTS).map(ContainerInstanceId) {
             let capacity = Resources::new(CAPACITY.0, CAPACITY.1);
             prop_assert_eq!(restored.allocation(host).free(capacity), state.allocation(host).free(capacity));

@@ -296,6 +296,10 @@ impl ClusterState {
         };
         if let Some(allocation) = self.index.allocations.get_mut(&instance) {
             allocation.remove(task);
+            // A state that was built from a snapshot has none for a host that holds nothing, and must be equal.
+            if *allocation == Allocation::default() {
+                self.index.allocations.remove(&instance);
+            }
         }
     }
 
