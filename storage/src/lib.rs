@@ -60,9 +60,19 @@ pub struct Batch {
 
 /// One change of a batch.
 #[derive(Debug)]
-pub(crate) enum Operation {
-    Put { key: Vec<u8>, value: Vec<u8> },
-    Delete { key: Vec<u8> },
+pub enum Operation {
+    /// Sets the value of a key.
+    Put {
+        /// The key.
+        key: Vec<u8>,
+        /// Its new value.
+        value: Vec<u8>,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: Vec<u8>,
+    },
 }
 
 impl Batch {
@@ -86,8 +96,11 @@ impl Batch {
         self.operations.len()
     }
 
-    /// The changes in order, once no value exceeds [`MAX_VALUE_BYTES`].
-    pub(crate) fn into_checked_operations(self) -> Result<Vec<Operation>, StorageError> {
+    /// The changes in order, for a [`Storage`] to carry out, once no value exceeds [`MAX_VALUE_BYTES`].
+    ///
+    /// # Errors
+    /// [`StorageError::ValueTooLarge`].
+    pub fn into_checked_operations(self) -> Result<Vec<Operation>, StorageError> {
         for operation in &self.operations {
             if let Operation::Put { key, value } = operation
                 && value.len() > MAX_VALUE_BYTES
