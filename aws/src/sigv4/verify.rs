@@ -6,7 +6,7 @@ use http::request::Parts;
 use subtle::ConstantTimeEq;
 
 use super::canonical::{Claim, decode, format_time, headers_to_sign, parse_time, payload_hash, signature};
-use super::{ALGORITHM, KeyLookup, Principal, Scope, UNSIGNED_PAYLOAD};
+use super::{ALGORITHM, Key, KeyLookup, Principal, Scope, UNSIGNED_PAYLOAD};
 use crate::error::{AwsError, common};
 use crate::scalar::Timestamp;
 
@@ -25,11 +25,7 @@ const WRONG: &str = "The request signature we calculated does not match the sign
 /// complete or leaves out `host` or an `x-amz-*` header, `UnrecognizedClientException` if the key or its session token is not known, and
 /// `InvalidSignatureException` if the signature is wrong, too old or from the future.
 pub fn verify(parts: &Parts, body: &[u8], now: Timestamp, keys: &dyn KeyLookup) -> Result<Principal, AwsError> {
-    let signed = Signed::read(parts)?;
-    signed.check_headers(parts)?;
-    signed.check_time(now)?;
-    let unknown = || common::UNRECOGNIZED_CLIENT.error("The security token included in the request is invalid.");
-    let key = keys.find(&signed.scope.access_key).ok_or_else(unknown)?;
+    let (signed, key) = Signed::screened(parts, now, keys)?;
     let payload_hash = signed.payload_hash(parts, body)?;
     let claim = Claim {
         scope: &signed.scope,
@@ -48,7 +44,7 @@ pub fn verify(parts: &Parts, body: &[u8], now: Timestamp, keys: &dyn KeyLookup) 
         _ => false,
     };
     if !token_is_right {
-        return Err(unknown());
+        return Err(unknown_client());
     }
     let Scope {
         access_key,
@@ -61,6 +57,15 @@ pub fn verify(parts: &Parts, body: &[u8], now: Timestamp, keys: &dyn KeyLookup) 
         region,
         service,
     })
+}
+
+/// Refuses what [`verify`] would refuse whatever the body and the signature are, so that a stranger's body need not be waited for.
+/// Who passes is not known yet.
+///
+/// # Errors
+/// As [`verify`], but for a signature that is wrong and a session token that is not the key's.
+pub fn screen(parts: &Parts, now: Timestamp, keys: &dyn KeyLookup) -> Result<(), AwsError> {
+    Signed::screened(parts, now, keys).map(|_| ())
 }
 
 /// The credential scope that a request claims, not verified; for choosing how to answer.
@@ -80,6 +85,15 @@ struct Signed {
 }
 
 impl Signed {
+    /// The signature, with the key that it claims, once all has been checked that needs no body.
+    fn screened(parts: &Parts, now: Timestamp, keys: &dyn KeyLookup) -> Result<(Self, Key), AwsError> {
+        let signed = Self::read(parts)?;
+        signed.check_headers(parts)?;
+        signed.check_time(now)?;
+        let key = keys.find(&signed.scope.access_key).ok_or_else(unknown_client)?;
+        Ok((signed, key))
+    }
+
     fn read(parts: &Parts) -> Result<Self, AwsError> {
         let query = query_fields(parts);
         let in_query = query
@@ -243,6 +257,10 @@ impl Signed {
                 .error("The provided 'x-amz-content-sha256' header does not match what was computed.")),
         }
     }
+}
+
+fn unknown_client() -> AwsError {
+    common::UNRECOGNIZED_CLIENT.error("The security token included in the request is invalid.")
 }
 
 fn incomplete(message: &str) -> AwsError {

@@ -1,6 +1,7 @@
 //! From an HTTP request to an HTTP response: who calls, what, and then the operation's own handler.
 //!
-//! Owns the order of the checks: size, signature, operation, input. Nothing of a body is read before its signature has been verified.
+//! Owns the order of the checks: what a signature says of itself, the body's size, the signature, operation, input. Nothing of a body
+//! is parsed before its signature has been verified.
 //! Shell.
 
 use std::sync::Arc;
@@ -26,21 +27,71 @@ const OPERATION_DEADLINE: Duration = Duration::from_secs(30);
 /// Where a controller for tests is emptied.
 const RESET_PATH: &str = "/_berth/reset";
 
+/// What became of a request.
+pub(super) struct Answer {
+    pub(super) response: Response<Bytes>,
+    /// Whether it was signed by a known key.
+    pub(super) is_signed: bool,
+}
+
+impl Answer {
+    fn to_stranger(response: Response<Bytes>) -> Self {
+        Self {
+            response,
+            is_signed: false,
+        }
+    }
+}
+
+/// Answers at once a request that would be refused whatever its body.
+pub(super) fn screen(api: &Api, parts: &Parts) -> Result<(), Box<Response<Bytes>>> {
+    if is_reset(api, parts) {
+        return Ok(());
+    }
+    let timer = api.metrics.begin_request();
+    sigv4::screen(parts, Timestamp(api.now().0), &api.options.root).map_err(|error| {
+        let request_id = api.with_ids(berth_core::ids::IdSource::uuid);
+        Box::new(refuse(parts, &error, &request_id, timer))
+    })
+}
+
 /// Answers one request.
-pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response<Bytes> {
+pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Answer {
     let request_id = api.with_ids(berth_core::ids::IdSource::uuid);
-    if api.options.testing && parts.method == Method::POST && parts.uri.path() == RESET_PATH {
-        return reset(&api).await;
+    if is_reset(&api, &parts) {
+        return Answer::to_stranger(reset(&api).await);
     }
     let timer = api.metrics.begin_request();
     let now = api.now();
     let principal = match sigv4::verify(&parts, &body, Timestamp(now.0), &api.options.root) {
         Ok(principal) => principal,
-        Err(error) => return refuse(&parts, &error, &request_id, timer),
+        Err(error) => return Answer::to_stranger(refuse(&parts, &error, &request_id, timer)),
     };
-    let called = match route::route(&parts, &body, &principal.service) {
+    let call = Call {
+        scope: scope(&api.options.root, &principal),
+        caller_arn: api.options.root.arn(),
+        request_id,
+        now,
+    };
+    Answer {
+        response: serve(api, call, &principal, &parts, &body, timer).await,
+        is_signed: true,
+    }
+}
+
+/// Answers a request whose caller is known.
+async fn serve(
+    api: Arc<Api>,
+    call: Call,
+    principal: &Principal,
+    parts: &Parts,
+    body: &Bytes,
+    timer: RequestTimer,
+) -> Response<Bytes> {
+    let request_id = call.request_id.clone();
+    let called = match route::route(parts, body, &principal.service) {
         Ok(called) => called,
-        Err(error) => return refuse(&parts, &error, &request_id, timer),
+        Err(error) => return refuse(parts, &error, &request_id, timer),
     };
     let span = tracing::info_span!(
         "request",
@@ -49,12 +100,6 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Response
         operation = called.operation.name,
         region = %principal.region,
     );
-    let call = Call {
-        scope: scope(&api.options.root, &principal),
-        caller_arn: api.options.root.arn(),
-        request_id: request_id.clone(),
-        now,
-    };
     let outcome = perform(api, call, &called).instrument(span.clone()).await;
     let code = outcome.as_ref().err().map(|error| error.kind.code);
     timer.answered(Some((called.service, called.operation)), code);
@@ -90,6 +135,10 @@ async fn perform(api: Arc<Api>, call: Call, called: &route::Call) -> Result<Resp
                 OPERATION_DEADLINE.as_secs()
             )))
         })
+}
+
+fn is_reset(api: &Api, parts: &Parts) -> bool {
+    api.options.testing && parts.method == Method::POST && parts.uri.path() == RESET_PATH
 }
 
 fn refuse(parts: &Parts, error: &AwsError, request_id: &str, timer: RequestTimer) -> Response<Bytes> {

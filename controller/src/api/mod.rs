@@ -1,6 +1,6 @@
 //! The AWS-compatible API: one port for every service.
 //!
-//! Owns the way of a request: [`server`] accepts it, [`front`] verifies its signature and finds its operation in the one table of
+//! Owns the way of a request: [`server`] accepts it ([`connections`] and [`bodies`] bound what strangers cost), [`front`] verifies its signature and finds its operation in the one table of
 //! [`dispatch`], and the operation's own file (`ecs/create_service.rs` for `CreateService`) checks the input, reads the state or
 //! proposes a command, and shapes the answer. It must not know how state is replicated, how tasks are placed or how agents are
 //! reached: [`ports`] says what it needs of those. Shell.
@@ -9,6 +9,8 @@
 //! own, and name it in [`dispatch::ROUTES`].
 
 mod berth;
+mod bodies;
+mod connections;
 mod context;
 #[cfg(test)]
 mod coverage;

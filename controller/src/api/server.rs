@@ -1,33 +1,64 @@
-//! The HTTP server: takes requests of bounded size and number, hands them to [`super::front`], and ends gracefully. Shell.
+//! The HTTP server: takes connections and requests of bounded size and number, hands them to [`super::front`], and ends gracefully.
+//!
+//! Owns what a client may cost before it is known: nothing that a stranger does, or leaves undone, keeps others from being
+//! answered. Connections, bodies and requests have bounds of their own, and a request has its place among those that are served
+//! only from when all of it has come. Shell.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use berth_aws::error::common;
-use berth_aws::{AwsError, route};
+use berth_aws::route;
 use bytes::Bytes;
 use http::Response;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
+use tower::ServiceExt;
 
+use super::bodies::{self, Bodies};
+use super::connections::{Connections, Place};
 use super::context::Api;
 use super::front;
 
-/// Largest body: no ECS request is larger than a task definition, 64 KiB; one change of the state has at most 1 MiB.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How long a client may take to send its body.
-const BODY_DEADLINE: Duration = Duration::from_secs(20);
-/// Requests served at once; each may hold a body in memory, so together they hold at most a quarter GiB.
-const MAX_REQUESTS: usize = 256;
+/// How long a client may take from one request to the whole head of the next.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Largest head of a request, and what is read ahead of a connection.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long requests under way may take to end once the server is told to stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two attempts to accept a connection where one has failed, for want of descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Failures in a row after which the listener is taken for broken: about a minute of them.
+const MAX_ACCEPT_FAILURES: u32 = 600;
+
+/// What the server holds at most.
+#[derive(Clone, Copy)]
+struct Bounds {
+    connections: usize,
+    requests: usize,
+    body_bytes: usize,
+}
+
+/// Connections: well below the 1,024 files that a process may have open by default. Requests that are served at once: more would
+/// only wait for the same disk. Bytes of bodies: 64 of the largest kind, or a thousand large task definitions.
+const BOUNDS: Bounds = Bounds {
+    connections: 512,
+    requests: 256,
+    body_bytes: 64 * 1024 * 1024,
+};
 
 /// Why the server ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +66,17 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub struct ServeError {
     address: String,
     #[source]
-    source: std::io::Error,
+    source: io::Error,
+}
+
+/// What every connection works with.
+struct Server {
+    api: Arc<Api>,
+    connections: Arc<Connections>,
+    bodies: Bodies,
+    /// Requests that may still be served.
+    slots: Semaphore,
+    bounds: Bounds,
 }
 
 /// Serves the API on `listener` until `stop`, then lets the requests under way end. `others` are paths that are not AWS's.
@@ -48,48 +89,169 @@ pub async fn serve(
     others: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve_with(Server::new(api, BOUNDS), listener, others, stop).await
+}
+
+async fn serve_with(
+    server: Arc<Server>,
+    listener: TcpListener,
+    others: Router,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
-    let slots = Arc::new(Semaphore::new(MAX_REQUESTS));
-    let service = service_fn(move |request: Request| {
-        let (api, slots) = (Arc::clone(&api), Arc::clone(&slots));
-        async move { Ok::<_, Infallible>(handle(api, &slots, request).await.map(Body::from)) }
+    let router = server.router(others);
+    let mut conversations = JoinSet::new();
+    let mut failures = 0;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(ended) = conversations.join_next() => {
+                if let Err(panic) = ended {
+                    tracing::error!(%panic, "a connection of a client panicked");
+                }
+                continue;
+            }
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                failures = 0;
+                // Without it a connection works all the same, a little slower.
+                stream.set_nodelay(true).ok();
+                if let Some(place) = server.enter() {
+                    conversations.spawn(converse(stream, router.clone(), place, stop.clone()));
+                }
+            }
+            Err(source) if failures >= MAX_ACCEPT_FAILURES => return Err(ServeError { address, source }),
+            Err(error) => {
+                failures += 1;
+                server.connections.drop_one();
+                tracing::warn!(%error, failures, "a connection of a client could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while conversations.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_DEADLINE, ended).await.is_err() {
+        tracing::warn!(%address, "requests were still under way when the API server stopped");
+    }
+    Ok(())
+}
+
+/// Answers one client until it leaves, is dropped for another one, or the server stops.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    place: Arc<Place>,
+    stop: CancellationToken,
+) {
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let (asked, here) = (Arc::clone(&has_asked), Arc::clone(&place));
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Arc::clone(&here));
+        router.clone().oneshot(request)
     });
-    let server =
-        axum::serve(listener, others.fallback_service(service)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
-        ended = async { server.await } => ended.map_err(|source| ServeError { address, source }),
-        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_DEADLINE).await } => {
-            tracing::warn!(%address, "requests were still under way when the API server stopped");
-            Ok(())
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let conversation = async {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stop.cancelled() => {}
         }
-    }
-}
-
-async fn handle(api: Arc<Api>, slots: &Semaphore, request: Request) -> Response<Bytes> {
-    let (parts, body) = request.into_parts();
-    let Ok(_slot) = slots.try_acquire() else {
-        let error = common::THROTTLING.error(format!(
-            "Rate exceeded: {MAX_REQUESTS} requests are being served already."
-        ));
-        return route::refuse(&parts, &error, "");
+        // Shutting down gracefully would wait for the first request.
+        if !has_asked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
-    match read_body(body).await {
-        Ok(body) => front::answer(api, parts, body).await,
-        Err(error) => route::refuse(&parts, &error, ""),
+    tokio::select! {
+        ended = conversation => if let Err(error) = ended {
+            tracing::debug!(%error, "the connection of a client ended");
+        },
+        () = place.dropped() => tracing::debug!("dropped a connection that was waited for, for another one"),
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, AwsError> {
-    let reading = Limited::new(body, MAX_BODY_BYTES).collect();
-    match tokio::time::timeout(BODY_DEADLINE, reading).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(common::SERIALIZATION.error(format!("The request body is larger than {MAX_BODY_BYTES} bytes.")))
+impl Server {
+    fn new(api: Arc<Api>, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            api,
+            connections: Connections::new(bounds.connections),
+            bodies: Bodies::new(bounds.body_bytes),
+            slots: Semaphore::new(bounds.requests),
+            bounds,
+        })
+    }
+
+    fn router(self: &Arc<Self>, others: Router) -> Router {
+        let server = Arc::clone(self);
+        others.fallback_service(tower::service_fn(move |request: Request| {
+            let server = Arc::clone(&server);
+            async move { Ok::<_, Infallible>(server.handle(request).await.map(Body::from)) }
+        }))
+    }
+
+    fn enter(&self) -> Option<Arc<Place>> {
+        let place = self.connections.enter().map(Arc::new);
+        if place.is_none() {
+            tracing::warn!(
+                "turned a client away: every one of {} connections has a request that is being served",
+                self.bounds.connections
+            );
         }
-        Ok(Err(error)) => Err(common::SERIALIZATION.error(format!("The request body could not be read: {error}"))),
-        Err(_) => Err(common::SERIALIZATION.error(format!(
-            "The request body did not arrive within {} s.",
-            BODY_DEADLINE.as_secs()
-        ))),
+        place
+    }
+
+    async fn handle(&self, request: Request) -> Response<Bytes> {
+        let (mut parts, body) = request.into_parts();
+        let place = parts.extensions.remove::<Arc<Place>>();
+        let response = match front::screen(&self.api, &parts) {
+            Ok(()) => self.take(parts, body, place.as_deref()).await,
+            Err(refusal) => {
+                bodies::discard(body).await;
+                *refusal
+            }
+        };
+        if let Some(place) = place {
+            place.waits_for_request();
+        }
+        response
+    }
+
+    /// Reads and answers a request that is not refused beforehand.
+    async fn take(&self, parts: http::request::Parts, body: Body, place: Option<&Place>) -> Response<Bytes> {
+        if let Some(place) = place {
+            place.waits_for_body();
+        }
+        let make_room = || _ = self.connections.drop_one_with_body();
+        let body = match self.bodies.read(body, make_room).await {
+            Ok(body) => body,
+            Err(error) => return route::refuse(&parts, &error, ""),
+        };
+        let slot = self.slots.try_acquire();
+        if slot.is_err() || place.is_some_and(|place| !place.stays()) {
+            let error = common::THROTTLING.error(format!(
+                "Rate exceeded: {} requests are being served already.",
+                self.bounds.requests
+            ));
+            return route::refuse(&parts, &error, "");
+        }
+        let answer = front::answer(Arc::clone(&self.api), parts, body.bytes.clone()).await;
+        if let Some(place) = place.filter(|_| answer.is_signed) {
+            place.make_known();
+        }
+        answer.response
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

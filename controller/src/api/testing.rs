@@ -30,8 +30,8 @@ use crate::monitoring::Metrics;
 pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const SECRET: &str = "secret";
-const ACCESS_KEY: &str = "AKIDEXAMPLE";
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+pub(crate) const ACCESS_KEY: &str = "AKIDEXAMPLE";
+pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// The replicated state without a group: a command is applied at once.
 #[derive(Default)]
@@ -243,18 +243,18 @@ impl Harness {
         signer
             .sign(&mut parts, &body, AwsTimestamp(NOW.0))
             .expect("the request can be signed");
-        front::answer(Arc::clone(&self.api), parts, body).await
+        front::answer(Arc::clone(&self.api), parts, body).await.response
     }
 
     pub(crate) async fn send_unsigned(&self, operation: &str) -> Response<Bytes> {
         let (parts, body) = request(operation, &Value::Object(serde_json::Map::new())).into_parts();
-        front::answer(Arc::clone(&self.api), parts, body).await
+        front::answer(Arc::clone(&self.api), parts, body).await.response
     }
 
     pub(crate) async fn post(&self, path: &str) -> Response<Bytes> {
         let request = Request::post(path).header("host", "localhost").body(Bytes::new());
         let (parts, body) = request.expect("a valid request").into_parts();
-        front::answer(Arc::clone(&self.api), parts, body).await
+        front::answer(Arc::clone(&self.api), parts, body).await.response
     }
 }
 
