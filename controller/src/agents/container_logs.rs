@@ -46,6 +46,7 @@ fn piece(page: LogPage) -> LogPiece {
         at: line.timestamp,
         stderr: line.stderr,
         message: line.message,
+        partial: line.partial,
     });
     LogPiece {
         lines: lines.collect(),

@@ -46,6 +46,8 @@ pub struct LogLine {
     pub stderr: bool,
     /// The line without its newline; not necessarily UTF-8.
     pub message: Vec<u8>,
+    /// Whether it goes on in the next line of its stream.
+    pub partial: bool,
 }
 
 /// Why a log cannot be read.
@@ -100,6 +102,7 @@ fn page(reply: LogReply) -> Result<LogPage, LogError> {
         timestamp: Timestamp(line.timestamp_ms),
         stderr: line.stderr,
         message: line.message,
+        partial: line.partial,
     });
     Ok(LogPage {
         lines: lines.collect(),

@@ -92,6 +92,8 @@ pub struct LogLine {
     pub stderr: bool,
     /// The line without its newline; not necessarily UTF-8.
     pub message: Vec<u8>,
+    /// Whether it goes on in the next line of its container and stream.
+    pub partial: bool,
 }
 
 /// Why a log could not be read.

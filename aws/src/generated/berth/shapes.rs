@@ -46,4 +46,6 @@ pub struct LogEvent {
     pub stream: Option<LogStream>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial: Option<bool>,
 }

@@ -23,6 +23,7 @@ pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
     m::member("container", &String),
     m::member("stream", &LogStream),
     m::member("message", &String),
+    m::member("partial", &Boolean),
 ]);
 pub(super) static LogEvents: m::Shape = m::list("LogEvents", &LogEvent);
 pub(super) static LogStream: m::Shape = m::string("LogStream").values(&["stdout", "stderr"]);

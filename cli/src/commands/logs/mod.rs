@@ -2,6 +2,7 @@
 //!
 //! Owns the flags and the one printer that all readers share. Shell, but for the rendering of a line, which is pure.
 
+mod pieces;
 mod reader;
 mod service;
 mod subject;
@@ -11,6 +12,7 @@ use berth_aws::berth::LogEvent;
 use clap::Args;
 use tokio::sync::mpsc;
 
+use self::pieces::Unfinished;
 use self::reader::{Page, Reader};
 use self::subject::Subject;
 use crate::cluster::Cluster;
@@ -65,10 +67,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             Subject::Service(service) => service::read(&reader, &service, pages).await,
         }
     });
+    let print = |task: &String, event: &LogEvent| {
+        output::line(&render(event, names_tasks.then_some(task), arguments.timestamps))
+    };
+    let mut unfinished = Unfinished::default();
     while let Some(page) = received.recv().await {
-        for event in &page.events {
-            output::line(&render(event, names_tasks.then_some(&page.task), arguments.timestamps))?;
+        for event in page.events {
+            if let Some(line) = unfinished.complete(&page.task, event) {
+                print(&page.task, &line)?;
+            }
         }
+    }
+    for (task, line) in unfinished.rest() {
+        print(&task, &line)?;
     }
     reading.await?
 }

@@ -97,6 +97,7 @@ fn event((container, line): (String, LogLine)) -> LogEvent {
             LogStream::Stdout
         }),
         message: Some(String::from_utf8_lossy(&line.message).into_owned()),
+        partial: line.partial.then_some(true),
     }
 }
 

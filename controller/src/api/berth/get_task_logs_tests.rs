@@ -59,6 +59,7 @@ impl HostLogs {
             at: Timestamp(*at),
             stderr: text.starts_with('!'),
             message: text.clone().into_bytes(),
+            partial: text.ends_with('…'),
         };
         Ok(LogPiece {
             lines: log.lines[from..].iter().map(line).collect(),
@@ -260,4 +261,16 @@ async fn token_goes_on_after_the_task_was_told_to_stop() {
     logs.write("web", 2, "bye");
     let second = read(&harness, &task, json!({"nextToken": first["nextToken"]})).await;
     assert_eq!(messages(&second), ["bye"]);
+}
+
+#[tokio::test]
+async fn line_that_came_in_pieces_says_which_goes_on() {
+    let logs = HostLogs::new();
+    let (harness, task) = task(&logs, 1).await;
+    logs.write("web", 1, "a long line…");
+    logs.write("web", 1, "and its end");
+    let answer = read(&harness, &task, json!({"container": "web"})).await;
+    assert_eq!(messages(&answer), ["a long line…", "and its end"]);
+    let partial: Vec<_> = [0, 1].map(|n| answer["events"][n].get("partial")).into();
+    assert_eq!(partial, [Some(&json!(true)), None]);
 }
