@@ -101,6 +101,10 @@ async fn image_in_a_registry_is_pulled_once_and_run_without_it_afterwards() {
         error.to_lowercase().contains("manifest unknown"),
         "the registry's own words: {error}"
     );
+    assert!(
+        error.ends_with(&format!("`berth image import FILE --name {missing}`")),
+        "what to do about it: {error}"
+    );
 
     drop(registry);
     let mut task = script("");

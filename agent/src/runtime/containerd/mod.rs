@@ -265,6 +265,12 @@ fn remove_directory(path: &Path) -> Result<(), RuntimeError> {
 fn image_error(error: ImageError) -> RuntimeError {
     match error {
         ImageError::Away(why) => RuntimeError::Unavailable(why),
+        ImageError::Refused { ref image, .. } | ImageError::Unreachable { ref image, .. } => {
+            RuntimeError::CannotPullContainer(format!(
+                "{error}; this host does not have the image either: check its name, or bring it here from a file with \
+                 `berth image import FILE --name {image}`"
+            ))
+        }
         other => RuntimeError::CannotPullContainer(other.to_string()),
     }
 }
