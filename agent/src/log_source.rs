@@ -103,8 +103,10 @@ impl LogSource for FileLogs {
         let read = tokio::task::spawn_blocking(move || match position {
             Some(position) => reader::read_after(&directory, position, query.max_bytes),
             None if query.tail == 0 => reader::read_after(&directory, reader::Position::default(), query.max_bytes),
-            None => reader::tail(&directory, usize::try_from(query.tail).unwrap_or(usize::MAX))
-                .map(|page| newest(page, query.max_bytes)),
+            None => {
+                let lines = usize::try_from(query.tail).unwrap_or(usize::MAX);
+                reader::tail(&directory, lines, query.max_bytes)
+            }
         });
         let page = match read.await {
             Ok(page) => page.map_err(|source| LogSourceError::Io { container, source })?,
@@ -123,17 +125,6 @@ impl LogSource for FileLogs {
     }
 }
 
-/// The newest lines of a page that are enough.
-fn newest(mut page: reader::Page, max_bytes: usize) -> reader::Page {
-    let mut bytes = 0;
-    let enough = page.lines.iter().rposition(|line| {
-        bytes += line.line.len();
-        bytes >= max_bytes
-    });
-    page.lines.drain(..enough.unwrap_or(0));
-    page
-}
-
 fn line(line: logs::LogLine) -> LogLine {
     LogLine {
         timestamp_ms: line.ts.div_euclid(1_000_000),
@@ -148,22 +139,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newest_lines_of_a_page_are_those_that_fit_and_one_at_least() {
-        let line = |text: &str| logs::LogLine {
+    fn line_of_a_file_as_it_is_answered_says_when_whence_and_whether_it_goes_on() {
+        let shown = line(logs::LogLine {
             ts: 5_000_000,
             stream: logs::Stream::Stderr,
-            line: text.to_owned(),
-            partial: false,
-        };
-        let page = || reader::Page {
-            lines: vec![line("aaaa"), line("bb"), line("cc")],
-            ..reader::Page::default()
-        };
-        let texts = |page: reader::Page| page.lines.into_iter().map(|l| l.line).collect::<Vec<_>>();
-        assert_eq!(texts(newest(page(), 4)), ["bb", "cc"]);
-        assert_eq!(texts(newest(page(), 1)), ["cc"]);
-        assert_eq!(texts(newest(page(), 100)), ["aaaa", "bb", "cc"]);
-        let shown = super::line(line("a"));
-        assert!(shown.stderr && shown.timestamp_ms == 5);
+            line: "a".to_owned(),
+            partial: true,
+        });
+        assert!(shown.stderr && shown.partial && shown.timestamp_ms == 5);
     }
 }

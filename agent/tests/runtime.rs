@@ -139,7 +139,7 @@ async fn container_asked_to_stop_gets_sigterm_and_one_that_ignores_it_can_be_kil
     for key in [&polite_key, &stubborn_key] {
         let log = host.runtime.log_directory(key).unwrap();
         until("a log line", async || {
-            berth_agent::logs::reader::tail(&log, 1)
+            berth_agent::logs::reader::tail(&log, 1, 1 << 20)
                 .unwrap()
                 .lines
                 .pop()
@@ -213,7 +213,7 @@ async fn container_is_found_again_by_a_restarted_agent_and_through_a_killed_cont
         .unwrap();
     assert_eq!((exit.exit_code, exit.reason), (Some(5), None));
     assert_ne!(host.containerd.private_pid(), Some(pid), "containerd was started again");
-    let log = berth_agent::logs::reader::tail(&host.runtime.log_directory(&key).unwrap(), 1).unwrap();
+    let log = berth_agent::logs::reader::tail(&host.runtime.log_directory(&key).unwrap(), 1, 1 << 20).unwrap();
     assert_eq!(log.lines[0].line, "ended", "the log outlived containerd");
 
     // A watcher that died takes the exit code with it, and that is said.
@@ -293,7 +293,7 @@ async fn container_that_writes_much_keeps_its_newest_lines_in_rotated_files() {
         sizes.iter().all(|s| *s <= berth_agent::logs::MAX_FILE_BYTES),
         "{sizes:?}"
     );
-    let page = berth_agent::logs::reader::tail(&directory, 100_000).unwrap();
+    let page = berth_agent::logs::reader::tail(&directory, 100_000, 1 << 24).unwrap();
     let lines: Vec<&str> = page.lines.iter().map(|l| l.line.as_str()).collect();
     assert!(lines.contains(&"500000") && lines.contains(&"complaint"));
     assert!(lines.last().unwrap().ends_with("no line end"));

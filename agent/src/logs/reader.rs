@@ -54,18 +54,26 @@ pub struct Page {
     pub next: Position,
 }
 
-/// The last `count` lines, and the position after them from which to follow.
+/// The last `count` lines, and the position after them from which to follow; fewer lines where those reach `max_bytes`, but one
+/// at least.
 ///
 /// # Errors
 /// If a file cannot be read. A log that does not exist yet is empty.
-pub fn tail(directory: &Path, count: usize) -> std::io::Result<Page> {
-    let mut last = VecDeque::with_capacity(count.min(1024));
+pub fn tail(directory: &Path, count: usize, max_bytes: usize) -> std::io::Result<Page> {
+    let mut last: VecDeque<LogLine> = VecDeque::with_capacity(count.min(1024));
+    let mut bytes = 0;
     let next = scan(directory, Position::default(), |line| {
-        if count > 0 {
-            if last.len() == count {
-                last.pop_front();
-            }
-            last.push_back(line);
+        if count == 0 {
+            return true;
+        }
+        bytes += line.line.len();
+        last.push_back(line);
+        while let Some(first) = last.front()
+            && (last.len() > count || bytes.saturating_sub(first.line.len()) >= max_bytes)
+            && last.len() > 1
+        {
+            bytes -= first.line.len();
+            last.pop_front();
         }
         true
     })?;
@@ -159,7 +167,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 1, &["a", "b"]);
         write(dir.path(), 2, &["c"]);
-        let page = tail(dir.path(), 2).unwrap();
+        let page = tail(dir.path(), 2, 100).unwrap();
         assert_eq!(texts(&page), ["b", "c"]);
         assert!(read_after(dir.path(), page.next, 10).unwrap().lines.is_empty());
         write(dir.path(), 2, &["d"]);
@@ -170,10 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn tail_of_long_lines_is_the_newest_that_are_enough_and_one_at_least() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 1, &["aaaa", "bb", "cc"]);
+        let tail = |max_bytes| tail(dir.path(), 10, max_bytes).unwrap();
+        assert_eq!(texts(&tail(4)), ["bb", "cc"]);
+        assert_eq!(texts(&tail(1)), ["cc"]);
+        assert_eq!(texts(&tail(0)), ["cc"]);
+        assert_eq!(texts(&tail(100)), ["aaaa", "bb", "cc"]);
+    }
+
+    #[test]
     fn read_after_a_position_that_was_rotated_away_goes_on_with_the_oldest_left() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 1, &["a"]);
-        let page = tail(dir.path(), 0).unwrap();
+        let page = tail(dir.path(), 0, 100).unwrap();
         std::fs::remove_file(file_path(dir.path(), 1)).unwrap();
         write(dir.path(), 5, &["x"]);
         assert_eq!(texts(&read_after(dir.path(), page.next, 10).unwrap()), ["x"]);
@@ -186,7 +205,7 @@ mod tests {
         let path = file_path(dir.path(), 1);
         let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(br#"{"ts":1,"stream":"stdout","#).unwrap();
-        let page = tail(dir.path(), 10).unwrap();
+        let page = tail(dir.path(), 10, 100).unwrap();
         assert_eq!(texts(&page), ["a"]);
         file.write_all(b"\"line\":\"b\"}\n").unwrap();
         assert_eq!(texts(&read_after(dir.path(), page.next, 10).unwrap()), ["b"]);
@@ -204,6 +223,6 @@ mod tests {
 
     #[test]
     fn tail_of_no_log_is_empty() {
-        assert_eq!(tail(Path::new("/nonexistent/log"), 5).unwrap(), Page::default());
+        assert_eq!(tail(Path::new("/nonexistent/log"), 5, 100).unwrap(), Page::default());
     }
 }

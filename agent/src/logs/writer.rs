@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -65,7 +66,8 @@ pub fn run(directory: &Path) -> std::io::Result<()> {
     })
 }
 
-/// Copies one stream to its end. A write that fails (a full disk) loses lines, never the container's progress.
+/// Copies one stream to its end. A write that fails (a full disk) loses lines, never the container's progress; that lines were
+/// lost is told where they are missing, once the log can be written again.
 fn copy(mut from: impl Read, stream: Stream, log: &Mutex<Rotated>) {
     let mut lines = Lines::new(stream);
     let mut buffer = [0u8; READ_BYTES];
@@ -79,7 +81,7 @@ fn copy(mut from: impl Read, stream: Stream, log: &Mutex<Rotated>) {
         records.clear();
         lines.take(&buffer[..count], now_ns(), count == 0, &mut records);
         if !records.is_empty() {
-            drop(log.lock().unwrap_or_else(PoisonError::into_inner).append(&records));
+            log.lock().unwrap_or_else(PoisonError::into_inner).append(&records);
         }
         if count == 0 {
             return;
@@ -168,9 +170,28 @@ struct Rotated {
     directory: PathBuf,
     sequence: u64,
     file: File,
+    /// Bytes of whole records in the file.
     size: u64,
     max_bytes: u64,
     max_files: u64,
+    lost: Option<Lost>,
+}
+
+/// Records that could not be written since the last that could.
+struct Lost {
+    records: usize,
+    why: std::io::Error,
+}
+
+impl Lost {
+    /// What is told of them, as a record.
+    fn notice(&self) -> Vec<u8> {
+        let Self { records, why } = self;
+        let text = format!("[berth] {records} lines are missing here, since the log could not be written: {why}");
+        let mut notice = Vec::new();
+        record(Stream::Stderr, now_ns(), text.as_bytes(), false, &mut notice);
+        notice
+    }
 }
 
 impl Rotated {
@@ -178,7 +199,9 @@ impl Rotated {
         std::fs::create_dir_all(directory)?;
         let sequence = sequences(directory)?.last().copied().unwrap_or(1);
         let file = open_append(directory, sequence)?;
-        let size = file.metadata()?.len();
+        let size = whole_records(&file)?;
+        // What a power cut has left of a record would spoil the next one.
+        file.set_len(size)?;
         Ok(Self {
             directory: directory.to_owned(),
             sequence,
@@ -186,38 +209,114 @@ impl Rotated {
             size,
             max_bytes,
             max_files,
+            lost: None,
         })
     }
 
-    /// Appends whole records in one write, beginning the next file first if they do not fit.
-    fn append(&mut self, records: &[u8]) -> std::io::Result<()> {
-        let bytes = records.len() as u64;
-        if self.size > 0 && self.size + bytes > self.max_bytes {
-            let next = self.sequence + 1;
-            self.file = open_append(&self.directory, next)?;
-            self.sequence = next;
-            self.size = 0;
-            for old in sequences(&self.directory)?
-                .into_iter()
-                .filter(|s| s + self.max_files <= next)
-            {
-                std::fs::remove_file(file_path(&self.directory, old))?;
-            }
+    /// Appends whole records, beginning the next file first if they do not fit. Those that cannot be written are lost.
+    fn append(&mut self, records: &[u8]) {
+        if self.size > 0 && self.size + records.len() as u64 > self.max_bytes {
+            self.begin_next();
         }
-        self.size += bytes;
-        self.file.write_all(records)
+        let notice = self.lost.as_ref().map(Lost::notice).unwrap_or_default();
+        let begun_at = self.size;
+        let both = [notice.as_slice(), records].concat();
+        let Err((written, why)) = self.write(&both) else {
+            self.lost = None;
+            return;
+        };
+        if written > notice.len() {
+            let records = count(&both[written..]);
+            self.lost = Some(Lost { records, why });
+            return;
+        }
+        // Without a record after it the notice would only be repeated.
+        self.shorten(begun_at);
+        let before = self.lost.as_ref().map_or(0, |lost| lost.records);
+        let records = before + count(records);
+        self.lost = Some(Lost { records, why });
     }
+
+    /// Begins the next file and removes the oldest. Where it cannot be begun, the log goes on in the one that there is.
+    fn begin_next(&mut self) {
+        let next = self.sequence + 1;
+        let Ok(file) = open_append(&self.directory, next) else {
+            return;
+        };
+        self.file = file;
+        self.sequence = next;
+        self.size = 0;
+        let old = sequences(&self.directory).unwrap_or_default();
+        for old in old.into_iter().filter(|s| s + self.max_files <= next) {
+            // Tried again at the next rotation.
+            std::fs::remove_file(file_path(&self.directory, old)).ok();
+        }
+    }
+
+    /// Writes records; an error says how many of their bytes are in whole records that were written. No part of a record stays.
+    fn write(&mut self, records: &[u8]) -> Result<(), (usize, std::io::Error)> {
+        let mut written = 0;
+        while written < records.len() {
+            let why = match self.file.write(&records[written..]) {
+                Ok(0) => std::io::ErrorKind::WriteZero.into(),
+                Ok(bytes) => {
+                    written += bytes;
+                    continue;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            let whole = records[..written]
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(0, |at| at + 1);
+            self.shorten(self.size + whole as u64);
+            return Err((whole, why));
+        }
+        self.size += written as u64;
+        Ok(())
+    }
+
+    /// Cuts off what follows whole records. That takes no space; were it to fail, the next record would be spoiled.
+    fn shorten(&mut self, size: u64) {
+        self.size = size;
+        self.file.set_len(size).ok();
+    }
+}
+
+/// Number of records.
+fn count(records: &[u8]) -> usize {
+    records.iter().filter(|b| **b == b'\n').count()
+}
+
+/// The length of a file up to the end of its last whole record.
+fn whole_records(file: &File) -> std::io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut piece = [0u8; 4096];
+    while end > 0 {
+        let length = end.min(piece.len() as u64);
+        let begin = end - length;
+        let piece = &mut piece[..usize::try_from(length).unwrap_or(4096)];
+        file.read_exact_at(piece, begin)?;
+        if let Some(at) = piece.iter().rposition(|b| *b == b'\n') {
+            return Ok(begin + at as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
 }
 
 fn open_append(directory: &Path, sequence: u64) -> std::io::Result<File> {
     OpenOptions::new()
         .create(true)
+        .read(true)
         .append(true)
         .open(file_path(directory, sequence))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::reader;
     use super::*;
 
     fn lines_of(pieces: &[&[u8]]) -> Vec<LogLine> {
@@ -264,10 +363,89 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Rotated::open(dir.path(), 100, 3).unwrap();
         for _ in 0..10 {
-            log.append(&[b'x'; 60]).unwrap();
+            log.append(&line(60));
         }
         assert_eq!(sequences(dir.path()).unwrap(), [8, 9, 10]);
         let again = Rotated::open(dir.path(), 100, 3).unwrap();
         assert_eq!((again.sequence, again.size), (10, 60));
+    }
+
+    /// A record of so many bytes.
+    fn line(bytes: usize) -> Vec<u8> {
+        let mut records = Vec::new();
+        record(Stream::Stdout, 1, b"", false, &mut records);
+        let filler = vec![b'x'; bytes - records.len()];
+        records.clear();
+        record(Stream::Stdout, 1, &filler, false, &mut records);
+        records
+    }
+
+    fn texts(directory: &Path) -> Vec<String> {
+        let page = reader::tail(directory, usize::MAX, usize::MAX).unwrap();
+        page.lines.into_iter().map(|line| line.line).collect()
+    }
+
+    #[test]
+    fn record_that_a_crash_cut_short_does_not_spoil_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = line(60);
+        let cut = [&whole[..], &whole[..30]].concat();
+        std::fs::write(file_path(dir.path(), 1), cut).unwrap();
+        let mut log = Rotated::open(dir.path(), 1000, 3).unwrap();
+        log.append(&line(70));
+        assert_eq!(texts(dir.path()).len(), 2);
+        assert_eq!(log.size, 130);
+    }
+
+    /// A disk of 64 KiB, which takes root.
+    struct SmallDisk(tempfile::TempDir);
+
+    impl SmallDisk {
+        fn mount() -> Option<Self> {
+            if !nix::unistd::geteuid().is_root() {
+                eprintln!("not run: a small disk takes root");
+                return None;
+            }
+            let disk = Self(tempfile::tempdir().unwrap());
+            let (none, flags) = (None::<&str>, nix::mount::MsFlags::empty());
+            nix::mount::mount(none, disk.0.path(), Some("tmpfs"), flags, Some("size=64k")).unwrap();
+            Some(disk)
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            nix::mount::umount(self.0.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn log_on_a_full_disk_keeps_what_it_has_and_tells_what_it_has_not() {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let directory = disk.0.path().join("log");
+        let other = disk.0.path().join("other");
+        std::fs::write(&other, vec![0; 40 << 10]).unwrap();
+        let mut log = Rotated::open(&directory, 100 << 10, 3).unwrap();
+        // Far more than files are kept of, in batches of four.
+        for _ in 0..200 {
+            log.append(&line(1000).repeat(4));
+        }
+        let kept = texts(&directory).len();
+        assert!((16..=24).contains(&kept), "{kept} of the first lines are kept");
+        assert_eq!(
+            log.sequence, 1,
+            "what was not written is no reason to begin another file"
+        );
+
+        std::fs::remove_file(other).unwrap();
+        log.append(&line(1000));
+        let lines = texts(&directory);
+        assert_eq!(lines.len(), kept + 2);
+        let notice = &lines[kept];
+        assert!(
+            notice.starts_with(&format!("[berth] {} lines are missing here", 800 - kept))
+                && notice.contains("No space"),
+            "{notice}"
+        );
     }
 }

@@ -116,7 +116,7 @@ impl Host {
         let (key, _) = self.run(task).await;
         let exit = self.wait(&key).await;
         self.runtime.delete_container(&key).await.unwrap();
-        let log = reader::tail(&self.runtime.log_directory(&key).unwrap(), 10_000).unwrap();
+        let log = reader::tail(&self.runtime.log_directory(&key).unwrap(), 10_000, 1 << 24).unwrap();
         (exit, log.lines.iter().map(|l| format!("{}\n", l.line)).collect())
     }
 
