@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use berth_agent::runtime::{ContainerKey, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig};
-use berth_controller::agents::{self, AgentsOptions};
+use berth_controller::agents;
 use berth_controller::clock::SystemClock;
 use berth_core::ids::IdSource;
 use berth_core::model::{Attributes, Resources, RolloutState, Service, TaskStatus};
@@ -34,7 +34,7 @@ impl Fleet {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let controllers = vec![format!("http://{}", listener.local_addr().expect("an address"))];
         let (group, clock, ids) = (cluster.group.clone(), Arc::new(SystemClock), IdSource::from_seed(3));
-        agents::start(listener, group, clock, ids, AgentsOptions::default(), stop.clone()).expect("a loopback address");
+        agents::start(listener, group, clock, ids, stop.clone()).expect("a loopback address");
         let mut runtimes = vec![];
         for number in 0..hosts {
             let runtime = SimulatedRuntime::new();

@@ -4,15 +4,22 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_agent::runtime::{ContainerKey, FoundStatus, Runtime as _, SimulatedRuntime};
 use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskStatus};
 use berth_proto::v1::{self, RefusalCode, from_agent, to_agent};
-use common::{ARN, Controller, PATIENCE, TestAgent, config, task, to_run, to_stop};
+use common::{ARN, Controller, PATIENCE, SETTINGS, TestAgent, config, task, to_run, to_stop};
 
 fn main_of(task: u128) -> ContainerKey {
     ContainerKey::new(TaskId(task), "main")
+}
+
+fn settings(heartbeat_interval_ms: u32) -> v1::HostSettings {
+    v1::HostSettings {
+        heartbeat_interval_ms,
+        ..SETTINGS
+    }
 }
 
 #[tokio::test]
@@ -29,15 +36,42 @@ async fn agent_registers_its_host_and_is_heard_regularly() {
     let host = session.host();
     assert_eq!(host.attributes["ecs.availability-zone"].as_deref(), Some("us-east-1a"));
     assert_eq!(host.capacity.cpu.0, 2048);
-    session.accept(ARN, 1, 1).await;
+    session.accept_with(ARN, 1, 1, settings(100)).await;
     for _ in 0..3 {
         assert!(matches!(session.receive_any().await, from_agent::Message::Heartbeat(_)));
+        session.send(to_agent::Message::HostSettings(settings(100))).await;
     }
     let mut registration = agent.handle.registration();
     tokio::time::timeout(PATIENCE, registration.wait_for(|arn| arn.as_deref() == Some(ARN)))
         .await
         .unwrap()
         .unwrap();
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn controller_that_answers_no_heartbeat_is_left_for_another() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let silent = controller.session().await;
+    silent.accept_with(ARN, 1, 1, settings(100)).await;
+    let mut next = controller.registered().await;
+    assert!(matches!(next.receive_any().await, from_agent::Message::Heartbeat(_)));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn heartbeats_become_as_frequent_as_a_changed_setting_says() {
+    let mut controller = Controller::start().await;
+    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
+    let mut session = controller.registered().await;
+    assert!(matches!(session.receive_any().await, from_agent::Message::Heartbeat(_)));
+    session.send(to_agent::Message::HostSettings(settings(100))).await;
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert!(matches!(session.receive_any().await, from_agent::Message::Heartbeat(_)));
+    }
+    assert!(began.elapsed() < Duration::from_millis(u64::from(SETTINGS.heartbeat_interval_ms)));
     agent.stop().await;
 }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::{self, AgentsError, AgentsOptions};
+use crate::agents::{self, AgentsError};
 use crate::api::{self, Api, ApiOptions, ApiParts, ServeError};
 use crate::clock::{Clock, SystemClock};
 use crate::leader;
@@ -109,14 +109,7 @@ impl Controller {
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
         let (listen, agent_listen) = (address(&clients)?, address(&agents)?);
-        let (sessions, serving) = agents::start(
-            agents,
-            group.clone(),
-            Arc::clone(&clock),
-            ids()?,
-            AgentsOptions::default(),
-            stop.clone(),
-        )?;
+        let (sessions, serving) = agents::start(agents, group.clone(), Arc::clone(&clock), ids()?, stop.clone())?;
         parts.spawn(async move {
             let ended = serving.await;
             let ended = ended.map_err(|error| ControllerError::Ended(format!("serving agents failed: {error}")))?;

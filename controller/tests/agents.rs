@@ -5,10 +5,10 @@ mod cluster;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_controller::agents::{self, AgentsHandle, AgentsOptions, LogError, LogQuery};
+use berth_controller::agents::{self, AgentsHandle, LogError, LogQuery};
 use berth_controller::clock::SystemClock;
 use berth_core::ids::IdSource;
-use berth_core::model::{ContainerInstanceId, Resources, TaskId, TaskStatus};
+use berth_core::model::{ContainerInstanceId, HostSettingsChange, Resources, TaskId, TaskStatus};
 use berth_core::state::Command;
 use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
@@ -32,19 +32,17 @@ struct Port {
 }
 
 impl Port {
-    async fn open(heartbeat_interval: Duration) -> Self {
+    async fn open() -> Self {
         let cluster = TestCluster::start();
         cluster.group.read().await.expect("the group has a leader");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
-        let options = AgentsOptions { heartbeat_interval };
         let (agents, _) = agents::start(
             listener,
             cluster.group.clone(),
             Arc::new(SystemClock),
             IdSource::from_seed(3),
-            options,
             stop.clone(),
         )
         .expect("a loopback address");
@@ -54,6 +52,15 @@ impl Port {
             address,
             stop,
         }
+    }
+
+    /// Sets the shortest interval that there is, for tests that wait for silence.
+    async fn shorten_heartbeats(&self) {
+        let shorter = HostSettingsChange {
+            heartbeat_interval_ms: Some(200),
+            ..HostSettingsChange::default()
+        };
+        self.cluster.change_host_settings(shorter).await;
     }
 
     async fn agent(&self, number: usize) -> Agent {
@@ -176,7 +183,7 @@ fn ids(assignments: &Assignments) -> Vec<TaskId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_that_registers_is_told_all_and_then_what_changes() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let mut agent = port.agent(0).await;
     let first = agent.assignments().await;
     assert!(first.full && first.tasks.is_empty());
@@ -210,7 +217,7 @@ async fn agent_that_registers_is_told_all_and_then_what_changes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_that_connects_again_replaces_its_session_and_stays_connected() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let mut first = port.agent(0).await;
     let mut second = port.agent(0).await;
     assert_eq!(first.host(), second.host());
@@ -227,7 +234,7 @@ async fn agent_that_connects_again_replaces_its_session_and_stays_connected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_that_leaves_is_recorded_as_disconnected() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let agent = port.agent(0).await;
     let host = agent.host();
     drop(agent);
@@ -240,7 +247,8 @@ async fn agent_that_leaves_is_recorded_as_disconnected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_silent_for_three_intervals_is_recorded_as_disconnected() {
-    let port = Port::open(Duration::from_millis(60)).await;
+    let port = Port::open().await;
+    port.shorten_heartbeats().await;
     let mut agent = port.agent(0).await;
     let host = agent.host();
     let sent_at_ms = port.cluster.now().0;
@@ -253,8 +261,34 @@ async fn agent_silent_for_three_intervals_is_recorded_as_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeat_is_answered_with_the_settings_as_they_are_now() {
+    let port = Port::open().await;
+    let mut agent = port.agent(0).await;
+    agent.assignments().await;
+    let change = HostSettingsChange {
+        heartbeat_interval_ms: Some(1_000),
+        fence_after_ms: Some(7_000),
+        ..HostSettingsChange::default()
+    };
+    port.cluster.change_host_settings(change).await;
+    let sent_at_ms = port.cluster.now().0;
+    agent
+        .send(from_agent::Message::Heartbeat(Heartbeat { sent_at_ms }))
+        .await;
+    let to_agent::Message::HostSettings(settings) = agent.next().await else {
+        panic!("not the answer to a heartbeat")
+    };
+    assert_eq!(
+        (settings.heartbeat_interval_ms, settings.fence_after_ms),
+        (1_000, 7_000)
+    );
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_that_never_came_back_after_a_restart_is_recorded_as_disconnected() {
-    let port = Port::open(Duration::from_millis(60)).await;
+    let port = Port::open().await;
+    port.shorten_heartbeats().await;
     let host = port.cluster.register_host(7, "a", Resources::new(1024, 1024)).await;
     port.until_connected(host, false).await;
     port.close().await;
@@ -262,7 +296,7 @@ async fn agent_that_never_came_back_after_a_restart_is_recorded_as_disconnected(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_of_an_unknown_cluster_or_version_is_refused_with_the_reason() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let mut other_version = register(0, "default");
     other_version.protocol_version = 99;
     let mut unreadable = register(0, "default");
@@ -288,7 +322,7 @@ async fn agent_of_an_unknown_cluster_or_version_is_refused_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn host_deregistered_is_refused_until_its_agent_is_started_anew() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let mut agent = port.agent(0).await;
     agent.assignments().await;
     port.cluster.define("web", Resources::new(128, 128)).await;
@@ -341,7 +375,7 @@ fn assert_deregistered(message: &to_agent::Message) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn task_forgotten_is_removed_from_its_host() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let mut agent = port.agent(0).await;
     agent.assignments().await;
     port.cluster.define("job", Resources::new(128, 128)).await;
@@ -367,7 +401,7 @@ async fn task_forgotten_is_removed_from_its_host() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_of_a_container_is_read_through_the_session_of_its_host() {
-    let port = Port::open(Duration::from_secs(5)).await;
+    let port = Port::open().await;
     let mut agent = port.agent(0).await;
     agent.assignments().await;
     let query = LogQuery {
@@ -415,7 +449,6 @@ async fn port_bound_to_all_addresses_is_refused() {
         cluster.group.clone(),
         Arc::new(SystemClock),
         IdSource::from_seed(3),
-        AgentsOptions::default(),
         CancellationToken::new(),
     );
     assert!(refused.expect_err("refused").to_string().contains("loopback"));

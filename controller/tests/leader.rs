@@ -6,8 +6,7 @@ mod cluster;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::{DesiredStatus, Resources, TaskStatus};
-use berth_core::reconcile::HOST_LOST_AFTER_MS;
+use berth_core::model::{DesiredStatus, HostSettingsChange, Resources, TaskStatus};
 use berth_core::state::Command;
 use berth_raft::{RaftOptions, Role};
 use berth_storage::MemoryStorage;
@@ -185,10 +184,20 @@ async fn host_found_lost_while_the_disk_is_full_is_given_up_once_there_is_room()
     let task = cluster
         .until("a task", |s| s.tasks_of_cluster(&cluster::key()).next().map(|t| t.id))
         .await;
+    let hasty = HostSettingsChange {
+        heartbeat_interval_ms: Some(200),
+        host_lost_after_ms: Some(700),
+        ..HostSettingsChange::default()
+    };
+    cluster.change_host_settings(hasty).await;
+    // While no agent is connected, no host is given up.
+    cluster.register_host(1, "b", Resources::new(2048, 2048)).await;
+    let at = cluster.now();
     cluster
         .propose(Command::RecordAgentDisconnected {
             container_instance: host,
-            at: cluster.now().plus_ms(500 - HOST_LOST_AFTER_MS),
+            last_heard_at: at,
+            at,
         })
         .await;
     storage.set_free_bytes(0);

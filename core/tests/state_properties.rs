@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use berth_core::model::{
     AgentId, Attributes, CircuitBreaker, Cluster, ClusterKey, ClusterStatus, ContainerDefinition, ContainerInstanceId,
     ContainerInstanceStatus, CpuUnits, Deployment, DeploymentConfiguration, DeploymentConfigurationChanges,
-    DeploymentStatus, DesiredStatus, HostDescription, LogIndex, MemoryMib, NetworkMode, PropagateTags, Resources,
-    RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, StopCode, Tags, Task,
+    DeploymentStatus, DesiredStatus, HostDescription, HostSettings, LogIndex, MemoryMib, NetworkMode, PropagateTags,
+    Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, StopCode, Tags, Task,
     TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskOverride, TaskReport, TaskStatus,
     Timestamp, TransportProtocol,
 };
@@ -134,6 +134,7 @@ fn commands() -> impl Strategy<Value = Command> {
         }),
         (0..HOSTS).prop_map(|h| Command::RecordAgentDisconnected {
             container_instance: ContainerInstanceId(h),
+            last_heard_at: Timestamp(6),
             at: Timestamp(7)
         }),
         (0..HOSTS).prop_map(|h| Command::DeclareHostLost {
@@ -686,6 +687,7 @@ fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
         key: shop,
         status: ClusterStatus::Active,
         settings: vec![],
+        host_settings: HostSettings::default(),
         tags: Tags::new(),
         created_at: Timestamp(0),
     };

@@ -38,6 +38,9 @@ const MAX_BATCH: usize = 500;
 /// How long changes are gathered before they are sent: a task's start makes several within milliseconds.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// Intervals without a word from the controller, which answers every heartbeat, after which another may do better.
+const MISSED_INTERVALS: u32 = 3;
+
 /// Bounds of what a controller may ask for.
 const HEARTBEAT_BOUNDS_MS: (u32, u32) = (50, 60_000);
 
@@ -67,11 +70,9 @@ impl Session {
         let mut wire = within(ANSWER_WITHIN, self.connect(endpoint)).await?;
         let registered = within(ANSWER_WITHIN, wire.registration()).await?;
         self.take_registration(&registered, endpoint).await?;
-        let (lowest, highest) = HEARTBEAT_BOUNDS_MS;
-        let beat = Duration::from_millis(u64::from(registered.heartbeat_interval_ms.clamp(lowest, highest)));
-        let mut heartbeat = tokio::time::interval(beat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.exchange(wire, heartbeat, registered.container_instance_arn).await
+        let settings = registered.host_settings.unwrap_or_default();
+        self.exchange(wire, heartbeat(&settings), registered.container_instance_arn)
+            .await
     }
 
     async fn connect(&self, endpoint: &str) -> Result<Wire, SessionError> {
@@ -151,15 +152,22 @@ impl Session {
         let mut waiting: Option<Batch> = None;
         let mut sequence = 0;
         changes.mark_changed();
+        let mut heard = Instant::now();
         loop {
+            let silence = heartbeat.period() * MISSED_INTERVALS;
             let deadline = waiting.as_ref().map(|batch| batch.deadline);
             tokio::select! {
-                message = wire.incoming.message() => match message.map_err(status)?.ok_or(SessionError::Ended)?.message {
+                message = wire.incoming.message() => match heard_now(&mut heard, message)? {
                     Some(to_agent::Message::Assignments(assignments)) => self.take_assignments(assignments, &arn).await?,
                     Some(to_agent::Message::ReportsRecorded(recorded)) => {
                         if let Some(batch) = waiting.take_if(|batch| batch.sequence <= recorded.sequence) {
                             self.board.mark_recorded(&batch.postings);
                             changes.mark_changed();
+                        }
+                    }
+                    Some(to_agent::Message::HostSettings(settings)) => {
+                        if self::heartbeat(&settings).period() != heartbeat.period() {
+                            heartbeat = self::heartbeat(&settings);
                         }
                     }
                     Some(to_agent::Message::LogRequest(request)) => if let Some(refused) = log_replies.begin(request) {
@@ -179,6 +187,7 @@ impl Session {
                     waiting = self.send_reports(&wire.outgoing, &mut sequence).await?;
                 }
                 () = until(deadline) => return Err(SessionError::Silent(RECORD_WITHIN)),
+                () = tokio::time::sleep_until(heard + silence) => return Err(SessionError::Silent(silence)),
             }
         }
     }
@@ -261,6 +270,25 @@ async fn gathered(changes: &mut tokio::sync::watch::Receiver<u64>) -> Result<(),
     tokio::time::sleep(GATHER).await;
     changes.mark_unchanged();
     Ok(())
+}
+
+/// Ticks as often as the settings say.
+fn heartbeat(settings: &v1::HostSettings) -> Interval {
+    let (lowest, highest) = HEARTBEAT_BOUNDS_MS;
+    let beat = Duration::from_millis(u64::from(settings.heartbeat_interval_ms.clamp(lowest, highest)));
+    let mut heartbeat = tokio::time::interval(beat);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
+}
+
+/// What the controller sent, as a sign of its life.
+fn heard_now(
+    heard: &mut Instant,
+    message: Result<Option<ToAgent>, tonic::Status>,
+) -> Result<Option<to_agent::Message>, SessionError> {
+    let message = message.map_err(status)?.ok_or(SessionError::Ended)?;
+    *heard = Instant::now();
+    Ok(message.message)
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -24,6 +24,12 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+/// What the controller says of keeping in touch: seldom enough that no test is held up by it.
+pub(crate) const SETTINGS: v1::HostSettings = v1::HostSettings {
+    heartbeat_interval_ms: 5_000,
+    fence_after_ms: 0,
+};
+
 /// Longest wait for anything in these tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -121,11 +127,15 @@ impl ControllerSession {
     }
 
     pub(crate) async fn accept(&self, arn: &str, term: u64, index: u64) {
+        self.accept_with(arn, term, index, SETTINGS).await;
+    }
+
+    pub(crate) async fn accept_with(&self, arn: &str, term: u64, index: u64, settings: v1::HostSettings) {
         self.send(to_agent::Message::Registered(v1::Registered {
             container_instance_arn: arn.to_owned(),
             term,
             index,
-            heartbeat_interval_ms: 100,
+            host_settings: Some(settings),
         }))
         .await;
     }
@@ -141,11 +151,11 @@ impl ControllerSession {
         self.send(to_agent::Message::Assignments(assignments)).await;
     }
 
-    /// The agent's next message that is no heartbeat.
+    /// The agent's next message that is no heartbeat; those are answered.
     pub(crate) async fn receive(&mut self) -> from_agent::Message {
         loop {
             match self.receive_any().await {
-                from_agent::Message::Heartbeat(_) => {}
+                from_agent::Message::Heartbeat(_) => self.send(to_agent::Message::HostSettings(SETTINGS)).await,
                 message => return message,
             }
         }

@@ -3,17 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::context::Context;
+use super::context::{Context, silence};
 use super::registry::AgentKey;
 use super::session::record_disconnected;
 
+/// Time between two looks: short beside the silence after which an agent counts as disconnected.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Looks again and again until the server stops.
 pub(super) async fn look_out(context: Arc<Context>) {
-    let mut ticks = tokio::time::interval(context.options.heartbeat_interval);
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut term, mut absent_since) = (None, BTreeMap::new());
     loop {
@@ -37,14 +41,16 @@ async fn look(context: &Context, absent_since: &mut BTreeMap<ContainerInstanceId
     absent_since.retain(|host, _| absent.contains_key(host));
     for (host, agent) in absent {
         let since = *absent_since.entry(host).or_insert_with(Instant::now);
-        if since.elapsed() < context.patience() {
+        let absent_for = since.elapsed();
+        if absent_for < silence(&context.settings(&agent.0)) {
             continue;
         }
         // Held, so that an agent which registers at this moment comes after.
         let slot = context.registry.hold_slot(&agent).await;
         if slot.session().is_none() {
             tracing::info!(container_instance = %host, "an agent has not come back: it counts as disconnected");
-            record_disconnected(context, host).await;
+            let absent_ms = i64::try_from(absent_for.as_millis()).unwrap_or(i64::MAX);
+            record_disconnected(context, host, context.clock.now().plus_ms(-absent_ms)).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::IdSource;
-use berth_core::model::ContainerInstanceId;
+use berth_core::model::{ClusterKey, ContainerInstanceId, HostSettings};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
@@ -12,31 +12,12 @@ use crate::clock::Clock;
 use crate::replica::StateGroup;
 use berth_raft::Role;
 
-/// Intervals without a word from an agent after which it counts as disconnected.
-const MISSED_INTERVALS: u32 = 3;
-
-/// How sessions are kept.
-#[derive(Clone, Debug)]
-pub struct AgentsOptions {
-    /// How often an agent is to say that it is alive.
-    pub heartbeat_interval: Duration,
-}
-
-impl Default for AgentsOptions {
-    fn default() -> Self {
-        Self {
-            heartbeat_interval: Duration::from_secs(5),
-        }
-    }
-}
-
 /// What every session works with.
 pub(super) struct Context {
     pub(super) group: StateGroup,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Mutex<IdSource>,
     pub(super) registry: Arc<Registry>,
-    pub(super) options: AgentsOptions,
     /// The server is stopping.
     pub(super) stop: CancellationToken,
 }
@@ -56,8 +37,13 @@ impl Context {
         (status.role == Role::Leader).then_some(status.term)
     }
 
-    /// How long an agent may be silent.
-    pub(super) fn patience(&self) -> Duration {
-        self.options.heartbeat_interval * MISSED_INTERVALS
+    /// How the cluster keeps in touch with its hosts.
+    pub(super) fn settings(&self, cluster: &ClusterKey) -> HostSettings {
+        self.group.view().view.host_settings(cluster)
     }
+}
+
+/// How long an agent may be silent before it counts as disconnected.
+pub(super) fn silence(settings: &HostSettings) -> Duration {
+    Duration::from_millis(u64::from(settings.silence_ms()))
 }

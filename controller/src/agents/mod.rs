@@ -19,6 +19,5 @@ mod reports;
 mod server;
 mod session;
 
-pub use context::AgentsOptions;
 pub use logs::{LogError, LogLine, LogPage, LogQuery};
 pub use server::{AgentsError, AgentsHandle, start};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, Scope};
+use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, HostSettings, Scope};
 use berth_core::state::{Command, Rejection};
 use berth_proto::record::{self, RecordError, RecordKind};
-use berth_proto::v1::{ProtocolVersion, RefusalCode, Refused, Register, Registered};
+use berth_proto::v1::{self, ProtocolVersion, RefusalCode, Refused, Register, Registered};
 
 use super::context::Context;
 use super::registry::{AgentKey, SessionState};
@@ -21,6 +21,16 @@ pub(super) struct Applicant {
     pub(super) agent: AgentKey,
     host: HostDescription,
     previous: Option<ContainerInstanceId>,
+}
+
+/// An agent that has a session now.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) agent: AgentKey,
+    pub(super) host: ContainerInstanceId,
+    /// The settings that it is told.
+    pub(super) settings: HostSettings,
+    pub(super) answer: Registered,
 }
 
 /// Reads a registration.
@@ -74,7 +84,7 @@ pub(super) async fn admit(
     context: &Context,
     applicant: Applicant,
     session: &Arc<SessionState>,
-) -> Result<(ContainerInstanceId, Registered), Refused> {
+) -> Result<Admitted, Refused> {
     if context.led_term().is_none() {
         return Err(not_leader(context));
     }
@@ -103,14 +113,27 @@ pub(super) async fn admit(
     // In the registry before the first look at the tasks, so that no change falls between.
     context.registry.insert(id, session);
     slot.replace(Some(Arc::clone(session)));
-    let heartbeat_interval_ms = u32::try_from(context.options.heartbeat_interval.as_millis()).unwrap_or(u32::MAX);
-    let registered = Registered {
+    let settings = view.view.host_settings(&cluster);
+    let answer = Registered {
         container_instance_arn: cluster.container_instance_arn(id),
         term: view.term,
         index: view.index,
-        heartbeat_interval_ms,
+        host_settings: Some(settings_message(&settings)),
     };
-    Ok((id, registered))
+    Ok(Admitted {
+        agent: applicant.agent,
+        host: id,
+        settings,
+        answer,
+    })
+}
+
+/// The cluster's settings, as far as they concern an agent.
+pub(super) fn settings_message(settings: &HostSettings) -> v1::HostSettings {
+    v1::HostSettings {
+        heartbeat_interval_ms: settings.heartbeat_interval_ms,
+        fence_after_ms: settings.fence_after_ms.unwrap_or(0),
+    }
 }
 
 /// What an agent is told that asks a controller which does not lead.
@@ -167,7 +190,6 @@ mod tests {
     use berth_storage::MemoryStorage;
     use tokio_util::sync::CancellationToken;
 
-    use super::super::context::AgentsOptions;
     use super::super::registry::Registry;
     use super::*;
     use crate::clock::SystemClock;
@@ -187,7 +209,6 @@ mod tests {
             clock: Arc::new(SystemClock),
             ids: std::sync::Mutex::new(IdSource::from_seed(1)),
             registry: Arc::new(Registry::default()),
-            options: AgentsOptions::default(),
             stop: CancellationToken::new(),
         }
     }

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::context::{AgentsOptions, Context};
+use super::context::Context;
 use super::logs::{LogError, LogPage, LogQuery};
 use super::registry::Registry;
 use super::{absent, feed, session};
@@ -92,7 +92,6 @@ pub fn start(
     group: StateGroup,
     clock: Arc<dyn Clock>,
     ids: IdSource,
-    options: AgentsOptions,
     stop: CancellationToken,
 ) -> Result<(AgentsHandle, JoinHandle<Result<(), AgentsError>>), AgentsError> {
     let address = listener.local_addr().map_err(AgentsError::Listener)?;
@@ -109,7 +108,6 @@ pub fn start(
         clock,
         ids: Mutex::new(ids),
         registry,
-        options,
         stop,
     });
     Ok((handle, tokio::spawn(serve(context, listener, applied))))

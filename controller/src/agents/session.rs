@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus, TaskId};
+use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus, HostSettings, TaskId, Timestamp};
 use berth_core::state::Command;
 use berth_proto::record::RecordError;
 use berth_proto::v1::{
@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use super::context::Context;
+use super::context::{Context, silence};
 use super::logs::{LogCall, OpenCalls};
-use super::opening;
+use super::opening::{self, Admitted};
 use super::registry::{AgentKey, SessionState};
 use super::{assignments, reports};
 use berth_raft::{self as raft, ProposeError};
@@ -69,20 +69,13 @@ enum SessionEnd {
 /// Serves one agent for as long as it stays.
 pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAgent>, outgoing: Outgoing) {
     let (state, log_calls) = SessionState::new(context.stop.child_token());
-    let opened = match first_message(&mut incoming).await {
-        Ok(register) => match opening::read(&register) {
-            Ok(applicant) => {
-                let agent = applicant.agent.clone();
-                opening::admit(&context, applicant, &state)
-                    .await
-                    .map(|(host, registered)| (agent, host, registered))
-            }
-            Err(refused) => Err(refused),
-        },
-        Err(refused) => Err(refused),
-    };
-    let (agent, host, registered) = match opened {
-        Ok(opened) => opened,
+    let Admitted {
+        agent,
+        host,
+        settings,
+        answer,
+    } = match open(&context, &mut incoming, &state).await {
+        Ok(admitted) => admitted,
         Err(refused) => {
             tracing::info!(reason = refused.message, "refused an agent");
             // An agent that has gone meanwhile needs no answer.
@@ -90,9 +83,9 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
             return;
         }
     };
-    let led_term = registered.term;
     let mut session = Session {
         context: Arc::clone(&context),
+        agent,
         host,
         state: Arc::clone(&state),
         outgoing,
@@ -101,9 +94,11 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
         open_calls: OpenCalls::default(),
         recording: None,
         warned_of_clock: false,
+        settings,
+        last_heard_at: context.clock.now(),
     };
-    tracing::info!(container_instance = %host, term = led_term, "an agent has a session");
-    let end = match send(&session.outgoing, to_agent::Message::Registered(registered)).await {
+    tracing::info!(container_instance = %host, term = answer.term, "an agent has a session");
+    let end = match send(&session.outgoing, to_agent::Message::Registered(answer)).await {
         Ok(()) => session.run().await,
         Err(end) => end,
     };
@@ -114,24 +109,23 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
     }
     tracing::info!(container_instance = %host, reason = %end, "the session of an agent ended");
     context.registry.remove(host, &state);
-    leave(&context, &agent, host, &state).await;
+    session.leave().await;
 }
 
-/// Records that the agent is disconnected, unless a newer session of it is there.
-async fn leave(context: &Context, agent: &AgentKey, host: ContainerInstanceId, state: &Arc<SessionState>) {
-    let mut slot = context.registry.hold_slot(agent).await;
-    if slot.session().is_some_and(|s| Arc::ptr_eq(s, state)) {
-        slot.replace(None);
-        if !context.stop.is_cancelled() && context.led_term().is_some() {
-            record_disconnected(context, host).await;
-        }
-    }
+async fn open(
+    context: &Context,
+    incoming: &mut Streaming<FromAgent>,
+    state: &Arc<SessionState>,
+) -> Result<Admitted, Refused> {
+    let register = first_message(incoming).await?;
+    opening::admit(context, opening::read(&register)?, state).await
 }
 
 /// Proposes that the host's agent is disconnected. Where that fails, the look-out for absent agents tries again.
-pub(super) async fn record_disconnected(context: &Context, host: ContainerInstanceId) {
+pub(super) async fn record_disconnected(context: &Context, host: ContainerInstanceId, last_heard_at: Timestamp) {
     let command = Command::RecordAgentDisconnected {
         container_instance: host,
+        last_heard_at,
         at: context.clock.now(),
     };
     if let Err(error) = context.group.propose(command).await {
@@ -153,6 +147,7 @@ async fn first_message(incoming: &mut Streaming<FromAgent>) -> Result<Register, 
 
 struct Session {
     context: Arc<Context>,
+    agent: AgentKey,
     host: ContainerInstanceId,
     state: Arc<SessionState>,
     outgoing: Outgoing,
@@ -162,6 +157,9 @@ struct Session {
     /// The batch that is being committed, and its sequence; the agent sends the next one after it.
     recording: Option<(u64, Recording)>,
     warned_of_clock: bool,
+    /// The settings that the agent was told last.
+    settings: HostSettings,
+    last_heard_at: Timestamp,
 }
 
 impl Session {
@@ -173,14 +171,26 @@ impl Session {
         }
     }
 
+    /// Records that the agent is disconnected, unless a newer session of it is there.
+    async fn leave(self) {
+        let context = &self.context;
+        let mut slot = context.registry.hold_slot(&self.agent).await;
+        if slot.session().is_some_and(|s| Arc::ptr_eq(s, &self.state)) {
+            slot.replace(None);
+            if !context.stop.is_cancelled() && context.led_term().is_some() {
+                record_disconnected(context, self.host, self.last_heard_at).await;
+            }
+        }
+    }
+
     async fn exchange(&mut self) -> Result<std::convert::Infallible, SessionEnd> {
         let mut status = self.context.group.watch_status();
-        let patience = self.context.patience();
-        let mut deadline = Instant::now() + patience;
+        let mut heard = Instant::now();
         loop {
+            let patience = silence(&self.settings);
             tokio::select! {
                 message = self.incoming.message() => {
-                    deadline = Instant::now() + patience;
+                    (heard, self.last_heard_at) = (Instant::now(), self.context.clock.now());
                     match message {
                         Ok(Some(message)) => self.take(message).await?,
                         Ok(None) => return Err(SessionEnd::Left),
@@ -201,20 +211,30 @@ impl Session {
                 () = self.context.stop.cancelled() => return Err(SessionEnd::Stopping),
                 () = self.state.end.cancelled() => return Err(SessionEnd::Replaced),
                 () = deposed(&mut status) => return Err(SessionEnd::NotLeader),
-                () = tokio::time::sleep_until(deadline) => return Err(SessionEnd::Silent(patience)),
+                () = tokio::time::sleep_until(heard + patience) => return Err(SessionEnd::Silent(patience)),
             }
         }
     }
 
     async fn take(&mut self, message: FromAgent) -> Result<(), SessionEnd> {
         match message.message {
-            Some(from_agent::Message::Heartbeat(heartbeat)) => self.check_clock(heartbeat.sent_at_ms),
+            Some(from_agent::Message::Heartbeat(heartbeat)) => {
+                self.check_clock(heartbeat.sent_at_ms);
+                self.answer_heartbeat().await?;
+            }
             Some(from_agent::Message::TaskReports(batch)) => self.record(&batch)?,
             Some(from_agent::Message::LogReply(reply)) => self.open_calls.answer(reply),
             Some(from_agent::Message::Register(_)) => return Err(SessionEnd::Unexpected("a second Register")),
             None => tracing::debug!(container_instance = %self.host, "ignored a message of a kind unknown here"),
         }
         Ok(())
+    }
+
+    /// Answers a heartbeat, which shows the agent that it is still heard, with the settings as they are now.
+    async fn answer_heartbeat(&mut self) -> Result<(), SessionEnd> {
+        self.settings = self.context.settings(&self.agent.0);
+        let message = to_agent::Message::HostSettings(opening::settings_message(&self.settings));
+        send(&self.outgoing, message).await
     }
 
     fn check_clock(&mut self, sent_at_ms: i64) {

@@ -78,6 +78,7 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::TooManyAttributes(_) => ecs::ATTRIBUTE_LIMIT_EXCEEDED.error(format!(
             "A container instance can have at most {MAX_ATTRIBUTES} attributes that were put by users."
         )),
+        R::HostSettings(error) => invalid(format!("{error}.")),
         R::TooManyTags => ecs::INVALID_PARAMETER.error(format!("A resource can have at most {MAX_TAGS} tags.")),
         R::ContainerInstanceUnavailable(_)
         | R::InsufficientCpu { .. }

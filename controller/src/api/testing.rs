@@ -7,8 +7,8 @@ use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope,
-    Tags, Timestamp,
+    AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstanceId, HostDescription, HostSettings, LogIndex,
+    Resources, Scope, Tags, Timestamp,
 };
 use berth_core::placement::Seed;
 use berth_core::reconcile::{StandalonePlan, StandaloneRequest, plan_standalone};
@@ -173,6 +173,7 @@ impl Harness {
             key: self.cluster(name),
             status: ClusterStatus::Active,
             settings: vec![],
+            host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: NOW,
         };

@@ -75,7 +75,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::agents::{self, AgentsOptions};
+    use crate::agents;
     use crate::clock::SystemClock;
     use crate::replica::ReplicatedState;
 
@@ -97,7 +97,6 @@ mod tests {
             group.clone(),
             Arc::new(SystemClock),
             IdSource::from_seed(1),
-            AgentsOptions::default(),
             stop.clone(),
         )
         .expect("agents are served");

@@ -11,7 +11,7 @@ use berth_controller::replica::{ReplicatedState, StateGroup};
 use berth_core::ids::IdSource;
 use berth_core::model::*;
 use berth_core::reconcile::StandaloneRequest;
-use berth_core::state::{ClientToken, ClusterState, Command, Event};
+use berth_core::state::{ClientToken, ClusterState, Command, Event, UpdateCluster};
 use berth_raft::{FeedItem, RaftOptions};
 use berth_storage::MemoryStorage;
 
@@ -114,6 +114,25 @@ impl TestCluster {
         self.state()
             .container_instance_of_agent(&key(), &agent)
             .expect("just registered")
+    }
+
+    /// Changes the settings of the cluster, which is created if it is not there yet.
+    pub(crate) async fn change_host_settings(&self, host_settings: HostSettingsChange) {
+        let cluster = Cluster {
+            key: key(),
+            status: ClusterStatus::Active,
+            settings: vec![],
+            host_settings: HostSettings::default(),
+            tags: Tags::new(),
+            created_at: self.now(),
+        };
+        self.propose(Command::CreateCluster(cluster)).await;
+        let update = UpdateCluster {
+            cluster: key(),
+            settings: vec![],
+            host_settings,
+        };
+        self.propose(Command::UpdateCluster(update)).await;
     }
 
     pub(crate) async fn define(&self, family: &str, needs: Resources) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterKey, Tags, Timestamp};
+use super::{ClusterKey, HostSettings, Tags, Timestamp};
 
 /// Whether a cluster takes work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Cluster {
     pub status: ClusterStatus,
     /// Settings, in name order.
     pub settings: Vec<ClusterSetting>,
+    /// How it keeps in touch with its hosts.
+    pub host_settings: HostSettings,
     /// Tags.
     pub tags: Tags,
     /// When it was created.

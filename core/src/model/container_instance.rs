@@ -52,6 +52,10 @@ pub struct ContainerInstance {
     pub agent_connected: bool,
     /// When `agent_connected` last changed.
     pub connection_changed_at: Timestamp,
+    /// When something was last heard of its agent, as of the end of its last session.
+    pub last_heard_at: Timestamp,
+    /// When it was given up; `None` once its agent is back.
+    pub lost_at: Option<Timestamp>,
     /// When it first registered.
     pub registered_at: Timestamp,
     /// Counts the changes of this record, as ECS's `version`.

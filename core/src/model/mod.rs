@@ -6,6 +6,7 @@ mod attribute;
 mod cluster;
 mod container_instance;
 mod deployment_configuration;
+mod host_settings;
 mod names;
 mod placement;
 mod report;
@@ -22,6 +23,7 @@ pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDes
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, UnworkableConfiguration,
 };
+pub use host_settings::{HostSettings, HostSettingsChange, HostSettingsError};
 pub use names::{
     AccountId, AgentId, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family, Region, Scope, ServiceKey,
     ServiceName, TaskDefinitionKey, TaskId,

@@ -2,7 +2,7 @@
 
 use crate::model::{
     ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, SchedulingStrategy, ServiceKey,
-    ServiceStatus,
+    ServiceStatus, Timestamp,
 };
 use crate::state::Command;
 
@@ -10,9 +10,24 @@ use super::agenda::Subject;
 use super::pass::Pass;
 use super::retention;
 
-/// A host whose agent has been away for this long is given up, and its tasks are replaced: long beside a restart of
-/// the agent or of the controller, short beside what users of a service bear.
-pub const HOST_LOST_AFTER_MS: i64 = 60_000;
+/// Hosts of a cluster that are given up within [`MASS_LOSS_WINDOW_MS`] whatever its size: losses that happen.
+const HOSTS_GIVEN_UP_AT_ONCE: usize = 10;
+
+/// Of a large cluster, one host in so many is given up within a window: more at once is a network that fails, and what
+/// it cut off will mostly come back.
+const SHARE_GIVEN_UP_AT_ONCE: usize = 20;
+
+/// The window in which so many hosts are given up.
+pub const MASS_LOSS_WINDOW_MS: i64 = 10_000;
+
+/// Until a cluster none of whose agents is connected is looked at again.
+const LOOK_AGAIN_MS: i64 = 1_000;
+
+/// How many of `hosts` are given up within [`MASS_LOSS_WINDOW_MS`].
+#[must_use]
+pub fn hosts_given_up_at_once(hosts: usize) -> usize {
+    HOSTS_GIVEN_UP_AT_ONCE.max(hosts / SHARE_GIVEN_UP_AT_ONCE)
+}
 
 /// Looks at one host, and at the services with tasks on it.
 pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
@@ -54,18 +69,36 @@ fn give_up_if_lost(pass: &mut Pass<'_>, host: &ContainerInstance) {
     if pass.state.tasks_of_instance(host.id).all(|t| t.is_stopped()) {
         return;
     }
-    let lost_at = host.connection_changed_at.plus_ms(HOST_LOST_AFTER_MS);
-    if lost_at > pass.now {
-        pass.agenda.wake(Subject::Host(host.id), lost_at);
+    if let Some(later) = hold_back_until(pass, host).filter(|at| *at > pass.now) {
+        pass.agenda.wake(Subject::Host(host.id), later);
         return;
     }
-    let away_secs = pass.now.ms_since(host.connection_changed_at) / 1_000;
+    let away_secs = pass.now.ms_since(host.last_heard_at) / 1_000;
     pass.decide(Command::DeclareHostLost {
         container_instance: host.id,
         reason: format!(
-            "Host {} (container instance {}) was lost: its agent has been disconnected for {away_secs} s.",
+            "Host {} (container instance {}) was lost: nothing has been heard of its agent for {away_secs} s.",
             host.host.host_name, host.id
         ),
         at: pass.now,
     });
+}
+
+/// Until when the host is not given up.
+///
+/// Where no agent of its cluster is connected, the controllers' own network is likelier to have failed than every host,
+/// and there is nowhere to start anything: what runs is left alone, and once the first agent is back, the others have
+/// as long as ever to come back too.
+fn hold_back_until(pass: &Pass<'_>, host: &ContainerInstance) -> Option<Timestamp> {
+    let (state, cluster) = (&pass.state, &host.cluster);
+    let Some(in_touch_since) = state.in_touch_since(cluster) else {
+        return Some(pass.now.plus_ms(LOOK_AGAIN_MS));
+    };
+    let patience_ms = i64::from(state.host_settings(cluster).host_lost_after_ms);
+    let due = host.last_heard_at.max(in_touch_since).plus_ms(patience_ms);
+    let allowed = hosts_given_up_at_once(state.host_count(cluster));
+    let window = pass.now.plus_ms(1 - MASS_LOSS_WINDOW_MS);
+    let given_up: Vec<Timestamp> = state.hosts_lost_since(cluster, window).take(allowed).collect();
+    let until_next = given_up.first().filter(|_| given_up.len() == allowed);
+    Some(until_next.map_or(due, |first| due.max(first.plus_ms(MASS_LOSS_WINDOW_MS))))
 }

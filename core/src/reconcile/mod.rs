@@ -29,7 +29,7 @@ mod scenarios;
 mod world;
 
 pub use agenda::Agenda;
-pub use hosts::HOST_LOST_AFTER_MS;
+pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
 pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
 

@@ -116,7 +116,11 @@ fn perform(world: &mut World, step: &Step) {
             let container_instance = host(world, *nth);
             world.cut_off.insert(container_instance);
             world
-                .apply(Command::RecordAgentDisconnected { container_instance, at })
+                .apply(Command::RecordAgentDisconnected {
+                    container_instance,
+                    last_heard_at: at,
+                    at,
+                })
                 .expect("host");
         }
         Step::Reconnect(nth) => _ = world.add_host(&name(*nth), zone(*nth), Resources::new(16_384, 16_384)),

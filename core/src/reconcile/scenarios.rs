@@ -124,6 +124,7 @@ impl Stage {
         self.world
             .apply(Command::RecordAgentDisconnected {
                 container_instance: id,
+                last_heard_at: at,
                 at,
             })
             .expect("a host");

@@ -38,6 +38,7 @@ impl World {
             key: cluster(),
             status: ClusterStatus::Active,
             settings: vec![],
+            host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: START,
         };

@@ -20,6 +20,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateCluster) -> Result
         cluster.settings.retain(|s| s.name != setting.name);
         cluster.settings.push(setting.clone());
     }
+    cluster.host_settings = cluster.host_settings.with(&update.host_settings)?;
     cluster.settings.sort_by(|a, b| a.name.cmp(&b.name));
     state.clusters.insert(update.cluster.clone(), Arc::new(cluster));
     Ok(vec![Event::ClusterUpdated(update.cluster.clone())])

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
-    DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, PlacementConstraint,
-    PlacementStrategy, PropagateTags, RolloutState, Scope, Service, ServiceEvent, ServiceKey, StopCode, Tags, Task,
-    TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
+    DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostSettingsChange,
+    PlacementConstraint, PlacementStrategy, PropagateTags, RolloutState, Scope, Service, ServiceEvent, ServiceKey,
+    StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -16,7 +16,7 @@ use crate::model::{
 pub enum Command {
     /// Creates a cluster, or nothing if it is active already. Valid always. Emits `ClusterCreated` if it was new.
     CreateCluster(Cluster),
-    /// Changes a cluster's settings. Valid when it is active. Emits `ClusterUpdated`.
+    /// Changes a cluster's settings. Valid when it is active and they can be kept. Emits `ClusterUpdated`.
     UpdateCluster(UpdateCluster),
     /// Makes a cluster inactive. Valid when it has no container instances, services or tasks. Emits `ClusterDeleted`.
     DeleteCluster {
@@ -133,11 +133,13 @@ pub enum Command {
     RecordAgentDisconnected {
         /// The host.
         container_instance: ContainerInstanceId,
+        /// When something was last heard of the agent; not after `at`.
+        last_heard_at: Timestamp,
         /// Now.
         at: Timestamp,
     },
     /// Gives up on a host whose agent stays away: its tasks count as stopped. Valid when the agent is not connected.
-    /// Emits `TaskChanged` for each task.
+    /// Emits `ContainerInstanceChanged`, and `TaskChanged` for each task.
     DeclareHostLost {
         /// The host.
         container_instance: ContainerInstanceId,
@@ -215,6 +217,8 @@ pub struct UpdateCluster {
     pub cluster: ClusterKey,
     /// Settings that replace those of the same name.
     pub settings: Vec<ClusterSetting>,
+    /// Changes to how it keeps in touch with its hosts.
+    pub host_settings: HostSettingsChange,
 }
 
 /// Changes to a service; `None` leaves as is.

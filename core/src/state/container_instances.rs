@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     AgentId, Attributes, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId,
-    ContainerInstanceStatus, HostDescription, Tags, Timestamp,
+    ContainerInstanceStatus, HostDescription, HostSettings, Tags, Timestamp,
 };
 
 use super::{ClusterState, Event, Rejection, tasks};
@@ -43,6 +43,7 @@ pub(super) fn register(
             key: cluster.clone(),
             status: ClusterStatus::Active,
             settings: vec![],
+            host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: at,
         };
@@ -57,6 +58,8 @@ pub(super) fn register(
             host: host.clone(),
             agent_connected: true,
             connection_changed_at: at,
+            last_heard_at: at,
+            lost_at: None,
             version: known.version + 1,
             ..ContainerInstance::clone(known)
         },
@@ -69,6 +72,8 @@ pub(super) fn register(
             status: ContainerInstanceStatus::Active,
             agent_connected: true,
             connection_changed_at: at,
+            last_heard_at: at,
+            lost_at: None,
             registered_at: at,
             version: 1,
             tags: Tags::new(),
@@ -85,6 +90,7 @@ pub(super) fn register(
 pub(super) fn record_disconnected(
     state: &mut ClusterState,
     id: ContainerInstanceId,
+    last_heard_at: Timestamp,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
     let mut instance = ContainerInstance::clone(state.live_instance(id)?);
@@ -92,6 +98,7 @@ pub(super) fn record_disconnected(
         return Ok(vec![]);
     }
     instance.agent_connected = false;
+    instance.last_heard_at = last_heard_at.min(at);
     instance.connection_changed_at = at;
     Ok(vec![put_changed(state, instance)])
 }
@@ -102,10 +109,14 @@ pub(super) fn declare_lost(
     reason: &str,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
-    if state.live_instance(id)?.agent_connected {
+    let mut instance = ContainerInstance::clone(state.live_instance(id)?);
+    if instance.agent_connected {
         return Err(Rejection::AgentConnected(id));
     }
-    Ok(tasks::end_all_of_instance(state, id, reason, at))
+    instance.lost_at = Some(at);
+    let mut events = vec![put_changed(state, instance)];
+    events.extend(tasks::end_all_of_instance(state, id, reason, at));
+    Ok(events)
 }
 
 pub(super) fn update_status(

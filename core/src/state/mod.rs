@@ -56,6 +56,12 @@ struct Index {
     allocations: OrdMap<ContainerInstanceId, Allocation>,
     agents: OrdMap<(ClusterKey, AgentId), ContainerInstanceId>,
     instances_by_cluster: OrdSet<(ClusterKey, ContainerInstanceId)>,
+    /// Hosts that are not deregistered.
+    host_counts: OrdMap<ClusterKey, usize>,
+    /// Hosts whose agent is connected, by cluster and the moment since which it is.
+    connected: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
+    /// Hosts that were given up and are not back, by cluster and the moment they were given up.
+    lost: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
     tasks_by_cluster: OrdSet<(ClusterKey, TaskId)>,
     tasks_by_service: OrdSet<(ServiceKey, TaskId)>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
@@ -117,9 +123,11 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             container_instances::check_not_deregistered(state, *previous, agent)?;
             container_instances::register(state, *id, cluster, agent, host, *at)
         }
-        Command::RecordAgentDisconnected { container_instance, at } => {
-            container_instances::record_disconnected(state, *container_instance, *at)
-        }
+        Command::RecordAgentDisconnected {
+            container_instance,
+            last_heard_at,
+            at,
+        } => container_instances::record_disconnected(state, *container_instance, *last_heard_at, *at),
         Command::DeclareHostLost {
             container_instance,
             reason,

@@ -1,8 +1,8 @@
 //! The rejections: why a command was refused. The state is unchanged when one is returned.
 
 use crate::model::{
-    ClusterKey, ContainerInstanceId, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
-    UnworkableConfiguration,
+    ClusterKey, ContainerInstanceId, HostSettingsError, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId,
+    TransportProtocol, UnworkableConfiguration,
 };
 
 /// Most tags that one resource can carry (ECS's limit).
@@ -115,6 +115,9 @@ pub enum Rejection {
     /// More tags than a resource can carry.
     #[error("a resource carries at most {MAX_TAGS} tags")]
     TooManyTags,
+    /// How the cluster is to keep in touch with its hosts cannot be kept.
+    #[error(transparent)]
+    HostSettings(#[from] HostSettingsError),
     /// The plan was made for a state that has moved on; plan again.
     #[error("the state has moved on since this was planned: {0}")]
     Stale(String),

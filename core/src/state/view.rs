@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus,
-    Family, LogIndex, Scope, Service, ServiceKey, ServiceName, ServiceStatus, Task, TaskDefinition, TaskDefinitionKey,
-    TaskDefinitionStatus, TaskId, Timestamp,
+    Family, HostSettings, LogIndex, Scope, Service, ServiceKey, ServiceName, ServiceStatus, Task, TaskDefinition,
+    TaskDefinitionKey, TaskDefinitionStatus, TaskId, Timestamp,
 };
 
 use super::{Allocation, ClientToken, ClusterState, Rejection, RememberedRequest};
@@ -226,6 +226,37 @@ impl ClusterState {
         self.container_instances.values()
     }
 
+    /// How many hosts of a cluster are not deregistered.
+    #[must_use]
+    pub fn host_count(&self, cluster: &ClusterKey) -> usize {
+        self.index.host_counts.get(cluster).copied().unwrap_or_default()
+    }
+
+    /// Since when some agent of a cluster has been connected without a break; `None` if none is.
+    #[must_use]
+    pub fn in_touch_since(&self, cluster: &ClusterKey) -> Option<Timestamp> {
+        let first = (cluster.clone(), Timestamp(i64::MIN), ContainerInstanceId(0));
+        let last = (cluster.clone(), Timestamp(i64::MAX), ContainerInstanceId(u128::MAX));
+        self.index
+            .connected
+            .range(first..=last)
+            .next()
+            .map(|(_, since, _)| *since)
+    }
+
+    /// When the hosts of a cluster that are not back were given up, from `since` on, the earliest first.
+    pub fn hosts_lost_since(&self, cluster: &ClusterKey, since: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let first = (cluster.clone(), since, ContainerInstanceId(0));
+        let last = (cluster.clone(), Timestamp(i64::MAX), ContainerInstanceId(u128::MAX));
+        self.index.lost.range(first..=last).map(|(_, at, _)| *at)
+    }
+
+    /// How a cluster keeps in touch with its hosts.
+    #[must_use]
+    pub fn host_settings(&self, cluster: &ClusterKey) -> HostSettings {
+        self.clusters.get(cluster).map(|c| c.host_settings).unwrap_or_default()
+    }
+
     /// What the tasks of a host hold.
     #[must_use]
     pub fn allocation(&self, id: ContainerInstanceId) -> Allocation {
@@ -304,6 +335,8 @@ impl ClusterState {
     }
 
     pub(super) fn put_instance(&mut self, instance: ContainerInstance) {
+        self.unindex_instance(instance.id);
+        self.index_instance(&instance);
         let agent = (instance.cluster.clone(), instance.agent.clone());
         if instance.status == ContainerInstanceStatus::Inactive {
             if self.index.agents.get(&agent) == Some(&instance.id) {
@@ -318,12 +351,51 @@ impl ClusterState {
         self.container_instances.insert(instance.id, Arc::new(instance));
     }
 
+    fn index_instance(&mut self, instance: &ContainerInstance) {
+        if instance.status == ContainerInstanceStatus::Inactive {
+            return;
+        }
+        let index = &mut self.index;
+        *index.host_counts.entry(instance.cluster.clone()).or_default() += 1;
+        if let Some(since) = connected_since(instance) {
+            index.connected.insert((instance.cluster.clone(), since, instance.id));
+        }
+        if let Some(at) = instance.lost_at {
+            index.lost.insert((instance.cluster.clone(), at, instance.id));
+        }
+    }
+
+    fn unindex_instance(&mut self, id: ContainerInstanceId) {
+        let known = self.container_instances.get(&id);
+        let Some(known) = known.filter(|i| i.status != ContainerInstanceStatus::Inactive) else {
+            return;
+        };
+        let index = &mut self.index;
+        if let Some(count) = index.host_counts.get_mut(&known.cluster) {
+            *count -= 1;
+            if *count == 0 {
+                index.host_counts.remove(&known.cluster);
+            }
+        }
+        if let Some(since) = connected_since(known) {
+            index.connected.remove(&(known.cluster.clone(), since, id));
+        }
+        if let Some(at) = known.lost_at {
+            index.lost.remove(&(known.cluster.clone(), at, id));
+        }
+    }
+
     pub(super) fn remove_instance(&mut self, id: ContainerInstanceId) {
+        self.unindex_instance(id);
         if let Some(instance) = self.container_instances.remove(&id) {
             self.index.instances_by_cluster.remove(&(instance.cluster.clone(), id));
             self.index.allocations.remove(&id);
         }
     }
+}
+
+fn connected_since(instance: &ContainerInstance) -> Option<Timestamp> {
+    instance.agent_connected.then_some(instance.connection_changed_at)
 }
 
 fn stopped_at(task: &Task) -> Option<Timestamp> {

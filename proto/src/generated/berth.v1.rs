@@ -26,7 +26,7 @@ pub mod from_agent {
 /// A message of a controller. An agent that meets a variant it does not know ignores it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -48,6 +48,9 @@ pub mod to_agent {
         /// Somebody reads the log of a container.
         #[prost(message, tag = "5")]
         LogRequest(super::LogRequest),
+        /// The answer to Heartbeat: the controller hears the agent, and the cluster's settings are these now.
+        #[prost(message, tag = "6")]
+        HostSettings(super::HostSettings),
     }
 }
 /// An agent introduces itself and its host.
@@ -81,7 +84,8 @@ pub struct Register {
     #[prost(string, tag = "8")]
     pub container_instance_arn: ::prost::alloc::string::String,
 }
-/// The agent is alive. A controller takes the agent for disconnected when nothing has come from it for three intervals.
+/// The agent is alive. Either side ends the session when nothing has come from the other for three intervals: the controller
+/// then takes the agent for disconnected, and the agent looks for another controller.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
     /// Milliseconds since the Unix epoch, by the agent's clock: controllers log a clock that is far off.
@@ -112,9 +116,19 @@ pub struct Registered {
     /// Index of the log at the registration. An agent that has seen a later position ends the session and tries again.
     #[prost(uint64, tag = "3")]
     pub index: u64,
+    /// How to keep in touch.
+    #[prost(message, optional, tag = "4")]
+    pub host_settings: ::core::option::Option<HostSettings>,
+}
+/// How the hosts of a cluster keep in touch with the controllers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostSettings {
     /// How often the agent is to send a Heartbeat.
-    #[prost(uint32, tag = "4")]
+    #[prost(uint32, tag = "1")]
     pub heartbeat_interval_ms: u32,
+    /// An agent that has heard of no controller for this long stops its tasks; 0 lets them run on.
+    #[prost(uint32, tag = "2")]
+    pub fence_after_ms: u32,
 }
 /// The agent may not have a session now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

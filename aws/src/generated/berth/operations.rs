@@ -3,6 +3,26 @@
 use super::{errors, shapes, tables};
 use crate::model::{Operation, OperationModel, Service};
 
+static DESCRIBE_HOST_SETTINGS: OperationModel = OperationModel {
+    name: "DescribeHostSettings",
+    input: &tables::DescribeHostSettingsRequest,
+    output: &tables::DescribeHostSettingsResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct DescribeHostSettings;
+
+impl Operation for DescribeHostSettings {
+    type Input = shapes::DescribeHostSettingsRequest;
+    type Output = shapes::DescribeHostSettingsResponse;
+    const NAME: &'static str = "DescribeHostSettings";
+    const MODEL: &'static OperationModel = &DESCRIBE_HOST_SETTINGS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static GET_TASK_LOGS: OperationModel = OperationModel {
     name: "GetTaskLogs",
     input: &tables::GetTaskLogsRequest,
@@ -23,9 +43,31 @@ impl Operation for GetTaskLogs {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static UPDATE_HOST_SETTINGS: OperationModel = OperationModel {
+    name: "UpdateHostSettings",
+    input: &tables::UpdateHostSettingsRequest,
+    output: &tables::UpdateHostSettingsResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateHostSettings;
+
+impl Operation for UpdateHostSettings {
+    type Input = shapes::UpdateHostSettingsRequest;
+    type Output = shapes::UpdateHostSettingsResponse;
+    const NAME: &'static str = "UpdateHostSettings";
+    const MODEL: &'static OperationModel = &UPDATE_HOST_SETTINGS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 /// Every operation, sorted by name.
 pub static OPERATIONS: &[&OperationModel] = &[
+    &DESCRIBE_HOST_SETTINGS,
     &GET_TASK_LOGS,
+    &UPDATE_HOST_SETTINGS,
 ];
 
 /// The service.
@@ -45,7 +87,9 @@ pub static SERVICE: Service = Service {
 #[doc(hidden)]
 macro_rules! for_each_berth_operation {
     ($($callback:tt)+) => { $($callback)+! {
-        $crate::berth::operations::GetTaskLogs
+        $crate::berth::operations::DescribeHostSettings,
+        $crate::berth::operations::GetTaskLogs,
+        $crate::berth::operations::UpdateHostSettings
     } };
 }
 pub use for_each_berth_operation as for_each_operation;

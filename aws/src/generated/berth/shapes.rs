@@ -9,6 +9,20 @@ use crate::scalar::{Blob, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct DescribeHostSettingsRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DescribeHostSettingsResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_settings: Option<HostSettings>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GetTaskLogsRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -37,6 +51,17 @@ pub struct GetTaskLogsResponse {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct HostSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_interval_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_lost_after_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence_after_ms: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LogEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
@@ -48,4 +73,24 @@ pub struct LogEvent {
     pub message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateHostSettingsRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_interval_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_lost_after_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence_after_ms: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateHostSettingsResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_settings: Option<HostSettings>,
 }

@@ -5,6 +5,12 @@
 use crate::model::{self as m, Kind};
 
 pub(super) static Boolean: m::Shape = m::plain("Boolean", Kind::Boolean);
+pub(super) static DescribeHostSettingsRequest: m::Shape = m::structure("DescribeHostSettingsRequest", &[
+    m::member("cluster", &String),
+]);
+pub(super) static DescribeHostSettingsResponse: m::Shape = m::structure("DescribeHostSettingsResponse", &[
+    m::member("hostSettings", &HostSettings),
+]);
 pub(super) static GetTaskLogsRequest: m::Shape = m::structure("GetTaskLogsRequest", &[
     m::member("cluster", &String),
     m::required("task", &TaskId),
@@ -18,6 +24,11 @@ pub(super) static GetTaskLogsResponse: m::Shape = m::structure("GetTaskLogsRespo
     m::member("nextToken", &String),
     m::member("ended", &Boolean),
 ]);
+pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
+    m::member("heartbeatIntervalMs", &Milliseconds),
+    m::member("hostLostAfterMs", &Milliseconds),
+    m::member("fenceAfterMs", &Milliseconds),
+]);
 pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
     m::member("timestamp", &Timestamp),
     m::member("container", &String),
@@ -27,8 +38,18 @@ pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
 ]);
 pub(super) static LogEvents: m::Shape = m::list("LogEvents", &LogEvent);
 pub(super) static LogStream: m::Shape = m::string("LogStream").values(&["stdout", "stderr"]);
+pub(super) static Milliseconds: m::Shape = m::plain("Milliseconds", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static String: m::Shape = m::string("String");
 pub(super) static TailCount: m::Shape = m::plain("TailCount", Kind::Integer(m::UNBOUNDED)).min(0).max(10000);
 pub(super) static TaskId: m::Shape = m::string("TaskId").min(1);
 pub(super) static Timestamp: m::Shape = m::plain("Timestamp", Kind::Timestamp);
+pub(super) static UpdateHostSettingsRequest: m::Shape = m::structure("UpdateHostSettingsRequest", &[
+    m::member("cluster", &String),
+    m::member("heartbeatIntervalMs", &Milliseconds),
+    m::member("hostLostAfterMs", &Milliseconds),
+    m::member("fenceAfterMs", &Milliseconds),
+]);
+pub(super) static UpdateHostSettingsResponse: m::Shape = m::structure("UpdateHostSettingsResponse", &[
+    m::member("hostSettings", &HostSettings),
+]);
 pub(super) static WaitMs: m::Shape = m::plain("WaitMs", Kind::Integer(m::UNBOUNDED)).min(0).max(20000);

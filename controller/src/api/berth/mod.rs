@@ -3,4 +3,6 @@
 mod log_places;
 mod log_rounds;
 
+pub(super) mod describe_host_settings;
 pub(super) mod get_task_logs;
+pub(super) mod update_host_settings;

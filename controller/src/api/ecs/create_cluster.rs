@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{ClusterField, CreateClusterRequest, CreateClusterResponse};
-use berth_core::model::{Cluster, ClusterStatus};
+use berth_core::model::{Cluster, ClusterStatus, HostSettings};
 use berth_core::state::Command;
 
 use super::render;
@@ -31,6 +31,7 @@ pub(crate) async fn handle(
         key: call.scope.cluster(checked(name.as_deref().unwrap_or(NAME_OF_DEFAULT))?),
         status: ClusterStatus::Active,
         settings: cluster_settings::from_request(input.settings)?,
+        host_settings: HostSettings::default(),
         tags: tags::from_request(input.tags)?,
         created_at: call.now,
     };

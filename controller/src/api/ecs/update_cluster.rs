@@ -2,6 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{ClusterField, UpdateClusterRequest, UpdateClusterResponse};
+use berth_core::model::HostSettingsChange;
 use berth_core::state::{Command, UpdateCluster};
 
 use super::{cluster_settings, references, render};
@@ -19,6 +20,7 @@ pub(crate) async fn handle(
     let key = references::cluster_key(&call.scope, input.cluster.as_deref())?;
     let update = UpdateCluster {
         cluster: key.clone(),
+        host_settings: HostSettingsChange::default(),
         settings: cluster_settings::from_request(input.settings)?,
     };
     api.propose(Command::UpdateCluster(update)).await?;

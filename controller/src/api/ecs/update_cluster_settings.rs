@@ -2,6 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{ClusterField, UpdateClusterSettingsRequest, UpdateClusterSettingsResponse};
+use berth_core::model::HostSettingsChange;
 use berth_core::state::{Command, UpdateCluster};
 
 use super::{cluster_settings, references, render};
@@ -21,6 +22,7 @@ pub(crate) async fn handle(
     let update = UpdateCluster {
         cluster: key.clone(),
         settings,
+        host_settings: HostSettingsChange::default(),
     };
     api.propose(Command::UpdateCluster(update)).await?;
     let state = api.read().await?;
