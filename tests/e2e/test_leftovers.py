@@ -120,6 +120,8 @@ def test_dev_stopped_twice_at_once_is_cleaned_up_after(tmp_path, before, sample_
     tasks = run_web(process, sample_image)
     process.child.send_signal(signal.SIGINT)
     process.wait_for("Stopping")
+    # Signals closer together than a person's are taken as one.
+    time.sleep(0.3)
     assert process.stop(signal.SIGINT) == 1
     assert "berth dev --clean" in process.output()
     process.run("dev", "--clean")
