@@ -2,7 +2,9 @@
 
 pub mod agents;
 pub mod api;
+pub mod backup;
 pub mod clock;
+mod features;
 pub mod leader;
 pub mod monitoring;
 pub mod node;

@@ -14,12 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::{self, AgentsError};
 use crate::api::{self, Api, ApiOptions, ApiParts, ServeError};
+use crate::backup::{self, BackupStreams, ScheduleOptions};
 use crate::clock::{Clock, SystemClock};
+use crate::features;
 use crate::leader;
 use crate::monitoring;
 use crate::replica::{ReplicatedState, StateGroup};
 use berth_raft::{RaftFault, RaftOptions, ReadError, RunState};
 use berth_storage::{SledStorage, StorageError};
+
+/// The folder of the store in the data directory.
+pub(crate) const STORE_FOLDER: &str = "store";
 
 /// What a controller is started with.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct ControllerOptions {
     pub agent_listen: SocketAddr,
     /// How the API behaves.
     pub api: ApiOptions,
+    /// When backups are written by themselves, if at all.
+    pub backups: Option<ScheduleOptions>,
 }
 
 /// Why a controller cannot start or go on.
@@ -105,6 +112,7 @@ impl Controller {
         let agents = bind(options.agent_listen, "agents").await?;
         let group = start_group(&options).await?;
         caught_up(&group).await?;
+        features::raise(&group).await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
@@ -115,11 +123,19 @@ impl Controller {
             let ended = ended.map_err(|error| ControllerError::Ended(format!("serving agents failed: {error}")))?;
             Ok(ended?)
         });
+        if let Some(schedule) = options.backups {
+            let writing = backup::run_schedule(group.clone(), Arc::clone(&clock), schedule, stop.clone());
+            parts.spawn(async move {
+                writing.await;
+                Ok(())
+            });
+        }
         let (runner, leader) = leader::start(group.clone(), Arc::clone(&clock), ids()?);
         let api_parts = ApiParts {
             replica: Arc::new(group.clone()),
             runner: Arc::new(runner),
             logs: Arc::new(sessions.clone()),
+            backups: Arc::new(BackupStreams::new(group.clone(), Arc::clone(&clock))),
             clock,
             ids: ids()?,
             metrics: group.metrics().clone(),
@@ -181,7 +197,7 @@ impl Controller {
 }
 
 async fn start_group(options: &ControllerOptions) -> Result<StateGroup, ControllerError> {
-    let path = options.data_dir.join("store");
+    let path = options.data_dir.join(STORE_FOLDER);
     // Opening reads the disk, so it gets a thread that may block.
     let starting = tokio::task::spawn_blocking(move || {
         let store = SledStorage::open(&path)?;
@@ -255,6 +271,7 @@ mod tests {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             agent_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             api: ApiOptions { root, testing: false },
+            backups: None,
         }
     }
 

@@ -10,7 +10,9 @@ use berth_core::model::{
     TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskOverride, TaskReport, TaskStatus,
     Timestamp, TransportProtocol,
 };
-use berth_core::state::{ClientToken, ClusterState, Command, Event, Rejection, SnapshotError, UpdateService, apply};
+use berth_core::state::{
+    ClientToken, ClusterState, Command, Event, FeatureLevel, Rejection, SnapshotError, UpdateService, apply,
+};
 use proptest::prelude::*;
 
 const HOSTS: u128 = 3;
@@ -156,6 +158,7 @@ fn commands() -> impl Strategy<Value = Command> {
             services: vec![],
             container_instances: vec![ContainerInstanceId(id)],
         }),
+        Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
     ]
 }
 

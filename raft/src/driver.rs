@@ -53,7 +53,7 @@ pub(super) fn start<M: StateMachine>(
     inbox: Arc<Inbox<Request<M>>>,
 ) -> Result<Arc<Shared<M>>, RaftFault> {
     let on_fault = options.on_fault;
-    let engine = Engine::open(store, machine, options, seed()?)?;
+    let engine = Engine::open(store, machine, options, random_seed()?)?;
     let shared = Shared::new(&engine);
     let reports = Arc::clone(&inbox);
     let worker = Worker::start(move |done| reports.notice(Notice::JobDone(done)))?;
@@ -81,7 +81,7 @@ pub(super) fn start<M: StateMachine>(
     Ok(shared)
 }
 
-fn seed() -> Result<u64, RaftFault> {
+pub(super) fn random_seed() -> Result<u64, RaftFault> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| RaftFault::System {
         action: "draw a random number",

@@ -112,14 +112,14 @@ fn adopt_cluster_id(store: &dyn Storage, member_id: u64, draws: &mut Draws) -> R
     Ok(cluster)
 }
 
-fn new_cluster_id(draws: &mut Draws) -> ClusterId {
+pub(super) fn new_cluster_id(draws: &mut Draws) -> ClusterId {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&draws.next().to_be_bytes());
     bytes[8..].copy_from_slice(&draws.next().to_be_bytes());
     ClusterId(bytes)
 }
 
-fn put_identity(batch: &mut Batch, identity: Identity) {
+pub(super) fn put_identity(batch: &mut Batch, identity: Identity) {
     let record = v1::MemberIdentity {
         member_id: identity.member_id,
         cluster_id: identity.cluster.0.to_vec(),

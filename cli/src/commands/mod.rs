@@ -4,6 +4,7 @@
 
 mod agent;
 mod aws;
+mod backup;
 mod completions;
 mod controller;
 mod dev;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Logs(logs::Arguments),
     /// Bring images to the hosts of this machine, or list those that they have
     Image(image::Arguments),
+    /// Back up a cluster, verify a backup, or restore one
+    Backup(backup::Arguments),
     /// Run the AWS CLI against a cluster
     Aws(aws::Arguments),
     /// Print what makes a shell complete the commands and flags of `berth`
@@ -53,6 +56,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(arguments) => block_on(dev::run(arguments))?,
         Command::Controller(arguments) => block_on(controller::run(arguments))?,
         Command::Agent(arguments) => block_on(agent::run(arguments))?,
+        Command::Backup(arguments) => block_on(backup::run(arguments))?,
         Command::Image(arguments) => block_on(image::run(arguments))?,
         Command::Completions(arguments) => completions::run(&arguments)?,
         Command::Env(arguments) => env::run(&arguments)?,

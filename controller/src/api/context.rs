@@ -10,7 +10,7 @@ use berth_core::state::{ClusterState, Command, Event};
 
 use super::credentials::RootCredentials;
 use super::errors;
-use super::ports::{ContainerLogs, ProposeFailure, RanTasks, Replica, TaskRunner};
+use super::ports::{Backups, ContainerLogs, ProposeFailure, RanTasks, Replica, TaskRunner};
 use crate::clock::Clock;
 use crate::monitoring::Metrics;
 
@@ -31,6 +31,8 @@ pub struct ApiParts {
     pub runner: Arc<dyn TaskRunner>,
     /// What the agents can say of their containers' logs.
     pub logs: Arc<dyn ContainerLogs>,
+    /// What hands out backups.
+    pub backups: Arc<dyn Backups>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids; must be seeded by the operating system, since ids must not repeat.
@@ -45,6 +47,7 @@ pub struct Api {
     replica: Arc<dyn Replica>,
     runner: Arc<dyn TaskRunner>,
     logs: Arc<dyn ContainerLogs>,
+    backups: Arc<dyn Backups>,
     clock: Arc<dyn Clock>,
     ids: Mutex<IdSource>,
     pub(super) metrics: Metrics,
@@ -59,6 +62,7 @@ impl Api {
             replica: parts.replica,
             runner: parts.runner,
             logs: parts.logs,
+            backups: parts.backups,
             clock: parts.clock,
             ids: Mutex::new(parts.ids),
             metrics: parts.metrics,
@@ -78,6 +82,11 @@ impl Api {
     /// What the agents can say of their containers' logs.
     pub(super) fn logs(&self) -> &Arc<dyn ContainerLogs> {
         &self.logs
+    }
+
+    /// What hands out backups.
+    pub(super) fn backups(&self) -> &Arc<dyn Backups> {
+        &self.backups
     }
 
     /// The state with everything that was answered before this call.

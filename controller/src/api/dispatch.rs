@@ -48,7 +48,9 @@ macro_rules! route {
 /// Every operation with behaviour, by service, then by name.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
+    route!(berth, CreateBackup, create_backup),
     route!(berth, DescribeHostSettings, describe_host_settings),
+    route!(berth, GetBackupPart, get_backup_part),
     route!(berth, GetTaskLogs, get_task_logs),
     route!(berth, UpdateHostSettings, update_host_settings),
     route!(ecs, CreateCluster, create_cluster),

@@ -134,3 +134,50 @@ pub enum Unavailable {
     #[error("{0}")]
     TooLarge(String),
 }
+
+/// Backups of the state, handed out in parts.
+pub trait Backups: Send + Sync + 'static {
+    /// Begins a backup of the state with everything that was answered before the call, under an id that is new.
+    fn begin(&self, id: String) -> PortFuture<'_, Result<BackupBegun, Unavailable>>;
+
+    /// The part of that number, from 0 on: the next, or the one before it once more.
+    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<BackupPart, BackupFailure>>;
+}
+
+/// A backup that can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupBegun {
+    /// The last index of the log whose effect it contains.
+    pub index: u64,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A part of a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupPart {
+    /// Bytes of the file.
+    pub data: Vec<u8>,
+    /// Whether they are its end.
+    pub is_last: bool,
+}
+
+/// Why a part of a backup is not handed out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackupFailure {
+    /// No such backup, or not for so long.
+    #[error(
+        "There is no open backup {0} in this controller: one that nobody fetches for a minute is dropped, and others cannot be fetched from \
+         another controller. Create it again."
+    )]
+    Unknown(String),
+    /// Parts come in order.
+    #[error("Parts of a backup are fetched in order; the next is {next}.")]
+    OutOfOrder {
+        /// Number of the next part.
+        next: u32,
+    },
+    /// It could not be written.
+    #[error("The backup could not be written: {0}.")]
+    Failed(String),
+}

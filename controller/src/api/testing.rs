@@ -20,8 +20,8 @@ use serde_json::Value;
 use super::context::{Api, ApiOptions, ApiParts, Call};
 use super::credentials::RootCredentials;
 use super::ports::{
-    ContainerLogs, LogFailure, LogPiece, LogRequest, PortFuture, ProposeFailure, RanTasks, Replica, TaskRunner,
-    Unavailable,
+    BackupBegun, BackupFailure, BackupPart, Backups, ContainerLogs, LogFailure, LogPiece, LogRequest, PortFuture,
+    ProposeFailure, RanTasks, Replica, TaskRunner, Unavailable,
 };
 use super::{dispatch, front};
 use crate::clock::Clock;
@@ -90,6 +90,38 @@ impl ContainerLogs for NoAgents {
     }
 }
 
+/// Backups of two parts.
+struct ShortBackups(Mutex<Option<String>>);
+
+impl Backups for ShortBackups {
+    fn begin(&self, id: String) -> PortFuture<'_, Result<BackupBegun, Unavailable>> {
+        *self.0.lock().expect("no test panics while it begins") = Some(id);
+        let begun = BackupBegun {
+            index: 7,
+            created_at: NOW,
+        };
+        Box::pin(async move { Ok(begun) })
+    }
+
+    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<BackupPart, BackupFailure>> {
+        let is_known = self.0.lock().expect("no test panics while it begins").as_deref() == Some(id);
+        Box::pin(async move {
+            match number {
+                _ if !is_known => Err(BackupFailure::Unknown(id.to_owned())),
+                0 => Ok(BackupPart {
+                    data: b"backup".to_vec(),
+                    is_last: false,
+                }),
+                1 => Ok(BackupPart {
+                    data: vec![],
+                    is_last: true,
+                }),
+                _ => Err(BackupFailure::OutOfOrder { next: 2 }),
+            }
+        })
+    }
+}
+
 struct FixedClock;
 
 impl Clock for FixedClock {
@@ -129,6 +161,7 @@ impl Harness {
             replica: Arc::clone(&state) as Arc<dyn Replica>,
             runner: Arc::clone(&state) as Arc<dyn TaskRunner>,
             logs,
+            backups: Arc::new(ShortBackups(Mutex::default())),
             clock: Arc::new(FixedClock),
             ids: IdSource::from_seed(1),
             metrics: Metrics::default(),

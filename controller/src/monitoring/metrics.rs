@@ -73,6 +73,9 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     request_seconds: Family<Operation, Histogram, fn() -> Histogram>,
     requests_in_flight: Count,
+    backups: Family<Outcome, Counter>,
+    pub(crate) last_backup_seconds: Count,
+    pub(crate) last_backup_bytes: Count,
     pub(super) state: StateGauges,
 }
 
@@ -119,11 +122,22 @@ impl Default for Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(seconds())),
             requests_in_flight: Count::default(),
+            backups: Family::default(),
+            last_backup_seconds: Count::default(),
+            last_backup_bytes: Count::default(),
             state: StateGauges::default(),
         };
+        // So that what never happened reads as 0.
+        for outcome in ["applied", "rejected", "failed"] {
+            drop(metrics.proposals.get_or_create(&Outcome { outcome }));
+        }
+        for outcome in ["written", "failed"] {
+            drop(metrics.backups.get_or_create(&Outcome { outcome }));
+        }
         let mut registry = Registry::default();
         metrics.register_raft(&mut registry);
         metrics.register_cluster(&mut registry);
+        metrics.register_backups(&mut registry);
         metrics.register_api(&mut registry);
         metrics.register_process(&mut registry);
         metrics.registry = Arc::new(registry);
@@ -232,6 +246,27 @@ impl Metrics {
         );
     }
 
+    fn register_backups(&self, to: &mut Registry) {
+        add(
+            to,
+            "berth_backups",
+            "Scheduled backups of this controller, by how they ended",
+            &self.backups,
+        );
+        add(
+            to,
+            "berth_last_backup_timestamp_seconds",
+            "When this controller last wrote a scheduled backup, in seconds since the Unix epoch; 0 if never",
+            &self.last_backup_seconds,
+        );
+        add(
+            to,
+            "berth_last_backup_bytes",
+            "Size of that backup",
+            &self.last_backup_bytes,
+        );
+    }
+
     fn register_api(&self, to: &mut Registry) {
         add(
             to,
@@ -273,6 +308,11 @@ impl Metrics {
             "Files and sockets that this process has open",
             &state.open_files,
         );
+    }
+
+    /// Scheduled backups that ended so.
+    pub(crate) fn backups_with(&self, outcome: &'static str) -> Counter {
+        self.backups.get_or_create(&Outcome { outcome }).clone()
     }
 
     /// All metrics as OpenMetrics text.

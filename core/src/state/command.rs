@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::FeatureLevel;
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostSettingsChange,
@@ -189,7 +190,10 @@ pub enum Command {
         /// The keys.
         keys: Vec<String>,
     },
-    /// Empties the state. For tests only; the shell refuses it unless it was started for testing. Emits `StateReset`.
+    /// Lets the group use what belongs to a level. Proposed once every member knows it. Valid when it is higher than the level
+    /// before. Emits `FeatureLevelRaised`.
+    RaiseFeatureLevel(FeatureLevel),
+    /// Empties the state, but for the feature level. For tests only; the shell refuses it unless it was started for testing. Emits `StateReset`.
     Reset,
 }
 

@@ -9,6 +9,8 @@ mod clusters;
 mod command;
 mod container_instances;
 mod event;
+mod feature_level;
+mod new_history;
 mod rejection;
 mod services;
 mod snapshot;
@@ -31,6 +33,7 @@ pub use allocation::Allocation;
 pub use backoff::STAYED_UP_MS;
 pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
 pub use event::{Event, TaskChange};
+pub use feature_level::{FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use snapshot::{SnapshotError, SnapshotRecord};
 pub use tokens::{RememberedRequest, TokenKey};
@@ -39,6 +42,7 @@ pub use tokens::{RememberedRequest, TokenKey};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterState {
     applied: LogIndex,
+    feature_level: Option<FeatureLevel>,
     clusters: OrdMap<ClusterKey, Arc<Cluster>>,
     task_definitions: OrdMap<TaskDefinitionKey, Arc<TaskDefinition>>,
     /// Last revision of each family, so that none is used twice.
@@ -146,9 +150,11 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::DeleteAttributes { attributes } => attributes::delete(state, attributes),
         Command::TagResource { resource, tags } => tags::tag(state, resource, tags),
         Command::UntagResource { resource, keys } => tags::untag(state, resource, keys),
+        Command::RaiseFeatureLevel(level) => feature_level::raise(state, level),
         Command::Reset => {
             *state = ClusterState {
                 applied: index,
+                feature_level: state.feature_level.take(),
                 ..ClusterState::default()
             };
             Ok(vec![Event::StateReset])

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Cluster, ContainerInstance, Family, LogIndex, Scope, Service, Task, TaskDefinition};
 
-use super::{ClusterState, RememberedRequest, TokenKey, task_definitions};
+use super::{ClusterState, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
 
 /// One record of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ use super::{ClusterState, RememberedRequest, TokenKey, task_definitions};
 pub enum SnapshotRecord {
     /// Index of the last command applied; the first record of every snapshot.
     Applied(LogIndex),
+    /// The level that the group has agreed on, if any; before everything that belongs to it.
+    FeatureLevel(FeatureLevel),
     /// A cluster.
     Cluster(Arc<Cluster>),
     /// A revision.
@@ -53,6 +55,7 @@ impl ClusterState {
     /// The records that the state can be built from again.
     pub fn snapshot(&self) -> impl Iterator<Item = SnapshotRecord> + '_ {
         let records = std::iter::once(SnapshotRecord::Applied(self.applied))
+            .chain(self.feature_level.iter().cloned().map(SnapshotRecord::FeatureLevel))
             .chain(self.clusters.values().cloned().map(SnapshotRecord::Cluster))
             .chain(
                 self.task_definitions
@@ -80,6 +83,7 @@ impl ClusterState {
                     .map(|(k, r)| SnapshotRecord::Request(k.clone(), r.clone())),
             );
         let count = 1
+            + usize::from(self.feature_level.is_some())
             + self.clusters.len()
             + self.task_definitions.len()
             + self.last_revisions.len()
@@ -103,6 +107,7 @@ impl ClusterState {
                     state.applied = index;
                     began = true;
                 }
+                SnapshotRecord::FeatureLevel(level) => state.feature_level = Some(level),
                 SnapshotRecord::Cluster(c) => drop(state.clusters.insert(c.key.clone(), c)),
                 SnapshotRecord::TaskDefinition(d) => task_definitions::put(&mut state, d),
                 SnapshotRecord::LastRevision(s, f, r) => drop(state.last_revisions.insert((s, f), r)),

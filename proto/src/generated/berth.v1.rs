@@ -872,6 +872,42 @@ pub struct MemberIdentity {
     #[prost(bytes = "vec", tag = "2")]
     pub cluster_id: ::prost::alloc::vec::Vec<u8>,
 }
+/// What a backup is of. A backup is a file of `berth backup create`: the bytes "berth-backup\n", then records, each after its
+/// length as 4 bytes, big-endian: one BACKUP_HEADER, the SNAPSHOT_ITEMs of a state, one BACKUP_TRAILER.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupHeader {
+    /// The last index whose effect it contains.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// The term of that entry.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// When it was made, in milliseconds since the Unix epoch.
+    #[prost(int64, tag = "3")]
+    pub created_at_ms: i64,
+    /// Version of the berth that made it.
+    #[prost(string, tag = "4")]
+    pub berth_version: ::prost::alloc::string::String,
+    /// Feature level of the state.
+    #[prost(uint32, tag = "5")]
+    pub feature_level: u32,
+    /// ARNs of the clusters in it, at most the first 100: for people who look at it.
+    #[prost(string, repeated, tag = "6")]
+    pub clusters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What a backup must add up to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupTrailer {
+    /// Number of SNAPSHOT_ITEM records.
+    #[prost(uint64, tag = "1")]
+    pub item_count: u64,
+    /// Bytes of the file before the trailer's length.
+    #[prost(uint64, tag = "2")]
+    pub byte_count: u64,
+    /// SHA-256 of those bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
 /// What the payload of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -906,6 +942,10 @@ pub enum RecordKind {
     ProposalOrigin = 13,
     /// MembershipChange: what a change of the membership is about.
     MembershipChange = 14,
+    /// BackupHeader: the first record of a backup.
+    BackupHeader = 20,
+    /// BackupTrailer: the last record of a backup.
+    BackupTrailer = 21,
 }
 impl RecordKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -929,6 +969,8 @@ impl RecordKind {
             Self::TaskReport => "RECORD_KIND_TASK_REPORT",
             Self::ProposalOrigin => "RECORD_KIND_PROPOSAL_ORIGIN",
             Self::MembershipChange => "RECORD_KIND_MEMBERSHIP_CHANGE",
+            Self::BackupHeader => "RECORD_KIND_BACKUP_HEADER",
+            Self::BackupTrailer => "RECORD_KIND_BACKUP_TRAILER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -949,6 +991,8 @@ impl RecordKind {
             "RECORD_KIND_TASK_REPORT" => Some(Self::TaskReport),
             "RECORD_KIND_PROPOSAL_ORIGIN" => Some(Self::ProposalOrigin),
             "RECORD_KIND_MEMBERSHIP_CHANGE" => Some(Self::MembershipChange),
+            "RECORD_KIND_BACKUP_HEADER" => Some(Self::BackupHeader),
+            "RECORD_KIND_BACKUP_TRAILER" => Some(Self::BackupTrailer),
             _ => None,
         }
     }

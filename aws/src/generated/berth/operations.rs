@@ -3,6 +3,26 @@
 use super::{errors, shapes, tables};
 use crate::model::{Operation, OperationModel, Service};
 
+static CREATE_BACKUP: OperationModel = OperationModel {
+    name: "CreateBackup",
+    input: &tables::CreateBackupRequest,
+    output: &tables::CreateBackupResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct CreateBackup;
+
+impl Operation for CreateBackup {
+    type Input = shapes::CreateBackupRequest;
+    type Output = shapes::CreateBackupResponse;
+    const NAME: &'static str = "CreateBackup";
+    const MODEL: &'static OperationModel = &CREATE_BACKUP;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static DESCRIBE_HOST_SETTINGS: OperationModel = OperationModel {
     name: "DescribeHostSettings",
     input: &tables::DescribeHostSettingsRequest,
@@ -20,6 +40,26 @@ impl Operation for DescribeHostSettings {
     type Output = shapes::DescribeHostSettingsResponse;
     const NAME: &'static str = "DescribeHostSettings";
     const MODEL: &'static OperationModel = &DESCRIBE_HOST_SETTINGS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static GET_BACKUP_PART: OperationModel = OperationModel {
+    name: "GetBackupPart",
+    input: &tables::GetBackupPartRequest,
+    output: &tables::GetBackupPartResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct GetBackupPart;
+
+impl Operation for GetBackupPart {
+    type Input = shapes::GetBackupPartRequest;
+    type Output = shapes::GetBackupPartResponse;
+    const NAME: &'static str = "GetBackupPart";
+    const MODEL: &'static OperationModel = &GET_BACKUP_PART;
     const SERVICE: &'static Service = &SERVICE;
 }
 
@@ -65,7 +105,9 @@ impl Operation for UpdateHostSettings {
 
 /// Every operation, sorted by name.
 pub static OPERATIONS: &[&OperationModel] = &[
+    &CREATE_BACKUP,
     &DESCRIBE_HOST_SETTINGS,
+    &GET_BACKUP_PART,
     &GET_TASK_LOGS,
     &UPDATE_HOST_SETTINGS,
 ];
@@ -87,7 +129,9 @@ pub static SERVICE: Service = Service {
 #[doc(hidden)]
 macro_rules! for_each_berth_operation {
     ($($callback:tt)+) => { $($callback)+! {
+        $crate::berth::operations::CreateBackup,
         $crate::berth::operations::DescribeHostSettings,
+        $crate::berth::operations::GetBackupPart,
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::UpdateHostSettings
     } };

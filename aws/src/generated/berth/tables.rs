@@ -4,12 +4,28 @@
 
 use crate::model::{self as m, Kind};
 
+pub(super) static BackupId: m::Shape = m::string("BackupId").min(1).max(64);
+pub(super) static Blob: m::Shape = m::plain("Blob", Kind::Blob);
 pub(super) static Boolean: m::Shape = m::plain("Boolean", Kind::Boolean);
+pub(super) static CreateBackupRequest: m::Shape = m::structure("CreateBackupRequest", &[]);
+pub(super) static CreateBackupResponse: m::Shape = m::structure("CreateBackupResponse", &[
+    m::member("backupId", &String),
+    m::member("raftIndex", &Long),
+    m::member("createdAt", &Timestamp),
+]);
 pub(super) static DescribeHostSettingsRequest: m::Shape = m::structure("DescribeHostSettingsRequest", &[
     m::member("cluster", &String),
 ]);
 pub(super) static DescribeHostSettingsResponse: m::Shape = m::structure("DescribeHostSettingsResponse", &[
     m::member("hostSettings", &HostSettings),
+]);
+pub(super) static GetBackupPartRequest: m::Shape = m::structure("GetBackupPartRequest", &[
+    m::required("backupId", &BackupId),
+    m::required("partNumber", &PartNumber),
+]);
+pub(super) static GetBackupPartResponse: m::Shape = m::structure("GetBackupPartResponse", &[
+    m::member("data", &Blob),
+    m::member("last", &Boolean),
 ]);
 pub(super) static GetTaskLogsRequest: m::Shape = m::structure("GetTaskLogsRequest", &[
     m::member("cluster", &String),
@@ -38,7 +54,9 @@ pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
 ]);
 pub(super) static LogEvents: m::Shape = m::list("LogEvents", &LogEvent);
 pub(super) static LogStream: m::Shape = m::string("LogStream").values(&["stdout", "stderr"]);
+pub(super) static Long: m::Shape = m::plain("Long", Kind::Long(m::UNBOUNDED));
 pub(super) static Milliseconds: m::Shape = m::plain("Milliseconds", Kind::Integer(m::UNBOUNDED)).min(0);
+pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static String: m::Shape = m::string("String");
 pub(super) static TailCount: m::Shape = m::plain("TailCount", Kind::Integer(m::UNBOUNDED)).min(0).max(10000);
 pub(super) static TaskId: m::Shape = m::string("TaskId").min(1);

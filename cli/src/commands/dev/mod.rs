@@ -185,6 +185,7 @@ async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredenti
             root: root.clone(),
             testing: arguments.testing,
         },
+        backups: None,
     });
     let controller = controller.await.map_err(listen_failure::explain)?;
     let chosen = match arguments.hosts {

@@ -1,0 +1,240 @@
+//! Backups on a schedule: the leader writes one when the newest in the folder has become too old, and removes those beyond the number to
+//! keep. Shell, but for the names and the choice of what is due, which are pure.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::model::Timestamp;
+use berth_raft::Role;
+use tokio_util::sync::CancellationToken;
+
+use super::files;
+use super::format::{self, BackupError, BackupSummary};
+use crate::clock::Clock;
+use crate::monitoring::Metrics;
+use crate::replica::StateGroup;
+
+/// How often it is looked whether a backup is due, at most; also the pause after a failure.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+const PREFIX: &str = "berth-";
+const SUFFIX: &str = ".backup";
+
+/// Where backups go, how often, and how many stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleOptions {
+    /// The folder, which should be on another disk than the data directory. All controllers may share one.
+    pub directory: PathBuf,
+    /// Between two backups.
+    pub every: Duration,
+    /// Number of backups that stay.
+    pub keep: usize,
+}
+
+/// Writes backups until `stop`. A failure is logged and counted, and tried again.
+pub async fn run(group: StateGroup, clock: Arc<dyn Clock>, options: ScheduleOptions, stop: CancellationToken) {
+    let look_every = LOOK_EVERY.min(options.every);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(look_every) => {}
+            () = stop.cancelled() => return,
+        }
+        if group.status().role == Role::Leader {
+            look(&group, &*clock, &options).await;
+        }
+    }
+}
+
+async fn look(group: &StateGroup, clock: &dyn Clock, options: &ScheduleOptions) {
+    let metrics = group.metrics();
+    let now = clock.now();
+    match write_if_due(group, options, now).await {
+        Ok(None) => {}
+        Ok(Some((path, summary))) => {
+            metrics.backup_succeeded(now, summary.bytes);
+            tracing::info!(
+                path = %path.display(),
+                raft_index = summary.header.index,
+                bytes = summary.bytes,
+                "backup written"
+            );
+        }
+        Err(error) => {
+            metrics.backup_failed();
+            tracing::error!(
+                directory = %options.directory.display(),
+                error = %error.chain(),
+                "a scheduled backup failed: free space or repair the folder; it is tried again"
+            );
+        }
+    }
+}
+
+async fn write_if_due(
+    group: &StateGroup,
+    options: &ScheduleOptions,
+    now: Timestamp,
+) -> Result<Option<(PathBuf, BackupSummary)>, BackupError> {
+    let (directory, every, keep) = (options.directory.clone(), options.every, options.keep);
+    let asked = directory.clone();
+    if !blocking(move || is_due(&asked, every, now)).await? {
+        return Ok(None);
+    }
+    // A leader that no majority follows any more cannot read, and writes no backup.
+    let read = group.read().await;
+    let published = read.map_err(|error| BackupError::Target(error.to_string()))?;
+    let header = format::header_of(&published, now.0);
+    let path = directory.join(name(now, header.index));
+    let state = Arc::clone(&published.view);
+    blocking(move || {
+        files::write_state_file(&path, &header, &state)?;
+        let summary = files::check_file(&path)?;
+        remove_beyond(&directory, keep)?;
+        Ok(Some((path, summary)))
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(BackupError::Target(format!("writing the backup failed: {error}"))))
+}
+
+fn is_due(directory: &Path, every: Duration, now: Timestamp) -> Result<bool, BackupError> {
+    std::fs::create_dir_all(directory).map_err(BackupError::io(format!("create {}", directory.display())))?;
+    let newest = backups(directory)?.pop().and_then(|name| made_at(&name));
+    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+    // One from the future is of a clock that was wrong, and must not hold up the next for long.
+    Ok(newest.is_none_or(|at| now.0 - at.0 >= every || at.0 > now.0))
+}
+
+fn remove_beyond(directory: &Path, keep: usize) -> Result<(), BackupError> {
+    let names = backups(directory)?;
+    let beyond = names.len().saturating_sub(keep.max(1));
+    for name in &names[..beyond] {
+        let path = directory.join(name);
+        std::fs::remove_file(&path).map_err(BackupError::io(format!("remove {}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Names of the schedule's backups, the oldest first; nothing else in the folder is ever touched.
+fn backups(directory: &Path) -> Result<Vec<String>, BackupError> {
+    let failed = || format!("read {}", directory.display());
+    let mut names = vec![];
+    for entry in std::fs::read_dir(directory).map_err(BackupError::io(failed()))? {
+        let name = entry.map_err(BackupError::io(failed()))?.file_name();
+        names.extend(name.to_str().filter(|name| made_at(name).is_some()).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// `berth-20261125T214500.123Z-00000000001234.backup`: in the order of time, and then of the log.
+fn name(at: Timestamp, index: u64) -> String {
+    let moment = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    format!("{PREFIX}{}-{index:014}{SUFFIX}", moment.strftime("%Y%m%dT%H%M%S.%3fZ"))
+}
+
+fn made_at(name: &str) -> Option<Timestamp> {
+    let (moment, index) = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.rsplit_once('-')?;
+    index.parse::<u64>().ok()?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S.%fZ", moment).ok()?;
+    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(Timestamp(zoned.timestamp().as_millisecond()))
+}
+
+impl Metrics {
+    fn backup_succeeded(&self, at: Timestamp, bytes: u64) {
+        self.backups_with("written").inc();
+        self.last_backup_bytes.set(bytes);
+        self.last_backup_seconds.set(u64::try_from(at.0 / 1000).unwrap_or(0));
+    }
+
+    fn backup_failed(&self) {
+        self.backups_with("failed").inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_raft::RaftOptions;
+    use berth_storage::MemoryStorage;
+
+    use super::*;
+    use crate::replica::ReplicatedState;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn group() -> StateGroup {
+        let options = RaftOptions {
+            required_free_bytes: 0,
+            on_fault: |_| {},
+            ..RaftOptions::default()
+        };
+        StateGroup::start(Arc::new(MemoryStorage::default()), ReplicatedState::default(), options).expect("started")
+    }
+
+    #[test]
+    fn name_of_a_backup_says_when_it_was_made() {
+        let at = Timestamp(1_763_800_000_123);
+        assert_eq!(made_at(&name(at, 42)), Some(at));
+        for other in [
+            "notes.txt",
+            "berth-x-1.backup",
+            "berth-20261125T214500.123Z-1.unfinished",
+        ] {
+            assert_eq!(made_at(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn schedule_over_a_day_keeps_the_newest_and_touches_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = ScheduleOptions {
+            directory: directory.path().join("backups"),
+            every: Duration::from_secs(6 * 3600),
+            keep: 3,
+        };
+        std::fs::create_dir(&options.directory).expect("created");
+        std::fs::write(options.directory.join("notes.txt"), "mine").expect("written");
+        let (group, start) = (group(), 1_763_800_000_000);
+        let mut written = 0;
+        for hour in 0..=36 {
+            let outcome = write_if_due(&group, &options, Timestamp(start + hour * HOUR_MS)).await;
+            written += usize::from(outcome.expect("no failure").is_some());
+        }
+        assert_eq!(written, 7, "one every six hours");
+        let kept = backups(&options.directory).expect("listed");
+        let hours: Vec<_> = kept
+            .iter()
+            .filter_map(|name| made_at(name))
+            .map(|at| (at.0 - start) / HOUR_MS)
+            .collect();
+        assert_eq!(hours, [24, 30, 36]);
+        assert!(options.directory.join("notes.txt").exists());
+        for name in kept {
+            files::verify_file(&options.directory.join(name)).expect("sound");
+        }
+    }
+
+    #[tokio::test]
+    async fn schedule_that_cannot_write_is_counted_and_keeps_what_there_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("not-a-folder");
+        std::fs::write(&file, "").expect("written");
+        let options = ScheduleOptions {
+            directory: file,
+            every: Duration::from_secs(1),
+            keep: 3,
+        };
+        let group = group();
+        look(&group, &crate::clock::SystemClock, &options).await;
+        let text = group.metrics().text();
+        assert!(text.contains("berth_backups_total{outcome=\"failed\"} 1"), "{text}");
+    }
+}

@@ -1,0 +1,148 @@
+//! The feature level: which kinds of commands and snapshot records the group has agreed to use.
+//!
+//! A command that an older member could not read must not reach its log. So every such command belongs to a level; the leader
+//! raises the level once every member knows it, and proposes the command only from then on. A member that meets a level above its own
+//! refuses to read on, and says which version it takes: `docs/decisions/2026-11-25-how-formats-evolve.md` has the rules.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterState, Event, Rejection};
+
+/// The newest level that this program knows. Level 1 is everything up to its first release.
+pub const NEWEST_FEATURE_LEVEL: u32 = 1;
+
+/// A level, and the version of berth from which on it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct FeatureLevel {
+    level: u32,
+    needs_version: String,
+}
+
+/// A level of which nobody knows yet whether this program can do it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    level: u32,
+    needs_version: String,
+}
+
+/// A level that is above all that this program knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the cluster has been raised to feature level {level}, and this program knows levels up to {NEWEST_FEATURE_LEVEL}: run berth \
+     {needs_version} or newer on this data"
+)]
+pub struct FeatureLevelTooHigh {
+    level: u32,
+    needs_version: String,
+}
+
+impl FeatureLevel {
+    /// The newest level that this program, of that version, knows.
+    #[must_use]
+    pub fn newest(version: &str) -> Self {
+        Self {
+            level: NEWEST_FEATURE_LEVEL,
+            needs_version: version.to_owned(),
+        }
+    }
+
+    /// A level above all that this program knows, as a newer one would write it: to try how that is refused.
+    #[must_use]
+    pub fn from_the_future(version: &str) -> Self {
+        Self {
+            level: NEWEST_FEATURE_LEVEL + 1,
+            needs_version: version.to_owned(),
+        }
+    }
+
+    /// The number; 1 is the first.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+}
+
+impl TryFrom<Unchecked> for FeatureLevel {
+    type Error = FeatureLevelTooHigh;
+
+    fn try_from(read: Unchecked) -> Result<Self, FeatureLevelTooHigh> {
+        let Unchecked { level, needs_version } = read;
+        if level > NEWEST_FEATURE_LEVEL {
+            return Err(FeatureLevelTooHigh { level, needs_version });
+        }
+        Ok(Self { level, needs_version })
+    }
+}
+
+impl ClusterState {
+    /// The level that the group has agreed on; 0 until it has on any.
+    #[must_use]
+    pub fn feature_level(&self) -> u32 {
+        self.feature_level.as_ref().map_or(0, FeatureLevel::level)
+    }
+}
+
+/// Raises the level; it never goes down.
+pub(super) fn raise(state: &mut ClusterState, to: &FeatureLevel) -> Result<Vec<Event>, Rejection> {
+    if to.level <= state.feature_level() {
+        let now = state.feature_level();
+        return Err(Rejection::Stale(format!("the feature level is {now} already")));
+    }
+    state.feature_level = Some(to.clone());
+    Ok(vec![Event::FeatureLevelRaised(to.level)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, SnapshotRecord, apply};
+    use super::*;
+    use crate::model::LogIndex;
+
+    fn raised() -> ClusterState {
+        let mut state = ClusterState::default();
+        let command = Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"));
+        let events = apply(&mut state, LogIndex(1), &command).expect("raised");
+        assert_eq!(events, [Event::FeatureLevelRaised(NEWEST_FEATURE_LEVEL)]);
+        state
+    }
+
+    #[test]
+    fn level_raised_survives_a_snapshot_and_a_reset() {
+        let mut state = raised();
+        let restored = ClusterState::from_snapshot(state.snapshot()).expect("whole");
+        assert_eq!(restored, state);
+        apply(&mut state, LogIndex(2), &Command::Reset).expect("reset");
+        assert_eq!(state.feature_level(), NEWEST_FEATURE_LEVEL);
+    }
+
+    #[test]
+    fn level_raised_again_changes_nothing() {
+        let mut state = raised();
+        let command = Command::RaiseFeatureLevel(FeatureLevel::newest("0.2.0"));
+        assert!(matches!(
+            apply(&mut state, LogIndex(2), &command),
+            Err(Rejection::Stale(_))
+        ));
+    }
+
+    #[test]
+    fn level_above_the_newest_in_log_or_snapshot_is_refused_naming_the_version() {
+        let future = FeatureLevel::from_the_future("9.1.0");
+        let command = serde_json::to_string(&Command::RaiseFeatureLevel(future.clone())).expect("JSON");
+        let record = serde_json::to_string(&SnapshotRecord::FeatureLevel(future)).expect("JSON");
+        let refusals = [
+            serde_json::from_str::<Command>(&command)
+                .expect_err("refused")
+                .to_string(),
+            serde_json::from_str::<SnapshotRecord>(&record)
+                .expect_err("refused")
+                .to_string(),
+        ];
+        for refusal in refusals {
+            assert!(refusal.contains("feature level 2"), "{refusal}");
+            assert!(refusal.contains("run berth 9.1.0 or newer"), "{refusal}");
+        }
+    }
+}
