@@ -2,7 +2,7 @@
 # Every check and every test, with the time that each stage took. Installs what it needs.
 #
 #   tests/run.sh                 everything
-#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release e2e
+#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release package e2e
 #
 # Stops at the first stage that fails. Containers need root; without it, the tests that start real ones fail, and say so.
 set -euo pipefail
@@ -14,13 +14,13 @@ readonly BOTOCORE=1.44.5
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 readonly target
 readonly venv="$target/python-$BOTOCORE"
-readonly stages=(format lint dependencies generated unit release e2e)
+readonly stages=(format lint dependencies generated unit release package e2e)
 times=()
 
 # Debian's packages that are not there yet.
 install_packages() {
     local missing=() package
-    for package in containerd runc containernetworking-plugins busybox-static iptables openssl protobuf-compiler curl python3-venv; do
+    for package in containerd runc containernetworking-plugins busybox-static iptables openssl protobuf-compiler curl python3-venv systemd; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     if [ "${#missing[@]}" -gt 0 ]; then
@@ -73,6 +73,8 @@ stage_unit() {
 }
 
 stage_release() { cargo build --release --locked -p berth; }
+
+stage_package() { deploy/deb.sh --no-build; }
 
 stage_e2e() {
     install_packages

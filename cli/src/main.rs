@@ -15,6 +15,7 @@ mod logging;
 mod output;
 mod root_keys;
 mod running;
+mod service_manager;
 mod short_id;
 mod shortfall;
 mod signals;

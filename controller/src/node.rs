@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::ids::IdSource;
 use tokio::net::TcpListener;
@@ -20,11 +21,14 @@ use crate::features;
 use crate::leader;
 use crate::monitoring;
 use crate::replica::{ReplicatedState, StateGroup};
-use berth_raft::{RaftFault, RaftOptions, ReadError, RunState};
+use berth_raft::{RaftFault, RaftOptions, ReadError, Role, RunState};
 use berth_storage::{SledStorage, StorageError};
 
 /// The folder of the store in the data directory.
 pub(crate) const STORE_FOLDER: &str = "store";
+
+/// How long a leader that is well takes to confirm that it leads: longer than any sync of a disk that works.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(8);
 
 /// What a controller is started with.
 #[derive(Clone, Debug)]
@@ -99,6 +103,21 @@ impl Drop for Controller {
     }
 }
 
+/// Tells how a controller is, for as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Health {
+    group: StateGroup,
+}
+
+impl Health {
+    /// False if it leads its group and cannot confirm that, so that something in it hangs, such as its disk. That other members
+    /// cannot be reached is no fault of its own, and ends its leadership.
+    pub async fn is_good(&self) -> bool {
+        let read = tokio::time::timeout(HEALTHY_WITHIN, self.group.read()).await;
+        matches!(read, Ok(Ok(_))) || self.group.status().role != Role::Leader
+    }
+}
+
 impl Controller {
     /// Opens the store, replays the log and begins to serve.
     ///
@@ -152,6 +171,14 @@ impl Controller {
             parts,
             stop,
         })
+    }
+
+    /// Tells how it is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health {
+            group: self.group.clone(),
+        }
     }
 
     /// Where clients reach it.

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::values;
+use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
 use crate::{logging, output};
 
@@ -101,13 +102,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let shutdown = CancellationToken::new();
     let agent = Agent::start(config, runtime, logs, shutdown.clone()).await?;
     output::line("The agent runs. Ctrl-C stops it; its containers run on.")?;
+    let manager = ServiceManager::from_environment();
+    manager.ready("looks after the tasks of this host");
     let mut running = std::pin::pin!(agent.join());
     let outcome = tokio::select! {
         () = signals.next() => {
+            manager.stopping();
             shutdown.cancel();
             running.await
         }
         ended = &mut running => ended,
+        // That this process gets to it is the sign: it does not depend on controllers, without which the agent is to go on.
+        never = manager.keep_alive(async || true) => match never {},
     };
     if let Some(found) = found {
         found.shut_down().await;

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use berth_controller::api::ApiOptions;
 use berth_controller::backup::ScheduleOptions;
 use berth_controller::node::{Controller, ControllerOptions};
 use clap::Args;
 
 use super::values;
+use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
 use crate::{address, listen_failure, logging, output, root_keys};
 
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<PathBuf>,
     /// Time between two of them, such as 6h, 30m or 1d
-    #[arg(long, default_value = "6h", value_name = "TIME", value_parser = duration, requires = "backup_dir")]
+    #[arg(long, default_value = "6h", value_name = "TIME", value_parser = values::duration, requires = "backup_dir")]
     backup_every: Duration,
     /// How many of them to keep
     #[arg(long, default_value_t = 28, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "backup_dir")]
@@ -74,10 +75,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         arguments.account_id
     ))?;
     output::line("Ready. Ctrl-C stops it; tasks run on without it.")?;
+    let manager = ServiceManager::from_environment();
+    manager.ready("serves clients and agents");
+    let health = controller.health();
     let failed = tokio::select! {
         () = signals.next() => None,
         error = controller.failed() => Some(error),
+        never = manager.keep_alive(async || health.is_good().await) => match never {},
     };
+    manager.stopping();
     controller.stop().await;
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
@@ -89,40 +95,4 @@ fn schedule(arguments: &Arguments) -> Option<ScheduleOptions> {
         every: arguments.backup_every,
         keep: usize::try_from(arguments.backup_keep).unwrap_or(usize::MAX),
     })
-}
-
-/// Shortest time between two backups: one must be done before the next.
-const SHORTEST: Duration = Duration::from_secs(10);
-
-/// Reads a time: a number and `s`, `m`, `h` or `d`.
-fn duration(text: &str) -> Result<Duration> {
-    let what = || format!("{text:?} is no time; write a number and s, m, h or d, such as 6h");
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => bail!(what()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().with_context(what)?;
-    let duration = number.checked_mul(unit).map(Duration::from_secs).with_context(what)?;
-    if duration < SHORTEST {
-        bail!("{text} is too short; the shortest is {} s", SHORTEST.as_secs());
-    }
-    Ok(duration)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_is_read_with_its_unit() {
-        for (text, seconds) in [("90s", 90), ("30m", 1_800), ("6h", 21_600), ("1d", 86_400)] {
-            assert_eq!(duration(text).expect(text), Duration::from_secs(seconds));
-        }
-        for text in ["", "6", "h", "6 h", "-1h", "6w", "1s", "99999999999999999999d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 }

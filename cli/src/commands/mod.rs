@@ -8,6 +8,7 @@ mod backup;
 mod completions;
 mod controller;
 mod dev;
+mod doctor;
 mod env;
 mod hosts;
 mod image;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Image(image::Arguments),
     /// Back up a cluster, verify a backup, or restore one
     Backup(backup::Arguments),
+    /// Look at this host and a cluster, and say what is wrong and what to do
+    Doctor(doctor::Arguments),
     /// Run the AWS CLI against a cluster
     Aws(aws::Arguments),
     /// Print what makes a shell complete the commands and flags of `berth`
@@ -59,6 +62,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
         Command::Image(arguments) => block_on(image::run(arguments))?,
         Command::Completions(arguments) => completions::run(&arguments)?,
+        Command::Doctor(arguments) => return block_on(doctor::run(arguments)),
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Hosts(arguments) => block_on(hosts::run(arguments))?,

@@ -1,10 +1,15 @@
 //! Values of flags whose form can be told before anything is started: names, ids and addresses of others. Pure.
 
-use anyhow::{Result, bail, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 use http::Uri;
 
 /// Longest name of a cluster, and of a region here (ECS).
 const MAX_NAME: usize = 255;
+
+/// Shortest time that a flag takes: what is done again and again must be done before it is done once more.
+const SHORTEST: Duration = Duration::from_secs(10);
 
 /// Reads an AWS account id.
 ///
@@ -60,6 +65,27 @@ pub(super) fn agents_url(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// Reads a time: a number and `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// If it is something else, or shorter than ten seconds.
+pub(super) fn duration(text: &str) -> Result<Duration> {
+    let what = || format!("{text:?} is no time; write a number and s, m, h or d, such as 6h");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => bail!(what()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().with_context(what)?;
+    let duration = number.checked_mul(unit).map(Duration::from_secs).with_context(what)?;
+    if duration < SHORTEST {
+        bail!("{text} is too short; the shortest is {} s", SHORTEST.as_secs());
+    }
+    Ok(duration)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +108,16 @@ mod tests {
             "http://a:1/path",
         ] {
             assert!(agents_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_is_read_with_its_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1_800), ("6h", 21_600), ("1d", 86_400)] {
+            assert_eq!(duration(text).expect(text), Duration::from_secs(seconds));
+        }
+        for text in ["", "6", "h", "6 h", "-1h", "6w", "1s", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 }
