@@ -1,7 +1,9 @@
-//! Measures the Raft group on a real disk: proposals per second and their latency, at 1 and at 64 proposers.
+//! Measures the Raft group on a real disk: proposals per second and their latency, at 1, 64 and 512 proposers, on
+//! the leader and through another member; and how long nothing is acknowledged when the leader goes.
 //!
-//! `cargo run --release -p berth-raft --example raft_bench -- [FOLDER] [SECONDS]`: the store goes into
-//! FOLDER, a new one under the temporary folder if none is given, and is left there only if it was given.
+//! `cargo run --release -p berth-raft --example raft_bench -- [SECONDS] [MEMBERS] [FOLDER]`: the stores go into
+//! FOLDER, a new one under the temporary folder if none is given, and are left there only if it was given. All
+//! members are in this process and share its disk.
 
 #![allow(clippy::print_stdout, reason = "its figures are what it is for")]
 
@@ -14,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_proto::record::{self, RecordKind};
-use berth_raft::{NoPeers, ProposeError, Raft, RaftOptions};
+use berth_raft::testing::Network;
+use berth_raft::{Founding, MemberRecord, ProposeError, Raft, RaftOptions, Role};
 use berth_storage::{Batch, SledStorage, Storage};
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap};
@@ -27,35 +30,113 @@ const KEYS: usize = 10_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let given = arguments.next().map(PathBuf::from);
     let seconds = arguments.next().map_or(Ok(10), |text| text.parse())?;
+    let members = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let given = arguments.next().map(PathBuf::from);
     let folder = given
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("berth-raft-bench-{}", std::process::id())));
-    let result = run(&folder, Duration::from_secs(seconds));
+    let result = run(&folder, Duration::from_secs(seconds), members);
     if given.is_none() {
         std::fs::remove_dir_all(&folder)?;
     }
     result
 }
 
-fn run(folder: &Path, duration: Duration) -> Result<(), Box<dyn Error>> {
+fn run(folder: &Path, duration: Duration, members: u64) -> Result<(), Box<dyn Error>> {
     measure_codec()?;
     measure_store(&folder.join("store"), duration / 4)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let store = Arc::new(SledStorage::open(&folder.join("raft"))?);
-    let raft = Raft::start(store, ToyMap::default(), RaftOptions::default(), NoPeers)?;
-    runtime.block_on(async {
-        raft.read().await?;
+    runtime.block_on(measure_group(folder, duration, members))
+}
+
+async fn measure_group(folder: &Path, duration: Duration, members: u64) -> Result<(), Box<dyn Error>> {
+    let network = Network::default();
+    let group = found_group(folder, &network, members).await?;
+    let leader = leader_of(&group)?;
+    let mut others = group.iter().filter(|raft| raft.identity() != leader.identity());
+    for (name, raft) in [("the leader", Some(leader)), ("another member", others.next())] {
+        let Some(raft) = raft else { continue };
         for proposers in [1, 64, 512] {
             report(
-                &format!("propose, {proposers} at a time"),
-                measure_proposals(&raft, proposers, duration).await?,
+                &format!("propose on {name}, {proposers} at a time"),
+                measure_proposals(raft, proposers, duration).await?,
             );
         }
-        report("read, 1 at a time", measure_reads(&raft, duration / 4).await?);
+        report(
+            &format!("read on {name}, 1 at a time"),
+            measure_reads(raft, duration / 4).await?,
+        );
+    }
+    if members > 2 {
+        report(
+            "failover, the leader's connections broken",
+            measure_failovers(&group, &network).await?,
+        );
+    }
+    for raft in &group {
         println!("{:?}", raft.shutdown().await);
-        Ok(())
+    }
+    Ok(())
+}
+
+async fn found_group(folder: &Path, network: &Network, members: u64) -> Result<Vec<Raft<ToyMap>>, Box<dyn Error>> {
+    let mut group: Vec<Raft<ToyMap>> = Vec::new();
+    for id in 1..=members {
+        let founding = match group.first() {
+            Some(founder) => Founding::Join {
+                cluster: founder.identity().cluster,
+            },
+            None => Founding::default(),
+        };
+        let options = RaftOptions {
+            member_id: Some(id),
+            founding,
+            ..RaftOptions::default()
+        };
+        let store = Arc::new(SledStorage::open(&folder.join(format!("member-{id}")))?);
+        let raft = Raft::start(store, ToyMap::default(), options, network.clone())?;
+        network.connect(&raft);
+        if let Some(founder) = group.first() {
+            let record = MemberRecord {
+                id,
+                ..MemberRecord::default()
+            };
+            founder.add_member(record).await?;
+            founder.promote(id, Duration::from_secs(30)).await?;
+        } else {
+            raft.read().await?;
+        }
+        group.push(raft);
+    }
+    Ok(group)
+}
+
+fn leader_of(group: &[Raft<ToyMap>]) -> Result<&Raft<ToyMap>, Box<dyn Error>> {
+    let leads = |raft: &&Raft<ToyMap>| raft.status().role == Role::Leader;
+    Ok(group.iter().find(leads).ok_or("nobody leads")?)
+}
+
+/// From the moment at which the leader's connections break until another member has acknowledged a proposal.
+async fn measure_failovers(group: &[Raft<ToyMap>], network: &Network) -> Result<Figures, Box<dyn Error>> {
+    const FAILOVERS: usize = 50;
+    let started = Instant::now();
+    let mut latencies = Vec::new();
+    for round in 0..FAILOVERS {
+        let leader = leader_of(group)?;
+        let id = leader.identity().member_id;
+        let survivor = group.iter().find(|raft| raft.identity().member_id != id);
+        let survivor = survivor.ok_or("no member is left")?;
+        network.disconnect(id, true);
+        let before = Instant::now();
+        survivor.propose(set(round)).await?;
+        latencies.push(before.elapsed());
+        network.connect(leader);
+        leader.read().await?;
+    }
+    Ok(Figures {
+        latencies,
+        elapsed: started.elapsed(),
     })
 }
 

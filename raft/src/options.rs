@@ -88,8 +88,8 @@ pub(crate) const REMOVED_IDS_KEPT: usize = 45;
 /// Entries that a learner may lack when it becomes a voter: what a leader has under way anyway.
 pub(crate) const MAX_PROMOTION_LAG: u64 = 1024;
 
-/// Bytes of log kept behind a snapshot for members that lag: they are in memory anyway.
-pub(crate) const MAX_RETAINED_LOG_BYTES: u64 = MAX_CACHED_LOG_BYTES as u64;
+/// Bytes of log kept in front of a snapshot for members that lag: no more than a log may have before its next one.
+pub(crate) const MAX_RETAINED_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Chunks of a snapshot in one message: 256 KiB, so that heartbeats are not held up behind them.
 pub(crate) const SNAPSHOT_PULL_CHUNKS: u64 = 64;
@@ -107,6 +107,9 @@ pub(crate) const SNAPSHOT_IDLE_TICKS: u64 = 150;
 /// Ticks for which a member puts off a new snapshot while another member reads the current one.
 pub(crate) const SNAPSHOT_HOLD_TICKS: u64 = 1200;
 
+/// Ticks between two questions of a removed member whether it is still needed.
+pub(crate) const LEAVING_TICKS: u64 = 4;
+
 /// How long a leader that stops waits for another to take over.
 pub(crate) const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -114,10 +117,13 @@ pub(crate) const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) const TRANSFER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Ticks for which a leader that lost its connection is suspected, and an early election tried.
-pub(crate) const SUSPICION_TICKS: u64 = ELECTION_TICKS as u64;
+pub(crate) const SUSPICION_TICKS: u64 = MAX_ELECTION_TICKS as u64;
 
 /// Ticks between the attempts of two members to be elected early, so that their votes do not split.
 pub(crate) const SUSPICION_SLOT_TICKS: u64 = 2;
+
+/// Ticks that an election is given before the next attempt: two rounds of messages, and the sync of a vote.
+pub(crate) const SUSPICION_ELECTION_TICKS: u64 = 4;
 
 /// Batches that a subscriber may lag behind before it is told to start again from the view.
 pub(crate) const FEED_CAPACITY: usize = 1024;
@@ -164,7 +170,7 @@ pub struct RaftOptions {
     pub snapshot_after_entries: u64,
     /// Bytes of log after which a snapshot is taken and the log cut.
     pub snapshot_after_bytes: u64,
-    /// Entries kept behind a snapshot for members that lag, so that they need no snapshot. A group of one keeps none.
+    /// Entries kept in front of a snapshot for members that lag, so that they need no snapshot. A group of one keeps none.
     pub retained_entries: u64,
     /// Free space on the disk below which proposals are refused: a store on a full disk cannot be opened again.
     pub required_free_bytes: u64,
@@ -181,7 +187,7 @@ impl Default for RaftOptions {
             read_deadline: Duration::from_secs(10),
             snapshot_after_entries: 20_000,
             snapshot_after_bytes: 16 * 1024 * 1024,
-            retained_entries: 5_000,
+            retained_entries: 20_000,
             required_free_bytes: 256 * 1024 * 1024,
             on_fault: exit_process,
         }

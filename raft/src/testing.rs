@@ -154,7 +154,8 @@ impl State {
         arriving.extend(held_back);
         let connected = arriving
             .into_iter()
-            .filter(|message| !self.cut.contains(&(message.from, message.to)));
+            .filter(|message| !self.cut.contains(&(message.from, message.to)))
+            .filter(|message| self.members.contains_key(&message.from));
         connected
             .filter_map(|message| Some((Arc::clone(self.members.get(&message.to)?), message)))
             .collect()

@@ -1043,7 +1043,7 @@ pub struct PeerMessage {
     #[prost(uint64, tag = "3")]
     pub to: u64,
     /// What it says.
-    #[prost(oneof = "peer_message::Content", tags = "4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "peer_message::Content", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
     pub content: ::core::option::Option<peer_message::Content>,
 }
 /// Nested message and enum types in `PeerMessage`.
@@ -1069,9 +1069,12 @@ pub mod peer_message {
         /// A snapshot did not arrive, or is not there any more.
         #[prost(message, tag = "9")]
         SnapshotFailed(super::SnapshotFailed),
-        /// The receiver does not belong to the group any more.
+        /// The receiver does not belong to the group any more, and is not needed for anything.
         #[prost(message, tag = "10")]
         MemberRemoved(super::MemberRemoved),
+        /// The sender knows that it was removed, and asks whether it is still needed.
+        #[prost(message, tag = "11")]
+        MemberLeaving(super::MemberLeaving),
     }
 }
 /// Proposals on their way to the leader.
@@ -1169,9 +1172,13 @@ pub struct SnapshotFailed {
     #[prost(uint64, tag = "1")]
     pub index: u64,
 }
-/// The receiver does not belong to the group any more.
+/// The receiver does not belong to the group any more, and is not needed for anything.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberRemoved {}
+/// The sender knows that it was removed, and asks whether it is still needed: those that do not know of it yet
+/// may need its vote.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberLeaving {}
 /// Why a proposal was not taken; what its two numbers say is in parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -48,7 +48,9 @@ impl<M: StateMachine> Engine<M> {
             return Ok(());
         }
         let forwarded = std::mem::take(&mut self.book.forwarded);
-        if self.member.leads() && !self.member.hands_over() {
+        let me = self.member.id();
+        let takes = self.member.leads() && !self.member.hands_over() && self.member.configuration().contains(me);
+        if takes {
             return self.append(forwarded, out);
         }
         let mut refusals = Refusals::new();

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use raft::StateRole;
 
 use super::ids::Draws;
-use crate::options::{ELECTION_TICKS, MAX_ELECTION_TICKS, SUSPICION_SLOT_TICKS, SUSPICION_TICKS};
+use crate::options::{
+    ELECTION_TICKS, MAX_ELECTION_TICKS, SUSPICION_ELECTION_TICKS, SUSPICION_SLOT_TICKS, SUSPICION_TICKS,
+};
 
 /// What decides the next election of this member.
 #[derive(Debug)]
@@ -18,10 +20,13 @@ pub(super) struct Elections {
     /// Term and role that the timeout was drawn for.
     drawn_for: (u64, StateRole),
     suspicion: Option<Suspicion>,
+    /// Ticks since this member asks for votes.
+    candidate_ticks: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Suspicion {
+    turn: u64,
     next_try: u64,
     interval: u64,
     until: u64,
@@ -35,6 +40,7 @@ impl Elections {
             // No role that a member has before its first tick, so that the first timeout is drawn too.
             drawn_for: (u64::MAX, StateRole::Leader),
             suspicion: None,
+            candidate_ticks: 0,
         }
     }
 
@@ -54,6 +60,7 @@ impl Elections {
         let others: Vec<u64> = voters.iter().copied().filter(|voter| *voter != leader).collect();
         let turn = others.iter().position(|voter| *voter == me).unwrap_or_default() as u64;
         self.suspicion = Some(Suspicion {
+            turn,
             // Not at once: the others must have noticed too, or they do not vote.
             next_try: now + 1 + turn * SUSPICION_SLOT_TICKS,
             interval: (others.len() as u64).max(1) * SUSPICION_SLOT_TICKS,
@@ -61,8 +68,20 @@ impl Elections {
         });
     }
 
+    /// Another member asks to be elected: this one gives it time, and more of it the later its turn is.
+    pub(super) fn asked_by_another(&mut self, now: u64) {
+        if let Some(suspicion) = &mut self.suspicion {
+            let pause = SUSPICION_ELECTION_TICKS + suspicion.turn * SUSPICION_SLOT_TICKS;
+            suspicion.next_try = suspicion.next_try.max(now + pause);
+        }
+    }
+
     /// Whether this is the time to try.
-    pub(super) fn tries_early(&mut self, now: u64, leader_known: bool) -> bool {
+    pub(super) fn tries_early(&mut self, now: u64, role: StateRole, leader_known: bool) -> bool {
+        self.candidate_ticks = match role {
+            StateRole::Candidate => self.candidate_ticks + 1,
+            _ => 0,
+        };
         let Some(suspicion) = &mut self.suspicion else {
             return false;
         };
@@ -70,7 +89,9 @@ impl Elections {
             self.suspicion = None;
             return false;
         }
-        let turn = now >= suspicion.next_try;
+        // An election of its own that is under way gets time too; if votes split, the next attempt ends that.
+        let waits = (1..=SUSPICION_ELECTION_TICKS).contains(&self.candidate_ticks);
+        let turn = now >= suspicion.next_try && !waits;
         if turn {
             suspicion.next_try = now + suspicion.interval;
         }
@@ -103,7 +124,7 @@ mod tests {
             let mut elections = Elections::new(Draws::new(me));
             elections.suspect(10, me, 1, &voters);
             (10..40)
-                .filter(|now| elections.tries_early(*now, false))
+                .filter(|now| elections.tries_early(*now, StateRole::Follower, false))
                 .collect::<Vec<u64>>()
         };
         let (second, third) = (turns(2), turns(3));
@@ -112,7 +133,23 @@ mod tests {
         assert!(second.len() > 1 && second.last() <= Some(&(10 + SUSPICION_TICKS)));
         let mut elections = Elections::new(Draws::new(1));
         elections.suspect(10, 2, 1, &voters);
-        assert!(!elections.tries_early(11, true));
-        assert!(!elections.tries_early(12, false), "once a leader is known it is over");
+        assert!(!elections.tries_early(11, StateRole::Follower, true));
+        assert!(
+            !elections.tries_early(12, StateRole::Follower, false),
+            "once a leader is known it is over"
+        );
+    }
+
+    #[test]
+    fn member_waits_for_the_election_of_another_and_for_its_own() {
+        let mut elections = Elections::new(Draws::new(1));
+        elections.suspect(10, 3, 1, &BTreeSet::from([1, 2, 3]));
+        elections.asked_by_another(11);
+        let mut turns = (11..40).filter(|now| elections.tries_early(*now, StateRole::PreCandidate, false));
+        assert_eq!(turns.next(), Some(11 + SUSPICION_ELECTION_TICKS + SUSPICION_SLOT_TICKS));
+        drop(turns);
+        elections.suspect(50, 2, 1, &BTreeSet::from([1, 2, 3]));
+        let mut turns = (51..90).filter(|now| elections.tries_early(*now, StateRole::Candidate, false));
+        assert_eq!(turns.next(), Some(51 + SUSPICION_ELECTION_TICKS), "votes were split");
     }
 }

@@ -44,9 +44,7 @@ impl<M: StateMachine> Engine<M> {
         }
         let from = message.from;
         if self.member.configuration().was_removed(from) {
-            if !matches!(message.content, Some(PeerContent::MemberRemoved(_))) {
-                self.book.post(from, PeerContent::MemberRemoved(v1::MemberRemoved {}));
-            }
+            self.dismiss(from);
             return Ok(());
         }
         self.book.heard.insert(from, self.book.now);
@@ -71,8 +69,8 @@ impl<M: StateMachine> Engine<M> {
                 self.book.removed = true;
                 Ok(())
             }
-            // What a newer version says is nothing to this one.
-            None => Ok(()),
+            // To a member that has not heard of the removal yet it says nothing; what a newer version says neither.
+            Some(PeerContent::MemberLeaving(_)) | None => Ok(()),
         }
     }
 
@@ -89,6 +87,10 @@ impl<M: StateMachine> Engine<M> {
         };
         match message.get_msg_type() {
             MessageType::MsgSnapshot => return self.begin_fetch(message),
+            MessageType::MsgRequestPreVote | MessageType::MsgRequestVote => {
+                self.book.elections.asked_by_another(self.book.now);
+                self.member.step(message);
+            }
             // Proposals have a message of their own, which carries refusals back.
             MessageType::MsgPropose => {}
             _ => self.member.step(message),

@@ -14,6 +14,7 @@ mod elections;
 mod ids;
 mod intake;
 mod jobs;
+mod leaving;
 mod member;
 mod outputs;
 mod pass;
@@ -83,6 +84,9 @@ struct Book<M: StateMachine> {
     heard: BTreeMap<u64, u64>,
     leadership: (Option<u64>, u64),
     published_membership: Option<u64>,
+    /// Tick at which the newest membership was taken over.
+    membership_since: u64,
+    /// This member was removed, and nobody needs it any more.
     removed: bool,
 }
 
@@ -112,7 +116,6 @@ impl<M: StateMachine> Engine<M> {
         let identity = founding::open(&store, &options, &mut draws)?;
         let mut member = Member::open(store, machine, identity.member_id)?;
         member.campaign_if_alone()?;
-        let removed = member.configuration().was_removed(identity.member_id);
         let book = Book {
             identity,
             now: 0,
@@ -129,7 +132,8 @@ impl<M: StateMachine> Engine<M> {
             heard: BTreeMap::new(),
             leadership: (None, 0),
             published_membership: None,
-            removed,
+            membership_since: 0,
+            removed: false,
         };
         Ok(Self {
             member,
@@ -286,7 +290,7 @@ impl<M: StateMachine> Engine<M> {
         let timeout = self.book.elections.timeout(term, role);
         self.member.tick(timeout);
         let leader_known = self.member.leader().is_some();
-        if self.book.elections.tries_early(now, leader_known) && self.member.state() != StateRole::Candidate {
+        if self.book.elections.tries_early(now, self.member.state(), leader_known) {
             self.member.campaign();
         }
         for ended in self.book.proposals.tick(now) {
@@ -302,6 +306,7 @@ impl<M: StateMachine> Engine<M> {
             out.answer(reader.ticket, Answer::Read(Err(error)));
         }
         self.tick_transfers();
+        self.tick_leaving();
     }
 
     /// Works off all that came in: persists, sends, applies, answers.
@@ -324,6 +329,7 @@ impl<M: StateMachine> Engine<M> {
             self.note_leadership();
         }
         self.note_membership(out);
+        self.leave_if_done();
         self.flush(out);
         self.snapshot_if_due();
         let store = Arc::clone(self.member.log().store());
@@ -367,11 +373,10 @@ impl<M: StateMachine> Engine<M> {
 
     fn note_membership(&mut self, out: &mut impl Outputs<M>) {
         let configuration = self.member.configuration();
-        if configuration.was_removed(self.member.id()) {
-            self.book.removed = true;
-        }
         if self.book.published_membership != Some(configuration.index) {
             self.book.published_membership = Some(configuration.index);
+            self.book.membership_since = self.book.now;
+            self.book.heard.retain(|member, _| configuration.contains(*member));
             out.members_changed(&configuration.published());
         }
     }
