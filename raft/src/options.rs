@@ -100,8 +100,12 @@ pub(crate) const SNAPSHOT_PULL_TICKS: u64 = 10;
 /// Times that chunks are asked for in vain before the transfer is given up, and the leader told.
 pub(crate) const SNAPSHOT_PULL_ATTEMPTS: u32 = 12;
 
-/// Ticks without a question for chunks after which a leader takes a transfer for dead and begins again: longer
-/// than all attempts of the receiver.
+/// Ticks without a question for chunks after which a leader announces the snapshot again: longer than a question
+/// that was lost takes to be repeated, and harmless to a transfer that is under way.
+pub(crate) const SNAPSHOT_SILENCE_TICKS: u64 = 3 * SNAPSHOT_PULL_TICKS;
+
+/// Ticks without a question for chunks after which nobody fetches the snapshot any more: longer than all attempts
+/// of the receiver.
 pub(crate) const SNAPSHOT_IDLE_TICKS: u64 = 150;
 
 /// Ticks for which a member puts off a new snapshot while another member reads the current one.

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
 use berth_raft::engine::{Answer, Collected, Engine, Ticket};
-use berth_raft::{Founding, Identity, MemberRecord, MembershipChange, ProposeError, RaftFault, RaftOptions, RunState};
+use berth_raft::{
+    Founding, Identity, MemberRecord, MemberRole, MembershipChange, ProposeError, RaftFault, RaftOptions, RunState,
+};
 use berth_storage::{Batch, MemoryStorage, Scan, Storage, StorageError};
 use prost::Message;
 use toy::{Set, ToyMap, options};
@@ -101,6 +103,8 @@ struct World {
     nodes: BTreeMap<u64, Node>,
     network: Vec<(u64, PeerMessage)>,
     isolated: BTreeSet<u64>,
+    /// Members that stand still until a round, as a process that is stopped.
+    paused: BTreeMap<u64, u64>,
     asked: BTreeMap<Ticket, (u64, Asked)>,
     next_ticket: Ticket,
     next_member: u64,
@@ -131,6 +135,7 @@ impl World {
             nodes: BTreeMap::new(),
             network: Vec::new(),
             isolated: BTreeSet::new(),
+            paused: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_ticket: 0,
             next_member: 1,
@@ -284,6 +289,7 @@ impl World {
             .iter()
             .filter(|(_, node)| node.engine.as_ref().is_some_and(|engine| engine.membership().index > 0))
             .map(|(id, _)| *id)
+            .filter(|id| !self.paused.contains_key(id))
             .collect();
         let chosen = self.random.below(running.len().max(1) as u64);
         running.into_iter().nth(usize::try_from(chosen).unwrap())
@@ -325,7 +331,7 @@ impl World {
         let (Identity { cluster, .. }, members) = (engine.identity(), engine.membership().members);
         let learner = members
             .iter()
-            .find(|member| member.role == berth_raft::MemberRole::Learner)
+            .find(|member| member.role == MemberRole::Learner)
             .map(|member| member.record.id);
         let change = match learner {
             Some(member) => MembershipChange::Promote { member, forced: false },
@@ -361,7 +367,18 @@ impl World {
     fn round(&mut self, faults: bool) {
         self.now += 1;
         let now = self.now;
-        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        let (before, woken) = (self.paused.len(), |until: &u64| *until > now);
+        self.paused.retain(|_, until| woken(until));
+        if self.paused.len() < before {
+            // What a member is asked first when it runs again it must not answer from what it knew.
+            (0..8).for_each(|_| self.ask());
+        }
+        let ids: Vec<u64> = self
+            .nodes
+            .keys()
+            .copied()
+            .filter(|id| !self.paused.contains_key(id))
+            .collect();
         for id in ids {
             if now % ROUNDS_PER_TICK == id % ROUNDS_PER_TICK {
                 self.step(id, |engine, out| {
@@ -371,7 +388,9 @@ impl World {
             }
         }
         let mut due: BTreeMap<u64, Vec<PeerMessage>> = BTreeMap::new();
-        for (_, message) in self.network.extract_if(.., |(at, _)| *at <= now) {
+        let paused = &self.paused;
+        let arrives = |(at, message): &mut (u64, PeerMessage)| *at <= now && !paused.contains_key(&message.to);
+        for (_, message) in self.network.extract_if(.., arrives) {
             if !self.isolated.contains(&message.from) && !self.isolated.contains(&message.to) {
                 due.entry(message.to).or_default().push(message);
             }
@@ -411,10 +430,16 @@ impl World {
         }
         if self.random.chance(3) {
             self.isolated.clear();
-            if self.random.chance(700) {
+            if self.random.chance(500) {
                 let chosen = self.running();
                 self.isolated.extend(chosen);
             }
+        }
+        if self.random.chance(4)
+            && let Some(id) = self.running()
+        {
+            let until = self.now + 50 + self.random.below(300);
+            self.paused.insert(id, until);
         }
         if self.random.chance(8) {
             self.change_members();
@@ -430,8 +455,21 @@ impl World {
     }
 
     fn run(mut self) -> (BTreeMap<&'static str, u64>, u64) {
+        let voters = |world: &Self| {
+            let founder = world.nodes[&1].engine.as_ref().unwrap();
+            let members = founder.membership().members;
+            members.iter().filter(|member| member.role == MemberRole::Voter).count()
+        };
+        while voters(&self) < 3 {
+            assert!(self.now < CALM_ROUNDS, "three members find together");
+            self.round(false);
+            if self.now.is_multiple_of(20) {
+                self.change_members();
+            }
+        }
         (0..FAULTY_ROUNDS).for_each(|_| self.round(true));
         self.isolated.clear();
+        self.paused.clear();
         let down: Vec<u64> = self.nodes.keys().copied().collect();
         for id in down {
             self.nodes[&id].fuse.commits_left.store(u64::MAX, Ordering::SeqCst);

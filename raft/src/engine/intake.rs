@@ -2,8 +2,8 @@
 
 use berth_proto::v1::{self, peer_message::Content as PeerContent, proposal::Content as Proposed};
 use prost_for_raft::Message as _;
-use raft::ProgressState;
 use raft::eraftpb::{Message, MessageType};
+use raft::{ProgressState, SnapshotStatus};
 
 use super::ids::ProposalId;
 use super::proposals::{Content, Sending};
@@ -197,7 +197,7 @@ impl<M: StateMachine> Engine<M> {
     /// Said by a receiver, the transfer failed there; said by a sender, it has the snapshot no more.
     fn snapshot_failed(&mut self, from: u64, index: u64) {
         if self.member.leads() {
-            self.member.report_snapshot_failed(from);
+            self.member.report_snapshot(from, SnapshotStatus::Failure);
         }
         let ours = |fetch: &Fetch| fetch.from == from && fetch.index() == index;
         if self.book.fetch.as_ref().is_some_and(ours) {
@@ -220,13 +220,20 @@ impl<M: StateMachine> Engine<M> {
             return;
         }
         let progress = self.member.node().raft.prs().iter();
-        let (waiting, done): (Vec<_>, Vec<_>) = progress
-            .map(|(id, progress)| (*id, progress.state == ProgressState::Snapshot))
-            .partition(|(_, waits)| *waits);
-        done.iter().for_each(|(member, _)| self.book.serving.ended(*member));
-        for (member, _) in waiting {
-            if self.book.serving.is_dead(now, member) {
-                self.member.report_snapshot_failed(member);
+        // One that knows as much to be committed has installed it, whether or not its answer arrived.
+        let standing: Vec<_> = progress
+            .map(|(id, progress)| {
+                let installed = progress.committed_index >= progress.pending_snapshot;
+                (*id, progress.state == ProgressState::Snapshot, installed)
+            })
+            .collect();
+        for (member, fetches, installed) in standing {
+            if !fetches {
+                self.book.serving.ended(member);
+            } else if installed {
+                self.member.report_snapshot(member, SnapshotStatus::Finish);
+            } else if self.book.serving.is_silent(now, member) {
+                self.member.report_snapshot(member, SnapshotStatus::Failure);
             }
         }
     }

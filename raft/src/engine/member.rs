@@ -227,8 +227,8 @@ impl<M: StateMachine> Member<M> {
         self.node.report_unreachable(member);
     }
 
-    pub(super) fn report_snapshot_failed(&mut self, member: u64) {
-        self.node.report_snapshot(member, SnapshotStatus::Failure);
+    pub(super) fn report_snapshot(&mut self, member: u64, status: SnapshotStatus) {
+        self.node.report_snapshot(member, status);
     }
 
     /// Takes in the library's message about a snapshot whose chunks are stored. Whether it will be installed.

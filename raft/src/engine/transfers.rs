@@ -15,6 +15,7 @@ use crate::keys;
 use crate::log_storage::{Leftovers, LogStorage, slot_of};
 use crate::options::{
     SNAPSHOT_HOLD_TICKS, SNAPSHOT_IDLE_TICKS, SNAPSHOT_PULL_ATTEMPTS, SNAPSHOT_PULL_CHUNKS, SNAPSHOT_PULL_TICKS,
+    SNAPSHOT_SILENCE_TICKS,
 };
 use berth_storage::{Batch, Storage};
 
@@ -200,14 +201,14 @@ impl Serving {
         self.asked.insert(member, now);
     }
 
-    /// Whether a member has been silent for so long that its transfer must be begun again.
-    pub(super) fn is_dead(&mut self, now: u64, member: u64) -> bool {
+    /// Whether a member has been silent for so long that the announcement may have been lost.
+    pub(super) fn is_silent(&mut self, now: u64, member: u64) -> bool {
         let asked = *self.asked.entry(member).or_insert(now);
-        let dead = now >= asked + SNAPSHOT_IDLE_TICKS;
-        if dead {
+        let silent = now >= asked + SNAPSHOT_SILENCE_TICKS;
+        if silent {
             self.asked.insert(member, now);
         }
-        dead
+        silent
     }
 
     /// Whether the current snapshot must stay since someone fetches it; not forever.
