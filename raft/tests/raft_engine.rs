@@ -511,9 +511,12 @@ impl World {
     }
 }
 
-/// The seeds of a run: `BERTH_ENGINE_SEEDS=FIRST..END` chooses others than those that always run.
+/// `FIRST..END` in it chooses other seeds than those that always run.
+const SEEDS_VARIABLE: &str = "BERTH_ENGINE_SEEDS";
+
+/// The seeds of a run.
 fn seeds() -> Range<u64> {
-    let chosen = std::env::var("BERTH_ENGINE_SEEDS").ok();
+    let chosen = std::env::var(SEEDS_VARIABLE).ok();
     let parsed = chosen.as_deref().and_then(|text| text.split_once(".."));
     parsed.map_or(1..7, |(first, end)| first.parse().unwrap()..end.parse().unwrap())
 }
@@ -524,12 +527,16 @@ fn engines_under_faults_lose_nothing_acknowledged_and_agree() {
     for seed in seeds() {
         let result = std::panic::catch_unwind(|| World::new(seed).run());
         let (counts, _) = result.unwrap_or_else(|panic| {
-            eprintln!("seed {seed}: run it alone with BERTH_ENGINE_SEEDS={seed}..{}", seed + 1);
+            eprintln!("seed {seed}: run it alone with {SEEDS_VARIABLE}={seed}..{}", seed + 1);
             std::panic::resume_unwind(panic)
         });
         for (what, count) in counts {
             *totals.entry(what).or_default() += count;
         }
+    }
+    if std::env::var_os(SEEDS_VARIABLE).is_some() {
+        // A few seeds need not show everything.
+        return;
     }
     for what in ["acknowledged", "reads", "crashes", "changes", "removals noticed"] {
         assert!(totals.get(what).is_some_and(|count| *count > 10), "{what}: {totals:?}");

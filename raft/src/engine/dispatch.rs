@@ -48,9 +48,7 @@ impl<M: StateMachine> Engine<M> {
             return Ok(());
         }
         let forwarded = std::mem::take(&mut self.book.forwarded);
-        let me = self.member.id();
-        let takes = self.member.leads() && !self.member.hands_over() && self.member.configuration().contains(me);
-        if takes {
+        if self.member.leads() && !self.member.hands_over() {
             return self.append(forwarded, out);
         }
         let mut refusals = Refusals::new();

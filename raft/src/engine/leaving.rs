@@ -15,13 +15,6 @@ impl<M: StateMachine> Engine<M> {
         self.member.configuration().was_removed(self.member.id())
     }
 
-    /// A leader that was removed leads until the others can do without it.
-    pub(super) fn leave_if_done(&mut self) {
-        if self.is_leaving() && self.member.leads() && self.majority_knows_membership() {
-            self.book.removed = true;
-        }
-    }
-
     /// Asks again whether this member may stop.
     pub(super) fn tick_leaving(&mut self) {
         if !self.book.now.is_multiple_of(LEAVING_TICKS) || !self.is_leaving() {

@@ -396,6 +396,10 @@ impl<M: StateMachine> Member<M> {
             .map_err(library_fault("change the membership"))?;
         let mut configuration = self.configuration().clone();
         configuration.changed(change, conf, index);
+        if self.leads() && !configuration.contains(self.id()) {
+            // The library does not survive a leader that is no member, once that commits something.
+            self.forget_leader();
+        }
         self.log_mut().change_membership(configuration)
     }
 }

@@ -329,7 +329,6 @@ impl<M: StateMachine> Engine<M> {
             self.note_leadership();
         }
         self.note_membership(out);
-        self.leave_if_done();
         self.flush(out);
         self.snapshot_if_due();
         let store = Arc::clone(self.member.log().store());
