@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) const SETTINGS: v1::HostSettings = v1::HostSettings {
     heartbeat_interval_ms: 5_000,
     fence_after_ms: 0,
+    news_version: 0,
 };
 
 /// Longest wait for anything in these tests.
@@ -136,6 +137,7 @@ impl ControllerSession {
             term,
             index,
             host_settings: Some(settings),
+            controllers: vec![],
         }))
         .await;
     }

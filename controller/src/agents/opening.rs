@@ -119,6 +119,7 @@ pub(super) async fn admit(
         term: view.term,
         index: view.index,
         host_settings: Some(settings_message(&settings)),
+        controllers: vec![],
     };
     Ok(Admitted {
         agent: applicant.agent,
@@ -133,6 +134,7 @@ pub(super) fn settings_message(settings: &HostSettings) -> v1::HostSettings {
     v1::HostSettings {
         heartbeat_interval_ms: settings.heartbeat_interval_ms,
         fence_after_ms: settings.fence_after_ms.unwrap_or(0),
+        news_version: 0,
     }
 }
 
