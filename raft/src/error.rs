@@ -56,7 +56,7 @@ pub enum ProposeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipError {
     /// Only one change at a time.
-    #[error("another change of the membership is under way, or the leader is new: try again shortly")]
+    #[error("another change of the membership is under way: try again shortly")]
     ChangeUnderWay,
     /// Nobody has this id.
     #[error("the group has no member {member}")]

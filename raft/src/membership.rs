@@ -105,6 +105,13 @@ pub(crate) struct Reachability {
     pub(crate) log_entries: u64,
 }
 
+impl Reachability {
+    /// Whether the leader knows how a member stands.
+    pub(crate) fn has_heard(&self, member: u64) -> bool {
+        self.alive.contains(&member) && self.lag.contains_key(&member)
+    }
+}
+
 /// The membership with what consensus needs to know of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Configuration {

@@ -166,6 +166,10 @@ impl<M: StateMachine> Engine<M> {
 
     fn check_change(&mut self, change: &MembershipChange) -> Result<(), Refused> {
         let me = self.member.id();
+        if !self.member.has_applied_of_its_term() {
+            // What its predecessors left in the log may hold a change: a new leader does not know yet.
+            return Err(Refused::Postponed);
+        }
         if self.member.node().raft.has_pending_conf() {
             return Err(Refused::Because(MembershipError::ChangeUnderWay));
         }
@@ -181,8 +185,19 @@ impl<M: StateMachine> Engine<M> {
                 .collect(),
             log_entries: last,
         };
-        let configuration = self.member.configuration();
-        configuration.check(change, &now).map_err(Refused::Because)?;
+        if let Err(error) = self.member.configuration().check(change, &now) {
+            // One that was not heard yet may be about to answer.
+            let unheard = match error {
+                MembershipError::WouldLoseQuorum { .. } => true,
+                MembershipError::LagsBehind { member, .. } => !now.has_heard(member),
+                _ => false,
+            };
+            return Err(if unheard && !self.has_had_time_to_hear() {
+                Refused::Postponed
+            } else {
+                Refused::Because(error)
+            });
+        }
         if matches!(change, MembershipChange::Remove { member, .. } if *member == me)
             && let Some(successor) = self.successor()
         {

@@ -125,6 +125,11 @@ impl<M: StateMachine> Member<M> {
         Some(self.node.raft.leader_id).filter(|leader| *leader != INVALID_ID)
     }
 
+    /// Whether the newest entry that is applied was written by the leader of the current term.
+    pub(super) fn has_applied_of_its_term(&self) -> bool {
+        self.applied_term == self.term()
+    }
+
     /// Whether leadership is on its way to another member.
     pub(super) fn hands_over(&self) -> bool {
         self.node.raft.lead_transferee.is_some()

@@ -83,6 +83,8 @@ struct Book<M: StateMachine> {
     /// When each member was heard last.
     heard: BTreeMap<u64, u64>,
     leadership: (Option<u64>, u64),
+    /// Tick at which it became known who leads now.
+    leadership_since: u64,
     published_membership: Option<u64>,
     /// Tick at which the newest membership was taken over.
     membership_since: u64,
@@ -131,6 +133,7 @@ impl<M: StateMachine> Engine<M> {
             outbox: Vec::new(),
             heard: BTreeMap::new(),
             leadership: (None, 0),
+            leadership_since: 0,
             published_membership: None,
             membership_since: 0,
             removed: false,
@@ -363,6 +366,7 @@ impl<M: StateMachine> Engine<M> {
             return;
         }
         self.book.leadership = leadership;
+        self.book.leadership_since = self.book.now;
         self.book.in_flight.clear();
         if leadership.0.is_some() {
             self.book.proposals.leader_changed();
@@ -410,6 +414,11 @@ impl<M: StateMachine> Engine<M> {
             .map(|(member, _)| *member)
             .chain([self.member.id()])
             .collect()
+    }
+
+    /// Whether this leader has led for so long that a member it has not heard from is silent, rather than about to answer.
+    fn has_had_time_to_hear(&self) -> bool {
+        self.book.now >= self.book.leadership_since + ALIVE_TICKS
     }
 
     /// The voter to hand over to: of those alive the one whose log is longest.

@@ -1,0 +1,209 @@
+//! A few engines stepped by hand: messages arrive at once or are lost, and time passes when the test says so.
+
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use berth_proto::record::{self, RecordKind};
+use berth_proto::v1::PeerMessage;
+use berth_raft::engine::{Answer, Collected, Engine, Ticket};
+use berth_raft::{Founding, MemberRecord, MembershipChange, MembershipError, RaftOptions, Role};
+use berth_storage::MemoryStorage;
+
+use crate::toy::{Set, ToyMap, options};
+
+/// Ticks within which anything here has an answer.
+const PATIENCE: u64 = 300;
+
+/// Engines of one group, with the ids 1, 2, 3 and so on.
+pub(crate) struct Stepped {
+    pub(crate) engines: BTreeMap<u64, Engine<ToyMap>>,
+    /// Messages on this way are lost: from, to.
+    pub(crate) cut: BTreeSet<(u64, u64)>,
+    pub(crate) answers: BTreeMap<Ticket, Answer<ToyMap>>,
+    network: VecDeque<PeerMessage>,
+    next_ticket: Ticket,
+    pub(crate) ticks: u64,
+}
+
+impl Stepped {
+    /// A group of so many voters, led by member 1, which had the time to hear from all of them.
+    pub(crate) fn of(members: u64) -> Self {
+        let mut group = Self {
+            engines: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            network: VecDeque::new(),
+            next_ticket: 0,
+            ticks: 0,
+        };
+        group.open(1, Founding::default());
+        for id in 2..=members {
+            let cluster = group.engines[&1].identity().cluster;
+            group.open(id, Founding::Join { cluster });
+            let record = MemberRecord {
+                id,
+                ..MemberRecord::default()
+            };
+            group.change_until_made(1, &MembershipChange::Add(record));
+            let promote = MembershipChange::Promote {
+                member: id,
+                forced: false,
+            };
+            group.change_until_made(1, &promote);
+        }
+        group.pass(100);
+        group
+    }
+
+    fn open(&mut self, id: u64, founding: Founding) {
+        let options = RaftOptions {
+            member_id: Some(id),
+            founding,
+            ..options()
+        };
+        let store = Arc::new(MemoryStorage::default());
+        let engine = Engine::open(store, ToyMap::default(), options, id).unwrap();
+        self.engines.insert(id, engine);
+        self.step(id, |_, _| {});
+    }
+
+    /// Feeds a member, lets it work, and takes in what comes of it.
+    pub(crate) fn step(&mut self, id: u64, feed: impl FnOnce(&mut Engine<ToyMap>, &mut Collected<ToyMap>)) {
+        let engine = self.engines.get_mut(&id).unwrap();
+        let mut out = Collected::default();
+        feed(engine, &mut out);
+        engine.work(&mut out).unwrap();
+        while let Some(done) = out.job.take().and_then(|job| job.run(&AtomicBool::new(false)).unwrap()) {
+            engine.job_done(done).unwrap();
+            engine.work(&mut out).unwrap();
+        }
+        self.network.extend(out.messages);
+        self.answers.extend(out.answers);
+    }
+
+    /// Lets all messages arrive, and those that answer them.
+    pub(crate) fn deliver(&mut self) {
+        while self.deliver_one() {}
+    }
+
+    /// Lets the next message arrive, unless it is lost; whether there was one.
+    pub(crate) fn deliver_one(&mut self) -> bool {
+        let Some(message) = self.network.pop_front() else {
+            return false;
+        };
+        let (from, to) = (message.from, message.to);
+        if self.engines.contains_key(&to) && !self.cut.contains(&(from, to)) {
+            self.step(to, |engine, out| engine.receive(message, out).unwrap());
+        }
+        true
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.ticks += 1;
+            for id in self.engines.keys().copied().collect::<Vec<u64>>() {
+                self.step(id, Engine::tick);
+            }
+            self.deliver();
+        }
+    }
+
+    /// Lets time pass until a member leads, and not one message longer.
+    pub(crate) fn pass_until_leads(&mut self, member: u64) {
+        for _ in 0..PATIENCE {
+            for id in self.engines.keys().copied().collect::<Vec<u64>>() {
+                self.step(id, Engine::tick);
+            }
+            loop {
+                if self.engines[&member].status().role == Role::Leader {
+                    return;
+                }
+                if !self.deliver_one() {
+                    break;
+                }
+            }
+        }
+        panic!("member {member} does not lead within {PATIENCE} ticks");
+    }
+
+    /// Loses what two members say to each other from now on.
+    pub(crate) fn part(&mut self, one: u64, other: u64) {
+        self.cut.extend([(one, other), (other, one)]);
+    }
+
+    /// Loses what a member says and is told from now on.
+    pub(crate) fn isolate(&mut self, id: u64) {
+        for other in self.engines.keys().copied().collect::<Vec<u64>>() {
+            self.part(id, other);
+        }
+    }
+
+    /// Proposes on a member; the answer will be found under the ticket.
+    pub(crate) fn propose(&mut self, id: u64, number: usize) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let data = record::encode(RecordKind::Command, &Set::numbered(number)).unwrap();
+        self.step(id, |engine, out| engine.propose(ticket, data, out));
+        self.deliver();
+        ticket
+    }
+
+    /// Asks a member for a change of the membership; the answer will be found under the ticket.
+    pub(crate) fn change(&mut self, id: u64, change: MembershipChange) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        self.step(id, |engine, out| engine.change_membership(ticket, change, out));
+        self.deliver();
+        ticket
+    }
+
+    /// The answer to a question, once it is there.
+    pub(crate) fn answer(&mut self, ticket: Ticket) -> Answer<ToyMap> {
+        for _ in 0..PATIENCE {
+            if let Some(answer) = self.answers.remove(&ticket) {
+                return answer;
+            }
+            self.pass(1);
+        }
+        panic!("no answer within {PATIENCE} ticks");
+    }
+
+    /// The answer to a change of the membership, once it is there.
+    pub(crate) fn changed(&mut self, ticket: Ticket) -> Result<u64, MembershipError> {
+        match self.answer(ticket) {
+            Answer::Changed(answer) => answer,
+            _ => panic!("the ticket is not that of a change"),
+        }
+    }
+
+    fn change_until_made(&mut self, id: u64, change: &MembershipChange) {
+        for _ in 0..PATIENCE {
+            let ticket = self.change(id, change.clone());
+            match self.changed(ticket) {
+                Ok(_) => return,
+                Err(MembershipError::LagsBehind { .. } | MembershipError::ChangeUnderWay) => self.pass(1),
+                Err(error) => panic!("{change:?}: {error}"),
+            }
+        }
+        panic!("not made within {PATIENCE} attempts: {change:?}");
+    }
+
+    /// Hands leadership to a member.
+    pub(crate) fn lead(&mut self, to: u64) {
+        let from = self.leader();
+        self.step(from, |engine, _| engine.transfer_leadership(to).unwrap());
+        self.deliver();
+        assert_eq!(self.leader(), to);
+    }
+
+    /// The member that leads, in the newest term in which one does.
+    pub(crate) fn leader(&self) -> u64 {
+        let statuses = self.engines.values().map(Engine::status);
+        let leading = statuses.filter(|status| status.role == Role::Leader);
+        leading.max_by_key(|status| status.term).unwrap().member_id
+    }
+}
