@@ -1,7 +1,10 @@
-//! A controller's Raft group on a real disk, killed with SIGKILL in the middle of writing.
+//! A controller's Raft group on a real disk, killed with SIGKILL in the middle of writing, with and without a power cut.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../storage/tests/damages/mod.rs"]
+mod damages;
+mod power_cut;
 mod toy;
 
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +14,8 @@ use std::sync::Arc;
 
 use berth_raft::{NoPeers, Raft, RaftOptions};
 use berth_storage::SledStorage;
+use damages::Draws;
+use power_cut::Disk;
 use tokio::task::JoinSet;
 use toy::{Set, ToyMap, options};
 
@@ -22,6 +27,10 @@ const PROPOSALS: usize = 1_000;
 
 /// Those that propose at the same time.
 const PROPOSERS: usize = 8;
+
+/// Power cuts, each at another moment, unless this variable says how many.
+const POWER_CUTS: u64 = 20;
+const POWER_CUTS_VARIABLE: &str = "BERTH_POWER_CUTS";
 
 /// What the killed process writes in front of the number of an acknowledged proposal.
 const ACKNOWLEDGED: &str = "acknowledged ";
@@ -62,14 +71,14 @@ async fn killed_process() {
     proposers.join_all().await;
 }
 
-fn spawn_killed_process(path: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn killed_process_on(path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "killed_process", "--nocapture"])
         .env(STORE_VARIABLE, path)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    command
 }
 
 /// Kills the process once it has acknowledged so many; returns all that it acknowledged before it died.
@@ -94,24 +103,41 @@ async fn group_killed_while_writing_has_every_acknowledged_proposal() {
     for kill_at in [1, 50, 333, 700, 990] {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("raft");
-        let acknowledged = kill_after(spawn_killed_process(&store), kill_at);
-        assert!(
-            (kill_at..=PROPOSALS).contains(&acknowledged.len()),
-            "{} were acknowledged",
-            acknowledged.len()
-        );
-
-        let raft = start(&store);
-        let view = raft.read().await.unwrap();
-        let missing: Vec<_> = acknowledged
-            .iter()
-            .filter(|number| !view.view.contains_key(&Set::numbered(**number).key))
-            .collect();
-        assert!(
-            missing.is_empty(),
-            "killed at {kill_at}: {missing:?} were acknowledged and are gone"
-        );
-        raft.propose(Set::numbered(PROPOSALS)).await.unwrap();
-        raft.shutdown().await;
+        let killed = killed_process_on(&store).spawn().unwrap();
+        let acknowledged = kill_after(killed, kill_at);
+        assert_all_there(&store, &acknowledged, &format!("killed at {kill_at}")).await;
     }
+}
+
+#[tokio::test]
+async fn group_without_power_while_writing_has_every_acknowledged_proposal() {
+    let wanted = std::env::var(POWER_CUTS_VARIABLE).ok();
+    let power_cuts = wanted.map_or(POWER_CUTS, |text| text.parse().unwrap());
+    let mut in_doubt = 0;
+    for seed in 0..power_cuts {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("raft");
+        let disk = Disk::new(&store, folder.path().join("disk.log"));
+        let mut draws = Draws(seed);
+        let kill_at = usize::try_from(draws.below(PROPOSALS as u64)).unwrap().max(1);
+        let mut command = killed_process_on(&store);
+        disk.equip(&mut command);
+        let acknowledged = kill_after(command.spawn().unwrap(), kill_at);
+        in_doubt += disk.cut(|bound| draws.below(bound));
+        assert_all_there(&store, &acknowledged, &format!("power cut {seed} at {kill_at}")).await;
+    }
+    assert!(in_doubt > 0, "every write was synced: the cuts took nothing back");
+}
+
+async fn assert_all_there(store: &Path, acknowledged: &[usize], what: &str) {
+    assert!(!acknowledged.is_empty(), "{what}: nothing was acknowledged");
+    let raft = start(store);
+    let view = raft.read().await.unwrap();
+    let missing: Vec<_> = acknowledged
+        .iter()
+        .filter(|number| !view.view.contains_key(&Set::numbered(**number).key))
+        .collect();
+    assert!(missing.is_empty(), "{what}: {missing:?} were acknowledged and are gone");
+    raft.propose(Set::numbered(PROPOSALS)).await.unwrap();
+    raft.shutdown().await;
 }

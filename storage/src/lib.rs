@@ -5,10 +5,12 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 mod memory;
 mod sled_storage;
+mod tally;
+mod witness;
 
 pub use memory::MemoryStorage;
 pub use sled_storage::SledStorage;
@@ -151,6 +153,18 @@ pub enum StorageError {
         #[source]
         source: sled::Error,
     },
+    /// The store is not what was committed to it.
+    #[error(
+        "the store at {path} is damaged: {reason}; it is not used, since what it would answer could be wrong. Keep a copy of the \
+         --data-dir that contains it if you want to look into it, remove it and start again: a controller of several joins anew \
+         and gets its state from the others, a controller alone is restored from a backup"
+    )]
+    Damaged {
+        /// Folder of the store.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// A file or a disk refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -181,4 +195,12 @@ pub enum StorageError {
         /// Length of the value.
         bytes: usize,
     },
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
+    StorageError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -1,20 +1,33 @@
 //! The storage on disk, kept by sled 0.34. Shell.
 //!
 //! sled's own flush does not reach the platter, so every commit ends with an `fdatasync` of its one
-//! data file, and opening ends with a sync of everything that opening created.
+//! data file, and opening ends with a sync of everything that opening created. sled also leaves out without a word what
+//! it finds damaged, so a store is opened only if its content is what was committed last.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 
-use crate::{Batch, Operation, Scan, Storage, StorageError};
+use crate::tally::{self, Changes, TALLY_KEY, Tally};
+use crate::witness::Witness;
+use crate::{Batch, KeyValue, Scan, Storage, StorageError, io_error};
 
 /// Bytes that sled keeps in memory beside its index; the group's state is in memory anyway.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How long a store may still be held by whoever closed it: sled's threads let go of it a little later.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two attempts to get hold of a store.
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The state contains secrets: nobody but its owner reads it.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -25,27 +38,39 @@ pub struct SledStorage {
     path: PathBuf,
     database: sled::Db,
     data_file: File,
+    /// What the content is with all that is written, synced or not.
+    tally: Mutex<Tally>,
+    witness: Mutex<Witness>,
 }
 
 impl SledStorage {
     /// Opens the store in a folder, or creates both.
     ///
     /// # Errors
-    /// [`StorageError::InUse`], [`StorageError::DiskFull`], [`StorageError::Open`] or [`StorageError::Io`]. Nothing is ever removed.
+    /// [`StorageError::InUse`], [`StorageError::DiskFull`], [`StorageError::Open`], [`StorageError::Damaged`] or [`StorageError::Io`].
+    /// Nothing is ever removed.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let created = create_folder(path)?;
-        let database = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()
-            .map_err(|source| open_error(path, source))?;
+        // On damaged files sled panics here and there.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database = open_database(path)?;
+            let found = Found::in_database(path, &database)?;
+            Ok((database, found))
+        }));
+        let (database, found) = opened.unwrap_or_else(|_| Err(damaged(path, "reading it failed".to_owned())))?;
         let data_path = path.join("db");
         let data_file = File::open(&data_path).map_err(|source| io_error("open", &data_path, source))?;
+        let witness = match Witness::open(path)? {
+            Some(witness) => witness,
+            None if found.stored.is_none() => Witness::create(path)?,
+            None => return Err(damaged(path, "its file witness is missing".to_owned())),
+        };
         let storage = Self {
             path: path.to_owned(),
             database,
             data_file,
+            tally: Mutex::new(found.check(path, witness.commits())?),
+            witness: Mutex::new(witness),
         };
         storage.sync()?;
         sync_path(&path.join("conf"))?;
@@ -54,7 +79,40 @@ impl SledStorage {
             sync_path(parent(&folder))?;
         }
         sync_path(parent(path))?;
+        if found.stored.is_none() && !found.is_empty {
+            // A store from before there were tallies: from now on it has one.
+            storage.commit(Batch::default())?;
+        }
         Ok(storage)
+    }
+
+    /// Writes changes along with the tally of what they leave, not synced yet; returns the number of this commit.
+    fn apply(&self, changes: Changes) -> Result<u64, StorageError> {
+        let write_error = |source| self.engine_error("write", source);
+        let mut current = self.tally.lock().map_err(|_| self.gave_up())?;
+        let mut next = *current;
+        next.commits += 1;
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            if let Some(old) = self.database.get(&key).map_err(write_error)? {
+                next.remove(&key, &old);
+            }
+            match value {
+                Some(value) => {
+                    next.add(&key, &value);
+                    batch.insert(key, value);
+                }
+                None => batch.remove(key),
+            }
+        }
+        batch.insert(TALLY_KEY, &next.encode());
+        self.database.apply_batch(batch).map_err(write_error)?;
+        *current = next;
+        Ok(next.commits)
+    }
+
+    fn gave_up(&self) -> StorageError {
+        damaged(&self.path, "an earlier write to it broke off".to_owned())
     }
 
     fn sync(&self) -> Result<(), StorageError> {
@@ -85,30 +143,100 @@ impl Storage for SledStorage {
     }
 
     fn scan(&self, range: Range<Vec<u8>>) -> Scan<'_> {
-        Box::new(self.database.range(range).map(|item| match item {
-            Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),
-            Err(source) => Err(self.engine_error("read", source)),
-        }))
+        Box::new(content(&self.database, range).map(|item| item.map_err(|source| self.engine_error("read", source))))
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        let mut changes = sled::Batch::default();
-        for operation in batch.into_checked_operations()? {
-            match operation {
-                Operation::Put { key, value } => changes.insert(key, value),
-                Operation::Delete { key } => changes.remove(key),
-            }
-        }
-        self.database
-            .apply_batch(changes)
-            .map_err(|source| self.engine_error("write", source))?;
-        self.sync()
+        let changes = tally::changes(batch.into_checked_operations()?);
+        let commits = self.apply(changes)?;
+        self.sync()?;
+        self.witness.lock().map_err(|_| self.gave_up())?.saw(commits)
     }
 
     fn free_bytes(&self) -> Result<u64, StorageError> {
         let disk =
             statvfs(&self.path).map_err(|errno| io_error("measure the free space of", &self.path, errno.into()))?;
         Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
+    }
+}
+
+/// What a store that was opened contains.
+struct Found {
+    /// The tally that the last commit left.
+    stored: Option<Tally>,
+    /// The tally of what is there.
+    counted: Tally,
+    is_empty: bool,
+}
+
+impl Found {
+    fn in_database(path: &Path, database: &sled::Db) -> Result<Self, StorageError> {
+        let read_error = |source| match source {
+            sled::Error::Io(ref error) if error.kind() != io::ErrorKind::UnexpectedEof => StorageError::Engine {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            },
+            other => damaged(path, format!("reading it failed: {other}")),
+        };
+        let stored = match database.get(TALLY_KEY).map_err(read_error)? {
+            None => None,
+            Some(bytes) => {
+                let tally = Tally::decode(&bytes);
+                Some(tally.ok_or_else(|| damaged(path, "its tally cannot be read".to_owned()))?)
+            }
+        };
+        let commits = stored.map_or(0, |tally| tally.commits);
+        let mut keys = 0_u64;
+        let content = content(database, Vec::new()..vec![u8::MAX; TALLY_KEY.len()]).inspect(|_| keys += 1);
+        Ok(Self {
+            stored,
+            counted: Tally::of(commits, content).map_err(read_error)?,
+            is_empty: keys == 0,
+        })
+    }
+
+    /// The tally of the store, if it has what was committed, at least up to the commit that its witness knows.
+    fn check(&self, path: &Path, witnessed: u64) -> Result<Tally, StorageError> {
+        let commits = self.counted.commits;
+        if commits < witnessed {
+            let reason = format!("it ends with commit {commits}, and commit {witnessed} was made durable");
+            return Err(damaged(path, reason));
+        }
+        if self.stored.is_some_and(|stored| stored != self.counted) {
+            let reason = format!("its content is not what commit {commits} left");
+            return Err(damaged(path, reason));
+        }
+        Ok(self.counted)
+    }
+}
+
+fn open_database(path: &Path) -> Result<sled::Db, StorageError> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
+    let started = Instant::now();
+    loop {
+        match config.open().map_err(|source| open_error(path, source)) {
+            Err(StorageError::InUse { .. }) if started.elapsed() < RELEASE_PATIENCE => thread::sleep(RELEASE_PAUSE),
+            opened => return opened,
+        }
+    }
+}
+
+/// The keys of callers in a range.
+fn content(database: &sled::Db, range: Range<Vec<u8>>) -> impl Iterator<Item = Result<KeyValue, sled::Error>> {
+    let items = database.range(range);
+    items
+        .filter(|item| !item.as_ref().is_ok_and(|(key, _)| key == TALLY_KEY))
+        .map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())))
+}
+
+fn damaged(path: &Path, reason: String) -> StorageError {
+    StorageError::Damaged {
+        path: path.to_owned(),
+        reason,
     }
 }
 
@@ -154,14 +282,6 @@ fn open_error(path: &Path, source: sled::Error) -> StorageError {
             path: path.to_owned(),
             source,
         },
-    }
-}
-
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
-    StorageError::Io {
-        action,
-        path: path.to_owned(),
-        source,
     }
 }
 
