@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AgentConfig;
+use crate::fence::Fence;
 use crate::host;
 use crate::ledger::{Contents, Ledger, LedgerError};
 use crate::log_source::LogSource;
@@ -34,6 +35,11 @@ pub enum AgentError {
     /// The operating system has no randomness for the agent's identity.
     #[error("an identity for the agent cannot be drawn: {0}")]
     Identity(getrandom::Error),
+    /// The machine does not say which boot it is in.
+    #[error(
+        "it cannot be told when this machine was booted, without which the agent cannot count how long it is cut off"
+    )]
+    Boot(#[source] std::io::Error),
     /// The ledger has failed while the agent ran.
     #[error("the agent's ledger has failed, as was logged; its containers run on, and the next start takes them up")]
     LedgerFailed,
@@ -61,8 +67,8 @@ impl Agent {
     /// Containers run on after `shutdown`, for the next start to find; see [`AgentHandle::stop_tasks`].
     ///
     /// # Errors
-    /// [`AgentError::NoController`], [`AgentError::Identity`], or [`AgentError::Ledger`] when its ledger is in use or
-    /// cannot be read.
+    /// [`AgentError::NoController`], [`AgentError::Identity`], [`AgentError::Boot`], or [`AgentError::Ledger`] when its ledger
+    /// is in use or cannot be read.
     pub async fn start(
         config: AgentConfig,
         runtime: Arc<dyn Runtime>,
@@ -81,6 +87,7 @@ impl Agent {
                 agent
             }
         };
+        let fence = open_fence(config.data_dir.as_deref()).await?;
         let board = Arc::new(ReportBoard::new());
         let (orders, received) = mpsc::channel(ORDER_QUEUE);
         let (registration, registered) = watch::channel(None);
@@ -94,6 +101,7 @@ impl Agent {
             board: board.clone(),
             logs,
             orders: orders.clone(),
+            fence: fence.clone(),
             seen: contents.seen,
             was: None,
             registration,
@@ -103,12 +111,12 @@ impl Agent {
             ledger: ledger.clone(),
             board: board.clone(),
         };
-        let tasks = contents.tasks;
+        let (tasks, fence_orders) = (contents.tasks, orders.clone());
         let running = tokio::spawn(async move {
             let work = async {
                 let supervisor = Supervisor::recover(tools, tasks).await;
                 // The session begins once the board says what became of every task, so that a registration is complete.
-                tokio::join!(supervisor.run(received), session.run());
+                tokio::join!(supervisor.run(received), session.run(), fence.watch(fence_orders));
             };
             let outcome = until_stopped(work, &shutdown, &ledger).await;
             ledger.close().await;
@@ -142,6 +150,12 @@ async fn open_ledger(data_dir: Option<&Path>) -> Result<(Ledger, Contents), Agen
         return Ok((Ledger::volatile(), Contents::default()));
     };
     Ok(tokio::task::spawn_blocking(move || Ledger::open(&data_dir)).await??)
+}
+
+async fn open_fence(data_dir: Option<&Path>) -> Result<Fence, AgentError> {
+    let data_dir = data_dir.map(Path::to_owned);
+    let opened = tokio::task::spawn_blocking(move || Fence::open(data_dir.as_deref())).await?;
+    opened.map_err(AgentError::Boot)
 }
 
 /// 128 random bits, in hexadecimal.

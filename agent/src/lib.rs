@@ -7,6 +7,7 @@
 mod agent;
 mod clock;
 mod config;
+mod fence;
 pub mod host;
 pub mod image;
 mod ledger;

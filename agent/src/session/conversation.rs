@@ -1,5 +1,6 @@
 //! One session with one controller, from connecting to its end. Shell.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use berth_core::model::LogPosition;
@@ -13,6 +14,7 @@ use tonic::transport::Endpoint;
 
 use super::log_replies::LogReplies;
 use super::{Session, SessionError, documents};
+use crate::clock;
 use crate::ledger::SeenPosition;
 use crate::reports::Posting;
 use crate::supervisor::Order;
@@ -67,10 +69,12 @@ impl Session {
     }
 
     async fn hold(&mut self, endpoint: &str) -> Result<std::convert::Infallible, SessionError> {
+        let began_at_ms = clock::since_boot_ms();
         let mut wire = within(ANSWER_WITHIN, self.connect(endpoint)).await?;
         let registered = within(ANSWER_WITHIN, wire.registration()).await?;
         self.take_registration(&registered, endpoint).await?;
         let settings = registered.host_settings.unwrap_or_default();
+        self.fence.heard(began_at_ms, &settings);
         self.exchange(wire, heartbeat(&settings), registered.container_instance_arn)
             .await
     }
@@ -151,6 +155,7 @@ impl Session {
         let mut changes = self.board.changes();
         let mut waiting: Option<Batch> = None;
         let mut sequence = 0;
+        let mut unanswered = VecDeque::new();
         changes.mark_changed();
         let mut heard = Instant::now();
         loop {
@@ -166,6 +171,9 @@ impl Session {
                         }
                     }
                     Some(to_agent::Message::HostSettings(settings)) => {
+                        if let Some(sent_at_ms) = unanswered.pop_front() {
+                            self.fence.heard(sent_at_ms, &settings);
+                        }
                         if self::heartbeat(&settings).period() != heartbeat.period() {
                             heartbeat = self::heartbeat(&settings);
                         }
@@ -178,7 +186,9 @@ impl Session {
                     None => tracing::debug!("ignored a message of a kind that this agent does not know"),
                 },
                 _ = heartbeat.tick() => {
-                    let sent_at_ms = crate::clock::now().0;
+                    // No more than fit into the silence after which the session ends.
+                    unanswered.push_back(clock::since_boot_ms());
+                    let sent_at_ms = clock::now().0;
                     send(&wire.outgoing, from_agent::Message::Heartbeat(v1::Heartbeat { sent_at_ms })).await?;
                 }
                 reply = log_replies.next() => send(&wire.outgoing, from_agent::Message::LogReply(reply)).await?,

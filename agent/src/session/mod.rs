@@ -16,6 +16,7 @@ use berth_proto::record::RecordError;
 use berth_proto::v1::{RefusalCode, Refused};
 use tokio::sync::{mpsc, watch};
 
+use crate::fence::Fence;
 use crate::ledger::{Ledger, LedgerError, SeenPosition};
 use crate::log_source::LogSource;
 use crate::reports::ReportBoard;
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) board: Arc<ReportBoard>,
     pub(crate) logs: Arc<dyn LogSource>,
     pub(crate) orders: mpsc::Sender<Order>,
+    /// Is told whenever a leader is heard.
+    pub(crate) fence: Fence,
     /// The newest assignment that was taken.
     pub(crate) seen: Option<SeenPosition>,
     /// ARN of the container instance that this process has had a session as.

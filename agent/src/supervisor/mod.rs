@@ -35,6 +35,11 @@ const MESSAGE_QUEUE: usize = 16;
 pub(crate) enum Order {
     /// The controllers want this.
     Assign(Assignments),
+    /// End every task: the host has been cut off from the controllers for this long.
+    Fence {
+        /// What the cluster's settings say, in milliseconds.
+        after_ms: u32,
+    },
     /// End every task and take no more: the host is about to go.
     StopAll {
         /// Answered once every task has been told.
@@ -98,6 +103,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wish {
     Run,
+    Fence { after_ms: u32 },
     Stop,
     Forget,
 }
@@ -125,6 +131,7 @@ impl Wish {
     fn message(self) -> Message {
         match self {
             Self::Run => Message::Observe(Observation::Assigned(DesiredStatus::Running)),
+            Self::Fence { after_ms } => Message::Observe(Observation::Fenced { after_ms }),
             Self::Stop => Message::Observe(Observation::Assigned(DesiredStatus::Stopped)),
             Self::Forget => Message::Forget,
         }
@@ -175,8 +182,10 @@ impl Supervisor {
                             return;
                         }
                     }
+                    Some(Order::Fence { after_ms }) => self.tell_all(Wish::Fence { after_ms }).await,
                     Some(Order::StopAll { told }) => {
-                        self.stop_all().await;
+                        self.is_stopping = true;
+                        self.tell_all(Wish::Stop).await;
                         // Whoever asked may have given up.
                         told.send(()).ok();
                     }
@@ -239,11 +248,10 @@ impl Supervisor {
         })
     }
 
-    async fn stop_all(&mut self) {
-        self.is_stopping = true;
+    async fn tell_all(&mut self, wish: Wish) {
         let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
         for task in tasks {
-            self.tell(task, Wish::Stop).await;
+            self.tell(task, wish).await;
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
@@ -46,6 +46,8 @@ pub(crate) struct Controller {
 /// One session of an agent with it.
 pub(crate) struct ControllerSession {
     pub(crate) register: v1::Register,
+    /// What heartbeats are answered with.
+    settings: Mutex<v1::HostSettings>,
     incoming: Streaming<FromAgent>,
     outgoing: mpsc::Sender<Result<ToAgent, Status>>,
 }
@@ -67,6 +69,7 @@ impl AgentSessions for Service {
         let (outgoing, queue) = mpsc::channel(64);
         let session = ControllerSession {
             register,
+            settings: Mutex::new(SETTINGS),
             incoming,
             outgoing,
         };
@@ -132,6 +135,7 @@ impl ControllerSession {
     }
 
     pub(crate) async fn accept_with(&self, arn: &str, term: u64, index: u64, settings: v1::HostSettings) {
+        *self.settings.lock().unwrap() = settings;
         self.send(to_agent::Message::Registered(v1::Registered {
             container_instance_arn: arn.to_owned(),
             term,
@@ -157,7 +161,10 @@ impl ControllerSession {
     pub(crate) async fn receive(&mut self) -> from_agent::Message {
         loop {
             match self.receive_any().await {
-                from_agent::Message::Heartbeat(_) => self.send(to_agent::Message::HostSettings(SETTINGS)).await,
+                from_agent::Message::Heartbeat(_) => {
+                    let settings = *self.settings.lock().unwrap();
+                    self.send(to_agent::Message::HostSettings(settings)).await;
+                }
                 message => return message,
             }
         }

@@ -116,8 +116,10 @@ pub(super) fn record_reports(
         if task == before {
             continue;
         }
-        // Counted when it begins to end, which happens once: from then on it is no longer wanted.
-        let failed = (was_wanted && task.last_status > TaskStatus::Running).then(|| task.clone());
+        // Counted when it begins to end, which happens once: from then on it is no longer wanted. What ends since its host was cut
+        // off says nothing of its deployment.
+        let is_own_end = task.stop_code != Some(StopCode::TerminationNotice);
+        let failed = (was_wanted && is_own_end && task.last_status > TaskStatus::Running).then(|| task.clone());
         events.push(put_changed(state, task));
         if let Some(failed) = failed {
             events.extend(services::count_failure(state, &failed, at));

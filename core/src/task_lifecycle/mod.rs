@@ -55,6 +55,7 @@ fn observe(state: &mut TaskState, observation: &Observation, now: Timestamp, act
     match observation {
         Observation::Assigned(DesiredStatus::Running) | Observation::Tick => {}
         Observation::Assigned(DesiredStatus::Stopped) => state.wish_stop(),
+        Observation::Fenced { after_ms } => state.fence(*after_ms),
         Observation::ImagePulled { container, digest } => {
             if let Some(found) = state.container_in(container, |phase| matches!(phase, ContainerPhase::Pulling)) {
                 found.phase = ContainerPhase::Pulled;

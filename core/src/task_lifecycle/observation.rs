@@ -9,6 +9,12 @@ use crate::model::{DesiredStatus, NetworkBinding, Timestamp};
 pub enum Observation {
     /// The controllers want this of the task. `Stopped` is final, and is taken in every state.
     Assigned(DesiredStatus),
+    /// The host has been cut off from every controller for as long as its cluster lets tasks run on. Taken as final as a
+    /// stop that is wanted.
+    Fenced {
+        /// For how long, in milliseconds: the cluster's setting.
+        after_ms: u32,
+    },
     /// An image is present.
     ImagePulled {
         /// Container.

@@ -42,6 +42,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
     prop_oneof![
         3 => Just(Observation::Assigned(DesiredStatus::Running)),
         1 => Just(Observation::Assigned(DesiredStatus::Stopped)),
+        1 => (5_000..100_000u32).prop_map(|after_ms| Observation::Fenced { after_ms }),
         6 => name().prop_map(|container| Observation::ImagePulled { container, digest: "sha256:1".to_owned() }),
         1 => (name(), reason()).prop_map(|(container, reason)| Observation::ImagePullFailed { container, reason }),
         6 => Just(Observation::NetworkReady { bindings: Vec::new() }),

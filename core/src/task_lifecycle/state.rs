@@ -290,6 +290,17 @@ impl TaskState {
         self.stop.get_or_insert_default();
     }
 
+    /// Ends the task since its host was cut off for so long.
+    pub(super) fn fence(&mut self, after_ms: u32) {
+        let secs = f64::from(after_ms) / 1_000.0;
+        self.stop.get_or_insert_with(|| Stop {
+            code: Some(StopCode::TerminationNotice),
+            reason: Some(format!(
+                "Host was cut off from every controller for {secs} s: its cluster has hosts stop their tasks then (setting fenceAfterMs)."
+            )),
+        });
+    }
+
     /// Ends the task since it could not be started.
     pub(super) fn fail_to_start(&mut self, reason: &str) {
         self.stop.get_or_insert_with(|| Stop {
