@@ -12,6 +12,7 @@ use crate::api::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
 use crate::monitoring::{MeasuredStorage, Metrics, ProposalOutcome};
 use berth_raft::{
     Applied, NoPeers, ProposeError, Published, Raft, RaftFault, RaftOptions, ReadError, RestoreError, StateMachine,
+    Transport,
 };
 use berth_storage::Storage;
 
@@ -33,16 +34,29 @@ impl Deref for StateGroup {
 }
 
 impl StateGroup {
-    /// Starts a member on its storage, as [`Raft::start`] does.
+    /// Starts the only member of a group on its storage, as [`Raft::start`] does.
     ///
     /// # Errors
     /// [`RaftFault`] when the storage does not hold a sound state of this member.
     pub fn start(store: Arc<dyn Storage>, machine: ReplicatedState, options: RaftOptions) -> Result<Self, RaftFault> {
+        Self::start_with(store, machine, options, NoPeers)
+    }
+
+    /// Starts a member of a group that may have others, as [`Raft::start`] does.
+    ///
+    /// # Errors
+    /// [`RaftFault`] when the storage does not hold a sound state of this member.
+    pub fn start_with(
+        store: Arc<dyn Storage>,
+        machine: ReplicatedState,
+        options: RaftOptions,
+        transport: impl Transport,
+    ) -> Result<Self, RaftFault> {
         let metrics = Metrics::default();
         let store: Arc<dyn Storage> = Arc::new(MeasuredStorage::new(store, metrics.store_commits.clone()));
         let weak = Arc::downgrade(&store);
         Ok(Self {
-            raft: Raft::start(store, machine, options, NoPeers)?,
+            raft: Raft::start(store, machine, options, transport)?,
             metrics,
             store: weak,
         })
@@ -53,8 +67,23 @@ impl StateGroup {
     /// # Errors
     /// [`ProposeError`], as [`Raft::propose`].
     pub async fn propose(&self, command: Command) -> Result<Applied<ApplyOutcome>, ProposeError> {
+        self.measured(self.raft.propose(command)).await
+    }
+
+    /// Proposes what this member decided as the leader of a term; it is void in any other.
+    ///
+    /// # Errors
+    /// [`ProposeError`], as [`Raft::propose_in_term`].
+    pub async fn propose_in_term(&self, command: Command, term: u64) -> Result<Applied<ApplyOutcome>, ProposeError> {
+        self.measured(self.raft.propose_in_term(command, term)).await
+    }
+
+    async fn measured(
+        &self,
+        proposal: impl Future<Output = Result<Applied<ApplyOutcome>, ProposeError>>,
+    ) -> Result<Applied<ApplyOutcome>, ProposeError> {
         let waiting = self.metrics.begin_proposal();
-        let answer = self.raft.propose(command).await;
+        let answer = proposal.await;
         let outcome = match &answer {
             Ok(applied) if applied.outcome.is_ok() => ProposalOutcome::Applied,
             Ok(_) => ProposalOutcome::Rejected,
@@ -149,6 +178,7 @@ pub(crate) fn unavailable(error: ProposeError) -> Unavailable {
         ProposeError::OutcomeLost
         | ProposeError::NotEncodable { .. }
         | ProposeError::DiskFull { .. }
+        | ProposeError::TermPassed
         | ProposeError::Stopped
         | ProposeError::Timeout { .. } => Unavailable::NoAnswer(text),
     }

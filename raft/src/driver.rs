@@ -26,8 +26,12 @@ use berth_storage::Storage;
 
 /// What a caller asks for.
 pub(super) enum Request<M: StateMachine> {
-    /// That a command is applied.
-    Propose(Vec<u8>, oneshot::Sender<Result<Applied<M::Outcome>, ProposeError>>),
+    /// That a command is applied; with a term, in the log of no other.
+    Propose {
+        data: Vec<u8>,
+        term: Option<u64>,
+        reply: oneshot::Sender<Result<Applied<M::Outcome>, ProposeError>>,
+    },
     /// A linearizable view.
     Read(oneshot::Sender<ReadAnswer<M>>),
     /// That the membership changes.
@@ -174,9 +178,12 @@ impl<M: StateMachine> Driver<M> {
             self.next_ticket += 1;
             let ticket = self.next_ticket;
             match request {
-                Request::Propose(data, reply) => {
+                Request::Propose { data, term, reply } => {
                     self.outlet.waiting.insert(ticket, Waiter::Propose(reply));
-                    self.engine.propose(ticket, data, &mut self.outlet);
+                    match term {
+                        Some(term) => self.engine.propose_in_term(ticket, data, term, &mut self.outlet),
+                        None => self.engine.propose(ticket, data, &mut self.outlet),
+                    }
                 }
                 Request::Read(reply) => {
                     self.outlet.waiting.insert(ticket, Waiter::Read(reply));

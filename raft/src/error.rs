@@ -41,6 +41,10 @@ pub enum ProposeError {
     /// The change took effect, but a snapshot took its place in the log before this member saw with which outcome.
     #[error("the change took effect, but its outcome is not known: look at the state before trying again")]
     OutcomeLost,
+    /// It was a decision for the leader of a term, and this member does not lead in that term any more; nothing came
+    /// of it.
+    #[error("this controller leads its group no more, and what it decided as the leader did not take effect")]
+    TermPassed,
     /// The group stopped on this member. A proposal that it had accepted may or may not take effect.
     #[error("the controller is stopping: the change may or may not take effect")]
     Stopped,

@@ -235,6 +235,21 @@ impl<M: StateMachine> Raft<M> {
     /// # Errors
     /// [`ProposeError`]; after `Stopped` and `Timeout` the command may or may not take effect.
     pub async fn propose(&self, command: M::Command) -> Result<Applied<M::Outcome>, ProposeError> {
+        self.propose_bound(command, None).await
+    }
+
+    /// Proposes what this member decided as the leader of a term, and waits until it is committed and applied here.
+    /// No other member proposes it instead, and it is in the log of no later term: what was decided on an older state
+    /// is void once another leads.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; after `TermPassed` nothing came of it, after `Stopped` and `Timeout` the command may or may
+    /// not take effect.
+    pub async fn propose_in_term(&self, command: M::Command, term: u64) -> Result<Applied<M::Outcome>, ProposeError> {
+        self.propose_bound(command, Some(term)).await
+    }
+
+    async fn propose_bound(&self, command: M::Command, term: Option<u64>) -> Result<Applied<M::Outcome>, ProposeError> {
         let data = record::encode(RecordKind::Command, &command).map_err(|error| ProposeError::NotEncodable {
             reason: error.to_string(),
         })?;
@@ -247,7 +262,7 @@ impl<M: StateMachine> Raft<M> {
             });
         }
         let (reply, outcome) = oneshot::channel();
-        self.request(bytes, Request::Propose(data, reply))?;
+        self.request(bytes, Request::Propose { data, term, reply })?;
         self.outcome(outcome).await?
     }
 

@@ -15,7 +15,8 @@ use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
 use berth_raft::engine::{Answer, Collected, Engine, Ticket};
 use berth_raft::{
-    Founding, Identity, MemberRecord, MemberRole, MembershipChange, ProposeError, RaftFault, RaftOptions, RunState,
+    Founding, Identity, MemberRecord, MemberRole, MembershipChange, ProposeError, RaftFault, RaftOptions, Role,
+    RunState,
 };
 use berth_storage::{Batch, MemoryStorage, Scan, Storage, StorageError};
 use prost::Message;
@@ -87,7 +88,8 @@ struct Node {
 
 /// What was asked for, and what has to hold once it is answered.
 enum Asked {
-    Proposal(String),
+    /// A key, and the only term in which it may be set.
+    Proposal(String, Option<u64>),
     /// Keys acknowledged when the read was asked for.
     Read(BTreeSet<String>),
     Change,
@@ -269,12 +271,19 @@ impl World {
             };
             assert_eq!(member, id);
             match (asked, answer) {
-                (Asked::Proposal(key), Answer::Proposed(Ok(_))) => {
+                (Asked::Proposal(key, term), Answer::Proposed(Ok(applied))) => {
+                    let foreign = term.filter(|term| *term != applied.term);
+                    assert_eq!(foreign, None, "{key} was set in term {}", applied.term);
                     self.acknowledged.insert(key);
                     *self.counts.entry("acknowledged").or_default() += 1;
                 }
-                (Asked::Proposal(key), Answer::Proposed(Err(ProposeError::Overloaded))) => {
+                (Asked::Proposal(key, _), Answer::Proposed(Err(ProposeError::Overloaded))) => {
                     self.refused.insert(key);
+                }
+                (Asked::Proposal(key, term), Answer::Proposed(Err(ProposeError::TermPassed))) => {
+                    assert!(term.is_some(), "{key} was for any term");
+                    self.refused.insert(key);
+                    *self.counts.entry("terms passed").or_default() += 1;
                 }
                 (Asked::Read(before), Answer::Read(Ok(view))) => {
                     let missing: Vec<_> = before.iter().filter(|key| !view.view.contains_key(*key)).collect();
@@ -321,10 +330,16 @@ impl World {
                 key: key.clone(),
                 value: "x".to_owned(),
             };
-            let ticket = self.ticket(id, Asked::Proposal(key));
+            let status = self.nodes[&id].engine.as_ref().unwrap().status();
+            let bound = self.random.chance(500) && status.role == Role::Leader;
+            let term = bound.then_some(status.term);
+            let ticket = self.ticket(id, Asked::Proposal(key, term));
             let data = record::encode(RecordKind::Command, &set).unwrap();
             self.step(id, |engine, out| {
-                engine.propose(ticket, data, out);
+                match term {
+                    Some(term) => engine.propose_in_term(ticket, data, term, out),
+                    None => engine.propose(ticket, data, out),
+                }
                 Ok(())
             });
         }
@@ -543,7 +558,14 @@ fn engines_under_faults_lose_nothing_acknowledged_and_agree() {
         // A few seeds need not show everything.
         return;
     }
-    for what in ["acknowledged", "reads", "crashes", "changes", "removals noticed"] {
+    for what in [
+        "acknowledged",
+        "reads",
+        "crashes",
+        "changes",
+        "removals noticed",
+        "terms passed",
+    ] {
         assert!(totals.get(what).is_some_and(|count| *count > 10), "{what}: {totals:?}");
     }
 }

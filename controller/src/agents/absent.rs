@@ -30,13 +30,13 @@ pub(super) async fn look_out(context: Arc<Context>) {
             term = led;
             absent_since.clear();
         }
-        if led.is_some() {
-            look(&context, &mut absent_since).await;
+        if let Some(term) = led {
+            look(&context, term, &mut absent_since).await;
         }
     }
 }
 
-async fn look(context: &Context, absent_since: &mut BTreeMap<ContainerInstanceId, Instant>) {
+async fn look(context: &Context, term: u64, absent_since: &mut BTreeMap<ContainerInstanceId, Instant>) {
     let absent = absent(context);
     absent_since.retain(|host, _| absent.contains_key(host));
     for (host, agent) in absent {
@@ -50,7 +50,7 @@ async fn look(context: &Context, absent_since: &mut BTreeMap<ContainerInstanceId
         if slot.session().is_none() {
             tracing::info!(container_instance = %host, "an agent has not come back: it counts as disconnected");
             let absent_ms = i64::try_from(absent_for.as_millis()).unwrap_or(i64::MAX);
-            record_disconnected(context, host, context.clock.now().plus_ms(-absent_ms)).await;
+            record_disconnected(context, term, host, context.clock.now().plus_ms(-absent_ms)).await;
         }
     }
 }

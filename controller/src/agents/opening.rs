@@ -9,6 +9,7 @@ use berth_proto::v1::{self, ProtocolVersion, RefusalCode, Refused, Register, Reg
 
 use super::context::Context;
 use super::registry::{AgentKey, SessionState};
+use berth_raft::ProposeError;
 
 /// When an agent that this controller cannot serve now is to try again.
 const RETRY_AFTER_MS: u32 = 500;
@@ -28,6 +29,8 @@ pub(super) struct Applicant {
 pub(super) struct Admitted {
     pub(super) agent: AgentKey,
     pub(super) host: ContainerInstanceId,
+    /// The term of the leader that the agent speaks to.
+    pub(super) term: u64,
     /// The settings that it is told.
     pub(super) settings: HostSettings,
     pub(super) answer: Registered,
@@ -85,9 +88,9 @@ pub(super) async fn admit(
     applicant: Applicant,
     session: &Arc<SessionState>,
 ) -> Result<Admitted, Refused> {
-    if context.led_term().is_none() {
+    let Some(term) = context.led_term() else {
         return Err(not_leader(context));
-    }
+    };
     let (cluster, agent) = applicant.agent.clone();
     let mut slot = context.registry.hold_slot(&applicant.agent).await;
     if let Some(older) = slot.replace(None) {
@@ -101,8 +104,9 @@ pub(super) async fn admit(
         host: applicant.host,
         at: context.clock.now(),
     };
-    match context.group.propose(command).await {
+    match context.group.propose_in_term(command, term).await {
         Ok(applied) => applied.outcome.map_err(|rejection| rejected(&rejection))?,
+        Err(ProposeError::TermPassed) => return Err(not_leader(context)),
         Err(error) => return Err(refused(RefusalCode::Unavailable, error.to_string())),
     };
     let view = context.group.view();
@@ -124,6 +128,7 @@ pub(super) async fn admit(
     Ok(Admitted {
         agent: applicant.agent,
         host: id,
+        term,
         settings,
         answer,
     })
@@ -183,7 +188,9 @@ pub(super) fn refused(code: RefusalCode, message: String) -> Refused {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
+    //! A controller that leads, and agents that want to speak to it.
+
     use std::collections::BTreeMap;
 
     use berth_core::ids::IdSource;
@@ -197,7 +204,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::replica::{ReplicatedState, StateGroup};
 
-    async fn leading_context() -> Context {
+    pub(in super::super) async fn leading_context() -> Context {
         let options = RaftOptions {
             required_free_bytes: 0,
             on_fault: |_| {},
@@ -215,7 +222,7 @@ mod tests {
         }
     }
 
-    fn applicant(agent: &str) -> Applicant {
+    pub(in super::super) fn applicant(agent: &str) -> Applicant {
         let cluster = Scope::new("123456789012", "us-east-1").cluster("web");
         Applicant {
             agent: (cluster, AgentId::from(agent)),
@@ -229,6 +236,12 @@ mod tests {
             previous: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{applicant, leading_context};
+    use super::*;
 
     #[tokio::test]
     async fn agents_refused_leave_nothing_behind() {

@@ -26,10 +26,11 @@ pub(super) fn read(reports: &[Vec<u8>]) -> Result<Vec<Vec<TaskReport>>, RecordEr
     Ok(parts)
 }
 
-/// Commits a batch; once it returns, the agent need not send it again. A host that has left the cluster has no tasks that
+/// Commits a batch, in the term of the session that it came in; once it returns, the agent need not send it again. A host that has left the cluster has no tasks that
 /// its reports could be about.
 pub(super) async fn commit(
     group: StateGroup,
+    term: u64,
     container_instance: ContainerInstanceId,
     parts: Vec<Vec<TaskReport>>,
     at: Timestamp,
@@ -40,7 +41,7 @@ pub(super) async fn commit(
             reports,
             at,
         };
-        match group.propose(command).await?.outcome {
+        match group.propose_in_term(command, term).await?.outcome {
             Ok(_) | Err(Rejection::ContainerInstanceNotFound(_)) => {}
             Err(rejection) => {
                 tracing::warn!(%container_instance, %rejection, "the reports of a host were refused");

@@ -72,6 +72,7 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
     let Admitted {
         agent,
         host,
+        term,
         settings,
         answer,
     } = match open(&context, &mut incoming, &state).await {
@@ -87,6 +88,7 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
         context: Arc::clone(&context),
         agent,
         host,
+        term,
         state: Arc::clone(&state),
         outgoing,
         incoming,
@@ -97,7 +99,7 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
         settings,
         last_heard_at: context.clock.now(),
     };
-    tracing::info!(container_instance = %host, term = answer.term, "an agent has a session");
+    tracing::info!(container_instance = %host, term, "an agent has a session");
     let end = match send(&session.outgoing, to_agent::Message::Registered(answer)).await {
         Ok(()) => session.run().await,
         Err(end) => end,
@@ -121,14 +123,20 @@ async fn open(
     opening::admit(context, opening::read(&register)?, state).await
 }
 
-/// Proposes that the host's agent is disconnected. Where that fails, the look-out for absent agents tries again.
-pub(super) async fn record_disconnected(context: &Context, host: ContainerInstanceId, last_heard_at: Timestamp) {
+/// Proposes that the host's agent is disconnected, as the leader of the term in which it was missed: another leader has
+/// to miss it itself. Where that fails, the look-out for absent agents tries again.
+pub(super) async fn record_disconnected(
+    context: &Context,
+    term: u64,
+    host: ContainerInstanceId,
+    last_heard_at: Timestamp,
+) {
     let command = Command::RecordAgentDisconnected {
         container_instance: host,
         last_heard_at,
         at: context.clock.now(),
     };
-    if let Err(error) = context.group.propose(command).await {
+    if let Err(error) = context.group.propose_in_term(command, term).await {
         tracing::warn!(container_instance = %host, %error, "could not record that an agent is disconnected");
     }
 }
@@ -149,6 +157,8 @@ struct Session {
     context: Arc<Context>,
     agent: AgentKey,
     host: ContainerInstanceId,
+    /// The term in which this controller leads while it serves the agent.
+    term: u64,
     state: Arc<SessionState>,
     outgoing: Outgoing,
     incoming: Streaming<FromAgent>,
@@ -177,8 +187,8 @@ impl Session {
         let mut slot = context.registry.hold_slot(&self.agent).await;
         if slot.session().is_some_and(|s| Arc::ptr_eq(s, &self.state)) {
             slot.replace(None);
-            if !context.stop.is_cancelled() && context.led_term().is_some() {
-                record_disconnected(context, self.host, self.last_heard_at).await;
+            if !context.stop.is_cancelled() && context.led_term() == Some(self.term) {
+                record_disconnected(context, self.term, self.host, self.last_heard_at).await;
             }
         }
     }
@@ -210,7 +220,7 @@ impl Session {
                 }
                 () = self.context.stop.cancelled() => return Err(SessionEnd::Stopping),
                 () = self.state.end.cancelled() => return Err(SessionEnd::Replaced),
-                () = deposed(&mut status) => return Err(SessionEnd::NotLeader),
+                () = deposed(&mut status, self.term) => return Err(SessionEnd::NotLeader),
                 () = tokio::time::sleep_until(heard + patience) => return Err(SessionEnd::Silent(patience)),
             }
         }
@@ -252,7 +262,10 @@ impl Session {
         }
         let parts = reports::read(&batch.reports)?;
         let (group, at) = (self.context.group.clone(), self.context.clock.now());
-        self.recording = Some((batch.sequence, Box::pin(reports::commit(group, self.host, parts, at))));
+        self.recording = Some((
+            batch.sequence,
+            Box::pin(reports::commit(group, self.term, self.host, parts, at)),
+        ));
         Ok(())
     }
 
@@ -293,9 +306,11 @@ async fn recorded(recording: &mut Option<(u64, Recording)>) -> (u64, Result<(), 
     }
 }
 
-/// Waits until this controller no longer leads, or its group has stopped.
-async fn deposed(status: &mut watch::Receiver<raft::Status>) {
-    _ = status.wait_for(|status| status.role != raft::Role::Leader).await;
+/// Waits until this controller no longer leads in this term, or its group has stopped.
+async fn deposed(status: &mut watch::Receiver<raft::Status>, term: u64) {
+    _ = status
+        .wait_for(|status| (status.role, status.term) != (raft::Role::Leader, term))
+        .await;
 }
 
 async fn send(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), SessionEnd> {
@@ -304,5 +319,42 @@ async fn send(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), Ses
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(SessionEnd::Left),
         Err(_) => Err(SessionEnd::Stuck),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::opening::testing::{applicant, leading_context};
+    use super::*;
+    use berth_core::model::{Cluster, ClusterStatus, Tags};
+
+    #[tokio::test]
+    async fn host_missed_in_another_term_stays_connected() {
+        let context = leading_context().await;
+        let agent = applicant("agent-1");
+        let cluster = Command::CreateCluster(Cluster {
+            key: agent.agent.0.clone(),
+            status: ClusterStatus::Active,
+            settings: vec![],
+            host_settings: HostSettings::default(),
+            tags: Tags::new(),
+            created_at: Timestamp(0),
+        });
+        context.group.propose(cluster).await.unwrap().outcome.unwrap();
+        let (session, _calls) = SessionState::new(context.stop.child_token());
+        let Admitted { host, term, .. } = opening::admit(&context, agent, &session).await.unwrap();
+        assert_eq!(Some(term), context.led_term());
+        let connected = || {
+            context
+                .group
+                .view()
+                .view
+                .container_instance(host)
+                .map(|host| host.agent_connected)
+        };
+        record_disconnected(&context, term - 1, host, Timestamp(0)).await;
+        assert_eq!(connected(), Some(true), "another leader may have heard it since");
+        record_disconnected(&context, term, host, Timestamp(0)).await;
+        assert_eq!(connected(), Some(false));
     }
 }

@@ -2,8 +2,9 @@
 //! what comes of both.
 //!
 //! One loop does both, one round after the other, each on a view that contains the round before: plans of the leader
-//! never compete with each other, only with commands of others, which `apply` checks. It must not know how hosts or
-//! clients talk. Shell.
+//! never compete with each other, only with commands of others, which `apply` checks. Plans are bound to the term in which
+//! they were made: those of a leader that was deposed are void, and never reach the log through its successor. It must
+//! not know how hosts or clients talk. Shell.
 
 mod handle;
 mod proposing;

@@ -1,5 +1,5 @@
-//! Proposes what a round decided: what builds on each other one after the other, all else at once, so that it shares
-//! a sync. Shell.
+//! Proposes what a round decided, bound to the term in which it did: what builds on each other one after the other, all
+//! else at once, so that it shares a sync. Shell.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::api::ports::{ProposeFailure, RanTasks};
 use crate::replica::{StateGroup, unavailable};
+use berth_raft::ProposeError;
 
 use super::handle::Waiting;
 
@@ -37,15 +38,16 @@ enum End {
 /// Proposes everything, waits for all of it and answers the requests.
 pub(super) async fn propose_all(
     group: &StateGroup,
+    term: u64,
     commands: Vec<Command>,
     runs: Vec<(Waiting, Command, RanTasks)>,
 ) -> Shortfall {
     let mut under_way = JoinSet::new();
     for (waiting, command, ran) in runs {
-        under_way.spawn(run_tasks(group.clone(), waiting, command, ran));
+        under_way.spawn(run_tasks(group.clone(), term, waiting, command, ran));
     }
     for chain in chains(commands) {
-        under_way.spawn(follow(group.clone(), chain));
+        under_way.spawn(follow(group.clone(), term, chain));
     }
     gather(under_way).await
 }
@@ -90,9 +92,9 @@ fn service_of(command: &Command) -> Option<ServiceKey> {
 }
 
 /// Proposes a chain; a link that breaks makes those after it void.
-async fn follow(group: StateGroup, chain: Vec<Command>) -> End {
+async fn follow(group: StateGroup, term: u64, chain: Vec<Command>) -> End {
     for command in chain {
-        let failure = match group.propose(command.clone()).await {
+        let failure = match group.propose_in_term(command.clone(), term).await {
             Ok(applied) => match applied.outcome {
                 Ok(_) => continue,
                 Err(rejection) => rejection.to_string(),
@@ -109,8 +111,8 @@ async fn follow(group: StateGroup, chain: Vec<Command>) -> End {
     End::Done
 }
 
-async fn run_tasks(group: StateGroup, mut waiting: Waiting, command: Command, mut ran: RanTasks) -> End {
-    let answer = match group.propose(command).await {
+async fn run_tasks(group: StateGroup, term: u64, mut waiting: Waiting, command: Command, mut ran: RanTasks) -> End {
+    let answer = match group.propose_in_term(command, term).await {
         Ok(applied) => match applied.outcome {
             Ok(events) => {
                 // A request with the same token came in between: its tasks are the answer.
@@ -128,6 +130,8 @@ async fn run_tasks(group: StateGroup, mut waiting: Waiting, command: Command, mu
             }
             Err(rejection) => Err(rejection.into()),
         },
+        // Nothing came of it: whoever leads now plans it, or it is refused.
+        Err(ProposeError::TermPassed) => return End::Again(waiting),
         Err(error) => Err(ProposeFailure::from(unavailable(error))),
     };
     answer_to(waiting, answer);

@@ -90,7 +90,7 @@ impl Rounds {
             }
             self.follow_leadership().await;
             match (&self.leading, self.led_term) {
-                (Some(_), _) => self.round().await,
+                (Some((term, _)), _) => self.round(*term).await,
                 // It leads and cannot reconcile yet: requests wait, as long as their callers do.
                 (None, Some(_)) => {}
                 (None, None) => self.refuse_all(),
@@ -205,7 +205,7 @@ impl Rounds {
         }
     }
 
-    async fn round(&mut self) {
+    async fn round(&mut self, term: u64) {
         let began = Instant::now();
         let mut state = ClusterState::clone(&self.group.view().view);
         let runs = self.plan_requests(&mut state);
@@ -215,7 +215,7 @@ impl Rounds {
         {
             commands = reconcile(&state, agenda, self.clock.now(), &mut self.ids);
         }
-        let shortfall = propose_all(&self.group, commands, runs).await;
+        let shortfall = propose_all(&self.group, term, commands, runs).await;
         self.look_again(&shortfall);
         self.waiting.extend(shortfall.requests);
         self.group.metrics().round_took(began.elapsed());

@@ -47,6 +47,10 @@ impl<M: StateMachine> Engine<M> {
         if self.book.forwarded.is_empty() && !self.book.proposals.has_unsent() {
             return Ok(());
         }
+        let led_term = self.member.leads().then(|| self.member.term());
+        for ended in self.book.proposals.withhold(led_term) {
+            out.answer(ended.ticket, Answer::Proposed(Err(ProposeError::TermPassed)));
+        }
         let forwarded = std::mem::take(&mut self.book.forwarded);
         if self.member.leads() && !self.member.hands_over() {
             return self.append(forwarded, out);

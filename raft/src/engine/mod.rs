@@ -199,8 +199,23 @@ impl<M: StateMachine> Engine<M> {
 
     /// Takes in an encoded command; [`Answer::Proposed`] follows, at the latest when its deadline has passed.
     pub fn propose(&mut self, ticket: Ticket, command: Vec<u8>, out: &mut impl Outputs<M>) {
+        self.take_command(ticket, command, None, out);
+    }
+
+    /// Takes in an encoded command which only this member may propose, as the leader of a term: it takes effect at a
+    /// place of the log that this term wrote, or never. [`Answer::Proposed`] follows; it is
+    /// [`ProposeError::TermPassed`] where nothing came of it since the member does not lead in that term any more.
+    pub fn propose_in_term(&mut self, ticket: Ticket, command: Vec<u8>, term: u64, out: &mut impl Outputs<M>) {
+        self.take_command(ticket, command, Some(term), out);
+    }
+
+    fn take_command(&mut self, ticket: Ticket, command: Vec<u8>, term: Option<u64>, out: &mut impl Outputs<M>) {
         let deadline = self.book.now + self.propose_ticks;
-        if !self.book.proposals.add(ticket, Content::Command(command), deadline) {
+        if !self
+            .book
+            .proposals
+            .add(ticket, Content::Command(command), term, deadline)
+        {
             out.answer(ticket, Answer::Proposed(Err(ProposeError::Overloaded)));
         }
     }
@@ -208,7 +223,7 @@ impl<M: StateMachine> Engine<M> {
     /// Takes in a change of the membership; [`Answer::Changed`] follows.
     pub fn change_membership(&mut self, ticket: Ticket, change: MembershipChange, out: &mut impl Outputs<M>) {
         let deadline = self.book.now + self.propose_ticks;
-        if !self.book.proposals.add(ticket, Content::Change(change), deadline) {
+        if !self.book.proposals.add(ticket, Content::Change(change), None, deadline) {
             out.answer(ticket, Answer::Changed(Err(ProposeError::Overloaded.into())));
         }
     }
@@ -321,6 +336,7 @@ impl<M: StateMachine> Engine<M> {
             if self.book.removed {
                 break;
             }
+            self.note_leadership();
             self.dispatch(out)?;
             self.ask_reads();
             self.flush(out);

@@ -93,6 +93,10 @@ impl<M: StateMachine, O: Outputs<M>> Progress<M> for Pass<'_, M, O> {
                 self.out.answer(ended.ticket, answer);
             }
         }
+        for ended in self.book.proposals.reached(published.term) {
+            let error = ProposeError::TermPassed;
+            self.out.answer(ended.ticket, Answer::failed(ended.is_change, error));
+        }
         self.answer_reads(&published);
     }
 

@@ -34,6 +34,8 @@ impl Content {
 struct Outstanding {
     ticket: Ticket,
     content: Content,
+    /// The only term in whose leader's log it may be.
+    term: Option<u64>,
     /// Tick after which nobody waits for it.
     deadline: u64,
     /// How often it was sent.
@@ -67,6 +69,8 @@ pub(super) struct Proposals {
     outstanding: BTreeMap<u64, Outstanding>,
     unsent: BTreeSet<u64>,
     bytes: usize,
+    /// The newest term of which an entry is applied here.
+    applied_term: u64,
 }
 
 impl Proposals {
@@ -78,6 +82,7 @@ impl Proposals {
             outstanding: BTreeMap::new(),
             unsent: BTreeSet::new(),
             bytes: 0,
+            applied_term: 0,
         }
     }
 
@@ -85,8 +90,9 @@ impl Proposals {
         self.origin
     }
 
-    /// Takes in a new proposal; whether there is room for it.
-    pub(super) fn add(&mut self, ticket: Ticket, content: Content, deadline: u64) -> bool {
+    /// Takes in a new proposal; whether there is room for it. With a term, it is for the log of this member while it
+    /// leads in that term, and for no other.
+    pub(super) fn add(&mut self, ticket: Ticket, content: Content, term: Option<u64>, deadline: u64) -> bool {
         let bytes = content.bytes();
         if self.outstanding.len() >= MAX_OUTSTANDING_PROPOSALS || self.bytes + bytes > MAX_OUTSTANDING_BYTES {
             return false;
@@ -95,6 +101,7 @@ impl Proposals {
         let outstanding = Outstanding {
             ticket,
             content,
+            term,
             deadline,
             attempts: 0,
             retry_at: u64::MAX,
@@ -130,6 +137,33 @@ impl Proposals {
             outstanding.retry_at = if keeps { u64::MAX } else { now + FORWARD_RETRY_TICKS };
         }
         sending
+    }
+
+    /// Keeps what is bound to a term from going anywhere unless this member leads in that term. Those that have not
+    /// been in a log are over, and nothing came of them; the others wait until it shows what became of their entry.
+    pub(super) fn withhold(&mut self, led_term: Option<u64>) -> Vec<Ended> {
+        let outstanding = &self.outstanding;
+        let foreign = |sequence: &u64| {
+            let term = outstanding.get(sequence).and_then(|proposal| proposal.term);
+            term.is_some() && term != led_term
+        };
+        if !self.unsent.iter().any(foreign) {
+            return Vec::new();
+        }
+        let (withheld, unsent) = std::mem::take(&mut self.unsent).into_iter().partition(foreign);
+        self.unsent = unsent;
+        self.end_those(withheld, |proposal| proposal.attempts == 0)
+    }
+
+    /// An entry of this term is applied, and what was applied before it is noted: since terms only grow along the log,
+    /// what is bound to an earlier one and still waits is in no log that counts.
+    pub(super) fn reached(&mut self, term: u64) -> Vec<Ended> {
+        if term <= self.applied_term {
+            return Vec::new();
+        }
+        self.applied_term = term;
+        let all = self.outstanding.keys().copied().collect();
+        self.end_those(all, |proposal| proposal.term.is_some_and(|bound| bound < term))
     }
 
     /// The proposal with this number is applied.
@@ -190,6 +224,12 @@ impl Proposals {
         expired.into_iter().filter_map(|sequence| self.end(sequence)).collect()
     }
 
+    fn end_those(&mut self, sequences: BTreeSet<u64>, are_over: impl Fn(&Outstanding) -> bool) -> Vec<Ended> {
+        let over = |sequence: &u64| self.outstanding.get(sequence).is_some_and(&are_over);
+        let over: Vec<u64> = sequences.into_iter().filter(over).collect();
+        over.into_iter().filter_map(|sequence| self.end(sequence)).collect()
+    }
+
     fn end(&mut self, sequence: u64) -> Option<Ended> {
         let outstanding = self.outstanding.remove(&sequence)?;
         self.unsent.remove(&sequence);
@@ -208,7 +248,7 @@ mod tests {
     fn proposals(count: u64) -> Proposals {
         let mut proposals = Proposals::new(7);
         for ticket in 1..=count {
-            assert!(proposals.add(ticket, Content::Command(vec![1]), 100));
+            assert!(proposals.add(ticket, Content::Command(vec![1]), None, 100));
         }
         proposals
     }
@@ -260,9 +300,44 @@ mod tests {
     #[test]
     fn proposals_over_the_bound_are_not_taken_in() {
         let mut proposals = proposals(MAX_OUTSTANDING_PROPOSALS as u64);
-        assert!(!proposals.add(0, Content::Command(vec![1]), 100));
+        assert!(!proposals.add(0, Content::Command(vec![1]), None, 100));
         proposals.applied(5);
-        assert!(proposals.add(0, Content::Command(vec![1]), 100));
-        assert!(!Proposals::new(1).add(0, Content::Command(vec![0; MAX_OUTSTANDING_BYTES + 1]), 9));
+        assert!(proposals.add(0, Content::Command(vec![1]), None, 100));
+        assert!(!Proposals::new(1).add(0, Content::Command(vec![0; MAX_OUTSTANDING_BYTES + 1]), None, 9));
+    }
+
+    /// One for any term, and one for term 3.
+    fn bound() -> Proposals {
+        let mut proposals = proposals(1);
+        assert!(proposals.add(2, Content::Command(vec![1]), Some(3), 100));
+        proposals
+    }
+
+    fn tickets(ended: &[Ended]) -> Vec<Ticket> {
+        ended.iter().map(|ended| ended.ticket).collect()
+    }
+
+    #[test]
+    fn proposal_bound_to_a_term_ends_unsent_where_another_term_is_led_or_none() {
+        for led in [None, Some(2), Some(4)] {
+            let mut proposals = bound();
+            assert_eq!(tickets(&proposals.withhold(led)), [2]);
+            assert_eq!(sequences(&proposals.take_unsent(0, false)), [1]);
+        }
+        let mut proposals = bound();
+        assert!(proposals.withhold(Some(3)).is_empty());
+        assert_eq!(sequences(&proposals.take_unsent(0, true)), [1, 2]);
+    }
+
+    #[test]
+    fn proposal_bound_to_a_term_is_not_sent_again_and_is_over_once_a_later_term_is_applied() {
+        let mut proposals = bound();
+        proposals.take_unsent(0, true);
+        proposals.leader_changed();
+        assert!(proposals.withhold(None).is_empty(), "its entry may be committed yet");
+        assert_eq!(sequences(&proposals.take_unsent(0, false)), [1]);
+        assert!(proposals.reached(3).is_empty());
+        assert_eq!(tickets(&proposals.reached(4)), [2]);
+        assert_eq!(tickets(&[proposals.applied(1).unwrap()]), [1]);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
 use berth_raft::engine::{Answer, Collected, Engine, Ticket};
-use berth_raft::{Founding, MemberRecord, MembershipChange, MembershipError, RaftOptions, Role};
+use berth_raft::{Applied, Founding, MemberRecord, MembershipChange, MembershipError, ProposeError, RaftOptions, Role};
 use berth_storage::MemoryStorage;
 
 use crate::toy::{Set, ToyMap, options};
@@ -114,12 +114,22 @@ impl Stepped {
 
     /// Lets time pass until a member leads, and not one message longer.
     pub(crate) fn pass_until_leads(&mut self, member: u64) {
+        self.pass_until(|group| group.engines[&member].status().role == Role::Leader);
+    }
+
+    /// The same, for any member but one.
+    pub(crate) fn pass_until_leads_other_than(&mut self, member: u64) {
+        let leads = |engine: &Engine<ToyMap>| engine.status().role == Role::Leader;
+        self.pass_until(|group| group.engines.iter().any(|(id, engine)| *id != member && leads(engine)));
+    }
+
+    fn pass_until(&mut self, is_so: impl Fn(&Self) -> bool) {
         for _ in 0..PATIENCE {
             for id in self.engines.keys().copied().collect::<Vec<u64>>() {
                 self.step(id, Engine::tick);
             }
             loop {
-                if self.engines[&member].status().role == Role::Leader {
+                if is_so(self) {
                     return;
                 }
                 if !self.deliver_one() {
@@ -127,7 +137,7 @@ impl Stepped {
                 }
             }
         }
-        panic!("member {member} does not lead within {PATIENCE} ticks");
+        panic!("not so within {PATIENCE} ticks");
     }
 
     /// Loses what two members say to each other from now on.
@@ -150,6 +160,36 @@ impl Stepped {
         self.step(id, |engine, out| engine.propose(ticket, data, out));
         self.deliver();
         ticket
+    }
+
+    /// Proposes on a member what is for the log of one term only; the answer will be found under the ticket.
+    pub(crate) fn propose_in_term(&mut self, id: u64, number: usize, term: u64) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let data = record::encode(RecordKind::Command, &Set::numbered(number)).unwrap();
+        self.step(id, |engine, out| engine.propose_in_term(ticket, data, term, out));
+        self.deliver();
+        ticket
+    }
+
+    /// The answer to a proposal, once it is there.
+    pub(crate) fn proposed(&mut self, ticket: Ticket) -> Result<Applied<usize>, ProposeError> {
+        match self.answer(ticket) {
+            Answer::Proposed(answer) => answer,
+            _ => panic!("the ticket is not that of a proposal"),
+        }
+    }
+
+    /// Whether a member has applied a proposal.
+    pub(crate) fn has(&self, id: u64, number: usize) -> bool {
+        self.engines[&id]
+            .published()
+            .view
+            .contains_key(&Set::numbered(number).key)
+    }
+
+    pub(crate) fn term(&self, id: u64) -> u64 {
+        self.engines[&id].status().term
     }
 
     /// Asks a member for a change of the membership; the answer will be found under the ticket.
