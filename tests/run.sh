@@ -72,7 +72,8 @@ stage_unit() {
     PATH="$target/docker-registry/usr/bin:$PATH" cargo test --workspace --locked
 }
 
-stage_release() { cargo build --release --locked -p berth; }
+# The binary, and the programs with which the tests and benchmarks measure it.
+stage_release() { cargo build --release --locked -p berth -p berth-tests; }
 
 stage_package() { deploy/deb.sh --no-build; }
 

@@ -6,18 +6,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use berth_aws::Timestamp;
-use berth_aws::sigv4::{Credentials, Secret, Signer};
+use anyhow::{bail, ensure};
+use berth_aws::sigv4::Signer;
+use berth_tests::requests::{ecs_request, environment, signer_from_environment};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-
-const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113";
 
 struct Load {
     endpoint: http::Uri,
@@ -34,20 +32,10 @@ async fn main() -> anyhow::Result<()> {
     let [operation, body, connections, seconds] = arguments.as_slice() else {
         bail!("usage: api-load OPERATION BODY CONNECTIONS SECONDS");
     };
-    let variable =
-        |name: &str| std::env::var(name).with_context(|| format!("{name} is not set; eval \"$(berth env)\""));
     let seconds: u64 = seconds.parse()?;
     let load = Arc::new(Load {
-        endpoint: variable("AWS_ENDPOINT_URL")?.parse()?,
-        signer: Signer {
-            credentials: Credentials {
-                access_key: variable("AWS_ACCESS_KEY_ID")?,
-                secret: Secret::new(variable("AWS_SECRET_ACCESS_KEY")?),
-                session_token: None,
-            },
-            region: variable("AWS_REGION")?,
-            service: "ecs".to_owned(),
-        },
+        endpoint: environment("AWS_ENDPOINT_URL")?.parse()?,
+        signer: signer_from_environment()?,
         operation: operation.clone(),
         body: body.clone(),
         next: AtomicU64::new(0),
@@ -92,16 +80,6 @@ impl Load {
     fn request(&self) -> anyhow::Result<http::Request<Full<Bytes>>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         let body = self.body.replace("{n}", &number);
-        let host = self.endpoint.authority().context("the endpoint has no host")?.as_str();
-        let (mut parts, ()) = http::Request::post(self.endpoint.clone())
-            .header("host", host)
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", format!("{TARGET_PREFIX}.{}", self.operation))
-            .body(())?
-            .into_parts();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        self.signer
-            .sign(&mut parts, body.as_bytes(), Timestamp(i64::try_from(now)?))?;
-        Ok(http::Request::from_parts(parts, Full::new(Bytes::from(body))))
+        ecs_request(&self.endpoint, &self.signer, &self.operation, body)
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Owns the reading of the tree; what is demanded of it is in the tests. Shell.
 
+pub mod linearizable;
+pub mod requests;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
