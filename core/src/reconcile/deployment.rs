@@ -1,7 +1,7 @@
 //! How far a deployment has come: completed, held back by its failures, given up by the circuit breaker, retired. Pure.
 
 use crate::model::{Deployment, DeploymentStatus, RolloutState, Service, ServiceEvent, ServiceKey};
-use crate::state::{Command, DeploymentProgress};
+use crate::state::{Command, DeploymentProgress, backoff_delay_ms};
 
 use super::events;
 use super::pass::Pass;
@@ -11,6 +11,10 @@ use super::tally::Tally;
 /// A sentence that says the same as before is said again after this long: often enough to show that it still holds,
 /// seldom enough to leave room for others among the 100 that a service keeps.
 const REPEAT_AFTER_MS: i64 = 5 * 60 * 1_000;
+
+/// A wait after failures that is at least this long is spoken of each time: what was said of the one before is followed by tasks that
+/// were started and failed.
+const LONG_WAIT_MS: i64 = 30 * 1_000;
 
 /// The circuit breaker's threshold: half of the desired count, within these bounds (ECS).
 const FAILURE_THRESHOLD_PERCENT: u32 = 50;
@@ -75,7 +79,15 @@ pub(super) fn held_back(pass: &mut Pass<'_>, service: &Service, primary: &Deploy
     }
     pass.wake_service(&service.key, primary.backoff.not_before);
     let sentence = events::unable_to_start_consistently(&service.key.name);
-    Some(unless_said(pass, service, sentence).into_iter().collect())
+    let delay_ms = backoff_delay_ms(primary.backoff.consecutive_failures);
+    let said = if delay_ms >= LONG_WAIT_MS {
+        let waits_since = primary.backoff.not_before.plus_ms(-delay_ms);
+        let said = events::last_said(service, &sentence).is_some_and(|(_, at)| at >= waits_since);
+        (!said).then_some(sentence)
+    } else {
+        unless_said(pass, service, sentence)
+    };
+    Some(said.into_iter().collect())
 }
 
 /// Records where the deployments of a service stand now that tasks were started and stopped, and what is to be said.

@@ -14,6 +14,15 @@ const FORGET_AFTER_MS: i64 = 2 * MAX_DELAY_MS;
 /// A task that stayed up for this long did start; its end is no failure of the deployment.
 pub const STAYED_UP_MS: i64 = 10_000;
 
+/// How long no task starts after so many failures in a row.
+#[must_use]
+pub fn delay_ms(consecutive_failures: u32) -> i64 {
+    let Some(doublings) = consecutive_failures.checked_sub(FREE_RETRIES + 1) else {
+        return 0;
+    };
+    (FIRST_DELAY_MS << doublings.min(20)).min(MAX_DELAY_MS)
+}
+
 /// The back-off after one more failure at `at`.
 pub(super) fn after_failure(before: StartBackoff, at: Timestamp) -> StartBackoff {
     if at < before.not_before {
@@ -29,16 +38,10 @@ pub(super) fn after_failure(before: StartBackoff, at: Timestamp) -> StartBackoff
     } else {
         before.consecutive_failures.saturating_add(1)
     };
-    let doublings = consecutive_failures.saturating_sub(FREE_RETRIES + 1).min(20);
-    let delay = if consecutive_failures <= FREE_RETRIES {
-        0
-    } else {
-        (FIRST_DELAY_MS << doublings).min(MAX_DELAY_MS)
-    };
     StartBackoff {
         consecutive_failures,
         last_failure_at: at,
-        not_before: at.plus_ms(delay),
+        not_before: at.plus_ms(delay_ms(consecutive_failures)),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::model::{
 };
 
 pub use allocation::Allocation;
-pub use backoff::STAYED_UP_MS;
+pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
 pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
 pub use event::{Event, TaskChange};
 pub use feature_level::{FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
