@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
-use berth_core::model::{TaskId, UnworkableConfiguration};
+use berth_core::model::{TaskId, UnsupportedByDaemon, UnworkableConfiguration};
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
 use super::ports::{LogFailure, ProposeFailure, Unavailable};
@@ -64,6 +64,7 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             ecs::INVALID_PARAMETER.error("The service cannot be stopped while it is scaled above 0.")
         }
         R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
+        R::UnsupportedByDaemon(what) => unsupported_by_daemon(*what),
         R::ClientTokenReused => {
             ecs::CONFLICT.error("The clientToken was used before with a request that has other parameters.")
         }
@@ -89,6 +90,22 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         | R::TaskExists(_)
         | R::Stale(_) => ecs::SERVER.error(format!("The state changed while the request was served; {rejection}.")),
     }
+}
+
+/// ECS's error for what a daemon service has no use for.
+pub(super) fn unsupported_by_daemon(what: UnsupportedByDaemon) -> AwsError {
+    invalid(match what {
+        UnsupportedByDaemon::DesiredCount => {
+            "The daemon scheduling strategy does not support a desired count for services. Remove a desired count value \
+             and try again"
+        }
+        UnsupportedByDaemon::PlacementStrategy => {
+            "Placement strategies are not supported by the daemon scheduling strategy."
+        }
+        UnsupportedByDaemon::DistinctInstance => {
+            "The daemon scheduling strategy does not support the distinctInstance placement constraint."
+        }
+    })
 }
 
 fn unworkable(why: UnworkableConfiguration) -> &'static str {

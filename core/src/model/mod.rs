@@ -32,7 +32,7 @@ pub use placement::{BinpackResource, PlacementConstraint, PlacementStrategy};
 pub use report::{ContainerReport, ContainerStatus, NetworkBinding, TaskReport};
 pub use service::{
     Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
-    ServiceStatus, StartBackoff,
+    ServiceStatus, StartBackoff, UnsupportedByDaemon,
 };
 pub use task::{Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskOrigin, TaskOverride, TaskStatus};
 pub use task_definition::{

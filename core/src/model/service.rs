@@ -28,6 +28,20 @@ pub enum SchedulingStrategy {
     Daemon,
 }
 
+/// What a daemon service, which has one task on each host, has no use for (ECS's rules).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnsupportedByDaemon {
+    /// There are as many tasks as hosts.
+    #[error("a daemon service has no desired count")]
+    DesiredCount,
+    /// There is no host to prefer.
+    #[error("a daemon service has no placement strategy")]
+    PlacementStrategy,
+    /// No host has two tasks anyway.
+    #[error("a daemon service has no distinctInstance constraint")]
+    DistinctInstance,
+}
+
 /// Where a service's tasks get tags from, beside their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PropagateTags {
@@ -181,5 +195,24 @@ impl Service {
         self.deployments
             .first()
             .filter(|d| d.status == DeploymentStatus::Primary)
+    }
+
+    /// Whether its scheduling strategy supports how its tasks are to be placed.
+    ///
+    /// # Errors
+    /// What it does not support.
+    pub fn check_placement(&self) -> Result<(), UnsupportedByDaemon> {
+        let distinct = || {
+            self.placement_constraints
+                .contains(&PlacementConstraint::DistinctInstance)
+        };
+        match self.scheduling_strategy {
+            SchedulingStrategy::Replica => Ok(()),
+            SchedulingStrategy::Daemon if !self.placement_strategy.is_empty() => {
+                Err(UnsupportedByDaemon::PlacementStrategy)
+            }
+            SchedulingStrategy::Daemon if distinct() => Err(UnsupportedByDaemon::DistinctInstance),
+            SchedulingStrategy::Daemon => Ok(()),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::{
     ClusterKey, ContainerInstanceId, HostSettingsError, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId,
-    TransportProtocol, UnworkableConfiguration,
+    TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration,
 };
 
 /// Most tags that one resource can carry (ECS's limit).
@@ -47,6 +47,9 @@ pub enum Rejection {
     /// No deployment could proceed by the service's configuration.
     #[error("deployments could not proceed: {0}")]
     DeploymentConfiguration(UnworkableConfiguration),
+    /// The service is a daemon service, which has no use for this.
+    #[error(transparent)]
+    UnsupportedByDaemon(#[from] UnsupportedByDaemon),
     /// The token came with another request before.
     #[error("client token was used before with another request")]
     ClientTokenReused,

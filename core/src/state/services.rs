@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
-    Task, TaskDefinitionKey, Timestamp,
+    Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
 };
 
 use super::{ClientToken, ClusterState, Event, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff};
@@ -37,7 +37,7 @@ pub(super) fn create(
     for deployment in &service.deployments {
         state.active_task_definition(&deployment.task_definition)?;
     }
-    check_configuration(service)?;
+    check_consistent(service)?;
     if service.tags.len() > MAX_TAGS {
         return Err(Rejection::TooManyTags);
     }
@@ -57,6 +57,9 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
         service.deployments.insert(0, deployment);
     }
     if let Some(count) = update.desired_count {
+        if service.scheduling_strategy == SchedulingStrategy::Daemon {
+            return Err(UnsupportedByDaemon::DesiredCount.into());
+        }
         service.desired_count = count;
     }
     if let Some(constraints) = &update.placement_constraints {
@@ -66,7 +69,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
         service.placement_strategy.clone_from(strategy);
     }
     service.deployment_configuration = service.deployment_configuration.with(update.deployment_configuration);
-    check_configuration(&service)?;
+    check_consistent(&service)?;
     if let Some(propagate_tags) = update.propagate_tags {
         service.propagate_tags = propagate_tags;
     }
@@ -84,7 +87,9 @@ fn newly_deployed(service: &Service, update: &UpdateService) -> Option<TaskDefin
     (update.force_new_deployment || Some(wanted) != current).then(|| wanted.clone())
 }
 
-fn check_configuration(service: &Service) -> Result<(), Rejection> {
+/// Whether the parts of a service go together, whichever requests brought them.
+fn check_consistent(service: &Service) -> Result<(), Rejection> {
+    service.check_placement()?;
     let checked = service.deployment_configuration.check(service.scheduling_strategy);
     checked.map_err(Rejection::DeploymentConfiguration)
 }

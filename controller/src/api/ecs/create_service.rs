@@ -5,7 +5,7 @@ use berth_aws::ecs::{CreateServiceRequest, CreateServiceResponse, SchedulingStra
 use berth_core::ids::IdSource;
 use berth_core::model::{
     Deployment, DeploymentConfiguration, PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
-    TaskDefinition,
+    TaskDefinition, UnsupportedByDaemon,
 };
 use berth_core::state::{ClusterState, Command, Rejection};
 
@@ -84,15 +84,16 @@ fn service(
         None | Some(AwsStrategy::Replica) => SchedulingStrategy::Replica,
         Some(AwsStrategy::Daemon) => SchedulingStrategy::Daemon,
     };
-    let desired_count = match (strategy, service_input::desired_count(strategy, input.desired_count)?) {
-        (_, Some(count)) => count,
-        (SchedulingStrategy::Daemon, None) => 0,
+    let desired_count = match (strategy, input.desired_count) {
+        (SchedulingStrategy::Replica, Some(count)) => service_input::desired_count(count)?,
         (SchedulingStrategy::Replica, None) => {
             return Err(invalid("desiredCount must be given for a replica service."));
         }
+        (SchedulingStrategy::Daemon, None) => 0,
+        (SchedulingStrategy::Daemon, Some(_)) => {
+            return Err(errors::unsupported_by_daemon(UnsupportedByDaemon::DesiredCount));
+        }
     };
-    let strategies = placement::strategies(input.placement_strategy.unwrap_or_default())?;
-    service_input::check_strategies(strategy, strategies.len())?;
     let configuration = service_input::configuration(input.deployment_configuration.unwrap_or_default())?;
     let configuration = DeploymentConfiguration::default_of(strategy).with(configuration);
     let deployment_id = api.with_ids(IdSource::deployment_id);
@@ -102,8 +103,8 @@ fn service(
         scheduling_strategy: strategy,
         desired_count,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
-        placement_constraints: service_input::constraints(strategy, input.placement_constraints.unwrap_or_default())?,
-        placement_strategy: strategies,
+        placement_constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
+        placement_strategy: placement::strategies(input.placement_strategy.unwrap_or_default())?,
         deployment_configuration: configuration,
         deployments: vec![Deployment::new(deployment_id, definition.key.clone(), call.now)],
         last_completed: None,

@@ -1,15 +1,9 @@
 //! What `CreateService` and `UpdateService` have in common: members that are honoured, counts, configuration, deployments. Pure.
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{
-    DeploymentConfiguration as AwsConfiguration, PlacementConstraint as AwsConstraint,
-    PropagateTags as AwsPropagateTags,
-};
-use berth_core::model::{
-    CircuitBreaker, DeploymentConfigurationChanges, PlacementConstraint, PropagateTags, SchedulingStrategy,
-};
+use berth_aws::ecs::{DeploymentConfiguration as AwsConfiguration, PropagateTags as AwsPropagateTags};
+use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, PropagateTags};
 
-use super::placement;
 use crate::api::errors::{client, invalid};
 use crate::api::members::Honoured;
 
@@ -36,24 +30,17 @@ pub(super) const REBALANCING: Honoured = Honoured::Only(&["DISABLED"]);
 /// There is no load balancer whose checks could be waited for.
 pub(super) const GRACE_PERIOD: Honoured = Honoured::Only(&["0"]);
 
-/// A desired count.
+/// A desired count; whether the service can have one is checked where the request is applied.
 ///
 /// # Errors
-/// `InvalidParameterException` for a number out of range, and for any number on a daemon service.
-pub(super) fn desired_count(strategy: SchedulingStrategy, given: Option<i32>) -> Result<Option<u32>, AwsError> {
-    match (strategy, given) {
-        (_, None) => Ok(None),
-        (SchedulingStrategy::Daemon, Some(_)) => Err(invalid(
-            "The daemon scheduling strategy does not support a desired count for services. Remove a desired count value \
-             and try again",
-        )),
-        (SchedulingStrategy::Replica, Some(count)) if count > MAX_DESIRED_COUNT => Err(invalid(format!(
+/// `InvalidParameterException` for a number out of range.
+pub(super) fn desired_count(given: i32) -> Result<u32, AwsError> {
+    if given > MAX_DESIRED_COUNT {
+        return Err(invalid(format!(
             "desiredCount must not be greater than {MAX_DESIRED_COUNT}."
-        ))),
-        (SchedulingStrategy::Replica, Some(count)) => u32::try_from(count)
-            .map(Some)
-            .map_err(|_| invalid("desiredCount must not be negative.")),
+        )));
     }
+    u32::try_from(given).map_err(|_| invalid("desiredCount must not be negative."))
 }
 
 /// What the request changes of a deployment configuration; whether the outcome makes sense is checked where it is merged.
@@ -75,37 +62,6 @@ pub(super) fn configuration(given: AwsConfiguration) -> Result<DeploymentConfigu
             rollback: breaker.rollback.unwrap_or(false),
         }),
     })
-}
-
-/// The constraints of a service; `distinctInstance` means nothing to a daemon service, which has one task on a host anyway.
-///
-/// # Errors
-/// As [`placement::constraints`], and `InvalidParameterException` for `distinctInstance` on a daemon service.
-pub(super) fn constraints(
-    strategy: SchedulingStrategy,
-    given: Vec<AwsConstraint>,
-) -> Result<Vec<PlacementConstraint>, AwsError> {
-    let constraints = placement::constraints(given)?;
-    let distinct = constraints.contains(&PlacementConstraint::DistinctInstance);
-    if strategy == SchedulingStrategy::Daemon && distinct {
-        return Err(invalid(
-            "The daemon scheduling strategy does not support the distinctInstance placement constraint.",
-        ));
-    }
-    Ok(constraints)
-}
-
-/// Refuses placement strategies on a daemon service.
-///
-/// # Errors
-/// `InvalidParameterException`.
-pub(super) fn check_strategies(strategy: SchedulingStrategy, count: usize) -> Result<(), AwsError> {
-    match strategy {
-        SchedulingStrategy::Daemon if count > 0 => Err(invalid(
-            "Placement strategies are not supported by the daemon scheduling strategy.",
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Where tasks get tags from.

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{Service, TaskDefinitionKey};
+use berth_core::model::{ServiceKey, TaskDefinitionKey};
 use berth_core::state::{ClusterState, Command, UpdateService};
 
 use super::{placement, references, render, service_input};
@@ -36,10 +36,11 @@ pub(crate) async fn handle(
     let state = api.read().await?;
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     let key = references::service_key(&cluster.key, input.service.as_deref().unwrap_or_default())?;
-    let service = state
+    // A service that does not exist is said before anything that is wrong with its new values.
+    state
         .active_service(&key)
         .map_err(|rejection| errors::rejection(&rejection))?;
-    let update = update(api, call, &state, service, input)?;
+    let update = update(api, call, &state, key.clone(), input)?;
     api.propose(Command::UpdateService(Box::new(update))).await?;
     let state = api.read().await?;
     let updated = state.service(&key).ok_or_else(errors::service_not_found)?;
@@ -52,23 +53,17 @@ fn update(
     api: &Api,
     call: &Call,
     state: &ClusterState,
-    service: &Service,
+    service: ServiceKey,
     input: UpdateServiceRequest,
 ) -> Result<UpdateService, AwsError> {
-    let strategy = service.scheduling_strategy;
-    let placement_strategy = input.placement_strategy.map(placement::strategies).transpose()?;
-    service_input::check_strategies(strategy, placement_strategy.as_ref().map_or(0, Vec::len))?;
     Ok(UpdateService {
-        service: service.key.clone(),
-        desired_count: service_input::desired_count(strategy, input.desired_count)?,
+        service,
+        desired_count: input.desired_count.map(service_input::desired_count).transpose()?,
         task_definition: task_definition(call, state, input.task_definition.as_deref())?,
         force_new_deployment: input.force_new_deployment.unwrap_or(false),
         deployment_id: api.with_ids(IdSource::deployment_id),
-        placement_constraints: input
-            .placement_constraints
-            .map(|given| service_input::constraints(strategy, given))
-            .transpose()?,
-        placement_strategy,
+        placement_constraints: input.placement_constraints.map(placement::constraints).transpose()?,
+        placement_strategy: input.placement_strategy.map(placement::strategies).transpose()?,
         deployment_configuration: service_input::configuration(input.deployment_configuration.unwrap_or_default())?,
         propagate_tags: input.propagate_tags.map(service_input::propagate_tags),
         enable_ecs_managed_tags: input.enable_ecs_managed_tags,
@@ -176,6 +171,30 @@ mod tests {
         assert!(error.message.contains("cannot be 100"), "{}", error.message);
         let service = update(&harness, json!({"desiredCount": 1})).await;
         assert_eq!(service["deploymentConfiguration"]["minimumHealthyPercent"], 0);
+    }
+
+    #[tokio::test]
+    async fn daemon_service_takes_no_count_and_no_preference_among_hosts() {
+        let harness = harness().await;
+        let input = json!({"serviceName": "d", "taskDefinition": "web", "schedulingStrategy": "DAEMON"});
+        harness.call::<CreateService>(input).await.expect("creates");
+        for (more, part) in [
+            (json!({"desiredCount": 1}), "does not support a desired count"),
+            (
+                json!({"placementStrategy": [{"type": "random"}]}),
+                "Placement strategies are not supported",
+            ),
+            (
+                json!({"placementConstraints": [{"type": "distinctInstance"}]}),
+                "does not support the distinctInstance",
+            ),
+        ] {
+            let mut input = more;
+            input["service"] = json!("d");
+            let error = harness.call::<UpdateService>(input).await.expect_err(part);
+            assert_eq!(error.kind.code, "InvalidParameterException");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,180 @@
+//! What the tests of the state begin with: a cluster, hosts, task definitions, tasks and services.
+
+use std::collections::BTreeMap;
+
+use berth_core::model::{
+    AgentId, Attributes, CircuitBreaker, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
+    DeploymentConfiguration, DeploymentConfigurationChanges, DeploymentStatus, DesiredStatus, HostDescription,
+    MemoryMib, NetworkMode, PropagateTags, Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus,
+    StartBackoff, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin,
+    TaskOverride, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+};
+use berth_core::state::{Command, UpdateService};
+
+/// Hosts that there may be.
+pub(crate) const HOSTS: u128 = 3;
+/// Cpu and memory of each.
+pub(crate) const CAPACITY: (u32, u32) = (1024, 1000);
+
+pub(crate) fn cluster() -> ClusterKey {
+    Scope::new("123456789012", "us-east-1").cluster("default")
+}
+
+pub(crate) fn register(host: u128, at: i64) -> Command {
+    register_with(host, CAPACITY, at)
+}
+
+pub(crate) fn register_with(host: u128, (cpu, memory): (u32, u32), at: i64) -> Command {
+    Command::RegisterContainerInstance {
+        id: ContainerInstanceId(host),
+        previous: None,
+        cluster: cluster(),
+        agent: AgentId::from(format!("agent-{host}")),
+        host: HostDescription {
+            host_name: format!("host-{host}"),
+            capacity: Resources::new(cpu, memory),
+            attributes: Attributes::new(),
+            agent_version: "1".to_owned(),
+            runtime_version: "simulated".to_owned(),
+        },
+        at: Timestamp(at),
+    }
+}
+
+pub(crate) fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16>) -> Task {
+    Task {
+        id: TaskId(id),
+        cluster: cluster(),
+        task_definition: TaskDefinitionKey {
+            scope: cluster().scope,
+            family: "web".into(),
+            revision: 1,
+        },
+        origin: TaskOrigin::Standalone,
+        group: "family:web".to_owned(),
+        started_by: None,
+        launch_type: None,
+        overrides: TaskOverride::default(),
+        desired_status: DesiredStatus::Running,
+        last_status: TaskStatus::Pending,
+        container_instance: Some(ContainerInstanceId(host)),
+        reservation: Resources::new(cpu, memory),
+        host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
+        placement_constraints: vec![],
+        placement_strategy: vec![],
+        containers: vec![],
+        tags: Tags::new(),
+        version: 1,
+        created_at: Timestamp(0),
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    }
+}
+
+pub(crate) fn report(id: u128, status: TaskStatus) -> TaskReport {
+    TaskReport {
+        task: TaskId(id),
+        status,
+        containers: vec![],
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+    }
+}
+
+pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
+    TaskDefinition {
+        key: key.clone(),
+        status: TaskDefinitionStatus::Active,
+        containers: vec![ContainerDefinition {
+            name: "web".to_owned(),
+            image: "web".to_owned(),
+            cpu: CpuUnits(10),
+            memory: Some(MemoryMib(64)),
+            memory_reservation: None,
+            essential: true,
+            entry_point: vec![],
+            command: vec![],
+            environment: vec![],
+            working_directory: None,
+            user: None,
+            port_mappings: vec![],
+            stop_timeout_secs: None,
+            docker_labels: BTreeMap::new(),
+        }],
+        network_mode: NetworkMode::Host,
+        network_mode_given: true,
+        cpu: None,
+        memory: None,
+        placement_constraints: vec![],
+        requires_compatibilities: vec![],
+        tags: Tags::new(),
+        registered_at: Timestamp(0),
+        deregistered_at: None,
+        registered_by: String::new(),
+    }
+}
+
+pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
+    Service {
+        key: cluster().service("web"),
+        status: ServiceStatus::Active,
+        scheduling_strategy: SchedulingStrategy::Replica,
+        desired_count: 1,
+        launch_type: None,
+        placement_constraints: vec![],
+        placement_strategy: vec![],
+        deployment_configuration: DeploymentConfiguration {
+            maximum_percent: 200,
+            minimum_healthy_percent: 100,
+            circuit_breaker: CircuitBreaker::default(),
+        },
+        deployments: vec![Deployment {
+            id: "ecs-svc/1".into(),
+            status: DeploymentStatus::Primary,
+            task_definition: task_definition.clone(),
+            rollout_state: RolloutState::InProgress,
+            rollout_state_reason: String::new(),
+            failed_tasks: 0,
+            backoff: StartBackoff::default(),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }],
+        last_completed: None,
+        events: imbl::Vector::new(),
+        steady: false,
+        propagate_tags: PropagateTags::None,
+        enable_ecs_managed_tags: false,
+        tags: Tags::new(),
+        created_at: Timestamp(0),
+        created_by: String::new(),
+        request_digest: String::new(),
+        inactive_since: None,
+    }
+}
+
+pub(crate) fn no_change(service: &Service, deployment: &str) -> UpdateService {
+    UpdateService {
+        service: service.key.clone(),
+        desired_count: None,
+        task_definition: None,
+        force_new_deployment: false,
+        deployment_id: deployment.into(),
+        placement_constraints: None,
+        placement_strategy: None,
+        deployment_configuration: DeploymentConfigurationChanges::default(),
+        propagate_tags: None,
+        enable_ecs_managed_tags: None,
+        at: Timestamp(1),
+    }
+}

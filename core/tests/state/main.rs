@@ -1,0 +1,8 @@
+//! The replicated state, changed by commands alone.
+
+mod given;
+mod hosts;
+mod properties;
+mod services;
+mod task_definitions;
+mod tasks;

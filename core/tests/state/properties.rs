@@ -1,0 +1,143 @@
+//! What holds for every sequence of commands.
+
+use std::collections::BTreeMap;
+
+use berth_core::model::{
+    ContainerInstanceId, ContainerInstanceStatus, LogIndex, Resources, StopCode, TaskId, TaskStatus, Timestamp,
+};
+use berth_core::state::{ClusterState, Command, FeatureLevel, SnapshotError, apply};
+use proptest::prelude::*;
+
+use super::given::{CAPACITY, HOSTS, cluster, register, register_with, report, task};
+
+/// What hosts that come back may have instead.
+const OTHER_CAPACITIES: [(u32, u32); 3] = [(1024, 300), (400, 1000), (2048, 4000)];
+
+fn commands() -> impl Strategy<Value = Command> {
+    let status = prop::sample::select(vec![TaskStatus::Activating, TaskStatus::Running, TaskStatus::Stopped]);
+    let host_status = prop::sample::select(vec![ContainerInstanceStatus::Active, ContainerInstanceStatus::Draining]);
+    prop_oneof![
+        (0..HOSTS, 0..1_000_000i64).prop_map(|(h, at)| register(h, at)),
+        (0..HOSTS, prop::sample::select(OTHER_CAPACITIES.to_vec())).prop_map(|(h, has)| register_with(h, has, 4)),
+        (
+            0..200u128,
+            0..HOSTS,
+            1..600u32,
+            1..600u32,
+            prop::option::of(prop::sample::select(vec![22u16, 80, 81]))
+        )
+            .prop_map(|(id, h, cpu, mem, port)| Command::RunTasks {
+                tasks: vec![task(id, h, cpu, mem, port)],
+                client_token: None
+            }),
+        (0..200u128, 0..HOSTS, status).prop_map(|(id, h, status)| Command::RecordTaskReports {
+            container_instance: ContainerInstanceId(h),
+            reports: vec![report(id, status)],
+            at: Timestamp(5),
+        }),
+        (0..200u128).prop_map(|id| Command::StopTasks {
+            tasks: vec![TaskId(id)],
+            stop_code: StopCode::UserInitiated,
+            reason: "because".to_owned(),
+            at: Timestamp(6),
+        }),
+        (0..HOSTS).prop_map(|h| Command::RecordAgentDisconnected {
+            container_instance: ContainerInstanceId(h),
+            last_heard_at: Timestamp(6),
+            at: Timestamp(7)
+        }),
+        (0..HOSTS).prop_map(|h| Command::DeclareHostLost {
+            container_instance: ContainerInstanceId(h),
+            reason: "Host lost.".to_owned(),
+            at: Timestamp(8),
+        }),
+        (0..HOSTS, host_status).prop_map(|(h, status)| Command::UpdateContainerInstanceStatus {
+            container_instance: ContainerInstanceId(h),
+            status
+        }),
+        (0..HOSTS, any::<bool>()).prop_map(|(h, force)| Command::DeregisterContainerInstance {
+            container_instance: ContainerInstanceId(h),
+            force,
+            at: Timestamp(9),
+        }),
+        (0..200u128).prop_map(|id| Command::Forget {
+            tasks: vec![TaskId(id)],
+            services: vec![],
+            container_instances: vec![ContainerInstanceId(id)],
+        }),
+        Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
+    ]
+}
+
+/// What the tasks on each host hold, counted from the tasks themselves.
+fn held(state: &ClusterState) -> BTreeMap<ContainerInstanceId, (u32, u32, Vec<u16>)> {
+    let mut held: BTreeMap<ContainerInstanceId, (u32, u32, Vec<u16>)> = BTreeMap::new();
+    for task in state.tasks_of_cluster(&cluster()).filter(|t| !t.is_stopped()) {
+        let entry = held.entry(task.container_instance.expect("placed")).or_default();
+        entry.0 += task.reservation.cpu.0;
+        entry.1 += task.reservation.memory.0;
+        entry.2.extend(task.host_ports.iter().map(|(_, p)| *p));
+    }
+    held
+}
+
+proptest! {
+    #[test]
+    fn host_after_any_commands_is_never_promised_more_than_it_has(log in prop::collection::vec(commands(), 1..120)) {
+        let mut state = ClusterState::default();
+        for (index, command) in (1u64..).zip(&log) {
+            let before = state.clone();
+            let outcome = apply(&mut state, LogIndex(index), command);
+            if outcome.is_err() {
+                let unchanged: Vec<_> = before.snapshot().skip(1).collect();
+                prop_assert_eq!(unchanged, state.snapshot().skip(1).collect::<Vec<_>>());
+            }
+            let held_before = held(&before);
+            for (host, (cpu, memory, mut ports)) in held(&state) {
+                let has = state.container_instance(host).expect("kept while it has tasks").host.capacity;
+                // A host that came back smaller keeps what it had, and gets no more.
+                let had = held_before.get(&host).map_or((0, 0), |(cpu, memory, _)| (*cpu, *memory));
+                prop_assert!(cpu <= has.cpu.0.max(had.0) && memory <= has.memory.0.max(had.1));
+                let free = state.allocation(host).free(has);
+                let left = Resources::new(has.cpu.0.saturating_sub(cpu), has.memory.0.saturating_sub(memory));
+                prop_assert_eq!(free, left);
+                let count = ports.len();
+                ports.sort_unstable();
+                ports.dedup();
+                prop_assert_eq!(ports.len(), count);
+                prop_assert!(!ports.contains(&22));
+            }
+        }
+    }
+
+    #[test]
+    fn snapshot_of_any_state_restores_an_equal_state(log in prop::collection::vec(commands(), 1..120)) {
+        let mut state = ClusterState::default();
+        for (index, command) in (1u64..).zip(&log) {
+            let _refused = apply(&mut state, LogIndex(index), command).is_err();
+        }
+        let records: Vec<_> = state.snapshot().collect();
+        let json = serde_json::to_string(&records).expect("serializes");
+        let read = serde_json::from_str::<Vec<_>>(&json).expect("deserializes");
+        let restored = ClusterState::from_snapshot(read).expect("whole");
+        prop_assert_eq!(restored.snapshot().collect::<Vec<_>>(), records.clone());
+        // What is kept beside the records is the same too.
+        prop_assert_eq!(&restored, &state);
+        for host in (0..HOSTS).map(ContainerInstanceId) {
+            let capacity = Resources::new(CAPACITY.0, CAPACITY.1);
+            prop_assert_eq!(restored.allocation(host).free(capacity), state.allocation(host).free(capacity));
+        }
+        if records.len() > 2 {
+            let mut cut = records;
+            cut.remove(1);
+            let refused = matches!(ClusterState::from_snapshot(cut), Err(SnapshotError::RecordsMissing { .. }));
+            prop_assert!(refused);
+        }
+    }
+
+    #[test]
+    fn command_written_and_read_back_is_the_same(command in commands()) {
+        let json = serde_json::to_string(&command).expect("serializes");
+        prop_assert_eq!(serde_json::from_str::<Command>(&json).expect("deserializes"), command);
+    }
+}

@@ -1,0 +1,174 @@
+//! Services: updates that meet, failures that count once.
+
+use berth_core::model::{
+    ContainerInstanceId, DeploymentConfiguration, DeploymentConfigurationChanges, LogIndex, PlacementConstraint,
+    PlacementStrategy, SchedulingStrategy, Service, Task, TaskDefinitionKey, TaskOrigin, TaskStatus, Timestamp,
+    UnsupportedByDaemon,
+};
+use berth_core::state::{ClusterState, Command, Rejection, UpdateService, apply};
+
+use super::given::{cluster, definition, no_change, register, report, service, task};
+
+#[test]
+fn service_task_that_ends_step_by_step_counts_as_one_failure() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let key = TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision: 1,
+    };
+    apply(
+        &mut state,
+        LogIndex(2),
+        &Command::RegisterTaskDefinition(definition(&key)),
+    )
+    .expect("registers");
+    let service = service(&key);
+    let origin = TaskOrigin::Service {
+        service: service.key.clone(),
+        deployment: service.deployments[0].id.clone(),
+    };
+    let create = Command::CreateService {
+        service: Box::new(service.clone()),
+        client_token: None,
+    };
+    apply(&mut state, LogIndex(3), &create).expect("creates");
+    let tasks = vec![Task {
+        origin,
+        ..task(1, 0, 1, 1, None)
+    }];
+    apply(&mut state, LogIndex(4), &Command::CreateTasks { tasks }).expect("creates");
+    let ways = [
+        TaskStatus::Running,
+        TaskStatus::Deactivating,
+        TaskStatus::Stopping,
+        TaskStatus::Deprovisioning,
+        TaskStatus::Stopped,
+    ];
+    for (index, status) in (5u64..).zip(ways) {
+        let reported = Command::RecordTaskReports {
+            container_instance: ContainerInstanceId(0),
+            reports: vec![report(1, status)],
+            at: Timestamp(1_000),
+        };
+        apply(&mut state, LogIndex(index), &reported).expect("records");
+    }
+    let failed = state.service(&service.key).map(|s| s.deployments[0].failed_tasks);
+    assert_eq!(failed, Some(1));
+}
+
+#[test]
+fn service_updated_by_two_who_saw_it_as_it_was_keeps_what_both_changed() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let revision = |revision| TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision,
+    };
+    for index in 2..4 {
+        let register = Command::RegisterTaskDefinition(definition(&revision(0)));
+        apply(&mut state, LogIndex(index), &register).expect("registers");
+    }
+    let created = service(&revision(1));
+    let create = Command::CreateService {
+        service: Box::new(created.clone()),
+        client_token: None,
+    };
+    apply(&mut state, LogIndex(4), &create).expect("creates");
+    let update = |deployment| no_change(&created, deployment);
+    let one = UpdateService {
+        task_definition: Some(revision(2)),
+        deployment_configuration: DeploymentConfigurationChanges {
+            maximum_percent: Some(150),
+            ..Default::default()
+        },
+        ..update("ecs-svc/2")
+    };
+    let other = UpdateService {
+        force_new_deployment: true,
+        deployment_configuration: DeploymentConfigurationChanges {
+            minimum_healthy_percent: Some(50),
+            ..Default::default()
+        },
+        ..update("ecs-svc/3")
+    };
+    for (index, update) in (5..).zip([one, other]) {
+        apply(&mut state, LogIndex(index), &Command::UpdateService(Box::new(update))).expect("updates");
+    }
+    let updated = state.service(&created.key).expect("exists");
+    let configuration = updated.deployment_configuration;
+    assert_eq!(
+        (configuration.minimum_healthy_percent, configuration.maximum_percent),
+        (50, 150)
+    );
+    let primary = updated.primary().expect("a primary");
+    assert_eq!(
+        (primary.id.as_str(), primary.task_definition.revision),
+        ("ecs-svc/3", 2)
+    );
+    let lowered = UpdateService {
+        deployment_configuration: DeploymentConfigurationChanges {
+            maximum_percent: Some(99),
+            ..Default::default()
+        },
+        ..update("ecs-svc/4")
+    };
+    let refused = apply(&mut state, LogIndex(7), &Command::UpdateService(Box::new(lowered)));
+    assert!(
+        matches!(refused, Err(Rejection::DeploymentConfiguration(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn update_that_was_made_for_a_replica_service_is_refused_by_the_daemon_service_that_took_its_name() {
+    let mut state = ClusterState::default();
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    let revision = TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision: 1,
+    };
+    let define = Command::RegisterTaskDefinition(definition(&revision));
+    apply(&mut state, LogIndex(2), &define).expect("registers");
+    let mut daemon = service(&revision);
+    daemon.scheduling_strategy = SchedulingStrategy::Daemon;
+    daemon.desired_count = 0;
+    daemon.deployment_configuration = DeploymentConfiguration::default_of(SchedulingStrategy::Daemon);
+    let create = Command::CreateService {
+        service: Box::new(daemon.clone()),
+        client_token: None,
+    };
+    apply(&mut state, LogIndex(3), &create).expect("creates");
+    let update = || no_change(&daemon, "ecs-svc/2");
+    let updates = [
+        (
+            UpdateService {
+                desired_count: Some(3),
+                ..update()
+            },
+            UnsupportedByDaemon::DesiredCount,
+        ),
+        (
+            UpdateService {
+                placement_strategy: Some(vec![PlacementStrategy::Random]),
+                ..update()
+            },
+            UnsupportedByDaemon::PlacementStrategy,
+        ),
+        (
+            UpdateService {
+                placement_constraints: Some(vec![PlacementConstraint::DistinctInstance]),
+                ..update()
+            },
+            UnsupportedByDaemon::DistinctInstance,
+        ),
+    ];
+    for (index, (update, why)) in (4..).zip(updates) {
+        let refused = apply(&mut state, LogIndex(index), &Command::UpdateService(Box::new(update)));
+        assert_eq!(refused, Err(Rejection::UnsupportedByDaemon(why)));
+    }
+    assert_eq!(state.service(&daemon.key).map(|s| Service::clone(s)), Some(daemon));
+}
