@@ -30,6 +30,7 @@ pub(crate) fn task_spec(id: u128, image: &str) -> TaskSpec {
             port_mappings: Vec::new(),
             stop_timeout_secs: 30,
             docker_labels: BTreeMap::new(),
+            restart_policy: None,
         }],
     }
 }

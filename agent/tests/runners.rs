@@ -63,6 +63,9 @@ impl Runtime for Panicking {
         perhaps_panic(&self.at_start, key);
         self.inner.start_container(key).await
     }
+    async fn restart_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
+        self.inner.restart_container(key).await
+    }
     async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError> {
         perhaps_panic(&self.at_wait, key);
         self.inner.wait_container(key).await

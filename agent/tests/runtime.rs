@@ -6,6 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use berth_agent::logs::reader;
 use berth_agent::runtime::{ContainerKey, CreateContainer, FoundStatus, Runtime, RuntimeError};
 use berth_core::model::{CpuUnits, MemoryMib};
 use nix::sys::signal::{Signal, kill};
@@ -304,5 +305,41 @@ async fn container_that_writes_much_keeps_its_newest_lines_in_rotated_files() {
     host.runtime.tear_down_network(task.task).await.unwrap();
     host.runtime.forget_logs(task.task).await.unwrap();
     assert!(!directory.exists());
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn container_started_again_has_its_files_its_name_and_its_log() {
+    if !can_run() {
+        return;
+    }
+    let host = host("again").await;
+    let task = script(
+        "echo run >> /tmp/runs; cat /tmp/runs; [ \"$(cat /tmp/runs)\" != \"$(printf 'run\\nrun\\nrun')\" ] || sleep 1000; exit 5",
+    );
+    let (key, first) = host.run(&task).await;
+    for _ in 0..2 {
+        assert_eq!(host.wait(&key).await.exit_code, Some(5));
+        let again = host.runtime.restart_container(&key).await.unwrap();
+        assert_eq!(again.runtime_id, first.runtime_id);
+    }
+    let running = async || {
+        let found = host.runtime.list().await.unwrap();
+        let FoundStatus::Running(pid) = found[0].status else {
+            return None;
+        };
+        Some(pid)
+    };
+    let pid = until("the third run", running).await;
+    let same = host.runtime.restart_container(&key).await.unwrap();
+    assert_eq!(same.pid, pid, "what runs is left as it is");
+    until("the log of all runs", async || {
+        let log = reader::tail(&host.runtime.log_directory(&key).unwrap(), 100, 1 << 16).unwrap();
+        (log.lines.len() == 6).then_some(())
+    })
+    .await;
+    host.runtime.kill_container(&key).await.unwrap();
+    host.wait(&key).await;
+    host.runtime.delete_container(&key).await.unwrap();
     host.end().await;
 }

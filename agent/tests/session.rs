@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use berth_agent::runtime::{ContainerKey, FoundStatus, Runtime as _, SimulatedRuntime};
-use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskStatus};
+use berth_core::model::{ContainerStatus, RestartPolicy, StopCode, TaskId, TaskStatus};
 use berth_proto::v1::{self, RefusalCode, from_agent, to_agent};
 use common::{ARN, Controller, PATIENCE, SETTINGS, TestAgent, config, task, to_run, to_stop};
 
@@ -141,6 +141,33 @@ async fn essential_container_killed_is_reported_with_its_exit_code() {
         stopped.stopped_reason.as_deref(),
         Some("Essential container in task exited (exit code 137)")
     );
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn container_is_started_again_as_its_policy_says_without_a_controller() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    let mut spec = task(1, &[]);
+    spec.containers[0].restart_policy = Some(RestartPolicy {
+        enabled: true,
+        ignored_exit_codes: vec![9],
+        attempt_period_secs: Some(0),
+    });
+    session.assign(2, true, vec![to_run(&spec)]).await;
+    session.until(spec.task, TaskStatus::Running).await;
+    drop(session);
+    for _ in 0..3 {
+        runtime.end(&main_of(1), 1).unwrap();
+        wait_until_running(&runtime, 1).await;
+    }
+    let mut session = controller.registered().await;
+    assert_eq!(session.registered_reports()[0].status, TaskStatus::Running);
+    runtime.end(&main_of(1), 9).unwrap();
+    let stopped = session.until(spec.task, TaskStatus::Stopped).await;
+    assert_eq!(stopped.containers[0].exit_code, Some(9));
     agent.stop().await;
 }
 

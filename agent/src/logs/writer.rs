@@ -9,7 +9,10 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::{LogLine, MAX_FILE_BYTES, MAX_FILES, MAX_LINE_BYTES, Stream, file_path, sequences};
@@ -18,6 +21,11 @@ use super::{LogLine, MAX_FILE_BYTES, MAX_FILES, MAX_LINE_BYTES, Stream, file_pat
 const READ_BYTES: usize = 16 << 10;
 /// Stack of a reading thread: it holds one read buffer and little else.
 const STACK_BYTES: usize = 128 << 10;
+
+/// How long the writer of a container that was started again waits for the one before it, which may have a pipe left to read.
+/// containerd waits for ten seconds until a writer is ready.
+const PREDECESSOR_DEADLINE: Duration = Duration::from_secs(5);
+const PREDECESSOR_POLL: Duration = Duration::from_millis(10);
 
 /// Name of the subcommand; containerd passes it with the directory as its argument.
 pub const SUBCOMMAND: &str = "container-log";
@@ -50,6 +58,8 @@ pub fn run(directory: &Path) -> std::io::Result<()> {
     terminate.thread_block()?;
     let output = File::open("/proc/self/fd/3")?;
     let error = File::open("/proc/self/fd/4")?;
+    std::fs::create_dir_all(directory)?;
+    let _alone = await_predecessor(directory)?;
     let log = Mutex::new(Rotated::open(directory, MAX_FILE_BYTES, MAX_FILES)?);
     OpenOptions::new()
         .write(true)
@@ -64,6 +74,21 @@ pub fn run(directory: &Path) -> std::io::Result<()> {
         drop(reading.join());
         Ok(())
     })
+}
+
+/// Waits until no other process writes this log; past the deadline it is written all the same, since a container without a
+/// writer would not start.
+fn await_predecessor(directory: &Path) -> std::io::Result<Option<Flock<File>>> {
+    let deadline = Instant::now() + PREDECESSOR_DEADLINE;
+    let mut opened = File::open(directory)?;
+    loop {
+        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < deadline => opened = file,
+            Err(_) => return Ok(None),
+        }
+        std::thread::sleep(PREDECESSOR_POLL);
+    }
 }
 
 /// Copies one stream to its end. A write that fails (a full disk) loses lines, never the container's progress; that lines were

@@ -183,6 +183,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`RuntimeError::CannotStartContainer`].
     async fn start_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError>;
 
+    /// Starts a container again whose process has ended, with its file system as that left it. One that runs is left as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`RuntimeError::CannotStartContainer`], or [`RuntimeError::NoSuchContainer`].
+    async fn restart_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError>;
+
     /// Resolves when a started container has ended; at once if it has. Outlives restarts of what is below: a
     /// runtime that cannot be reached for a while is waited for.
     ///

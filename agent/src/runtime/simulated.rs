@@ -58,6 +58,8 @@ struct Container {
     image: String,
     behaviour: Behaviour,
     is_started: bool,
+    /// How often it was started; a timer of an earlier run does not end a later one.
+    runs: u32,
     exit: watch::Sender<Option<ContainerExit>>,
 }
 
@@ -132,6 +134,45 @@ impl SimulatedRuntime {
             );
         }
         Ok(())
+    }
+
+    /// Has a container's process begin, unless it has.
+    fn begin(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
+        let started = StartedContainer {
+            runtime_id: runtime_id(key),
+            pid: 0,
+        };
+        let mut host = self.host();
+        let container = host
+            .containers
+            .get_mut(key)
+            .ok_or_else(|| RuntimeError::NoSuchContainer(key.to_string()))?;
+        if container.is_started {
+            return Ok(started);
+        }
+        if let Some(reason) = &container.behaviour.start_error {
+            return Err(RuntimeError::CannotStartContainer(reason.clone()));
+        }
+        container.is_started = true;
+        container.runs += 1;
+        let (behaviour, run) = (container.behaviour.clone(), container.runs);
+        let line = format!(
+            "simulated container {} of image {} started; nothing real runs in it",
+            key.name, container.image
+        );
+        host.log(key, line);
+        if let Some(after) = behaviour.exit_after {
+            let (runtime, key) = (self.clone(), key.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                let is_same = runtime.host().containers.get(&key).is_some_and(|c| c.runs == run);
+                if is_same {
+                    // It may be removed at this moment, which ends it as well.
+                    runtime.end(&key, behaviour.exit_code).ok();
+                }
+            });
+        }
+        Ok(started)
     }
 
     /// Makes a container vanish, as if somebody had removed it behind the agent's back.
@@ -232,6 +273,7 @@ impl Runtime for SimulatedRuntime {
             image,
             behaviour,
             is_started: false,
+            runs: 0,
             exit: watch::Sender::new(None),
         };
         self.host().containers.entry(request.key()).or_insert(container);
@@ -240,43 +282,16 @@ impl Runtime for SimulatedRuntime {
 
     async fn start_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
         tokio::time::sleep(START_TAKES).await;
-        let behaviour = {
-            let mut host = self.host();
-            let container = host
-                .containers
-                .get_mut(key)
-                .ok_or_else(|| RuntimeError::NoSuchContainer(key.to_string()))?;
-            let started = StartedContainer {
-                runtime_id: runtime_id(key),
-                pid: 0,
-            };
-            if container.is_started {
-                return Ok(started);
-            }
-            if let Some(reason) = &container.behaviour.start_error {
-                return Err(RuntimeError::CannotStartContainer(reason.clone()));
-            }
-            container.is_started = true;
-            let behaviour = container.behaviour.clone();
-            let line = format!(
-                "simulated container {} of image {} started; nothing real runs in it",
-                key.name, container.image
-            );
-            host.log(key, line);
-            behaviour
-        };
-        if let Some(after) = behaviour.exit_after {
-            let (runtime, key) = (self.clone(), key.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(after).await;
-                // It may have been removed meanwhile, which ends it as well.
-                runtime.end(&key, behaviour.exit_code).ok();
-            });
+        self.begin(key)
+    }
+
+    async fn restart_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
+        tokio::time::sleep(START_TAKES).await;
+        if let Some(container) = self.host().containers.get_mut(key).filter(|c| !c.is_running()) {
+            container.exit = watch::Sender::new(None);
+            container.is_started = false;
         }
-        Ok(StartedContainer {
-            runtime_id: runtime_id(key),
-            pid: 0,
-        })
+        self.begin(key)
     }
 
     async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError> {

@@ -11,7 +11,7 @@ use berth_core::model::TaskSpec;
 use berth_core::task_lifecycle::{Observation, RuntimeAction};
 use tokio::sync::OnceCell;
 
-use crate::runtime::{ContainerKey, CreateContainer, Runtime, RuntimeError, TaskNetwork};
+use crate::runtime::{ContainerKey, CreateContainer, Runtime, RuntimeError, StartedContainer, TaskNetwork};
 
 /// First pause before a runtime that is away is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,16 +51,17 @@ impl Hands {
             }),
             RuntimeAction::StartContainer { container } => {
                 let key = self.key(&container);
-                Some(match patiently(|| self.runtime.start_container(&key)).await {
-                    Ok(started) => Observation::ContainerStarted {
-                        container,
-                        runtime_id: started.runtime_id,
-                    },
-                    Err(error) => Observation::ContainerFailed {
-                        container,
-                        reason: error.to_string(),
-                    },
-                })
+                let outcome = patiently(|| self.runtime.start_container(&key)).await;
+                Some(started(container, outcome))
+            }
+            RuntimeAction::RestartContainer { container } => {
+                let key = self.key(&container);
+                tracing::info!(
+                    container,
+                    "a container has ended, and is started again as its restart policy says"
+                );
+                let outcome = patiently(|| self.runtime.restart_container(&key)).await;
+                Some(started(container, outcome))
             }
             RuntimeAction::WatchContainer { container } => Some(self.watch(container).await),
             RuntimeAction::StopContainer { container } => {
@@ -176,6 +177,19 @@ impl Hands {
                 at: crate::clock::now(),
             },
         }
+    }
+}
+
+fn started(container: String, outcome: Result<StartedContainer, RuntimeError>) -> Observation {
+    match outcome {
+        Ok(started) => Observation::ContainerStarted {
+            container,
+            runtime_id: started.runtime_id,
+        },
+        Err(error) => Observation::ContainerFailed {
+            container,
+            reason: error.to_string(),
+        },
     }
 }
 

@@ -250,6 +250,7 @@ pub(crate) fn task(id: u128, environment: &[(&str, &str)]) -> TaskSpec {
             port_mappings: Vec::new(),
             stop_timeout_secs: 1,
             docker_labels: BTreeMap::new(),
+            restart_policy: None,
         }],
     }
 }

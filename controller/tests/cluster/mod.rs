@@ -210,6 +210,7 @@ pub(crate) fn definition(family: &str, needs: Resources) -> TaskDefinition {
             port_mappings: vec![],
             stop_timeout_secs: None,
             docker_labels: std::collections::BTreeMap::new(),
+            restart_policy: None,
         }],
         network_mode: NetworkMode::Bridge,
         network_mode_given: false,

@@ -10,6 +10,7 @@ mod host_settings;
 mod names;
 mod placement;
 mod report;
+mod restart_policy;
 mod service;
 mod task;
 mod task_definition;
@@ -30,6 +31,7 @@ pub use names::{
 };
 pub use placement::{BinpackResource, PlacementConstraint, PlacementStrategy};
 pub use report::{ContainerReport, ContainerStatus, NetworkBinding, TaskReport};
+pub use restart_policy::RestartPolicy;
 pub use service::{
     Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
     ServiceStatus, StartBackoff, UnsupportedByDaemon,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Container, ContainerStatus, CpuUnits, MemoryMib, NetworkMode, PlacementConstraint, Resources, Tags,
+    Container, ContainerStatus, CpuUnits, MemoryMib, NetworkMode, PlacementConstraint, Resources, RestartPolicy, Tags,
     TaskDefinitionKey, Timestamp,
 };
 
@@ -77,6 +77,9 @@ pub struct ContainerDefinition {
     pub stop_timeout_secs: Option<u32>,
     /// Labels put on the container.
     pub docker_labels: BTreeMap<String, String>,
+    /// When it is started again in place once it has ended; `None` means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
 }
 
 /// A revision of a task definition.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerDefinition, CpuUnits, MemoryMib, PortMapping, Task, TaskDefinition, TaskId};
+use super::{ContainerDefinition, CpuUnits, MemoryMib, PortMapping, RestartPolicy, Task, TaskDefinition, TaskId};
 
 /// How a task reaches the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct ContainerSpec {
     pub stop_timeout_secs: u32,
     /// Labels put on the container.
     pub docker_labels: BTreeMap<String, String>,
+    /// When it is started again in place once it has ended; `None` means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
 }
 
 /// Seconds from the stop signal to SIGKILL where the task definition says nothing (ECS's `stopTimeout` default).
@@ -117,5 +120,6 @@ fn container_spec(task: &Task, definition: &ContainerDefinition) -> ContainerSpe
         port_mappings: definition.port_mappings.clone(),
         stop_timeout_secs: definition.stop_timeout_secs.unwrap_or(DEFAULT_STOP_TIMEOUT_SECS),
         docker_labels: definition.docker_labels.clone(),
+        restart_policy: definition.restart_policy.clone(),
     }
 }

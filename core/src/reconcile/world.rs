@@ -216,6 +216,7 @@ impl World {
             port_mappings: port.into_iter().collect(),
             stop_timeout_secs: None,
             docker_labels: Default::default(),
+            restart_policy: None,
         };
         let definition = TaskDefinition {
             key: definition(family, 0),

@@ -24,6 +24,12 @@ pub enum RuntimeAction {
         /// Container.
         container: String,
     },
+    /// Start the container again, whose process has ended, with its files as that left them; one that runs stays as it is. Answered
+    /// by `ContainerStarted` or `ContainerFailed`.
+    RestartContainer {
+        /// Container.
+        container: String,
+    },
     /// Wait for the container's end. Answered by `ContainerExited`.
     WatchContainer {
         /// Container.

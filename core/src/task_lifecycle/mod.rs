@@ -26,7 +26,7 @@ pub use observation::{FoundContainer, FoundState, Observation};
 pub use state::TaskState;
 
 use crate::model::{DesiredStatus, Timestamp};
-use state::{ContainerPhase, NetworkPhase};
+use state::{ContainerPhase, Exit, NetworkPhase};
 
 /// The state after `observation`, and what to do now, in order.
 ///
@@ -88,9 +88,10 @@ fn observe(state: &mut TaskState, observation: &Observation, now: Timestamp, act
             }
         }
         Observation::ContainerStarted { container, runtime_id } => {
-            if let Some(found) = state.container_in(container, |phase| matches!(phase, ContainerPhase::Starting)) {
-                found.phase = ContainerPhase::Running;
-                found.runtime_id = Some(runtime_id.clone());
+            let starting =
+                |phase: &ContainerPhase| matches!(phase, ContainerPhase::Starting | ContainerPhase::Restarting);
+            if let Some(found) = state.container_in(container, starting) {
+                found.begin(runtime_id, now);
                 actions.push(RuntimeAction::WatchContainer {
                     container: container.clone(),
                 });
@@ -101,6 +102,8 @@ fn observe(state: &mut TaskState, observation: &Observation, now: Timestamp, act
                 |phase: &ContainerPhase| matches!(phase, ContainerPhase::Creating | ContainerPhase::Starting);
             if state.container_in(container, starting).is_some() {
                 state.fail_container(container, reason, now);
+            } else {
+                state.fail_restart(container, reason, now);
             }
         }
         Observation::ContainerExited {
@@ -110,7 +113,12 @@ fn observe(state: &mut TaskState, observation: &Observation, now: Timestamp, act
             at,
         } => {
             if state.container_in(container, ContainerPhase::may_exit).is_some() {
-                state.end_container(container, *exit_code, reason.clone(), *at);
+                let exit = Exit {
+                    code: *exit_code,
+                    reason: reason.clone(),
+                    at: *at,
+                };
+                state.take_exit(container, exit, actions);
             }
         }
         Observation::StopFailed { .. }

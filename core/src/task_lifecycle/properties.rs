@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{spec, success};
 use super::*;
-use crate::model::{ContainerStatus, TaskSpec, TaskStatus};
+use crate::model::{ContainerStatus, RestartPolicy, TaskSpec, TaskStatus};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -16,6 +16,20 @@ fn any_spec() -> impl Strategy<Value = TaskSpec> {
             .map(|(i, &essential)| (NAMES[i], essential || i == 0))
             .collect();
         spec(&containers)
+    })
+}
+
+/// Containers that are started again however short they ran.
+fn any_spec_with_restarts() -> impl Strategy<Value = TaskSpec> {
+    (any_spec(), any::<bool>()).prop_map(|(mut spec, enabled)| {
+        for container in &mut spec.containers {
+            container.restart_policy = Some(RestartPolicy {
+                enabled,
+                ignored_exit_codes: vec![0],
+                attempt_period_secs: Some(0),
+            });
+        }
+        spec
     })
 }
 
@@ -99,7 +113,7 @@ fn drain(mut state: TaskState, mut asked: Vec<RuntimeAction>, mut now: Timestamp
 proptest! {
     #[test]
     fn any_observations_then_a_stop_end_stopped_and_statuses_never_go_back(
-        spec in any_spec(),
+        spec in any_spec_with_restarts(),
         observations in proptest::collection::vec((any_observation(), 0..40_000i64), 0..60),
     ) {
         let (mut state, mut asked, mut now) = (TaskState::new(&spec), Vec::new(), Timestamp(0));

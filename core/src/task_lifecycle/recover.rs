@@ -1,6 +1,6 @@
 //! After an agent restart: what was written down is brought in line with what was found. Pure.
 
-use super::state::{ContainerPhase, NetworkPhase, TaskState};
+use super::state::{ContainerPhase, Exit, NetworkPhase, TaskState};
 use super::{FoundContainer, FoundState, RuntimeAction};
 use crate::model::Timestamp;
 
@@ -35,6 +35,7 @@ fn take_over(
     now: Timestamp,
     actions: &mut Vec<RuntimeAction>,
 ) {
+    let is_to_run = state.stop.is_none();
     let container = &mut state.containers[index];
     container.has_remains = true;
     if container.phase.is_over() {
@@ -43,9 +44,18 @@ fn take_over(
         return;
     }
     match &found.state {
+        // Whether the process that has ended is the one before or after, it is started once more.
+        FoundState::Created | FoundState::Exited { .. }
+            if is_to_run && container.phase == ContainerPhase::Restarting =>
+        {
+            actions.push(RuntimeAction::RestartContainer {
+                container: found.name.clone(),
+            });
+        }
         FoundState::Created => container.phase = ContainerPhase::Created,
         FoundState::Running => {
             container.runtime_id = Some(found.runtime_id.clone());
+            container.began_at.get_or_insert(now);
             let name = container.name.clone();
             actions.push(RuntimeAction::WatchContainer {
                 container: name.clone(),
@@ -53,12 +63,18 @@ fn take_over(
             match container.phase {
                 ContainerPhase::Stopping { .. } => actions.push(RuntimeAction::StopContainer { container: name }),
                 ContainerPhase::Killing { .. } => container.phase = ContainerPhase::Killing { again_at: now },
+                ContainerPhase::Restarting => container.begin(&found.runtime_id, now),
                 _ => container.phase = ContainerPhase::Running,
             }
         }
         FoundState::Exited { exit_code, reason, at } => {
             container.runtime_id = Some(found.runtime_id.clone());
-            state.end_container(&found.name, *exit_code, reason.clone(), *at);
+            let exit = Exit {
+                code: *exit_code,
+                reason: reason.clone(),
+                at: *at,
+            };
+            state.take_exit(&found.name, exit, actions);
         }
     }
 }
@@ -73,9 +89,14 @@ fn miss(state: &mut TaskState, index: usize, now: Timestamp) {
         | ContainerPhase::Pulled
         | ContainerPhase::Creating
         | ContainerPhase::Created => container.phase = ContainerPhase::Waiting,
-        phase if phase.may_exit() => {
+        phase if phase.may_exit() || phase == ContainerPhase::Restarting => {
             let name = container.name.clone();
-            state.end_container(&name, None, Some(VANISHED.to_owned()), now);
+            let exit = Exit {
+                code: None,
+                reason: Some(VANISHED.to_owned()),
+                at: now,
+            };
+            state.end_container(&name, exit);
         }
         ContainerPhase::Ended => {}
         _ => container.phase = ContainerPhase::Gone,

@@ -44,7 +44,9 @@ fn pull_images(state: &mut TaskState, now: Timestamp, actions: &mut Vec<RuntimeA
 }
 
 fn start_containers(state: &mut TaskState, now: Timestamp, actions: &mut Vec<RuntimeAction>) {
-    let settled = |phase: ContainerPhase| phase == ContainerPhase::Running || phase.is_over();
+    let settled = |phase: ContainerPhase| {
+        matches!(phase, ContainerPhase::Running | ContainerPhase::Restarting) || phase.is_over()
+    };
     if let Some(container) = state.containers.iter_mut().find(|c| !settled(c.phase)) {
         let name = container.name.clone();
         match container.phase {

@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerReport, ContainerStatus, NetworkBinding, StopCode, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp,
+    ContainerReport, ContainerStatus, NetworkBinding, RestartPolicy, StopCode, TaskId, TaskReport, TaskSpec,
+    TaskStatus, Timestamp,
 };
+
+use super::RuntimeAction;
 
 /// A task on its host. Only [`super::step`] changes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,26 @@ pub(super) struct ContainerState {
     pub(super) reason: Option<String>,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) bindings: Vec<NetworkBinding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) restart_policy: Option<RestartPolicy>,
+    /// When its process was started last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) began_at: Option<Timestamp>,
+    /// How often it was started again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) restarts: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// How a container's process ended.
+pub(super) struct Exit {
+    pub(super) code: Option<i32>,
+    pub(super) reason: Option<String>,
+    pub(super) at: Timestamp,
 }
 
 /// How far a container is. Phases in `-ing` wait for the outcome of an action.
@@ -57,6 +80,8 @@ pub(super) enum ContainerPhase {
     Created,
     Starting,
     Running,
+    /// Has ended, and its policy has it started again.
+    Restarting,
     /// Has its stop signal.
     Stopping {
         kill_at: Timestamp,
@@ -120,7 +145,7 @@ impl ContainerPhase {
             Self::Waiting | Self::Pulling | Self::Pulled | Self::Creating | Self::Created | Self::Starting => {
                 ContainerStatus::Pending
             }
-            Self::Running | Self::Stopping { .. } | Self::Killing { .. } => ContainerStatus::Running,
+            Self::Running | Self::Restarting | Self::Stopping { .. } | Self::Killing { .. } => ContainerStatus::Running,
             Self::Ended | Self::Removing { .. } | Self::RemovalDue { .. } | Self::Gone => ContainerStatus::Stopped,
         }
     }
@@ -130,6 +155,24 @@ impl ContainerPhase {
             Self::Stopping { kill_at: at } | Self::Killing { again_at: at } | Self::RemovalDue { at, .. } => Some(at),
             _ => None,
         }
+    }
+}
+
+impl ContainerState {
+    /// Its process runs from now on.
+    pub(super) fn begin(&mut self, runtime_id: &str, now: Timestamp) {
+        self.phase = ContainerPhase::Running;
+        self.runtime_id = Some(runtime_id.to_owned());
+        self.began_at = Some(now);
+        (self.exit_code, self.reason, self.ended_at) = (None, None, None);
+    }
+
+    fn restarts_after(&self, exit: &Exit) -> bool {
+        let policy = self.restart_policy.as_ref();
+        let began_at = self.began_at.filter(|_| self.phase == ContainerPhase::Running);
+        policy
+            .zip(began_at)
+            .is_some_and(|(policy, began)| policy.restarts(exit.code, exit.at.ms_since(began)))
     }
 }
 
@@ -149,6 +192,9 @@ impl TaskState {
             reason: None,
             ended_at: None,
             bindings: Vec::new(),
+            restart_policy: container.restart_policy.clone(),
+            began_at: None,
+            restarts: 0,
         });
         Self {
             task: spec.task,
@@ -250,7 +296,8 @@ impl TaskState {
             status: c.phase.status(),
             image_digest: c.image_digest.clone(),
             runtime_id: c.runtime_id.clone(),
-            exit_code: c.exit_code,
+            // That of an earlier run is none of a container that runs again.
+            exit_code: c.exit_code.filter(|_| c.phase.is_over()),
             reason: c.reason.clone(),
             network_bindings: c.bindings.clone(),
         });
@@ -322,8 +369,41 @@ impl TaskState {
         }
     }
 
-    /// Notes that a container's process has ended; an essential one takes the task with it.
-    pub(super) fn end_container(&mut self, name: &str, code: Option<i32>, reason: Option<String>, at: Timestamp) {
+    /// Notes that a container's process has ended, and has it started again if its policy says so and nothing has the task end.
+    pub(super) fn take_exit(&mut self, name: &str, exit: Exit, actions: &mut Vec<RuntimeAction>) {
+        let is_to_run = self.stop.is_none();
+        let Some(container) = self.container_mut(name) else {
+            return;
+        };
+        if is_to_run && container.restarts_after(&exit) {
+            container.phase = ContainerPhase::Restarting;
+            container.restarts = container.restarts.saturating_add(1);
+            container.exit_code = exit.code;
+            container.ended_at = Some(exit.at);
+            actions.push(RuntimeAction::RestartContainer {
+                container: name.to_owned(),
+            });
+        } else {
+            self.end_container(name, exit);
+        }
+    }
+
+    /// Notes that a container cannot be started again; it has then ended as it did before.
+    pub(super) fn fail_restart(&mut self, name: &str, reason: &str, now: Timestamp) {
+        let restarting = |phase: &ContainerPhase| matches!(phase, ContainerPhase::Restarting);
+        if let Some(container) = self.container_in(name, restarting) {
+            let exit = Exit {
+                code: container.exit_code,
+                reason: Some(format!("it could not be started again: {reason}")),
+                at: container.ended_at.unwrap_or(now),
+            };
+            self.end_container(name, exit);
+        }
+    }
+
+    /// Notes that a container's process has ended for good; an essential one takes the task with it.
+    pub(super) fn end_container(&mut self, name: &str, exit: Exit) {
+        let Exit { code, reason, at } = exit;
         let Some(container) = self.container_mut(name) else {
             return;
         };

@@ -8,6 +8,9 @@ use crate::model::{
     TaskStatus, TransportProtocol,
 };
 
+mod fence;
+mod restarts;
+
 /// A spec of containers, each a name and whether it is essential.
 pub(super) fn spec(containers: &[(&str, bool)]) -> TaskSpec {
     let container = |(name, essential): &(&str, bool)| ContainerSpec {
@@ -25,6 +28,7 @@ pub(super) fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         port_mappings: Vec::new(),
         stop_timeout_secs: 30,
         docker_labels: BTreeMap::new(),
+        restart_policy: None,
     };
     TaskSpec {
         task: TaskId(7),
@@ -105,6 +109,7 @@ fn text(action: &RuntimeAction) -> String {
         RuntimeAction::SetUpNetwork => "network up".to_owned(),
         RuntimeAction::CreateContainer { container } => format!("create {container}"),
         RuntimeAction::StartContainer { container } => format!("start {container}"),
+        RuntimeAction::RestartContainer { container } => format!("restart {container}"),
         RuntimeAction::WatchContainer { container } => format!("watch {container}"),
         RuntimeAction::StopContainer { container } => format!("stop {container}"),
         RuntimeAction::KillContainer { container } => format!("kill {container}"),
@@ -122,42 +127,18 @@ pub(super) fn success(action: &RuntimeAction) -> Option<Observation> {
         },
         RuntimeAction::SetUpNetwork => Observation::NetworkReady { bindings: Vec::new() },
         RuntimeAction::CreateContainer { container } => Observation::ContainerCreated { container },
-        RuntimeAction::StartContainer { container } => Observation::ContainerStarted {
-            runtime_id: format!("id-{container}"),
-            container,
-        },
+        RuntimeAction::StartContainer { container } | RuntimeAction::RestartContainer { container } => {
+            Observation::ContainerStarted {
+                runtime_id: format!("id-{container}"),
+                container,
+            }
+        }
         RuntimeAction::RemoveContainer { container } => Observation::ContainerRemoved { container },
         RuntimeAction::TearDownNetwork => Observation::NetworkTornDown,
         RuntimeAction::WatchContainer { .. }
         | RuntimeAction::StopContainer { .. }
         | RuntimeAction::KillContainer { .. } => return None,
     })
-}
-
-#[test]
-fn task_of_a_host_that_is_fenced_stops_with_the_reason_and_a_later_wish_changes_nothing() {
-    let mut host = Host::with_running(&spec(&[("a", true)]));
-    host.observe(Observation::Fenced { after_ms: 30_000 });
-    assert_eq!(host.asked(), ["stop a"]);
-    host.observe(Observation::Assigned(DesiredStatus::Stopped));
-    host.exit("a", Some(143), None);
-    host.carry_out();
-    let report = host.state.report();
-    assert_eq!(report.status, TaskStatus::Stopped);
-    assert_eq!(report.stop_code, Some(StopCode::TerminationNotice));
-    let reason = report.stopped_reason.expect("a reason");
-    assert!(
-        reason.starts_with("Host was cut off from every controller for 30 s:"),
-        "{reason}"
-    );
-}
-
-#[test]
-fn task_that_is_to_stop_when_its_host_is_fenced_keeps_the_controllers_reason() {
-    let mut host = Host::with_running(&spec(&[("a", true)]));
-    host.observe(Observation::Assigned(DesiredStatus::Stopped));
-    host.observe(Observation::Fenced { after_ms: 30_000 });
-    assert_eq!(host.state.report().stopped_reason, None);
 }
 
 #[test]

@@ -111,6 +111,7 @@ pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
             port_mappings: vec![],
             stop_timeout_secs: None,
             docker_labels: BTreeMap::new(),
+            restart_policy: None,
         }],
         network_mode: NetworkMode::Host,
         network_mode_given: true,

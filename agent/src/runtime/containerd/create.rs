@@ -20,7 +20,7 @@ use super::{ContainerdRuntime, cgroup, image_error, lifecycle, refused, rootfs};
 use crate::image::UnpackedImage;
 use crate::logs::writer::SUBCOMMAND;
 use crate::network::TaskFiles;
-use crate::runtime::{CreateContainer, RuntimeError};
+use crate::runtime::{ContainerKey, CreateContainer, RuntimeError};
 
 /// The shim for runc. Its defaults are right: control groups by path, not by systemd.
 const SHIM: &str = "io.containerd.runc.v2";
@@ -141,15 +141,25 @@ async fn make(
     };
     let created = client.containers().create(client.request(create)).await;
     created.map_err(|s| refused(&s, RuntimeError::CannotCreateContainer))?;
-    let log = log_uri(runtime, request)?;
+    make_task(runtime, &request.key(), mounts).await
+}
+
+/// Makes the shim with its waiting process. Docker, and so ECS, calls this part of starting: it is where a missing program
+/// shows.
+pub(super) async fn make_task(
+    runtime: &ContainerdRuntime,
+    key: &ContainerKey,
+    mounts: Vec<Mount>,
+) -> Result<(), RuntimeError> {
+    let log = log_uri(runtime, key)?;
     let task = CreateTaskRequest {
-        container_id: id.to_owned(),
+        container_id: container_id(key),
         rootfs: mounts,
         stdout: log.clone(),
         stderr: log,
         ..Default::default()
     };
-    // Docker, and so ECS, calls this part of starting: it is where a missing program shows.
+    let client = &runtime.client;
     let created = client.tasks().create(client.request(task)).await;
     created
         .map(drop)
@@ -214,13 +224,11 @@ fn user_of(
 }
 
 /// Where containerd sends what the container writes: to a program that it starts, or nowhere.
-fn log_uri(runtime: &ContainerdRuntime, request: &CreateContainer<'_>) -> Result<String, RuntimeError> {
+fn log_uri(runtime: &ContainerdRuntime, key: &ContainerKey) -> Result<String, RuntimeError> {
     let Some(program) = &runtime.options.log_program else {
         return Ok(String::new());
     };
-    let directory = runtime
-        .log_directory_of_task(request.task.task)
-        .join(&request.container.name);
+    let directory = runtime.log_directory_of_task(key.task).join(&key.name);
     std::fs::create_dir_all(&directory)
         .map_err(|e| RuntimeError::CannotCreateContainer(format!("{}: {e}", directory.display())))?;
     Ok(format!(

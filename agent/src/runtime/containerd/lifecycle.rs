@@ -36,9 +36,14 @@ const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory us
 pub(super) const SHIM_DIED: &str = "exit code unknown: the process that watched over the container is gone";
 
 pub(super) async fn start(runtime: &ContainerdRuntime, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
-    let id = container_id(key);
     // The semaphore is never closed.
     let _permit = runtime.options.gate.0.acquire().await.ok();
+    begin(runtime, key).await
+}
+
+/// Starts the process that waits; the caller holds a permit of the gate.
+pub(super) async fn begin(runtime: &ContainerdRuntime, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
+    let id = container_id(key);
     let client = &runtime.client;
     let request = StartRequest {
         container_id: id.clone(),
@@ -200,7 +205,7 @@ pub(super) async fn delete(client: &Client, snapshotter: &str, id: &str) -> Resu
     unless_gone(removed.map(drop)).map_err(failed)
 }
 
-async fn delete_task(client: &Client, id: &str) -> Result<(), RuntimeError> {
+pub(super) async fn delete_task(client: &Client, id: &str) -> Result<(), RuntimeError> {
     let deadline = Instant::now() + DELETE_DEADLINE;
     let mut killed = false;
     loop {

@@ -6,7 +6,7 @@
 //! - [`launcher`]: finding or starting containerd.
 //! - `client`: requests, and telling containerd's answers apart.
 //! - `spec`: the OCI specification of a container (pure).
-//! - `create`, `lifecycle`, `list`: the steps.
+//! - `create`, `lifecycle`, `restart`, `list`: the steps.
 //! - `cleanup`: leaving nothing behind.
 
 mod cgroup;
@@ -17,6 +17,7 @@ pub mod launcher;
 mod lifecycle;
 mod list;
 mod names;
+mod restart;
 mod rootfs;
 mod spec;
 
@@ -214,6 +215,10 @@ impl Runtime for ContainerdRuntime {
 
     async fn start_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
         lifecycle::start(self, key).await
+    }
+
+    async fn restart_container(&self, key: &ContainerKey) -> Result<StartedContainer, RuntimeError> {
+        restart::restart(self, key).await
     }
 
     async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError> {

@@ -3,6 +3,7 @@
 //! Owns the flags and the choice of a host by what people call it. Shell, but for that choice, which is pure.
 
 mod row;
+mod settings;
 
 use anyhow::{Context, Result, bail};
 use berth_aws::Timestamp;
@@ -40,6 +41,8 @@ enum HostsCommand {
     Drain(ChangeArguments),
     /// Have tasks go to these hosts again
     Activate(ChangeArguments),
+    /// Show how the cluster keeps in touch with its hosts and what becomes of those that are cut off, or change it
+    Settings(settings::Arguments),
 }
 
 /// Flags of `berth hosts drain` and `berth hosts activate`.
@@ -61,6 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         None => list(&Cluster::of(&arguments.target.find()?)?, arguments.format).await,
         Some(HostsCommand::Drain(change)) => set(change, ContainerInstanceStatus::Draining).await,
         Some(HostsCommand::Activate(change)) => set(change, ContainerInstanceStatus::Active).await,
+        Some(HostsCommand::Settings(arguments)) => settings::run(arguments).await,
     }
 }
 

@@ -102,6 +102,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn restart_policy_is_kept_as_given_and_refused_outside_of_the_bounds_of_ecs() {
+        let given = json!({"enabled": true, "ignoredExitCodes": [0, 143], "restartAttemptPeriod": 180});
+        let input = definition(json!({"memory": 64, "restartPolicy": given}));
+        let answer = Harness::new()
+            .call::<RegisterTaskDefinition>(input)
+            .await
+            .expect("registers");
+        assert_eq!(
+            answer["taskDefinition"]["containerDefinitions"][0]["restartPolicy"],
+            given
+        );
+        for (policy, what) in [
+            (
+                json!({"enabled": true, "restartAttemptPeriod": 59}),
+                "'restartPolicy.restartAttemptPeriod' must be between 60 and 1800 seconds, not 59.",
+            ),
+            (
+                json!({"enabled": true, "restartAttemptPeriod": 1801}),
+                "'restartPolicy.restartAttemptPeriod' must be between 60 and 1800 seconds, not 1801.",
+            ),
+            (
+                json!({"enabled": true, "ignoredExitCodes": (0..51).collect::<Vec<i32>>()}),
+                "'restartPolicy.ignoredExitCodes' can have at most 50 exit codes, not 51.",
+            ),
+        ] {
+            let (code, message) = refusal(definition(json!({"memory": 64, "restartPolicy": policy}))).await;
+            assert_eq!(code, "ClientException");
+            assert_eq!(message, format!("Invalid setting for container 'web'. {what}"));
+        }
+    }
+
+    #[tokio::test]
     async fn member_at_its_default_is_accepted() {
         let mut input = definition(json!({
             "memory": 64, "essential": true, "interactive": false, "mountPoints": [], "volumesFrom": [], "linuxParameters": {}

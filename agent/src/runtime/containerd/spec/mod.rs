@@ -84,6 +84,7 @@ mod tests {
             port_mappings: vec![],
             stop_timeout_secs: 30,
             docker_labels: BTreeMap::new(),
+            restart_policy: None,
         }
     }
 

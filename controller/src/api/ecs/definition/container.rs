@@ -4,7 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::ContainerDefinition as AwsContainer;
 use berth_core::model::{ContainerDefinition, NetworkMode};
 
-use super::{check_name, ports, quantity};
+use super::{check_name, ports, quantity, restart_policy};
 use crate::api::ecs::overrides::environment;
 use crate::api::errors::client;
 
@@ -44,6 +44,10 @@ pub(super) fn from_request(mode: NetworkMode, given: AwsContainer) -> Result<Con
         port_mappings: ports::from_request(mode, &name, given.port_mappings.unwrap_or_default())?,
         stop_timeout_secs: given.stop_timeout.map(|secs| stop_timeout(&name, secs)).transpose()?,
         docker_labels: given.docker_labels.unwrap_or_default(),
+        restart_policy: given
+            .restart_policy
+            .map(|policy| restart_policy::from_request(&name, policy))
+            .transpose()?,
         image,
         name,
     })

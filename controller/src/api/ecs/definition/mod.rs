@@ -3,6 +3,7 @@
 mod container;
 mod ports;
 pub(super) mod quantity;
+mod restart_policy;
 
 use std::collections::BTreeSet;
 
@@ -49,6 +50,7 @@ const HONOURED: Honoured = Honoured::Members(&[
             ("user", Honoured::All),
             ("stopTimeout", Honoured::All),
             ("dockerLabels", Honoured::All),
+            ("restartPolicy", Honoured::All),
             ("versionConsistency", Honoured::Only(&["disabled"])),
             (
                 "portMappings",

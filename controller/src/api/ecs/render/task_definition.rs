@@ -1,10 +1,13 @@
 //! Task definitions in answers. Pure.
 
 use berth_aws::ecs::{
-    Compatibility, ContainerDefinition as AwsContainer, KeyValuePair, NetworkMode as AwsNetworkMode,
-    PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition, TaskDefinitionStatus as AwsStatus,
+    Compatibility, ContainerDefinition as AwsContainer, ContainerRestartPolicy, KeyValuePair,
+    NetworkMode as AwsNetworkMode, PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition,
+    TaskDefinitionStatus as AwsStatus,
 };
-use berth_core::model::{ContainerDefinition, NetworkMode, PortMapping, TaskDefinition, TaskDefinitionStatus};
+use berth_core::model::{
+    ContainerDefinition, NetworkMode, PortMapping, RestartPolicy, TaskDefinition, TaskDefinitionStatus,
+};
 
 use super::{count, protocol, time, unless_empty};
 use crate::api::ecs::placement;
@@ -76,8 +79,17 @@ fn container(mode: NetworkMode, container: &ContainerDefinition) -> AwsContainer
         stop_timeout: container.stop_timeout_secs.and_then(count),
         user: container.user.clone(),
         working_directory: container.working_directory.clone(),
+        restart_policy: container.restart_policy.as_ref().map(restart_policy),
         docker_labels: (!container.docker_labels.is_empty()).then(|| container.docker_labels.clone()),
         ..Default::default()
+    }
+}
+
+fn restart_policy(policy: &RestartPolicy) -> ContainerRestartPolicy {
+    ContainerRestartPolicy {
+        enabled: Some(policy.enabled),
+        ignored_exit_codes: unless_empty(&policy.ignored_exit_codes),
+        restart_attempt_period: policy.attempt_period_secs.and_then(count),
     }
 }
 
