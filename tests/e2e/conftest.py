@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import berth
+import machine
 from recorder import Recorder
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -17,6 +18,17 @@ SAMPLE_IMAGE = "berth-sample:latest"
 def pytest_report_header():
     version = subprocess.run([berth.BINARY, "--version"], capture_output=True, text=True, check=False)
     return f"binary: {berth.BINARY} ({version.stdout.strip()})"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_is_left_as_it_was():
+    """Fails a run that leaves interfaces, rules, mounts, processes, files or control groups on the machine."""
+    if os.geteuid() != 0:
+        yield  # what could be left needs root
+        return
+    before = machine.snapshot()
+    yield
+    assert machine.left_behind(before) == [], "the tests left this on the machine"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 import berth
+import machine
 
 pytestmark = pytest.mark.containers
 
@@ -85,12 +86,18 @@ class Split:
 
 
 def remove_containers(socket, namespace):
-    """Ends what the agent rightly left running, since an agent that stops does not stop its tasks."""
+    """Ends what the agent rightly left running, since an agent that stops does not stop its tasks, and removes its control groups."""
     ctr = ["ctr", "-a", str(socket), "-n", namespace]
-    ids = subprocess.run([*ctr, "tasks", "ls", "-q"], capture_output=True, text=True, check=False).stdout.split()
+    ids = subprocess.run([*ctr, "containers", "ls", "-q"], capture_output=True, text=True, check=False).stdout.split()
     for identifier in ids:
         subprocess.run([*ctr, "tasks", "rm", "-f", identifier], capture_output=True, check=False)
         subprocess.run([*ctr, "containers", "rm", identifier], capture_output=True, check=False)
+    # Containers are called by their task's id and their own name.
+    machine.remove_control_groups({identifier.split("-")[0] for identifier in ids})
+    # Where runc kept the state of the containers.
+    state = pathlib.Path("/run/containerd/runc", namespace)
+    if state.is_dir():
+        state.rmdir()
 
 
 @pytest.fixture(scope="module")

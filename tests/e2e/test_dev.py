@@ -59,7 +59,7 @@ def test_dev_with_containers_leaves_nothing_behind(tmp_path, sample_image):
     assert code == 0, process.output()
     assert list((tmp_path / "tmp").iterdir()) == [], process.output()[-2000:]
     assert leftovers(tmp_path) == []
-    assert machine.more_than(before) == []
+    assert machine.left_behind(before) == []
 
 
 def test_dev_with_data_dir_keeps_its_state(tmp_path):

@@ -39,13 +39,7 @@ def run_web(process, image):
 
 
 def assert_as_before(before, directory, tasks=()):
-    # The last process of a container may take a moment to be gone.
-    left = machine.more_than(before, tasks)
-    end = time.monotonic() + 10
-    while left and time.monotonic() < end:
-        time.sleep(0.1)
-        left = machine.more_than(before, tasks)
-    assert left == []
+    assert machine.left_behind(before, tasks) == []
     assert list((directory / "tmp").iterdir()) == []
     assert [path for path in (directory / "run").rglob("*") if path.is_file()] == []
 
