@@ -58,6 +58,8 @@ struct Queues<R> {
     request_bytes: usize,
     stop: bool,
     closed: bool,
+    /// Whether the driver sleeps, and has not been woken yet: waking it is a call of the system, whether it sleeps or not.
+    sleeps: bool,
 }
 
 /// The queues of one driver.
@@ -78,6 +80,7 @@ impl<R> Default for Inbox<R> {
                 request_bytes: 0,
                 stop: false,
                 closed: false,
+                sleeps: false,
             }),
             arrived: Condvar::new(),
         }
@@ -96,8 +99,7 @@ impl<R> Inbox<R> {
         }
         queues.request_bytes += bytes;
         queues.requests.push_back((bytes, request));
-        drop(queues);
-        self.arrived.notify_one();
+        self.wake(queues);
         Ok(())
     }
 
@@ -113,8 +115,7 @@ impl<R> Inbox<R> {
         }
         queues.message_bytes += bytes;
         queues.messages.push_back((bytes, message));
-        drop(queues);
-        self.arrived.notify_one();
+        self.wake(queues);
         Ok(())
     }
 
@@ -125,14 +126,14 @@ impl<R> Inbox<R> {
             return;
         }
         queues.notices.push_back(notice);
-        drop(queues);
-        self.arrived.notify_one();
+        self.wake(queues);
     }
 
     /// The driver is to stop.
     pub(super) fn stop(&self) {
-        self.lock().stop = true;
-        self.arrived.notify_one();
+        let mut queues = self.lock();
+        queues.stop = true;
+        self.wake(queues);
     }
 
     /// Nothing is taken out any more: whoever waits for an answer is told by what it waited with being dropped.
@@ -156,11 +157,22 @@ impl<R> Inbox<R> {
             if something || (queues.stop && !stopping) || now >= until {
                 return queues.take();
             }
+            queues.sleeps = true;
             queues = self
                 .arrived
                 .wait_timeout(queues, until - now)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            queues.sleeps = false;
+        }
+    }
+
+    /// Wakes the driver if it sleeps and nobody has done so.
+    fn wake(&self, mut queues: MutexGuard<'_, Queues<R>>) {
+        let sleeps = std::mem::take(&mut queues.sleeps);
+        drop(queues);
+        if sleeps {
+            self.arrived.notify_one();
         }
     }
 
