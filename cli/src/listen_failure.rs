@@ -14,10 +14,10 @@ pub(crate) fn explain(error: ControllerError) -> anyhow::Error {
     let ControllerError::Listen { address, what, source } = &error else {
         return error.into();
     };
-    let flag = if *what == "agents" {
-        "--agent-listen"
-    } else {
-        "--listen"
+    let flag = match *what {
+        "agents" => "--agent-listen",
+        "members and agents" => "--cluster-listen",
+        _ => "--listen",
     };
     let why = match source.kind() {
         ErrorKind::AddrInUse => {

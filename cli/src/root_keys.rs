@@ -39,20 +39,41 @@ struct KeptKey {
 /// # Errors
 /// If only half a key is given, the file cannot be read or written, or no random bytes can be had.
 pub(crate) fn find_or_mint(account: &str, data_dir: &Path) -> Result<RootCredentials> {
+    let key = match given_key()? {
+        Some(key) => key,
+        None => kept_or_minted(data_dir)?,
+    };
+    Ok(key.of(account))
+}
+
+/// The root key in the environment, if any.
+///
+/// # Errors
+/// If only half a key is given.
+pub(crate) fn given(account: &str) -> Result<Option<RootCredentials>> {
+    Ok(given_key()?.map(|key| key.of(account)))
+}
+
+impl KeptKey {
+    fn of(self, account: &str) -> RootCredentials {
+        RootCredentials {
+            account: AccountId::from(account),
+            access_key_id: self.access_key_id,
+            secret_access_key: self.secret_access_key,
+        }
+    }
+}
+
+fn given_key() -> Result<Option<KeptKey>> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let key = match (variable(KEY_VARIABLE), variable(SECRET_VARIABLE)) {
-        (Some(access_key_id), Some(secret_access_key)) => KeptKey {
+    match (variable(KEY_VARIABLE), variable(SECRET_VARIABLE)) {
+        (Some(access_key_id), Some(secret_access_key)) => Ok(Some(KeptKey {
             access_key_id,
             secret_access_key,
-        },
-        (None, None) => kept_or_minted(data_dir)?,
+        })),
+        (None, None) => Ok(None),
         _ => bail!("{KEY_VARIABLE} and {SECRET_VARIABLE} must be set together, or neither"),
-    };
-    Ok(RootCredentials {
-        account: AccountId::from(account),
-        access_key_id: key.access_key_id,
-        secret_access_key: key.secret_access_key,
-    })
+    }
 }
 
 fn kept_or_minted(data_dir: &Path) -> Result<KeptKey> {

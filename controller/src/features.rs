@@ -2,27 +2,77 @@
 //!
 //! `docs/decisions/2026-11-25-how-formats-evolve.md` says what the level is for.
 
-use berth_core::state::{Command, FeatureLevel};
-use berth_raft::Role;
+use berth_core::state::{Command, FeatureLevel, NEWEST_FEATURE_LEVEL};
+use berth_raft::{Membership, Role};
 
+use crate::peers::FEATURE_LEVEL;
 use crate::replica::StateGroup;
 
-/// Raises the level to the newest that this program knows, if this member is alone in its group: what others know is not asked yet, and a
-/// group of several keeps its level. That it fails is logged: the group then goes on with the level that it has, and the next start tries
-/// again.
+/// Raises the level to the newest that this program knows, if this member leads and every other one has said in its record that it knows
+/// it too. That it fails is logged: the group then goes on with the level that it has, and it is tried again later.
 pub(crate) async fn raise(group: &StateGroup) {
     let newest = FeatureLevel::newest(env!("CARGO_PKG_VERSION"));
-    let is_alone = group.members().members.len() == 1;
-    if !is_alone || group.status().role != Role::Leader || group.view().view.feature_level() >= newest.level() {
+    let level = newest.level();
+    if group.status().role != Role::Leader || group.view().view.feature_level() >= level {
         return;
     }
-    let level = newest.level();
+    if !all_know(&group.members(), group.identity().member_id, level) {
+        return;
+    }
     match group.propose(Command::RaiseFeatureLevel(newest)).await {
         Ok(applied) if applied.outcome.is_ok() => tracing::info!(level, "feature level raised"),
         // Somebody else has raised it meanwhile.
         Ok(_) => {}
-        Err(error) => {
-            tracing::warn!(level, %error, "the feature level could not be raised: tried again at the next start")
+        Err(error) => tracing::warn!(level, %error, "the feature level could not be raised: tried again later"),
+    }
+}
+
+/// What a member says in its record of what it knows.
+pub(crate) fn known_level() -> String {
+    NEWEST_FEATURE_LEVEL.to_string()
+}
+
+fn all_know(members: &Membership, own: u64, level: u32) -> bool {
+    let mut others = members.members.iter().filter(|member| member.record.id != own);
+    others.all(|member| {
+        let known = member.record.details.get(FEATURE_LEVEL);
+        known
+            .and_then(|known| known.parse::<u32>().ok())
+            .is_some_and(|known| known >= level)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use berth_raft::{MemberInfo, MemberRecord, MemberRole};
+
+    use super::*;
+
+    fn member(id: u64, level: Option<&str>) -> MemberInfo {
+        let details = level.map(|level| (FEATURE_LEVEL.to_owned(), level.to_owned()));
+        MemberInfo {
+            record: MemberRecord {
+                id,
+                name: String::new(),
+                details: BTreeMap::from_iter(details),
+            },
+            role: MemberRole::Voter,
         }
+    }
+
+    #[test]
+    fn level_is_raised_only_once_every_other_member_knows_it() {
+        let know = |others: &[Option<&str>]| {
+            let others = others.iter().zip(2..).map(|(level, id)| member(id, *level));
+            let members = std::iter::once(member(1, None)).chain(others).collect();
+            all_know(&Membership { index: 1, members }, 1, 2)
+        };
+        assert!(know(&[]));
+        assert!(know(&[Some("2"), Some("3")]));
+        assert!(!know(&[Some("2"), Some("1")]));
+        assert!(!know(&[Some("2"), None]));
+        assert!(!know(&[Some("two")]));
     }
 }

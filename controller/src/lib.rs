@@ -1,11 +1,17 @@
 //! The controller: the AWS-compatible front, the replicated state behind it, and the sessions with agents. Shell.
 
+mod administration;
 pub mod agents;
 pub mod api;
 pub mod backup;
 pub mod clock;
+mod cluster_port;
+mod errors;
 mod features;
 pub mod leader;
+mod members;
 pub mod monitoring;
 pub mod node;
+pub mod peers;
+pub mod registrar;
 pub mod replica;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use berth_controller::api::{ApiOptions, RootCredentials};
+use berth_controller::api::RootCredentials;
 use berth_controller::node::{Controller, ControllerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,8 +18,10 @@ async fn controller(data_dir: &Path) -> Controller {
     let options = ControllerOptions {
         data_dir: data_dir.to_owned(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        agent_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        api: ApiOptions { root, testing: false },
+        agent_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        cluster: None,
+        root: Some(root),
+        testing: false,
         backups: None,
     };
     Controller::start(options).await.expect("the controller starts")

@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
-use berth_controller::api::ApiOptions;
+use anyhow::{Context, Result, bail, ensure};
 use berth_controller::backup::ScheduleOptions;
-use berth_controller::node::{Controller, ControllerOptions};
+use berth_controller::node::{ClusterOptions, ClusterStart, Controller, ControllerOptions, is_member};
 use clap::Args;
 
 use super::values;
@@ -26,12 +25,37 @@ pub(crate) struct Arguments {
     /// Where clients reach the AWS-compatible API
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     listen: SocketAddr,
-    /// Where agents reach the controller; a loopback address, since agents do not authenticate themselves yet
-    #[arg(long, default_value = "127.0.0.1:7481", value_name = "ADDRESS:PORT", value_parser = address::parse)]
-    agent_listen: SocketAddr,
-    /// The account that everything belongs to
-    #[arg(long, default_value = "123456789012", value_name = "ID", value_parser = values::account_id)]
-    account_id: String,
+    /// Found a new cluster, whose first controller this is
+    #[arg(long, conflicts_with_all = ["join", "peer"])]
+    bootstrap: bool,
+    /// Join a cluster with a token from `berth token create --role controller`
+    #[arg(
+        long,
+        env = "BERTH_JOIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        requires = "peer"
+    )]
+    join: Option<String>,
+    /// Where a controller of that cluster is reached
+    #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port, requires = "join")]
+    peer: Option<String>,
+    /// Where other controllers and agents reach this one, over TLS [default: 0.0.0.0:7481 as a member of a cluster]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address::parse)]
+    cluster_listen: Option<SocketAddr>,
+    /// The address by which they reach it [default: that of --cluster-listen, unless that is 0.0.0.0; then the one that it had before]
+    #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port)]
+    advertise: Option<String>,
+    /// Name of this controller [default: the machine's host name]
+    #[arg(long, value_name = "NAME", value_parser = member_name)]
+    name: Option<String>,
+    /// Where agents on this machine reach the controller without TLS; a loopback address [default: 127.0.0.1:7481, and none as a member
+    /// of a cluster]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address::parse)]
+    agent_listen: Option<SocketAddr>,
+    /// The account that everything belongs to [default: 123456789012, and that of the cluster as a member of one]
+    #[arg(long, value_name = "ID", value_parser = values::account_id)]
+    account_id: Option<String>,
     /// Write backups into this folder by itself, best on another disk; only the leader does
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<PathBuf>,
@@ -46,6 +70,15 @@ pub(crate) struct Arguments {
     testing: bool,
 }
 
+/// Account of an installation that was not given another one.
+const DEFAULT_ACCOUNT: &str = "123456789012";
+
+/// Port for members and agents, and for agents alone.
+const CLUSTER_PORT: u16 = 7481;
+
+/// Longest name of a member, which has to fit into its record.
+const MAX_NAME_BYTES: usize = 64;
+
 /// Runs the controller.
 ///
 /// # Errors
@@ -53,28 +86,20 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     logging::start("info")?;
     let mut signals = StopSignals::install()?;
-    let root = root_keys::find_or_mint(&arguments.account_id, &arguments.data_dir)?;
-    let access_key = root.access_key_id.clone();
-    let mut controller = Controller::start(ControllerOptions {
-        data_dir: arguments.data_dir.clone(),
-        listen: arguments.listen,
-        agent_listen: arguments.agent_listen,
-        api: ApiOptions {
-            root,
-            testing: arguments.testing,
-        },
-        backups: schedule(&arguments),
-    })
-    .await
-    .map_err(listen_failure::explain)?;
-    output::line(&format!("Clients: http://{}", controller.listen()))?;
-    output::line(&format!("Agents: http://{}", controller.agent_listen()))?;
-    output::line(&format!("State: {}", arguments.data_dir.display()))?;
-    output::line(&format!(
-        "Root access key: {access_key} of account {}",
-        arguments.account_id
-    ))?;
-    output::line("Ready. Ctrl-C stops it; tasks run on without it.")?;
+    let options = options(&arguments)?;
+    let is_member = options.cluster.is_some();
+    let started = tokio::select! {
+        started = Controller::start(options) => started,
+        // A member may have to wait for others before it serves.
+        () = signals.next() => return Ok(()),
+    };
+    let mut controller = started.map_err(listen_failure::explain)?;
+    let account = controller.root().account.to_string();
+    if let Some(given) = arguments.account_id.as_ref().filter(|given| **given != account) {
+        controller.stop().await;
+        bail!("--account-id is {given}, and the account of the cluster is {account}: leave it away, or say the same");
+    }
+    announce(&controller, &arguments, is_member)?;
     let manager = ServiceManager::from_environment();
     manager.ready("serves clients and agents");
     let health = controller.health();
@@ -86,6 +111,97 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     manager.stopping();
     controller.stop().await;
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn announce(controller: &Controller, arguments: &Arguments, is_member: bool) -> Result<()> {
+    output::line(&format!("Clients: http://{}", controller.listen()))?;
+    if let Some(address) = controller.cluster_listen() {
+        output::line(&format!("Members and agents: https://{address}"))?;
+        output::line(&format!("Member: {}", controller.member_id()))?;
+    }
+    if let Some(address) = controller.agent_listen() {
+        output::line(&format!("Agents: http://{address}"))?;
+    }
+    output::line(&format!("State: {}", arguments.data_dir.display()))?;
+    let root = controller.root();
+    output::line(&format!(
+        "Root access key: {} of account {}",
+        root.access_key_id, root.account
+    ))?;
+    let others = if is_member {
+        "the other controllers and all tasks go"
+    } else {
+        "tasks run"
+    };
+    output::line(&format!("Ready. Ctrl-C stops it; {others} on without it."))
+}
+
+fn options(arguments: &Arguments) -> Result<ControllerOptions> {
+    let data_dir = &arguments.data_dir;
+    let was_member = is_member(data_dir);
+    let becomes_member = arguments.bootstrap || arguments.join.is_some();
+    let is_asked_for = becomes_member || arguments.cluster_listen.is_some() || arguments.advertise.is_some();
+    let cluster = (was_member || is_asked_for).then(|| cluster(arguments)).transpose()?;
+    let account = arguments.account_id.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+    // Only who begins something has a key of its own; others get it from the cluster.
+    let root = if cluster.is_none() || (arguments.bootstrap && !was_member) {
+        Some(root_keys::find_or_mint(account, data_dir)?)
+    } else {
+        root_keys::given(account)?
+    };
+    let loopback = SocketAddr::from(([127, 0, 0, 1], CLUSTER_PORT));
+    let agent_listen = match &cluster {
+        Some(_) => arguments.agent_listen,
+        None => Some(arguments.agent_listen.unwrap_or(loopback)),
+    };
+    Ok(ControllerOptions {
+        data_dir: data_dir.clone(),
+        listen: arguments.listen,
+        agent_listen,
+        cluster,
+        root,
+        testing: arguments.testing,
+        backups: schedule(arguments),
+    })
+}
+
+fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
+    let start = match (arguments.bootstrap, &arguments.join, &arguments.peer) {
+        (true, ..) => ClusterStart::Bootstrap,
+        (false, Some(token), Some(peer)) => ClusterStart::Join {
+            token: token.clone(),
+            peer: peer.clone(),
+        },
+        _ => ClusterStart::Resume,
+    };
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => host_name()?,
+    };
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], CLUSTER_PORT));
+    Ok(ClusterOptions {
+        listen: arguments.cluster_listen.unwrap_or(everywhere),
+        advertise: arguments.advertise.clone(),
+        name,
+        start,
+    })
+}
+
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().context("cannot tell the name of this machine")?;
+    let mut name = name.to_string_lossy().into_owned();
+    while name.len() > MAX_NAME_BYTES {
+        name.pop();
+    }
+    Ok(name)
+}
+
+fn member_name(text: &str) -> Result<String> {
+    ensure!(
+        (1..=MAX_NAME_BYTES).contains(&text.len()) && !text.chars().any(char::is_control),
+        "a name has 1 to {MAX_NAME_BYTES} bytes"
+    );
+    Ok(text.to_owned())
 }
 
 fn schedule(arguments: &Arguments) -> Option<ScheduleOptions> {

@@ -5,6 +5,7 @@
 mod agent;
 mod aws;
 mod backup;
+mod ca;
 mod completions;
 mod controller;
 mod dev;
@@ -13,7 +14,9 @@ mod env;
 mod hosts;
 mod image;
 mod logs;
+mod members;
 mod ps;
+mod token;
 mod values;
 
 use std::process::ExitCode;
@@ -40,6 +43,12 @@ pub(crate) enum Command {
     Logs(logs::Arguments),
     /// Bring images to the hosts of this machine, or list those that they have
     Image(image::Arguments),
+    /// List the controllers of a cluster, remove one, or have another lead
+    Members(members::Arguments),
+    /// Make the tokens with which controllers and agents join a cluster, list and withdraw them
+    Token(token::Arguments),
+    /// Show or rotate the authority that signs a cluster's certificates
+    Ca(ca::Arguments),
     /// Back up a cluster, verify a backup, or restore one
     Backup(backup::Arguments),
     /// Look at this host and a cluster, and say what is wrong and what to do
@@ -60,6 +69,9 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Controller(arguments) => block_on(controller::run(arguments))?,
         Command::Agent(arguments) => block_on(agent::run(arguments))?,
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
+        Command::Members(arguments) => block_on(members::run(arguments))?,
+        Command::Token(arguments) => block_on(token::run(arguments))?,
+        Command::Ca(arguments) => block_on(ca::run(arguments))?,
         Command::Image(arguments) => block_on(image::run(arguments))?,
         Command::Completions(arguments) => completions::run(&arguments)?,
         Command::Doctor(arguments) => return block_on(doctor::run(arguments)),

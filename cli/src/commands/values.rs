@@ -48,6 +48,20 @@ pub(super) fn cluster_name(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// Reads where others reach something: a host name or an IP address, and a port.
+///
+/// # Errors
+/// If it is not `HOST:PORT`.
+pub(super) fn host_and_port(text: &str) -> Result<String> {
+    let parsed: Option<http::uri::Authority> = text.parse().ok();
+    let fits = parsed.is_some_and(|authority| {
+        let has_user = authority.as_str().contains('@');
+        !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0) && !has_user
+    });
+    ensure!(fits, "HOST:PORT is needed, such as 10.0.0.1:7481");
+    Ok(text.to_owned())
+}
+
 /// Reads the URL of a controller's port for agents.
 ///
 /// # Errors
@@ -89,6 +103,24 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn address_of_others_needs_a_host_and_a_port() {
+        for good in ["10.0.0.1:7481", "host-1.example:7481", "[fd00::1]:7481"] {
+            assert_eq!(host_and_port(good).expect("read"), good);
+        }
+        for bad in [
+            "10.0.0.1",
+            ":7481",
+            "host:0",
+            "http://host:1",
+            "me@host:1",
+            "",
+            "host:x",
+        ] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_in_the_form_of_aws_are_taken_and_others_refused() {

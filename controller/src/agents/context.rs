@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 use crate::clock::Clock;
+use crate::registrar;
 use crate::replica::StateGroup;
 use berth_raft::Role;
 
@@ -35,6 +36,14 @@ impl Context {
     pub(super) fn led_term(&self) -> Option<u64> {
         let status = self.group.status();
         (status.role == Role::Leader).then_some(status.term)
+    }
+
+    /// The version of what agents are told of the cluster, see `ClusterNews`; those without a certificate are not told.
+    pub(super) fn news_version(&self, is_trusted: bool) -> u64 {
+        if !is_trusted {
+            return 0;
+        }
+        registrar::news_version(&self.group.view().view, &self.group.members())
     }
 
     /// How the cluster keeps in touch with its hosts.

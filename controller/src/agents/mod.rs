@@ -20,4 +20,5 @@ mod server;
 mod session;
 
 pub use logs::{LogError, LogLine, LogPage, LogQuery};
-pub use server::{AgentsError, AgentsHandle, start};
+pub(crate) use server::serve_plain;
+pub use server::{AgentsError, AgentsHandle, Sessions, begin, start};

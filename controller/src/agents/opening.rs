@@ -9,7 +9,10 @@ use berth_proto::v1::{self, ProtocolVersion, RefusalCode, Refused, Register, Reg
 
 use super::context::Context;
 use super::registry::{AgentKey, SessionState};
+use crate::peers::ADDRESS;
+use crate::registrar;
 use berth_raft::ProposeError;
+use berth_trust::identity::Identity;
 
 /// When an agent that this controller cannot serve now is to try again.
 const RETRY_AFTER_MS: u32 = 500;
@@ -72,6 +75,20 @@ pub(super) fn read(register: &Register) -> Result<Applicant, Refused> {
     Ok(Applicant { agent, host, previous })
 }
 
+/// Refuses an agent that says it is another one than its certificate says.
+pub(super) fn hold_to_certificate(register: &Register, identity: Option<&Identity>) -> Result<(), Refused> {
+    match identity {
+        Some(identity) if identity.id().as_str() != register.agent_id => {
+            let message = format!(
+                "the agent calls itself {:?}, and its certificate is for {identity}: an agent speaks for itself alone",
+                register.agent_id
+            );
+            Err(refused(RefusalCode::Invalid, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the agent has been since its process began.
 fn previous(arn: &str) -> Result<Option<ContainerInstanceId>, Refused> {
     if arn.is_empty() {
@@ -82,14 +99,16 @@ fn previous(arn: &str) -> Result<Option<ContainerInstanceId>, Refused> {
     id.map(Some).ok_or_else(|| refused(RefusalCode::Invalid, malformed()))
 }
 
-/// Records that the agent is connected, and gives its slot to `session`. An older session of the agent ends.
+/// Records that the agent is connected, and gives its slot to `session`. An older session of the agent ends. `is_trusted` says whether it
+/// has shown a certificate.
 pub(super) async fn admit(
     context: &Context,
     applicant: Applicant,
+    is_trusted: bool,
     session: &Arc<SessionState>,
 ) -> Result<Admitted, Refused> {
     let Some(term) = context.led_term() else {
-        return Err(not_leader(context));
+        return Err(not_leader(context, is_trusted));
     };
     let (cluster, agent) = applicant.agent.clone();
     let mut slot = context.registry.hold_slot(&applicant.agent).await;
@@ -106,7 +125,7 @@ pub(super) async fn admit(
     };
     match context.group.propose_in_term(command, term).await {
         Ok(applied) => applied.outcome.map_err(|rejection| rejected(&rejection))?,
-        Err(ProposeError::TermPassed) => return Err(not_leader(context)),
+        Err(ProposeError::TermPassed) => return Err(not_leader(context, is_trusted)),
         Err(error) => return Err(refused(RefusalCode::Unavailable, error.to_string())),
     };
     let view = context.group.view();
@@ -122,8 +141,12 @@ pub(super) async fn admit(
         container_instance_arn: cluster.container_instance_arn(id),
         term: view.term,
         index: view.index,
-        host_settings: Some(settings_message(&settings)),
-        controllers: vec![],
+        host_settings: Some(settings_message(&settings, context.news_version(is_trusted))),
+        controllers: if is_trusted {
+            registrar::controllers(&context.group.members())
+        } else {
+            vec![]
+        },
     };
     Ok(Admitted {
         agent: applicant.agent,
@@ -135,20 +158,28 @@ pub(super) async fn admit(
 }
 
 /// The cluster's settings, as far as they concern an agent.
-pub(super) fn settings_message(settings: &HostSettings) -> v1::HostSettings {
+pub(super) fn settings_message(settings: &HostSettings, news_version: u64) -> v1::HostSettings {
     v1::HostSettings {
         heartbeat_interval_ms: settings.heartbeat_interval_ms,
         fence_after_ms: settings.fence_after_ms.unwrap_or(0),
-        news_version: 0,
+        news_version,
     }
 }
 
-/// What an agent is told that asks a controller which does not lead.
-pub(super) fn not_leader(context: &Context) -> Refused {
+/// What an agent is told that asks a controller which does not lead. Where the leader is, is said to those who can connect there.
+pub(super) fn not_leader(context: &Context, is_trusted: bool) -> Refused {
     let leader = context.group.status().leader;
+    let members = context.group.members();
+    let record = leader.and_then(|id| members.get(id)).map(|member| &member.record);
+    let address = record
+        .and_then(|record| record.details.get(ADDRESS))
+        .filter(|_| is_trusted);
     let leader = leader.map_or_else(|| "not known at the moment".to_owned(), |id| format!("member {id}"));
     let message = format!("this controller does not lead its group; the leader is {leader}");
-    refused(RefusalCode::NotLeader, message)
+    Refused {
+        leader_endpoint: address.map(|address| registrar::uri(address)).unwrap_or_default(),
+        ..refused(RefusalCode::NotLeader, message)
+    }
 }
 
 fn rejected(rejection: &Rejection) -> Refused {
@@ -248,7 +279,7 @@ mod tests {
         let context = leading_context().await;
         for name in 0..100 {
             let (session, _calls) = SessionState::new(context.stop.child_token());
-            let refused = admit(&context, applicant(&format!("agent-{name}")), &session).await;
+            let refused = admit(&context, applicant(&format!("agent-{name}")), false, &session).await;
             let refused = refused.expect_err("there is no such cluster");
             assert_eq!(refused.code(), RefusalCode::ClusterNotFound);
         }

@@ -9,9 +9,10 @@ use berth_core::ids::IdSource;
 use berth_core::model::ContainerInstanceId;
 use berth_proto::v1::agent_sessions_server::{AgentSessions, AgentSessionsServer};
 use berth_proto::v1::{FromAgent, ToAgent};
+use berth_trust::tls::Peer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -53,6 +54,7 @@ pub enum AgentsError {
 #[derive(Clone)]
 pub struct AgentsHandle {
     registry: Arc<Registry>,
+    service: Sessions,
 }
 
 impl std::fmt::Debug for AgentsHandle {
@@ -62,6 +64,12 @@ impl std::fmt::Debug for AgentsHandle {
 }
 
 impl AgentsHandle {
+    /// The service for agents, for a server of whoever holds this. Where connections have certificates, an agent is held to its own.
+    #[must_use]
+    pub fn service(&self) -> AgentSessionsServer<Sessions> {
+        AgentSessionsServer::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
     /// Number of agents that have a session.
     #[must_use]
     pub fn session_count(&self) -> usize {
@@ -98,52 +106,68 @@ pub fn start(
     if !address.ip().is_loopback() {
         return Err(AgentsError::NotLoopback(address));
     }
-    let registry = Arc::new(Registry::default());
-    let handle = AgentsHandle {
-        registry: Arc::clone(&registry),
+    let (handle, helpers) = begin(group, clock, ids, stop.clone());
+    let service = handle.service();
+    let serving = async move {
+        let served = serve_plain(listener, service, stop.clone()).await;
+        stop.cancel();
+        if let Err(panic) = helpers.await {
+            tracing::error!(%panic, "a part of the server for agents panicked");
+        }
+        served
     };
+    Ok((handle, tokio::spawn(serving)))
+}
+
+/// Makes what sessions need, for servers that serve [`AgentsHandle::service`]; the task ends after `stop` is cancelled. `ids` must be
+/// seeded by the operating system, since ids must not repeat.
+pub fn begin(
+    group: StateGroup,
+    clock: Arc<dyn Clock>,
+    ids: IdSource,
+    stop: CancellationToken,
+) -> (AgentsHandle, JoinHandle<()>) {
+    let registry = Arc::new(Registry::default());
     let applied = group.subscribe();
     let context = Arc::new(Context {
         group,
         clock,
         ids: Mutex::new(ids),
-        registry,
+        registry: Arc::clone(&registry),
         stop,
     });
-    Ok((handle, tokio::spawn(serve(context, listener, applied))))
+    let service = Sessions {
+        places: Arc::new(tokio::sync::Semaphore::new(MAX_SESSIONS)),
+        context: Arc::clone(&context),
+    };
+    let helpers = async move {
+        tokio::join!(
+            feed::follow(Arc::clone(&context), applied),
+            absent::look_out(Arc::clone(&context))
+        );
+    };
+    (AgentsHandle { registry, service }, tokio::spawn(helpers))
 }
 
-async fn serve(
-    context: Arc<Context>,
+/// Serves agents without TLS until `stop` is cancelled.
+pub(crate) async fn serve_plain(
     listener: TcpListener,
-    applied: berth_raft::AppliedFeed<crate::replica::ApplyOutcome>,
+    service: AgentSessionsServer<Sessions>,
+    stop: CancellationToken,
 ) -> Result<(), AgentsError> {
-    let mut helpers = JoinSet::new();
-    helpers.spawn(feed::follow(Arc::clone(&context), applied));
-    helpers.spawn(absent::look_out(Arc::clone(&context)));
-    let stop = context.stop.clone();
-    let sessions = Sessions {
-        places: Arc::new(tokio::sync::Semaphore::new(MAX_SESSIONS)),
-        context,
-    };
-    let service = AgentSessionsServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let served = tonic::transport::Server::builder()
+    tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_EVERY))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned())
-        .await;
-    stop.cancel();
-    while let Some(ended) = helpers.join_next().await {
-        if let Err(panic) = ended {
-            tracing::error!(%panic, "a part of the server for agents panicked");
-        }
-    }
-    served.map_err(AgentsError::Serve)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await
+        .map_err(AgentsError::Serve)
 }
 
-struct Sessions {
+/// The service for agents.
+#[derive(Clone)]
+pub struct Sessions {
     context: Arc<Context>,
     places: Arc<tokio::sync::Semaphore>,
 }
@@ -157,9 +181,13 @@ impl AgentSessions for Sessions {
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted(format!("this controller has {MAX_SESSIONS} sessions already")))?;
         let (outgoing, queue) = mpsc::channel(session::SEND_QUEUE);
+        let identity = request
+            .extensions()
+            .get::<Peer>()
+            .and_then(|peer| peer.identity.clone());
         let (context, incoming) = (Arc::clone(&self.context), request.into_inner());
         tokio::spawn(async move {
-            session::serve(context, incoming, outgoing).await;
+            session::serve(context, identity, incoming, outgoing).await;
             drop(place);
         });
         Ok(Response::new(ReceiverStream::new(queue)))

@@ -20,6 +20,7 @@ use super::opening::{self, Admitted};
 use super::registry::{AgentKey, SessionState};
 use super::{assignments, reports};
 use berth_raft::{self as raft, ProposeError};
+use berth_trust::identity::Identity;
 
 /// How long an agent may take to introduce itself.
 const REGISTER_WITHIN: Duration = Duration::from_secs(10);
@@ -67,7 +68,14 @@ enum SessionEnd {
 }
 
 /// Serves one agent for as long as it stays.
-pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAgent>, outgoing: Outgoing) {
+///
+/// `identity` is who the agent is by the certificate of its connection, where that has one.
+pub(super) async fn serve(
+    context: Arc<Context>,
+    identity: Option<Identity>,
+    mut incoming: Streaming<FromAgent>,
+    outgoing: Outgoing,
+) {
     let (state, log_calls) = SessionState::new(context.stop.child_token());
     let Admitted {
         agent,
@@ -75,7 +83,7 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
         term,
         settings,
         answer,
-    } = match open(&context, &mut incoming, &state).await {
+    } = match open(&context, identity.as_ref(), &mut incoming, &state).await {
         Ok(admitted) => admitted,
         Err(refused) => {
             tracing::info!(reason = refused.message, "refused an agent");
@@ -96,6 +104,7 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
         open_calls: OpenCalls::default(),
         recording: None,
         warned_of_clock: false,
+        is_trusted: identity.is_some(),
         settings,
         last_heard_at: context.clock.now(),
     };
@@ -116,11 +125,13 @@ pub(super) async fn serve(context: Arc<Context>, mut incoming: Streaming<FromAge
 
 async fn open(
     context: &Context,
+    identity: Option<&Identity>,
     incoming: &mut Streaming<FromAgent>,
     state: &Arc<SessionState>,
 ) -> Result<Admitted, Refused> {
     let register = first_message(incoming).await?;
-    opening::admit(context, opening::read(&register)?, state).await
+    opening::hold_to_certificate(&register, identity)?;
+    opening::admit(context, opening::read(&register)?, identity.is_some(), state).await
 }
 
 /// Proposes that the host's agent is disconnected, as the leader of the term in which it was missed: another leader has
@@ -167,6 +178,8 @@ struct Session {
     /// The batch that is being committed, and its sequence; the agent sends the next one after it.
     recording: Option<(u64, Recording)>,
     warned_of_clock: bool,
+    /// Whether the agent has shown a certificate.
+    is_trusted: bool,
     /// The settings that the agent was told last.
     settings: HostSettings,
     last_heard_at: Timestamp,
@@ -243,7 +256,10 @@ impl Session {
     /// Answers a heartbeat, which shows the agent that it is still heard, with the settings as they are now.
     async fn answer_heartbeat(&mut self) -> Result<(), SessionEnd> {
         self.settings = self.context.settings(&self.agent.0);
-        let message = to_agent::Message::HostSettings(opening::settings_message(&self.settings));
+        let message = to_agent::Message::HostSettings(opening::settings_message(
+            &self.settings,
+            self.context.news_version(self.is_trusted),
+        ));
         send(&self.outgoing, message).await
     }
 
@@ -342,7 +358,7 @@ mod tests {
         });
         context.group.propose(cluster).await.unwrap().outcome.unwrap();
         let (session, _calls) = SessionState::new(context.stop.child_token());
-        let Admitted { host, term, .. } = opening::admit(&context, agent, &session).await.unwrap();
+        let Admitted { host, term, .. } = opening::admit(&context, agent, false, &session).await.unwrap();
         assert_eq!(Some(term), context.led_term());
         let connected = || {
             context

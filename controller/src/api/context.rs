@@ -10,7 +10,9 @@ use berth_core::state::{ClusterState, Command, Event};
 
 use super::credentials::RootCredentials;
 use super::errors;
-use super::ports::{Backups, ContainerLogs, ProposeFailure, RanTasks, Replica, TaskRunner};
+use super::ports::{
+    Administration, Backups, ContainerLogs, LeaderCalls, ProposeFailure, RanTasks, Replica, TaskRunner,
+};
 use crate::clock::Clock;
 use crate::monitoring::Metrics;
 
@@ -33,6 +35,10 @@ pub struct ApiParts {
     pub logs: Arc<dyn ContainerLogs>,
     /// What hands out backups.
     pub backups: Arc<dyn Backups>,
+    /// The way to the member that leads.
+    pub leader_calls: Arc<dyn LeaderCalls>,
+    /// What operators decide about the cluster itself.
+    pub administration: Arc<dyn Administration>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids; must be seeded by the operating system, since ids must not repeat.
@@ -48,6 +54,8 @@ pub struct Api {
     runner: Arc<dyn TaskRunner>,
     logs: Arc<dyn ContainerLogs>,
     backups: Arc<dyn Backups>,
+    leader_calls: Arc<dyn LeaderCalls>,
+    administration: Arc<dyn Administration>,
     clock: Arc<dyn Clock>,
     ids: Mutex<IdSource>,
     pub(super) metrics: Metrics,
@@ -63,6 +71,8 @@ impl Api {
             runner: parts.runner,
             logs: parts.logs,
             backups: parts.backups,
+            leader_calls: parts.leader_calls,
+            administration: parts.administration,
             clock: parts.clock,
             ids: Mutex::new(parts.ids),
             metrics: parts.metrics,
@@ -87,6 +97,16 @@ impl Api {
     /// What hands out backups.
     pub(super) fn backups(&self) -> &Arc<dyn Backups> {
         &self.backups
+    }
+
+    /// The way to the member that leads.
+    pub(super) fn leader_calls(&self) -> &dyn LeaderCalls {
+        &*self.leader_calls
+    }
+
+    /// What operators decide about the cluster itself.
+    pub(super) fn administration(&self) -> &dyn Administration {
+        &*self.administration
     }
 
     /// The state with everything that was answered before this call.

@@ -22,15 +22,24 @@ pub struct Route {
     pub service: &'static Service,
     /// The operation.
     pub operation: &'static OperationModel,
+    /// Whether only the leader can answer: it alone places tasks, and has the sessions with agents.
+    pub(super) by_leader: bool,
     pub(super) serve: Serve,
 }
 
 /// `route!(ecs, CreateService, create_service)`: the operation's input is read, `ecs::create_service::handle` answers it.
 macro_rules! route {
     ($service:ident, $operation:ident, $module:ident) => {
+        route!($service, $operation, $module, false)
+    };
+    ($service:ident, $operation:ident, $module:ident, by_leader) => {
+        route!($service, $operation, $module, true)
+    };
+    ($service:ident, $operation:ident, $module:ident, $by_leader:literal) => {
         Route {
             service: <berth_aws::$service::operations::$operation as Operation>::SERVICE,
             operation: <berth_aws::$service::operations::$operation as Operation>::MODEL,
+            by_leader: $by_leader,
             serve: |api, call, body| {
                 Box::pin(async move {
                     let input = protocol::read::<berth_aws::$service::operations::$operation>(&body)?;
@@ -49,9 +58,19 @@ macro_rules! route {
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
     route!(berth, CreateBackup, create_backup),
+    route!(berth, CreateJoinToken, create_join_token),
+    route!(berth, DescribeAuthority, describe_authority),
     route!(berth, DescribeHostSettings, describe_host_settings),
     route!(berth, GetBackupPart, get_backup_part),
-    route!(berth, GetTaskLogs, get_task_logs),
+    route!(berth, GetTaskLogs, get_task_logs, by_leader),
+    route!(berth, ListJoinTokens, list_join_tokens),
+    route!(berth, ListMembers, list_members),
+    route!(berth, PromoteMember, promote_member),
+    route!(berth, RemoveHost, remove_host),
+    route!(berth, RemoveMember, remove_member),
+    route!(berth, RevokeJoinToken, revoke_join_token),
+    route!(berth, RotateAuthority, rotate_authority),
+    route!(berth, TransferLeadership, transfer_leadership),
     route!(berth, UpdateHostSettings, update_host_settings),
     route!(ecs, CreateCluster, create_cluster),
     route!(ecs, CreateService, create_service),
@@ -76,8 +95,8 @@ pub static ROUTES: &[Route] = &[
     route!(ecs, ListTasks, list_tasks),
     route!(ecs, PutAttributes, put_attributes),
     route!(ecs, RegisterTaskDefinition, register_task_definition),
-    route!(ecs, RunTask, run_task),
-    route!(ecs, StartTask, start_task),
+    route!(ecs, RunTask, run_task, by_leader),
+    route!(ecs, StartTask, start_task, by_leader),
     route!(ecs, StopTask, stop_task),
     route!(ecs, TagResource, tag_resource),
     route!(ecs, UntagResource, untag_resource),

@@ -6,7 +6,7 @@ use berth_aws::error::common;
 use berth_core::model::{TaskId, UnsupportedByDaemon, UnworkableConfiguration};
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
-use super::ports::{LogFailure, ProposeFailure, Unavailable};
+use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailable};
 
 /// The AWS error for a command that took no effect, or is not known to have.
 pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
@@ -23,6 +23,27 @@ pub(super) fn unavailable(error: &Unavailable) -> AwsError {
         Unavailable::NoAnswer(message) => common::SERVICE_UNAVAILABLE.error(message.clone()),
         Unavailable::TooLarge(message) => ecs::CLIENT.error(message.clone()),
     }
+}
+
+/// The AWS error for what operators asked and did not get.
+pub(super) fn administration(failure: &AdministrationFailure) -> AwsError {
+    let message = sentence(&failure.to_string());
+    match failure {
+        AdministrationFailure::Refused(_) => ecs::INVALID_PARAMETER.error(message),
+        AdministrationFailure::NotFound(_) => ecs::RESOURCE_NOT_FOUND.error(message),
+        AdministrationFailure::Unavailable(_) => common::SERVICE_UNAVAILABLE.error(message),
+    }
+}
+
+/// As errors of AWS are written: a capital first, and a full stop.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string());
+    let mut sentence = first.unwrap_or_default() + characters.as_str();
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
 }
 
 /// The AWS error for a log that could not be read.
@@ -88,6 +109,9 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         | R::AgentConnected(_)
         | R::ContainerInstanceDeregistered(_)
         | R::TaskExists(_)
+        | R::DocumentChanged(_)
+        | R::DocumentTooLarge(_)
+        | R::TooManyDocuments
         | R::Stale(_) => ecs::SERVER.error(format!("The state changed while the request was served; {rejection}.")),
     }
 }

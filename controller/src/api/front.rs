@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use super::context::{Api, Call};
 use super::credentials::RootCredentials;
-use super::dispatch;
+use super::{dispatch, errors, passed_calls};
 use crate::monitoring::RequestTimer;
 
 /// How long an operation may take: longer than a proposal waits for its outcome, shorter than clients wait (60 s).
@@ -126,7 +126,22 @@ async fn perform(api: Arc<Api>, call: Call, called: &route::Call) -> Result<Resp
             called.operation.name, called.service.name
         )));
     };
-    let serving = (route.serve)(api, call, called.input.clone());
+    let serving = async {
+        if route.by_leader {
+            let passed = passed_calls::write(route, &call, &called.input);
+            if let Some(answer) = api.leader_calls().pass_on(passed).await {
+                return answer.map_err(|error| errors::unavailable(&error));
+            }
+        }
+        (route.serve)(Arc::clone(&api), call, called.input.clone()).await
+    };
+    within_deadline(serving).await
+}
+
+/// Ends an operation that takes too long.
+pub(super) async fn within_deadline(
+    serving: impl Future<Output = Result<Response<Bytes>, AwsError>>,
+) -> Result<Response<Bytes>, AwsError> {
     tokio::time::timeout(OPERATION_DEADLINE, serving)
         .await
         .unwrap_or_else(|_| {

@@ -21,6 +21,7 @@ mod errors;
 mod front;
 mod members;
 mod pagination;
+pub(crate) mod passed_calls;
 pub mod ports;
 #[cfg(test)]
 mod random_documents;

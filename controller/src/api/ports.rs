@@ -5,6 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_proto::v1::ApiCall;
+use bytes::Bytes;
+use http::Response;
+
+use crate::registrar::NewToken;
+use berth_raft::MemberInfo;
+use berth_trust::bundle::CaDigest;
+use berth_trust::identity::Identity;
+use berth_trust::rotation::Phase;
+use berth_trust::token::TokenTerms;
+use berth_trust::token_record::TokenRecord;
+
 use berth_core::model::{ContainerInstanceId, TaskId, Timestamp};
 use berth_core::reconcile::{StandaloneRequest, UnplacedTasks};
 use berth_core::state::{ClusterState, Command, Event, Rejection};
@@ -135,6 +147,12 @@ pub enum Unavailable {
     TooLarge(String),
 }
 
+/// The way to the member that leads, for what it alone knows.
+pub trait LeaderCalls: Send + Sync + 'static {
+    /// Has the leader answer a call; `None` if that is this member.
+    fn pass_on(&self, call: ApiCall) -> PortFuture<'_, Option<Result<Response<Bytes>, Unavailable>>>;
+}
+
 /// Backups of the state, handed out in parts.
 pub trait Backups: Send + Sync + 'static {
     /// Begins a backup of the state with everything that was answered before the call, under an id that is new.
@@ -180,4 +198,86 @@ pub enum BackupFailure {
     /// It could not be written.
     #[error("The backup could not be written: {0}.")]
     Failed(String),
+}
+
+/// Who the members of the cluster are, who may join it, and by whose word: what operators decide.
+pub trait Administration: Send + Sync + 'static {
+    /// Makes a join token.
+    fn create_token(&self, terms: TokenTerms) -> PortFuture<'_, Result<NewToken, AdministrationFailure>>;
+
+    /// The join tokens that are remembered.
+    fn tokens(&self) -> PortFuture<'_, Result<Vec<TokenRecord>, AdministrationFailure>>;
+
+    /// Withdraws a join token.
+    fn revoke_token<'a>(&'a self, id: &'a str) -> PortFuture<'a, Result<TokenRecord, AdministrationFailure>>;
+
+    /// The members as they are known to a majority.
+    fn members(&self) -> PortFuture<'_, Result<Members, AdministrationFailure>>;
+
+    /// Removes a member for good, and refuses its certificate.
+    fn remove_member(&self, member: u64, forced: bool) -> PortFuture<'_, Result<(), AdministrationFailure>>;
+
+    /// Gives a member its vote.
+    fn promote_member(&self, member: u64, forced: bool) -> PortFuture<'_, Result<(), AdministrationFailure>>;
+
+    /// Has a member lead.
+    fn transfer_leadership(&self, member: u64) -> PortFuture<'_, Result<(), AdministrationFailure>>;
+
+    /// The authority that signs certificates.
+    fn authority(&self) -> PortFuture<'_, Result<AuthorityStatus, AdministrationFailure>>;
+
+    /// Takes a step of its rotation.
+    fn rotate(&self, step: RotationStep) -> PortFuture<'_, Result<AuthorityStatus, AdministrationFailure>>;
+
+    /// Refuses the certificate of an agent from now on; nothing if the cluster gives none.
+    fn refuse_agent<'a>(&'a self, agent: &'a str) -> PortFuture<'a, Result<(), AdministrationFailure>>;
+}
+
+/// The members of the cluster, and who leads.
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// The members, by id.
+    pub members: Vec<MemberInfo>,
+    /// The one that leads, if known.
+    pub leader: Option<u64>,
+    /// The term in which it does.
+    pub term: u64,
+    /// The one that answers.
+    pub answering: u64,
+}
+
+/// A step of a rotation of the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotationStep {
+    /// A new authority is to be trusted.
+    Begin,
+    /// The new one signs; or the old one is trusted no longer.
+    Continue,
+    /// The new one is dropped, while it does not sign yet.
+    TakeBack,
+}
+
+/// How far a rotation is.
+#[derive(Clone, Debug)]
+pub struct AuthorityStatus {
+    /// How far.
+    pub phase: Phase,
+    /// The authorities that are trusted; the first one signs.
+    pub trusted: Vec<CaDigest>,
+    /// Those for which the next step waits.
+    pub waiting: Vec<Identity>,
+}
+
+/// Why something was not done that operators decide.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdministrationFailure {
+    /// It makes no sense, or not now.
+    #[error("{0}")]
+    Refused(String),
+    /// There is nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The controller cannot tell or do it at the moment.
+    #[error("{0}")]
+    Unavailable(String),
 }

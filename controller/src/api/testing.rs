@@ -13,6 +13,7 @@ use berth_core::model::{
 use berth_core::placement::Seed;
 use berth_core::reconcile::{StandalonePlan, StandaloneRequest, plan_standalone};
 use berth_core::state::{ClusterState, Command, Event, apply};
+use berth_proto::v1::ApiCall;
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::Value;
@@ -20,12 +21,16 @@ use serde_json::Value;
 use super::context::{Api, ApiOptions, ApiParts, Call};
 use super::credentials::RootCredentials;
 use super::ports::{
-    BackupBegun, BackupFailure, BackupPart, Backups, ContainerLogs, LogFailure, LogPiece, LogRequest, PortFuture,
-    ProposeFailure, RanTasks, Replica, TaskRunner, Unavailable,
+    Administration, AdministrationFailure, AuthorityStatus, BackupBegun, BackupFailure, BackupPart, Backups,
+    ContainerLogs, LeaderCalls, LogFailure, LogPiece, LogRequest, Members, PortFuture, ProposeFailure, RanTasks,
+    Replica, RotationStep, TaskRunner, Unavailable,
 };
 use super::{dispatch, front};
 use crate::clock::Clock;
 use crate::monitoring::Metrics;
+use crate::registrar::NewToken;
+use berth_trust::token::TokenTerms;
+use berth_trust::token_record::TokenRecord;
 
 pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
@@ -87,6 +92,65 @@ struct NoAgents;
 impl ContainerLogs for NoAgents {
     fn fetch_logs(&self, host: ContainerInstanceId, _: LogRequest) -> PortFuture<'_, Result<LogPiece, LogFailure>> {
         Box::pin(async move { Err(LogFailure::NotConnected(host)) })
+    }
+}
+
+/// A controller that is no member of a cluster, and can do nothing that operators decide.
+struct NoCluster;
+
+impl LeaderCalls for NoCluster {
+    fn pass_on(&self, _: ApiCall) -> PortFuture<'_, Option<Result<Response<Bytes>, Unavailable>>> {
+        Box::pin(async { None })
+    }
+}
+
+fn no_cluster<'a, T: Send + 'a>() -> PortFuture<'a, Result<T, AdministrationFailure>> {
+    Box::pin(async {
+        Err(AdministrationFailure::Refused(
+            "this controller is no member of a cluster".into(),
+        ))
+    })
+}
+
+impl Administration for NoCluster {
+    fn create_token(&self, _: TokenTerms) -> PortFuture<'_, Result<NewToken, AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn tokens(&self) -> PortFuture<'_, Result<Vec<TokenRecord>, AdministrationFailure>> {
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn revoke_token<'a>(&'a self, _: &'a str) -> PortFuture<'a, Result<TokenRecord, AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn members(&self) -> PortFuture<'_, Result<Members, AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn remove_member(&self, _: u64, _: bool) -> PortFuture<'_, Result<(), AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn promote_member(&self, _: u64, _: bool) -> PortFuture<'_, Result<(), AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn transfer_leadership(&self, _: u64) -> PortFuture<'_, Result<(), AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn authority(&self) -> PortFuture<'_, Result<AuthorityStatus, AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn rotate(&self, _: RotationStep) -> PortFuture<'_, Result<AuthorityStatus, AdministrationFailure>> {
+        no_cluster()
+    }
+
+    fn refuse_agent<'a>(&'a self, _: &'a str) -> PortFuture<'a, Result<(), AdministrationFailure>> {
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -162,6 +226,8 @@ impl Harness {
             runner: Arc::clone(&state) as Arc<dyn TaskRunner>,
             logs,
             backups: Arc::new(ShortBackups(Mutex::default())),
+            leader_calls: Arc::new(NoCluster),
+            administration: Arc::new(NoCluster),
             clock: Arc::new(FixedClock),
             ids: IdSource::from_seed(1),
             metrics: Metrics::default(),
@@ -171,6 +237,10 @@ impl Harness {
             api: Arc::new(api),
             state,
         }
+    }
+
+    pub(crate) fn api(&self) -> Arc<Api> {
+        Arc::clone(&self.api)
     }
 
     /// Calls an operation in the usual region, with its input as JSON and its answer as JSON.

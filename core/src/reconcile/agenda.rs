@@ -81,6 +81,7 @@ impl Agenda {
             | Event::TaskDefinitionDeregistered(_)
             | Event::TaskForgotten(_)
             | Event::TagsChanged(_)
+            | Event::DocumentChanged(_)
             | Event::FeatureLevelRaised(_)
             | Event::RequestRepeated { .. } => {}
         }

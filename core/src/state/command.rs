@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FeatureLevel;
+use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostSettingsChange,
@@ -190,10 +190,15 @@ pub enum Command {
         /// The keys.
         keys: Vec<String>,
     },
+    /// Changes documents, all or none. Valid when what each expects is there. Emits `DocumentChanged` for each that changed.
+    ChangeDocuments {
+        /// The changes; at most [`MAX_DOCUMENT_CHANGES`](super::MAX_DOCUMENT_CHANGES).
+        changes: Vec<DocumentChange>,
+    },
     /// Lets the group use what belongs to a level. Proposed once every member knows it. Valid when it is higher than the level
     /// before. Emits `FeatureLevelRaised`.
     RaiseFeatureLevel(FeatureLevel),
-    /// Empties the state, but for the feature level. For tests only; the shell refuses it unless it was started for testing. Emits `StateReset`.
+    /// Empties the state, but for the feature level and documents. For tests only; the shell refuses it unless it was started for testing. Emits `StateReset`.
     Reset,
 }
 

@@ -55,6 +55,8 @@ pub enum Event {
         /// Tasks that the first request made.
         tasks: Vec<TaskId>,
     },
+    /// A document is new, has other content, or is gone.
+    DocumentChanged(String),
     /// The group uses what belongs to this level from now on.
     FeatureLevelRaised(u32),
     /// The state is empty.

@@ -8,6 +8,7 @@ mod backoff;
 mod clusters;
 mod command;
 mod container_instances;
+mod documents;
 mod event;
 mod feature_level;
 mod new_history;
@@ -32,6 +33,7 @@ use crate::model::{
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
 pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
+pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
 pub use feature_level::{FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
@@ -51,6 +53,7 @@ pub struct ClusterState {
     tasks: OrdMap<TaskId, Arc<Task>>,
     container_instances: OrdMap<ContainerInstanceId, Arc<ContainerInstance>>,
     tokens: tokens::Tokens,
+    documents: OrdMap<String, Arc<Document>>,
     index: Index,
 }
 
@@ -150,11 +153,13 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::DeleteAttributes { attributes } => attributes::delete(state, attributes),
         Command::TagResource { resource, tags } => tags::tag(state, resource, tags),
         Command::UntagResource { resource, keys } => tags::untag(state, resource, keys),
+        Command::ChangeDocuments { changes } => documents::change(state, index, changes),
         Command::RaiseFeatureLevel(level) => feature_level::raise(state, level),
         Command::Reset => {
             *state = ClusterState {
                 applied: index,
                 feature_level: state.feature_level.take(),
+                documents: std::mem::take(&mut state.documents),
                 ..ClusterState::default()
             };
             Ok(vec![Event::StateReset])

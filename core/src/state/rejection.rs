@@ -5,6 +5,8 @@ use crate::model::{
     TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration,
 };
 
+use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
+
 /// Most tags that one resource can carry (ECS's limit).
 pub const MAX_TAGS: usize = 50;
 
@@ -121,6 +123,15 @@ pub enum Rejection {
     /// How the cluster is to keep in touch with its hosts cannot be kept.
     #[error(transparent)]
     HostSettings(#[from] HostSettingsError),
+    /// The document is not what the change expects.
+    #[error("{0} was changed by somebody else meanwhile")]
+    DocumentChanged(String),
+    /// The document would be larger than one may be.
+    #[error("{0} would have more than the {MAX_DOCUMENT_BYTES} bytes that a document may have")]
+    DocumentTooLarge(String),
+    /// More changes than one command may make.
+    #[error("one change can concern at most {MAX_DOCUMENT_CHANGES} documents")]
+    TooManyDocuments,
     /// The plan was made for a state that has moved on; plan again.
     #[error("the state has moved on since this was planned: {0}")]
     Stale(String),

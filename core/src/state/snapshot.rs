@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Cluster, ContainerInstance, Family, LogIndex, Scope, Service, Task, TaskDefinition};
 
-use super::{ClusterState, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
+use super::{ClusterState, Document, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
 
 /// One record of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum SnapshotRecord {
     Task(Arc<Task>),
     /// A request that came with a client token.
     Request(TokenKey, RememberedRequest),
+    /// A document, by its name.
+    Document(String, Arc<Document>),
     /// The last record: how many came before it.
     End(u64),
 }
@@ -81,6 +83,11 @@ impl ClusterState {
                     .requests
                     .iter()
                     .map(|(k, r)| SnapshotRecord::Request(k.clone(), r.clone())),
+            )
+            .chain(
+                self.documents
+                    .iter()
+                    .map(|(name, document)| SnapshotRecord::Document(name.clone(), Arc::clone(document))),
             );
         let count = 1
             + usize::from(self.feature_level.is_some())
@@ -90,7 +97,8 @@ impl ClusterState {
             + self.container_instances.len()
             + self.services.len()
             + self.tasks.len()
-            + self.tokens.requests.len();
+            + self.tokens.requests.len()
+            + self.documents.len();
         records.chain(std::iter::once(SnapshotRecord::End(count as u64)))
     }
 
@@ -115,6 +123,7 @@ impl ClusterState {
                 SnapshotRecord::Service(s) => drop(state.services.insert(s.key.clone(), s)),
                 SnapshotRecord::Task(t) => state.put_task(Arc::unwrap_or_clone(t)),
                 SnapshotRecord::Request(key, request) => state.tokens.restore(key, request),
+                SnapshotRecord::Document(name, document) => drop(state.documents.insert(name, document)),
                 SnapshotRecord::End(expected) if !began => {
                     return Err(SnapshotError::RecordsMissing { expected, found });
                 }

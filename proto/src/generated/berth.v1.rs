@@ -1530,6 +1530,54 @@ impl LogEntryType {
         }
     }
 }
+/// A call of the API whose caller is known.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApiCall {
+    /// Name of the service.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Name of the operation.
+    #[prost(string, tag = "2")]
+    pub operation: ::prost::alloc::string::String,
+    /// Account of the caller.
+    #[prost(string, tag = "3")]
+    pub account: ::prost::alloc::string::String,
+    /// Region of the call.
+    #[prost(string, tag = "4")]
+    pub region: ::prost::alloc::string::String,
+    /// ARN of the caller.
+    #[prost(string, tag = "5")]
+    pub caller_arn: ::prost::alloc::string::String,
+    /// Id of the request, which is also in the answer.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Its input, as it came.
+    #[prost(bytes = "vec", tag = "7")]
+    pub input: ::prost::alloc::vec::Vec<u8>,
+}
+/// The answer to a call of the API, an error of it included.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApiAnswer {
+    /// Status of the HTTP answer.
+    #[prost(uint32, tag = "1")]
+    pub status: u32,
+    /// Its headers.
+    #[prost(message, repeated, tag = "2")]
+    pub headers: ::prost::alloc::vec::Vec<ApiHeader>,
+    /// Its body.
+    #[prost(bytes = "vec", tag = "3")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+}
+/// A header of an HTTP answer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApiHeader {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its value.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+}
 /// The receiver takes in nothing more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExchangeEnd {}
@@ -1900,6 +1948,26 @@ pub mod peers_client {
             req.extensions_mut().insert(GrpcMethod::new("berth.v1.Peers", "Announce"));
             self.inner.unary(req, path, codec).await
         }
+        /// A call of the API that the leader alone can answer, passed on by a member that has verified its signature. One that does not lead
+        /// answers UNAVAILABLE, and has done nothing.
+        pub async fn call_api(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApiCall>,
+        ) -> std::result::Result<tonic::Response<super::ApiAnswer>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/berth.v1.Peers/CallApi");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("berth.v1.Peers", "CallApi"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1926,6 +1994,12 @@ pub mod peers_server {
             &self,
             request: tonic::Request<super::Announcement>,
         ) -> std::result::Result<tonic::Response<super::Announced>, tonic::Status>;
+        /// A call of the API that the leader alone can answer, passed on by a member that has verified its signature. One that does not lead
+        /// answers UNAVAILABLE, and has done nothing.
+        async fn call_api(
+            &self,
+            request: tonic::Request<super::ApiCall>,
+        ) -> std::result::Result<tonic::Response<super::ApiAnswer>, tonic::Status>;
     }
     /// What the members of a Raft group offer to each other, over TLS and to controllers of the same cluster alone.
     #[derive(Debug)]
@@ -2077,6 +2151,49 @@ pub mod peers_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AnnounceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/berth.v1.Peers/CallApi" => {
+                    #[allow(non_camel_case_types)]
+                    struct CallApiSvc<T: Peers>(pub Arc<T>);
+                    impl<T: Peers> tonic::server::UnaryService<super::ApiCall>
+                    for CallApiSvc<T> {
+                        type Response = super::ApiAnswer;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApiCall>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peers>::call_api(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CallApiSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,7 +2,36 @@
 
 use crate::scalar::string_enum;
 
+string_enum!(JoinRole {
+    Agent = "agent",
+    Controller = "controller",
+});
+
+string_enum!(JoinTokenStatus {
+    Usable = "USABLE",
+    Used = "USED",
+    Expired = "EXPIRED",
+    Revoked = "REVOKED",
+});
+
 string_enum!(LogStream {
     Stdout = "stdout",
     Stderr = "stderr",
+});
+
+string_enum!(MemberRole {
+    Voter = "VOTER",
+    Learner = "LEARNER",
+});
+
+string_enum!(RotationPhase {
+    Settled = "SETTLED",
+    Introduced = "INTRODUCED",
+    Switched = "SWITCHED",
+});
+
+string_enum!(RotationStep {
+    Begin = "BEGIN",
+    Continue = "CONTINUE",
+    TakeBack = "TAKE_BACK",
 });

@@ -23,6 +23,46 @@ impl Operation for CreateBackup {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static CREATE_JOIN_TOKEN: OperationModel = OperationModel {
+    name: "CreateJoinToken",
+    input: &tables::CreateJoinTokenRequest,
+    output: &tables::CreateJoinTokenResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct CreateJoinToken;
+
+impl Operation for CreateJoinToken {
+    type Input = shapes::CreateJoinTokenRequest;
+    type Output = shapes::CreateJoinTokenResponse;
+    const NAME: &'static str = "CreateJoinToken";
+    const MODEL: &'static OperationModel = &CREATE_JOIN_TOKEN;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static DESCRIBE_AUTHORITY: OperationModel = OperationModel {
+    name: "DescribeAuthority",
+    input: &tables::DescribeAuthorityRequest,
+    output: &tables::DescribeAuthorityResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct DescribeAuthority;
+
+impl Operation for DescribeAuthority {
+    type Input = shapes::DescribeAuthorityRequest;
+    type Output = shapes::DescribeAuthorityResponse;
+    const NAME: &'static str = "DescribeAuthority";
+    const MODEL: &'static OperationModel = &DESCRIBE_AUTHORITY;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static DESCRIBE_HOST_SETTINGS: OperationModel = OperationModel {
     name: "DescribeHostSettings",
     input: &tables::DescribeHostSettingsRequest,
@@ -83,6 +123,166 @@ impl Operation for GetTaskLogs {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static LIST_JOIN_TOKENS: OperationModel = OperationModel {
+    name: "ListJoinTokens",
+    input: &tables::ListJoinTokensRequest,
+    output: &tables::ListJoinTokensResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct ListJoinTokens;
+
+impl Operation for ListJoinTokens {
+    type Input = shapes::ListJoinTokensRequest;
+    type Output = shapes::ListJoinTokensResponse;
+    const NAME: &'static str = "ListJoinTokens";
+    const MODEL: &'static OperationModel = &LIST_JOIN_TOKENS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static LIST_MEMBERS: OperationModel = OperationModel {
+    name: "ListMembers",
+    input: &tables::ListMembersRequest,
+    output: &tables::ListMembersResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct ListMembers;
+
+impl Operation for ListMembers {
+    type Input = shapes::ListMembersRequest;
+    type Output = shapes::ListMembersResponse;
+    const NAME: &'static str = "ListMembers";
+    const MODEL: &'static OperationModel = &LIST_MEMBERS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static PROMOTE_MEMBER: OperationModel = OperationModel {
+    name: "PromoteMember",
+    input: &tables::PromoteMemberRequest,
+    output: &tables::PromoteMemberResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct PromoteMember;
+
+impl Operation for PromoteMember {
+    type Input = shapes::PromoteMemberRequest;
+    type Output = shapes::PromoteMemberResponse;
+    const NAME: &'static str = "PromoteMember";
+    const MODEL: &'static OperationModel = &PROMOTE_MEMBER;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static REMOVE_HOST: OperationModel = OperationModel {
+    name: "RemoveHost",
+    input: &tables::RemoveHostRequest,
+    output: &tables::RemoveHostResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveHost;
+
+impl Operation for RemoveHost {
+    type Input = shapes::RemoveHostRequest;
+    type Output = shapes::RemoveHostResponse;
+    const NAME: &'static str = "RemoveHost";
+    const MODEL: &'static OperationModel = &REMOVE_HOST;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static REMOVE_MEMBER: OperationModel = OperationModel {
+    name: "RemoveMember",
+    input: &tables::RemoveMemberRequest,
+    output: &tables::RemoveMemberResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveMember;
+
+impl Operation for RemoveMember {
+    type Input = shapes::RemoveMemberRequest;
+    type Output = shapes::RemoveMemberResponse;
+    const NAME: &'static str = "RemoveMember";
+    const MODEL: &'static OperationModel = &REMOVE_MEMBER;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static REVOKE_JOIN_TOKEN: OperationModel = OperationModel {
+    name: "RevokeJoinToken",
+    input: &tables::RevokeJoinTokenRequest,
+    output: &tables::RevokeJoinTokenResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct RevokeJoinToken;
+
+impl Operation for RevokeJoinToken {
+    type Input = shapes::RevokeJoinTokenRequest;
+    type Output = shapes::RevokeJoinTokenResponse;
+    const NAME: &'static str = "RevokeJoinToken";
+    const MODEL: &'static OperationModel = &REVOKE_JOIN_TOKEN;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static ROTATE_AUTHORITY: OperationModel = OperationModel {
+    name: "RotateAuthority",
+    input: &tables::RotateAuthorityRequest,
+    output: &tables::RotateAuthorityResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct RotateAuthority;
+
+impl Operation for RotateAuthority {
+    type Input = shapes::RotateAuthorityRequest;
+    type Output = shapes::RotateAuthorityResponse;
+    const NAME: &'static str = "RotateAuthority";
+    const MODEL: &'static OperationModel = &ROTATE_AUTHORITY;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static TRANSFER_LEADERSHIP: OperationModel = OperationModel {
+    name: "TransferLeadership",
+    input: &tables::TransferLeadershipRequest,
+    output: &tables::TransferLeadershipResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct TransferLeadership;
+
+impl Operation for TransferLeadership {
+    type Input = shapes::TransferLeadershipRequest;
+    type Output = shapes::TransferLeadershipResponse;
+    const NAME: &'static str = "TransferLeadership";
+    const MODEL: &'static OperationModel = &TRANSFER_LEADERSHIP;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static UPDATE_HOST_SETTINGS: OperationModel = OperationModel {
     name: "UpdateHostSettings",
     input: &tables::UpdateHostSettingsRequest,
@@ -106,9 +306,19 @@ impl Operation for UpdateHostSettings {
 /// Every operation, sorted by name.
 pub static OPERATIONS: &[&OperationModel] = &[
     &CREATE_BACKUP,
+    &CREATE_JOIN_TOKEN,
+    &DESCRIBE_AUTHORITY,
     &DESCRIBE_HOST_SETTINGS,
     &GET_BACKUP_PART,
     &GET_TASK_LOGS,
+    &LIST_JOIN_TOKENS,
+    &LIST_MEMBERS,
+    &PROMOTE_MEMBER,
+    &REMOVE_HOST,
+    &REMOVE_MEMBER,
+    &REVOKE_JOIN_TOKEN,
+    &ROTATE_AUTHORITY,
+    &TRANSFER_LEADERSHIP,
     &UPDATE_HOST_SETTINGS,
 ];
 
@@ -130,9 +340,19 @@ pub static SERVICE: Service = Service {
 macro_rules! for_each_berth_operation {
     ($($callback:tt)+) => { $($callback)+! {
         $crate::berth::operations::CreateBackup,
+        $crate::berth::operations::CreateJoinToken,
+        $crate::berth::operations::DescribeAuthority,
         $crate::berth::operations::DescribeHostSettings,
         $crate::berth::operations::GetBackupPart,
         $crate::berth::operations::GetTaskLogs,
+        $crate::berth::operations::ListJoinTokens,
+        $crate::berth::operations::ListMembers,
+        $crate::berth::operations::PromoteMember,
+        $crate::berth::operations::RemoveHost,
+        $crate::berth::operations::RemoveMember,
+        $crate::berth::operations::RevokeJoinToken,
+        $crate::berth::operations::RotateAuthority,
+        $crate::berth::operations::TransferLeadership,
         $crate::berth::operations::UpdateHostSettings
     } };
 }

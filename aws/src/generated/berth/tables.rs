@@ -4,6 +4,13 @@
 
 use crate::model::{self as m, Kind};
 
+pub(super) static Authority: m::Shape = m::structure("Authority", &[
+    m::member("phase", &RotationPhase),
+    m::member("signing", &String),
+    m::member("trusted", &Strings),
+    m::member("waitingFor", &Strings),
+    m::member("waitingCount", &Integer),
+]);
 pub(super) static BackupId: m::Shape = m::string("BackupId").min(1).max(64);
 pub(super) static Blob: m::Shape = m::plain("Blob", Kind::Blob);
 pub(super) static Boolean: m::Shape = m::plain("Boolean", Kind::Boolean);
@@ -12,6 +19,19 @@ pub(super) static CreateBackupResponse: m::Shape = m::structure("CreateBackupRes
     m::member("backupId", &String),
     m::member("raftIndex", &Long),
     m::member("createdAt", &Timestamp),
+]);
+pub(super) static CreateJoinTokenRequest: m::Shape = m::structure("CreateJoinTokenRequest", &[
+    m::required("role", &JoinRole),
+    m::member("uses", &TokenUses),
+    m::member("expiresInSeconds", &TokenLifetime),
+]);
+pub(super) static CreateJoinTokenResponse: m::Shape = m::structure("CreateJoinTokenResponse", &[
+    m::member("token", &String),
+    m::member("joinToken", &JoinToken),
+]);
+pub(super) static DescribeAuthorityRequest: m::Shape = m::structure("DescribeAuthorityRequest", &[]);
+pub(super) static DescribeAuthorityResponse: m::Shape = m::structure("DescribeAuthorityResponse", &[
+    m::member("authority", &Authority),
 ]);
 pub(super) static DescribeHostSettingsRequest: m::Shape = m::structure("DescribeHostSettingsRequest", &[
     m::member("cluster", &String),
@@ -45,6 +65,29 @@ pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
 ]);
+pub(super) static Integer: m::Shape = m::plain("Integer", Kind::Integer(m::UNBOUNDED));
+pub(super) static JoinRole: m::Shape = m::string("JoinRole").values(&["agent", "controller"]);
+pub(super) static JoinToken: m::Shape = m::structure("JoinToken", &[
+    m::member("tokenId", &TokenId),
+    m::member("role", &JoinRole),
+    m::member("usesLeft", &Integer),
+    m::member("createdBy", &String),
+    m::member("createdAt", &Timestamp),
+    m::member("expiresAt", &Timestamp),
+    m::member("revokedAt", &Timestamp),
+    m::member("status", &JoinTokenStatus),
+]);
+pub(super) static JoinTokenStatus: m::Shape = m::string("JoinTokenStatus").values(&["USABLE", "USED", "EXPIRED", "REVOKED"]);
+pub(super) static JoinTokens: m::Shape = m::list("JoinTokens", &JoinToken);
+pub(super) static ListJoinTokensRequest: m::Shape = m::structure("ListJoinTokensRequest", &[]);
+pub(super) static ListJoinTokensResponse: m::Shape = m::structure("ListJoinTokensResponse", &[
+    m::member("joinTokens", &JoinTokens),
+]);
+pub(super) static ListMembersRequest: m::Shape = m::structure("ListMembersRequest", &[]);
+pub(super) static ListMembersResponse: m::Shape = m::structure("ListMembersResponse", &[
+    m::member("members", &Members),
+    m::member("term", &Long),
+]);
 pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
     m::member("timestamp", &Timestamp),
     m::member("container", &String),
@@ -55,12 +98,61 @@ pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
 pub(super) static LogEvents: m::Shape = m::list("LogEvents", &LogEvent);
 pub(super) static LogStream: m::Shape = m::string("LogStream").values(&["stdout", "stderr"]);
 pub(super) static Long: m::Shape = m::plain("Long", Kind::Long(m::UNBOUNDED));
+pub(super) static Member: m::Shape = m::structure("Member", &[
+    m::member("memberId", &MemberId),
+    m::member("name", &String),
+    m::member("address", &String),
+    m::member("role", &MemberRole),
+    m::member("leader", &Boolean),
+    m::member("answering", &Boolean),
+]);
+pub(super) static MemberId: m::Shape = m::string("MemberId").min(1).max(20);
+pub(super) static MemberRole: m::Shape = m::string("MemberRole").values(&["VOTER", "LEARNER"]);
+pub(super) static Members: m::Shape = m::list("Members", &Member);
 pub(super) static Milliseconds: m::Shape = m::plain("Milliseconds", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
+pub(super) static PromoteMemberRequest: m::Shape = m::structure("PromoteMemberRequest", &[
+    m::required("memberId", &MemberId),
+    m::member("force", &Boolean),
+]);
+pub(super) static PromoteMemberResponse: m::Shape = m::structure("PromoteMemberResponse", &[]);
+pub(super) static RemoveHostRequest: m::Shape = m::structure("RemoveHostRequest", &[
+    m::member("cluster", &String),
+    m::required("containerInstance", &String),
+    m::member("force", &Boolean),
+]);
+pub(super) static RemoveHostResponse: m::Shape = m::structure("RemoveHostResponse", &[]);
+pub(super) static RemoveMemberRequest: m::Shape = m::structure("RemoveMemberRequest", &[
+    m::required("memberId", &MemberId),
+    m::member("force", &Boolean),
+]);
+pub(super) static RemoveMemberResponse: m::Shape = m::structure("RemoveMemberResponse", &[]);
+pub(super) static RevokeJoinTokenRequest: m::Shape = m::structure("RevokeJoinTokenRequest", &[
+    m::required("tokenId", &TokenId),
+]);
+pub(super) static RevokeJoinTokenResponse: m::Shape = m::structure("RevokeJoinTokenResponse", &[
+    m::member("joinToken", &JoinToken),
+]);
+pub(super) static RotateAuthorityRequest: m::Shape = m::structure("RotateAuthorityRequest", &[
+    m::required("step", &RotationStep),
+]);
+pub(super) static RotateAuthorityResponse: m::Shape = m::structure("RotateAuthorityResponse", &[
+    m::member("authority", &Authority),
+]);
+pub(super) static RotationPhase: m::Shape = m::string("RotationPhase").values(&["SETTLED", "INTRODUCED", "SWITCHED"]);
+pub(super) static RotationStep: m::Shape = m::string("RotationStep").values(&["BEGIN", "CONTINUE", "TAKE_BACK"]);
 pub(super) static String: m::Shape = m::string("String");
+pub(super) static Strings: m::Shape = m::list("Strings", &String);
 pub(super) static TailCount: m::Shape = m::plain("TailCount", Kind::Integer(m::UNBOUNDED)).min(0).max(10000);
 pub(super) static TaskId: m::Shape = m::string("TaskId").min(1);
 pub(super) static Timestamp: m::Shape = m::plain("Timestamp", Kind::Timestamp);
+pub(super) static TokenId: m::Shape = m::string("TokenId").min(1).max(64);
+pub(super) static TokenLifetime: m::Shape = m::plain("TokenLifetime", Kind::Integer(m::UNBOUNDED)).min(60).max(2592000);
+pub(super) static TokenUses: m::Shape = m::plain("TokenUses", Kind::Integer(m::UNBOUNDED)).min(1).max(10000);
+pub(super) static TransferLeadershipRequest: m::Shape = m::structure("TransferLeadershipRequest", &[
+    m::required("memberId", &MemberId),
+]);
+pub(super) static TransferLeadershipResponse: m::Shape = m::structure("TransferLeadershipResponse", &[]);
 pub(super) static UpdateHostSettingsRequest: m::Shape = m::structure("UpdateHostSettingsRequest", &[
     m::member("cluster", &String),
     m::member("heartbeatIntervalMs", &Milliseconds),

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use berth_agent::host;
 use berth_aws::ecs::CreateClusterRequest;
 use berth_aws::ecs::operations::CreateCluster;
-use berth_controller::api::{ApiOptions, RootCredentials};
+use berth_controller::api::RootCredentials;
 use berth_controller::node::{Controller, ControllerOptions};
 use berth_core::model::{Resources, Scope};
 use clap::Args;
@@ -180,11 +180,10 @@ async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredenti
     let controller = Controller::start(ControllerOptions {
         data_dir: data_dir.join("controller"),
         listen: arguments.listen,
-        agent_listen: arguments.agent_listen,
-        api: ApiOptions {
-            root: root.clone(),
-            testing: arguments.testing,
-        },
+        agent_listen: Some(arguments.agent_listen),
+        cluster: None,
+        root: Some(root.clone()),
+        testing: arguments.testing,
         backups: None,
     });
     let controller = controller.await.map_err(listen_failure::explain)?;
@@ -245,7 +244,11 @@ async fn serve(
         create_cluster(&cluster).await?;
     }
     let settings = HostSettings {
-        controller: format!("http://{}", parts.controller.agent_listen()),
+        // The port was asked for.
+        controller: format!(
+            "http://{}",
+            parts.controller.agent_listen().unwrap_or(arguments.agent_listen)
+        ),
         cluster: Scope::new(&arguments.account_id, &arguments.region).cluster(&arguments.cluster),
         capacity: capacity(arguments, &parts.engine)?,
         data_dir: data_dir.to_owned(),

@@ -7,6 +7,8 @@ mod settings;
 
 use anyhow::{Context, Result, bail};
 use berth_aws::Timestamp;
+use berth_aws::berth::RemoveHostRequest;
+use berth_aws::berth::operations::RemoveHost;
 use berth_aws::ecs::operations::UpdateContainerInstancesState;
 use berth_aws::ecs::{ContainerInstance, ContainerInstanceStatus, UpdateContainerInstancesStateRequest};
 use clap::{Args, Subcommand};
@@ -43,6 +45,8 @@ enum HostsCommand {
     Activate(ChangeArguments),
     /// Show how the cluster keeps in touch with its hosts and what becomes of those that are cut off, or change it
     Settings(settings::Arguments),
+    /// Take these hosts out of the cluster for good, and refuse their agents from now on
+    Remove(RemoveArguments),
 }
 
 /// Flags of `berth hosts drain` and `berth hosts activate`.
@@ -55,6 +59,16 @@ struct ChangeArguments {
     target: TargetArguments,
 }
 
+/// Flags of `berth hosts remove`.
+#[derive(Args, Debug)]
+struct RemoveArguments {
+    #[command(flatten)]
+    change: ChangeArguments,
+    /// Even if they have tasks, which then count as stopped
+    #[arg(long)]
+    force: bool,
+}
+
 /// Prints the hosts, or changes what was asked for.
 ///
 /// # Errors
@@ -65,6 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Some(HostsCommand::Drain(change)) => set(change, ContainerInstanceStatus::Draining).await,
         Some(HostsCommand::Activate(change)) => set(change, ContainerInstanceStatus::Active).await,
         Some(HostsCommand::Settings(arguments)) => settings::run(arguments).await,
+        Some(HostsCommand::Remove(removal)) => remove(removal).await,
     }
 }
 
@@ -98,15 +113,40 @@ fn table(rows: &[Row], now: Timestamp) -> Table {
     table
 }
 
+/// The hosts that are wanted. All are looked up before any is changed, so that a mistyped name changes nothing.
+fn choose_all<'a>(
+    cluster: &Cluster,
+    hosts: &'a [ContainerInstance],
+    wanted: &[String],
+) -> Result<Vec<&'a ContainerInstance>> {
+    let found = wanted
+        .iter()
+        .map(|wanted| choose(hosts, wanted)?.with_context(|| unknown(cluster, hosts, wanted)));
+    found.collect()
+}
+
+async fn remove(removal: RemoveArguments) -> Result<()> {
+    let cluster = Cluster::of(&removal.change.target.find()?)?;
+    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
+    for host in choose_all(&cluster, &hosts, &removal.change.hosts)? {
+        let request = RemoveHostRequest {
+            cluster: cluster.named(),
+            container_instance: Some(id(host).to_owned()),
+            force: Some(removal.force),
+        };
+        cluster.call::<RemoveHost>(&request).await?;
+        output::line(&format!(
+            "{}: removed; its agent needs a new token to join again",
+            name(host)
+        ))?;
+    }
+    Ok(())
+}
+
 async fn set(change: ChangeArguments, status: ContainerInstanceStatus) -> Result<()> {
     let cluster = Cluster::of(&change.target.find()?)?;
     let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
-    // All are looked up before any is changed, so that a mistyped name changes nothing.
-    let mut chosen = Vec::new();
-    for wanted in &change.hosts {
-        let found = choose(&hosts, wanted)?.with_context(|| unknown(&cluster, &hosts, wanted))?;
-        chosen.push(found);
-    }
+    let chosen = choose_all(&cluster, &hosts, &change.hosts)?;
     for some in chosen.chunks(UPDATE_LIMIT) {
         let request = UpdateContainerInstancesStateRequest {
             cluster: cluster.named(),

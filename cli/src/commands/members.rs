@@ -1,0 +1,150 @@
+//! `berth members`: the controllers of a cluster: lists them, removes one, gives one its vote, has one lead.
+//!
+//! Owns the flags and how members are shown. Shell.
+
+use anyhow::Result;
+use berth_aws::berth::operations::{ListMembers, PromoteMember, RemoveMember, TransferLeadership};
+use berth_aws::berth::{
+    ListMembersRequest, Member, MemberRole, PromoteMemberRequest, RemoveMemberRequest, TransferLeadershipRequest,
+};
+use clap::{Args, Subcommand};
+
+use crate::output::{self, Format};
+use crate::table::Table;
+use crate::target::TargetArguments;
+
+/// Flags of `berth members`.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: MembersCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum MembersCommand {
+    /// List the controllers, and which of them leads
+    List(ListArguments),
+    /// Remove a controller for good, such as one that is dead; its certificate is refused from then on
+    Remove(ForceArguments),
+    /// Give a controller its vote; happens by itself once it has caught up
+    Promote(ForceArguments),
+    /// Have another controller lead
+    TransferLeader(MemberArguments),
+}
+
+#[derive(Args, Debug)]
+struct ListArguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// As a table, or as a JSON array with one object per controller
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+struct ForceArguments {
+    /// Id of the controller, as `berth members list` shows it
+    #[arg(value_name = "ID")]
+    member: String,
+    /// Even if the controllers that can be reached are no majority afterwards
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+#[derive(Args, Debug)]
+struct MemberArguments {
+    /// Id of the controller, as `berth members list` shows it
+    #[arg(value_name = "ID")]
+    member: String,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+/// Lists the members, or changes what was asked for.
+///
+/// # Errors
+/// If the cluster cannot be asked, or refuses.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        MembersCommand::List(arguments) => list(arguments).await,
+        MembersCommand::Remove(arguments) => {
+            let request = RemoveMemberRequest {
+                member_id: Some(arguments.member.clone()),
+                force: Some(arguments.force),
+            };
+            let client = arguments.target.find()?.client()?;
+            client.call::<RemoveMember>(&request).await?;
+            output::line(&format!(
+                "{}: removed; its machine can join again with a new token, once its data directory is moved away",
+                arguments.member
+            ))
+        }
+        MembersCommand::Promote(arguments) => {
+            let request = PromoteMemberRequest {
+                member_id: Some(arguments.member.clone()),
+                force: Some(arguments.force),
+            };
+            let client = arguments.target.find()?.client()?;
+            client.call::<PromoteMember>(&request).await?;
+            output::line(&format!("{}: votes", arguments.member))
+        }
+        MembersCommand::TransferLeader(arguments) => {
+            let request = TransferLeadershipRequest {
+                member_id: Some(arguments.member.clone()),
+            };
+            let client = arguments.target.find()?.client()?;
+            client.call::<TransferLeadership>(&request).await?;
+            output::line(&format!("{}: leads", arguments.member))
+        }
+    }
+}
+
+async fn list(arguments: ListArguments) -> Result<()> {
+    let client = arguments.target.find()?.client()?;
+    let listed = client.call::<ListMembers>(&ListMembersRequest {}).await?;
+    let members = listed.members.unwrap_or_default();
+    if arguments.format == Format::Json {
+        return output::line(&serde_json::to_string_pretty(&members)?);
+    }
+    let mut table = Table::new(&["ID", "NAME", "ADDRESS", "ROLE"]);
+    members.iter().for_each(|member| table.row(cells(member)));
+    output::line(&table.render(output::width()))
+}
+
+fn cells(member: &Member) -> [String; 4] {
+    let role = match (member.role, member.leader) {
+        (_, Some(true)) => "leader",
+        (Some(MemberRole::Learner), _) => "learner",
+        (Some(MemberRole::Voter), _) => "voter",
+        _ => "",
+    };
+    [
+        member.member_id.clone().unwrap_or_default(),
+        member.name.clone().unwrap_or_default(),
+        member.address.clone().unwrap_or_default(),
+        role.to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_is_shown_with_what_it_is_in_the_group() {
+        let row = |role, leader| {
+            let member = Member {
+                member_id: Some("7".to_owned()),
+                role: Some(role),
+                leader: Some(leader),
+                ..Member::default()
+            };
+            cells(&member).join("|")
+        };
+        assert_eq!(row(MemberRole::Voter, true), "7|||leader");
+        assert_eq!(row(MemberRole::Voter, false), "7|||voter");
+        assert_eq!(row(MemberRole::Learner, false), "7|||learner");
+    }
+}

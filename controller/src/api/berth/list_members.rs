@@ -1,0 +1,38 @@
+//! `ListMembers`. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::berth::{ListMembersRequest, ListMembersResponse, Member, MemberRole};
+use berth_raft::MemberInfo;
+
+use crate::api::context::{Api, Call};
+use crate::api::errors;
+use crate::api::ports::Members;
+use crate::peers::ADDRESS;
+
+pub(crate) async fn handle(
+    api: &Api,
+    _call: &Call,
+    _input: ListMembersRequest,
+) -> Result<ListMembersResponse, AwsError> {
+    let members = api.administration().members().await;
+    let members = members.map_err(|failure| errors::administration(&failure))?;
+    Ok(ListMembersResponse {
+        members: Some(members.members.iter().map(|member| render(member, &members)).collect()),
+        term: i64::try_from(members.term).ok(),
+    })
+}
+
+fn render(member: &MemberInfo, members: &Members) -> Member {
+    let record = &member.record;
+    Member {
+        member_id: Some(record.id.to_string()),
+        name: Some(record.name.clone()),
+        address: record.details.get(ADDRESS).cloned(),
+        role: Some(match member.role {
+            berth_raft::MemberRole::Voter => MemberRole::Voter,
+            berth_raft::MemberRole::Learner => MemberRole::Learner,
+        }),
+        leader: Some(members.leader == Some(record.id)),
+        answering: Some(members.answering == record.id),
+    }
+}

@@ -1,0 +1,22 @@
+//! `RemoveMember`. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::berth::{RemoveMemberRequest, RemoveMemberResponse};
+
+use super::member_id;
+use crate::api::context::{Api, Call};
+use crate::api::errors;
+
+pub(crate) async fn handle(
+    api: &Api,
+    _call: &Call,
+    input: RemoveMemberRequest,
+) -> Result<RemoveMemberResponse, AwsError> {
+    let member = member_id::read(input.member_id.as_deref())?;
+    let done = api
+        .administration()
+        .remove_member(member, input.force.unwrap_or(false))
+        .await;
+    done.map_err(|failure| errors::administration(&failure))?;
+    Ok(RemoveMemberResponse {})
+}

@@ -1,0 +1,316 @@
+//! A controller as a member of a cluster: founds one, joins one, or goes on, and then serves the port where it is reached.
+//!
+//! Owns the order of these steps, so that a crash between two leaves a directory that the next start understands. Shell.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_raft::{Founding, RaftOptions};
+use berth_trust::identity::ClusterId as TrustClusterId;
+use berth_trust::keeper::Keeper;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::member_file::{IDENTITY_FOLDER, MemberFile};
+use super::options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
+use super::{STORE_FOLDER, address, bind, caught_up, first_certificate, ids, open_group};
+use crate::agents::{self, AgentsHandle};
+use crate::api::RootCredentials;
+use crate::clock::Clock;
+use crate::cluster_port::{self, Services};
+use crate::members;
+use crate::peers::{Announcer, PeerNetwork, PeersService, record_of};
+use crate::registrar::{self, JoiningService, OwnCertificate, Registrar, RootKey};
+use crate::replica::StateGroup;
+
+/// When the parts of a member stop: those who ask of it first, the connections to other members last, since it hands leadership over in
+/// between.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stops {
+    pub(super) serving: CancellationToken,
+    pub(super) peers: CancellationToken,
+}
+
+/// A member that has caught up with its group.
+pub(super) struct Member {
+    pub(super) group: StateGroup,
+    pub(super) registrar: Registrar,
+    pub(super) sessions: AgentsHandle,
+    pub(super) network: PeerNetwork,
+    pub(super) root: RootCredentials,
+    pub(super) listen: SocketAddr,
+}
+
+/// A member whose store is open.
+struct Opened {
+    group: StateGroup,
+    registrar: Registrar,
+    network: PeerNetwork,
+    certificate: OwnCertificate,
+    file: MemberFile,
+}
+
+type Parts = JoinSet<Result<(), ControllerError>>;
+
+/// What each way to become a member works with.
+struct Opening<'a> {
+    options: &'a ControllerOptions,
+    cluster: &'a ClusterOptions,
+    clock: Arc<dyn Clock>,
+    listen: SocketAddr,
+}
+
+/// Starts the member, and waits until it has caught up with its group.
+pub(super) async fn start(
+    options: &ControllerOptions,
+    cluster: &ClusterOptions,
+    clock: Arc<dyn Clock>,
+    stops: &Stops,
+    parts: &mut Parts,
+) -> Result<Member, ControllerError> {
+    let listener = bind(cluster.listen, "members and agents").await?;
+    let listen = address(&listener)?;
+    let opening = Opening {
+        options,
+        cluster,
+        clock: Arc::clone(&clock),
+        listen,
+    };
+    let opened = match (MemberFile::load(&options.data_dir)?, &cluster.start) {
+        (Some(file), _) => opening.resume(file).await?,
+        (None, ClusterStart::Bootstrap) => opening.bootstrap().await?,
+        (None, ClusterStart::Join { token, peer }) => opening.join(token, peer).await?,
+        (None, ClusterStart::Resume) => return Err(ControllerError::NoMember(options.data_dir.clone())),
+    };
+    let (sessions, helpers) = agents::begin(opened.group.clone(), clock, ids()?, stops.serving.clone());
+    parts.spawn(async move {
+        let ended = helpers.await;
+        ended.map_err(|error| ControllerError::Ended(format!("a part of the server for agents failed: {error}")))
+    });
+    opened.serve(listener, &sessions, stops, parts);
+    let Opened {
+        group,
+        registrar,
+        network,
+        file,
+        ..
+    } = &opened;
+    let announcer = Announcer {
+        network: network.clone(),
+        group: group.clone(),
+        record: record_of(file.member_id, &cluster.name, &file.address),
+        contacts: file.contacts.clone(),
+    };
+    let mut announcing = tokio::spawn(announcer.run());
+    tokio::select! {
+        caught = caught_up(group, &options.data_dir) => caught?,
+        Ok(Err(why)) = &mut announcing => return Err(ControllerError::NotLetIn(why)),
+        () = network.removed() => return Err(ControllerError::MemberRemoved(options.data_dir.clone())),
+    }
+    let looked_after = members::look_after(group.clone(), registrar.clone(), stops.serving.clone());
+    parts.spawn(async move {
+        looked_after.await;
+        Ok(())
+    });
+    let root = root_of_cluster(group, options.root.as_ref())?;
+    Ok(Member {
+        group: group.clone(),
+        registrar: registrar.clone(),
+        sessions,
+        network: network.clone(),
+        root,
+        listen,
+    })
+}
+
+impl Opened {
+    /// Serves the port, and looks after the certificate.
+    fn serve(&self, listener: TcpListener, sessions: &AgentsHandle, stops: &Stops, parts: &mut Parts) {
+        let tls = self.certificate.shown().tls;
+        self.network.show(tls.clone());
+        let services = Services {
+            peers: PeersService::new(self.network.clone(), stops.peers.clone()),
+            agents: sessions.clone(),
+            joining: JoiningService::new(self.registrar.clone()),
+        };
+        let serving = cluster_port::serve(listener, tls, services, stops.peers.clone());
+        parts.spawn(async move { serving.await.map_err(ControllerError::ClusterPort) });
+        let looked_after = self.certificate.clone().look_after(stops.peers.clone());
+        parts.spawn(async move {
+            looked_after.await;
+            Ok(())
+        });
+    }
+}
+
+impl Opening<'_> {
+    fn data_dir(&self) -> &Path {
+        &self.options.data_dir
+    }
+
+    fn keeper(&self) -> Keeper {
+        Keeper::new(&self.data_dir().join(IDENTITY_FOLDER))
+    }
+
+    fn has_store(&self) -> bool {
+        self.data_dir().join(STORE_FOLDER).exists()
+    }
+
+    /// Where others reach this member.
+    fn address(&self, before: Option<&str>) -> Result<String, ControllerError> {
+        match (&self.cluster.advertise, before) {
+            (Some(advertised), _) => Ok(advertised.clone()),
+            (None, Some(before)) => Ok(before.to_owned()),
+            (None, None) if self.listen.ip().is_unspecified() => Err(ControllerError::NoAddress(self.listen)),
+            (None, None) => Ok(self.listen.to_string()),
+        }
+    }
+
+    /// Founds a cluster, or makes one of a controller that was by itself.
+    async fn bootstrap(&self) -> Result<Opened, ControllerError> {
+        let address = self.address(None)?;
+        let network = PeerNetwork::new(&address);
+        let root = self.options.root.as_ref().ok_or(ControllerError::NoRootKey)?;
+        let details = record_of(0, &self.cluster.name, &address).details;
+        let founding = Founding::Bootstrap {
+            name: self.cluster.name.clone(),
+            details,
+        };
+        let group = self.open(founding, None, &network).await?;
+        caught_up(&group, self.data_dir()).await?;
+        let members = group.members().members.len();
+        if members != 1 {
+            return Err(ControllerError::NoIdentity {
+                data_dir: self.data_dir().to_owned(),
+                members,
+            });
+        }
+        let identity = group.identity();
+        let registrar = Registrar::new(group.clone(), Arc::clone(&self.clock));
+        let id: TrustClusterId = identity.cluster.to_string().parse().map_err(registrar_error)?;
+        let root = RootKey {
+            account: root.account.to_string(),
+            access_key_id: root.access_key_id.clone(),
+            secret_access_key: root.secret_access_key.clone(),
+        };
+        registrar.found(&id, &root).await?;
+        let certificate = OwnCertificate::issue(registrar.clone(), self.keeper()).await;
+        let certificate = certificate.map_err(ControllerError::Certificate)?;
+        let file = MemberFile::new(identity.member_id, identity.cluster, &address, vec![]);
+        file.save(self.data_dir())?;
+        Ok(Opened {
+            group,
+            registrar,
+            network,
+            certificate,
+            file,
+        })
+    }
+
+    /// Joins a cluster.
+    async fn join(&self, token: &str, peer: &str) -> Result<Opened, ControllerError> {
+        let address = self.address(None)?;
+        if self.has_store() {
+            return Err(ControllerError::NoIdentity {
+                data_dir: self.data_dir().to_owned(),
+                members: 1,
+            });
+        }
+        let member = random_id()?;
+        let let_in = first_certificate::get(token, peer, member).await?;
+        let keeper = self.keeper();
+        keeper.keep(&let_in.kept)?;
+        let file = MemberFile::new(member, let_in.raft_cluster, &address, let_in.contacts);
+        file.save(self.data_dir())?;
+        self.go_on(file, let_in.kept).await
+    }
+
+    /// Goes on as the member that the directory is of.
+    async fn resume(&self, mut file: MemberFile) -> Result<Opened, ControllerError> {
+        let data_dir = self.data_dir().to_owned();
+        if !self.has_store() {
+            let member = file.member_id;
+            return Err(ControllerError::StoreGone { member, data_dir });
+        }
+        let kept = self.keeper().load()?;
+        let kept = kept.ok_or(ControllerError::NoIdentity { data_dir, members: 1 })?;
+        let address = self.address(Some(&file.address))?;
+        if address != file.address {
+            file.address = address;
+            file.save(self.data_dir())?;
+        }
+        self.go_on(file, kept).await
+    }
+
+    async fn go_on(&self, file: MemberFile, kept: berth_trust::keeper::Kept) -> Result<Opened, ControllerError> {
+        let network = PeerNetwork::new(&file.address);
+        // What is read from the file is checked there.
+        let cluster = file.cluster().unwrap_or(berth_raft::ClusterId([0; 16]));
+        let opened = self
+            .open(Founding::Join { cluster }, Some(file.member_id), &network)
+            .await;
+        let group = opened.map_err(|error| ControllerError::StoreUnusable {
+            member: file.member_id,
+            data_dir: self.data_dir().to_owned(),
+            source: Box::new(error),
+        })?;
+        let registrar = Registrar::new(group.clone(), Arc::clone(&self.clock));
+        Ok(Opened {
+            certificate: OwnCertificate::resume(registrar.clone(), self.keeper(), kept),
+            group,
+            registrar,
+            network,
+            file,
+        })
+    }
+
+    async fn open(
+        &self,
+        founding: Founding,
+        member_id: Option<u64>,
+        network: &PeerNetwork,
+    ) -> Result<StateGroup, ControllerError> {
+        let options = RaftOptions {
+            founding,
+            member_id,
+            ..RaftOptions::default()
+        };
+        let group = open_group(self.data_dir(), options, network.transport()).await?;
+        network.attach(group.downgrade());
+        Ok(group)
+    }
+}
+
+/// The root user's key, which all members have.
+fn root_of_cluster(group: &StateGroup, given: Option<&RootCredentials>) -> Result<RootCredentials, ControllerError> {
+    let known = registrar::root_key(&group.view().view).map_err(crate::registrar::RegistrarError::from)?;
+    let known = known.ok_or(ControllerError::NoRootKey)?;
+    let root = RootCredentials {
+        account: known.account.as_str().into(),
+        access_key_id: known.access_key_id,
+        secret_access_key: known.secret_access_key,
+    };
+    let is_same = |given: &RootCredentials| {
+        (&given.access_key_id, &given.secret_access_key) == (&root.access_key_id, &root.secret_access_key)
+    };
+    match given {
+        Some(given) if !is_same(given) => Err(ControllerError::OtherRootKey {
+            given: given.access_key_id.clone(),
+            cluster: root.access_key_id,
+        }),
+        _ => Ok(root),
+    }
+}
+
+fn random_id() -> Result<u64, ControllerError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| ControllerError::Random(error.to_string()))?;
+    // 0 is nobody's id.
+    Ok(u64::from_le_bytes(bytes).max(1))
+}
+
+fn registrar_error(error: berth_trust::identity::IdentityError) -> ControllerError {
+    ControllerError::Registrar(error.into())
+}

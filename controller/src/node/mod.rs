@@ -1,0 +1,420 @@
+//! One controller: its store, its member of the Raft group and its servers, started and stopped in order.
+//!
+//! Owns what runs in a controller's process and for how long. It must not know what any of the parts does. Shell.
+
+mod cluster;
+mod first_certificate;
+mod member_file;
+mod options;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::ids::IdSource;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::administration::ClusterAdministration;
+use crate::agents::{self, AgentsHandle};
+use crate::api::{self, Api, ApiOptions, ApiParts, RootCredentials};
+use crate::backup::{self, BackupStreams};
+use crate::clock::{Clock, SystemClock};
+use crate::errors::chain;
+use crate::peers::{CallsToLeader, PeerNetwork};
+use crate::registrar::{self, Registrar};
+use crate::replica::{ReplicatedState, StateGroup};
+use crate::{features, leader, monitoring};
+use berth_raft::{NoPeers, RaftOptions, ReadError, Role, RunState, Transport};
+use berth_storage::SledStorage;
+
+use cluster::Stops;
+pub use first_certificate::FirstCertificateError;
+pub use member_file::{MemberFileError, is_member};
+pub use options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
+
+/// The folder of the store in the data directory.
+pub(crate) const STORE_FOLDER: &str = "store";
+
+/// How long a leader that is well takes to confirm that it leads: longer than any sync of a disk that works.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(8);
+
+/// A controller that runs; dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct Controller {
+    data_dir: PathBuf,
+    listen: SocketAddr,
+    agent_listen: Option<SocketAddr>,
+    cluster_listen: Option<SocketAddr>,
+    root: RootCredentials,
+    registrar: Registrar,
+    group: StateGroup,
+    network: Option<PeerNetwork>,
+    /// Ends when the group does.
+    leader: JoinHandle<()>,
+    parts: JoinSet<Result<(), ControllerError>>,
+    /// The ports of clients and agents, and what else asks something of the group.
+    stops: Stops,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.stops.serving.cancel();
+        self.stops.peers.cancel();
+    }
+}
+
+/// What everything else of a controller stands on.
+struct Base {
+    group: StateGroup,
+    registrar: Registrar,
+    sessions: AgentsHandle,
+    network: Option<PeerNetwork>,
+    root: RootCredentials,
+    cluster_listen: Option<SocketAddr>,
+}
+
+/// Tells how a controller is, for as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Health {
+    group: StateGroup,
+}
+
+impl Health {
+    /// False if it leads its group and cannot confirm that, so that something in it hangs, such as its disk. That other members
+    /// cannot be reached is no fault of its own, and ends its leadership.
+    pub async fn is_good(&self) -> bool {
+        let read = tokio::time::timeout(HEALTHY_WITHIN, self.group.read()).await;
+        matches!(read, Ok(Ok(_))) || self.group.status().role != Role::Leader
+    }
+}
+
+impl Controller {
+    /// Opens the store, becomes a member of its cluster if it is to be one, replays the log and begins to serve.
+    ///
+    /// # Errors
+    /// [`ControllerError`], saying what to do.
+    pub async fn start(options: ControllerOptions) -> Result<Self, ControllerError> {
+        let clients = bind(options.listen, "clients").await?;
+        let agents = match options.agent_listen {
+            Some(wanted) if !wanted.ip().is_loopback() => return Err(ControllerError::AgentPortNotLoopback(wanted)),
+            Some(wanted) => Some(bind(wanted, "agents").await?),
+            None => None,
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (stops, mut parts) = (Stops::default(), JoinSet::new());
+        let base = match &options.cluster {
+            Some(cluster) => {
+                let member = cluster::start(&options, cluster, Arc::clone(&clock), &stops, &mut parts).await?;
+                Base {
+                    group: member.group,
+                    registrar: member.registrar,
+                    sessions: member.sessions,
+                    network: Some(member.network),
+                    root: member.root,
+                    cluster_listen: Some(member.listen),
+                }
+            }
+            None => alone(&options, Arc::clone(&clock), &stops, &mut parts).await?,
+        };
+        let (listen, agent_listen) = (address(&clients)?, agents.as_ref().map(address).transpose()?);
+        if let Some(agents) = agents {
+            let serving = agents::serve_plain(agents, base.sessions.service(), stops.serving.clone());
+            parts.spawn(async move { Ok(serving.await?) });
+        }
+        let leader = serve_clients(&options, &base, clients, clock, &stops, &mut parts)?;
+        Ok(Self {
+            data_dir: options.data_dir,
+            listen,
+            agent_listen,
+            cluster_listen: base.cluster_listen,
+            root: base.root,
+            registrar: base.registrar,
+            group: base.group,
+            network: base.network,
+            leader,
+            parts,
+            stops,
+        })
+    }
+
+    /// Tells how it is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health {
+            group: self.group.clone(),
+        }
+    }
+
+    /// Where clients reach it.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where agents reach it without TLS, if they do.
+    #[must_use]
+    pub fn agent_listen(&self) -> Option<SocketAddr> {
+        self.agent_listen
+    }
+
+    /// Where members and agents reach it, if it is a member of a cluster.
+    #[must_use]
+    pub fn cluster_listen(&self) -> Option<SocketAddr> {
+        self.cluster_listen
+    }
+
+    /// The root user's key.
+    #[must_use]
+    pub fn root(&self) -> &RootCredentials {
+        &self.root
+    }
+
+    /// What changes who belongs to its cluster.
+    #[must_use]
+    pub fn registrar(&self) -> &Registrar {
+        &self.registrar
+    }
+
+    /// Its member of the Raft group.
+    #[must_use]
+    pub fn member_id(&self) -> u64 {
+        self.group.identity().member_id
+    }
+
+    /// Waits until a part ends that should not.
+    pub async fn failed(&mut self) -> ControllerError {
+        let ended = tokio::select! {
+            ended = self.parts.join_next() => ended,
+            ended = &mut self.leader => Some(ended.map(Ok)),
+            () = removed(self.network.as_ref()) => return ControllerError::MemberRemoved(self.data_dir.clone()),
+        };
+        if self.group.status().run == RunState::Removed {
+            return ControllerError::MemberRemoved(self.data_dir.clone());
+        }
+        match ended {
+            Some(Ok(Ok(()))) | None => ControllerError::Ended("a part of the controller ended".to_owned()),
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => ControllerError::Ended(format!("a part of the controller failed: {error}")),
+        }
+    }
+
+    /// Lets requests under way end, hands leadership over if it leads and there is anyone, then closes the store.
+    pub async fn stop(mut self) {
+        self.stops.serving.cancel();
+        // The connections to other members must outlive the hand-over.
+        if let RunState::Failed(why) = self.group.shutdown().await {
+            tracing::warn!(%why, "the Raft group failed while it stopped");
+        }
+        self.stops.peers.cancel();
+        while let Some(ended) = self.parts.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::warn!(error = %chain(&error), "a part of the controller failed while it stopped");
+            }
+        }
+        if !self.leader.is_finished() && (&mut self.leader).await.is_err() {
+            tracing::warn!("the leader's loop failed while it stopped");
+        }
+    }
+}
+
+/// Waits until another member says that this one was removed; for ever where there are no others.
+async fn removed(network: Option<&PeerNetwork>) {
+    match network {
+        Some(network) => network.removed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A controller that is no member of a cluster.
+async fn alone(
+    options: &ControllerOptions,
+    clock: Arc<dyn Clock>,
+    stops: &Stops,
+    parts: &mut JoinSet<Result<(), ControllerError>>,
+) -> Result<Base, ControllerError> {
+    let root = options.root.clone().ok_or(ControllerError::NoRootKey)?;
+    let group = open_group(&options.data_dir, RaftOptions::default(), NoPeers).await?;
+    caught_up(&group, &options.data_dir).await?;
+    if registrar::authorities(&group.view().view)
+        .map_err(registrar::RegistrarError::from)?
+        .is_some()
+    {
+        return Err(ControllerError::StateOfCluster(options.data_dir.clone()));
+    }
+    features::raise(&group).await;
+    let registrar = Registrar::new(group.clone(), Arc::clone(&clock));
+    let (sessions, helpers) = agents::begin(group.clone(), clock, ids()?, stops.serving.clone());
+    parts.spawn(async move {
+        let ended = helpers.await;
+        ended.map_err(|error| ControllerError::Ended(format!("a part of the server for agents failed: {error}")))
+    });
+    Ok(Base {
+        group,
+        registrar,
+        sessions,
+        network: None,
+        root,
+        cluster_listen: None,
+    })
+}
+
+/// Starts the leader's loop, the schedule of backups and the port for clients.
+fn serve_clients(
+    options: &ControllerOptions,
+    base: &Base,
+    clients: TcpListener,
+    clock: Arc<dyn Clock>,
+    stops: &Stops,
+    parts: &mut JoinSet<Result<(), ControllerError>>,
+) -> Result<JoinHandle<()>, ControllerError> {
+    let (group, stop) = (&base.group, &stops.serving);
+    if let Some(schedule) = options.backups.clone() {
+        let writing = backup::run_schedule(group.clone(), Arc::clone(&clock), schedule, stop.clone());
+        parts.spawn(async move {
+            writing.await;
+            Ok(())
+        });
+    }
+    let (runner, leader) = leader::start(group.clone(), Arc::clone(&clock), ids()?);
+    let api_parts = ApiParts {
+        replica: Arc::new(group.clone()),
+        runner: Arc::new(runner),
+        logs: Arc::new(base.sessions.clone()),
+        backups: Arc::new(BackupStreams::new(group.clone(), Arc::clone(&clock))),
+        leader_calls: Arc::new(CallsToLeader::new(group.clone(), base.network.clone())),
+        administration: Arc::new(ClusterAdministration {
+            group: group.clone(),
+            registrar: base.registrar.clone(),
+            network: base.network.clone(),
+        }),
+        clock,
+        ids: ids()?,
+        metrics: group.metrics().clone(),
+    };
+    let routes = monitoring::routes(group.clone(), base.sessions.clone());
+    let api_options = ApiOptions {
+        root: base.root.clone(),
+        testing: options.testing,
+    };
+    let (api, stopping) = (Arc::new(Api::new(api_options, api_parts)), stop.clone());
+    if let Some(network) = &base.network {
+        network.answer_with(Arc::clone(&api));
+    }
+    parts.spawn(async move { Ok(api::serve(clients, api, routes, stopping).await?) });
+    Ok(leader)
+}
+
+/// Opens the store of a data directory, and the member of the group in it.
+async fn open_group(
+    data_dir: &Path,
+    options: RaftOptions,
+    transport: impl Transport,
+) -> Result<StateGroup, ControllerError> {
+    let path = data_dir.join(STORE_FOLDER);
+    // Opening reads the disk, so it gets a thread that may block.
+    let starting = tokio::task::spawn_blocking(move || {
+        let store = SledStorage::open(&path)?;
+        let machine = ReplicatedState::default();
+        Ok(StateGroup::start_with(Arc::new(store), machine, options, transport)?)
+    });
+    starting
+        .await
+        .unwrap_or_else(|error| Err(ControllerError::Ended(format!("opening the store failed: {error}"))))
+}
+
+/// Waits until this member has replayed its log and the group has a leader, so that nobody who comes early is sent away.
+async fn caught_up(group: &StateGroup, data_dir: &Path) -> Result<(), ControllerError> {
+    loop {
+        match group.read().await {
+            Ok(_) => return Ok(()),
+            Err(error @ ReadError::Timeout { .. }) => tracing::warn!(%error, "the controller does not serve yet"),
+            Err(_) if group.status().run == RunState::Removed => {
+                return Err(ControllerError::MemberRemoved(data_dir.to_owned()));
+            }
+            Err(error @ (ReadError::Overloaded | ReadError::Stopped)) => {
+                return Err(ControllerError::Ended(format!("the controller cannot serve: {error}")));
+            }
+        }
+    }
+}
+
+async fn bind(wanted: SocketAddr, what: &'static str) -> Result<TcpListener, ControllerError> {
+    TcpListener::bind(wanted)
+        .await
+        .map_err(|source| ControllerError::Listen {
+            address: wanted,
+            what,
+            source,
+        })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, ControllerError> {
+    listener
+        .local_addr()
+        .map_err(|error| ControllerError::Ended(format!("a listener has no address: {error}")))
+}
+
+fn ids() -> Result<IdSource, ControllerError> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| ControllerError::Random(error.to_string()))?;
+    Ok(IdSource::from_seed(u64::from_le_bytes(seed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_core::model::AccountId;
+
+    use super::*;
+    use crate::api::RootCredentials;
+
+    fn options(data_dir: PathBuf) -> ControllerOptions {
+        let root = RootCredentials {
+            account: AccountId::from("123456789012"),
+            access_key_id: "AKIAEXAMPLE".to_owned(),
+            secret_access_key: "secret".to_owned(),
+        };
+        ControllerOptions {
+            data_dir,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            agent_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            cluster: None,
+            root: Some(root),
+            testing: false,
+            backups: None,
+        }
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("berth-node-{name}-{}", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn controller_stopped_can_be_started_again_on_its_data() {
+        let data_dir = directory("again");
+        for _ in 0..2 {
+            let controller = Controller::start(options(data_dir.clone())).await.expect("started");
+            assert_ne!(controller.listen().port(), 0);
+            controller.stop().await;
+        }
+        std::fs::remove_dir_all(data_dir).expect("removed");
+    }
+
+    #[tokio::test]
+    async fn controller_with_an_open_agent_port_is_refused() {
+        let mut wanted = options(directory("open"));
+        wanted.agent_listen = Some(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let error = Controller::start(wanted).await.expect_err("refused");
+        assert!(error.to_string().contains("loopback"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn controller_on_a_port_in_use_names_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut wanted = options(directory("taken"));
+        wanted.listen = taken.local_addr().expect("its address");
+        let error = Controller::start(wanted.clone()).await.expect_err("refused");
+        assert!(error.to_string().contains(&wanted.listen.to_string()), "{error}");
+    }
+}
