@@ -2,7 +2,7 @@
 # Every check and every test, with the time that each stage took. Installs what it needs.
 #
 #   tests/run.sh                 everything
-#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release package e2e
+#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release simulation package e2e
 #
 # Stops at the first stage that fails. Containers need root; without it, the tests that start real ones fail, and say so.
 set -euo pipefail
@@ -14,7 +14,7 @@ readonly BOTOCORE=1.44.5
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 readonly target
 readonly venv="$target/python-$BOTOCORE"
-readonly stages=(format lint dependencies generated unit release package e2e)
+readonly stages=(format lint dependencies generated unit release simulation package e2e)
 times=()
 
 # Debian's packages that are not there yet.
@@ -74,6 +74,9 @@ stage_unit() {
 
 # The binary, and the programs with which the tests and benchmarks measure it.
 stage_release() { cargo build --release --locked -p berth -p berth-tests; }
+
+# A simulated cluster under faults: as many seeds as there is time for, and no more than are asked for.
+stage_simulation() { "$target/release/berth" sim faults --seed 1 --seeds 2000 --within 150; }
 
 stage_package() { deploy/deb.sh --no-build; }
 

@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("agent", &["berth-core", "berth-proto", "berth-storage", "berth-trust"]),
+    ("sim", &["berth-core", "berth-proto", "berth-raft", "berth-storage"]),
     (
         "cli",
         &[
@@ -38,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "berth-aws",
             "berth-controller",
             "berth-agent",
+            "berth-sim",
             "berth-trust",
         ],
     ),

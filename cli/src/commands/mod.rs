@@ -16,6 +16,7 @@ mod image;
 mod logs;
 mod members;
 mod ps;
+mod sim;
 mod token;
 mod values;
 
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Doctor(doctor::Arguments),
     /// Run the AWS CLI against a cluster
     Aws(aws::Arguments),
+    /// Simulate a cluster under faults, to find what they bring to light
+    Sim(sim::Arguments),
     /// Print what makes a shell complete the commands and flags of `berth`
     Completions(completions::Arguments),
 }
@@ -79,6 +82,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
+        Command::Sim(arguments) => return sim::run(&arguments),
         Command::Aws(arguments) => return aws::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

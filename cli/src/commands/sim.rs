@@ -1,0 +1,126 @@
+//! `berth sim`: runs of a simulated cluster.
+//!
+//! Owns which runs are made and how they are told of; what a run is belongs to `sim`. Shell.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use berth_sim::Violation;
+use clap::{Args, Subcommand};
+
+use crate::output;
+
+/// Flags of `berth sim`.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Let a cluster live through faults, and check at every step what has to hold
+    #[command(
+        after_help = "Each run follows from its seed alone: the same seed gives the same run. A violation is printed with its seed;\n\
+        `berth sim faults --seed N` makes that run again. The exit code is 1 if there was a violation."
+    )]
+    Faults(Faults),
+}
+
+#[derive(Args, Debug)]
+struct Faults {
+    /// The seed of the run, or of the first
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many runs, each with the next seed
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Begin no run after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    within: Option<u64>,
+}
+
+/// What became of all runs.
+#[derive(Default)]
+struct Tally {
+    runs: u64,
+    virtual_ms: u64,
+    counts: BTreeMap<&'static str, u64>,
+    violations: Vec<Violation>,
+}
+
+/// Makes the runs, several at a time.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let What::Faults(faults) = &arguments.what;
+    let (began, next, tally) = (Instant::now(), AtomicU64::new(0), Mutex::new(Tally::default()));
+    let in_time = || {
+        faults
+            .within
+            .is_none_or(|limit| began.elapsed() < Duration::from_secs(limit))
+    };
+    let work = || {
+        while in_time() {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= faults.seeds {
+                return;
+            }
+            let outcome = berth_sim::run(faults.seed.wrapping_add(number));
+            tally.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tally.tell(began.elapsed())
+}
+
+impl Tally {
+    fn add(&mut self, outcome: Result<berth_sim::Report, Violation>) {
+        self.runs += 1;
+        match outcome {
+            Ok(report) => {
+                self.virtual_ms += report.virtual_ms;
+                for (what, count) in report.counts {
+                    *self.counts.entry(what).or_default() += count;
+                }
+            }
+            Err(violation) => {
+                output::complain(&format!("VIOLATED: {violation}"));
+                self.violations.push(violation);
+            }
+        }
+    }
+
+    fn tell(&self, took: Duration) -> Result<ExitCode> {
+        let seconds = took.as_secs_f64();
+        for (what, count) in &self.counts {
+            output::line(&format!("{count:>10} {what}"))?;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "for people, to one digit")]
+        let per_second = self.runs as f64 / seconds.max(0.001);
+        output::line(&format!(
+            "{} seeds in {seconds:.1} s ({per_second:.1} a second), {} s of virtual time, {} violations",
+            self.runs,
+            self.virtual_ms / 1000,
+            self.violations.len()
+        ))?;
+        let mut seeds: Vec<u64> = self.violations.iter().map(|violation| violation.seed).collect();
+        seeds.sort_unstable();
+        if let Some(first) = seeds.first() {
+            output::complain(&format!(
+                "make the first run again with: berth sim faults --seed {first}"
+            ));
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,158 @@
+//! What goes wrong while a run is busy. A model of the world.
+
+use crate::checks::Checked;
+use crate::controller::Input;
+use crate::network::{End, Weather};
+use crate::world::{Event, World};
+
+/// Time between two faults, from and to.
+const FAULT_EVERY_MS: (u64, u64) = (50, 700);
+
+/// Commits within which a disk that is to fail does.
+const COMMITS_UNTIL_FAILURE: u64 = 6;
+
+impl World {
+    /// Something goes wrong, or ends to be wrong; later, something else.
+    pub(crate) fn fault(&mut self) -> Checked {
+        if !self.busy {
+            return Ok(());
+        }
+        let (least, most) = FAULT_EVERY_MS;
+        let pause = self.draws.between(least, most);
+        self.schedule.after(pause, Event::Fault);
+        match self.draws.below(100) {
+            0..16 => self.fail_disk(),
+            16..30 => self.kill_controller(),
+            30..40 => self.pause(),
+            40..52 => self.part_controllers(),
+            52..64 => {
+                self.network.heal();
+                self.count("heals");
+            }
+            64..72 => self.change_weather(),
+            72..78 => return self.hand_over(),
+            78..88 => self.cut_off_agent(),
+            88..94 => self.crash_agent(),
+            _ => self.end_container(),
+        }
+        Ok(())
+    }
+
+    /// Its power is cut, or its disk fails, in the middle of one of the next commits.
+    fn fail_disk(&mut self) {
+        if let Some(id) = self.draws.pick(&self.running()) {
+            let commits = self.draws.below(COMMITS_UNTIL_FAILURE);
+            self.machines[&id].disk.fail_after(commits);
+        }
+    }
+
+    fn kill_controller(&mut self) {
+        // Leaders are few, and what they do when they die matters most.
+        let chosen = if self.draws.chance(400) {
+            self.leader()
+        } else {
+            self.draws.pick(&self.running())
+        };
+        if let Some(id) = chosen {
+            self.count("kills");
+            let power = self.draws.chance(500);
+            self.crash(id, power);
+            let down_ms = self.draws.between(100, 6_000);
+            self.schedule.after(down_ms, Event::Start(id));
+        }
+    }
+
+    /// A controller stands still for a while, as a process that is stopped or a machine that swaps.
+    fn pause(&mut self) {
+        let chosen = if self.draws.chance(500) {
+            self.leader()
+        } else {
+            self.draws.pick(&self.running())
+        };
+        let until_ms = self.schedule.now_ms() + self.draws.between(100, 4_000);
+        if let Some(machine) = chosen.and_then(|id| self.machines.get_mut(&id)) {
+            machine.paused_until_ms = until_ms;
+            self.count("pauses");
+        }
+    }
+
+    /// Nothing arrives any more: from one controller at another, or between one and everybody, in one direction or both.
+    fn part_controllers(&mut self) {
+        let all: Vec<u64> = self.machines.keys().copied().collect();
+        let (Some(one), Some(other)) = (self.draws.pick(&all), self.draws.pick(&all)) else {
+            return;
+        };
+        self.count("partitions");
+        let (from, to) = (End::Controller(one), End::Controller(other));
+        match self.draws.below(4) {
+            0 => self.network.cut(from, to),
+            1 => self.network.part(from, to),
+            kind => {
+                let others = all.iter().filter(|id| **id != one).map(|id| End::Controller(*id));
+                let agents = (0..self.agents.len()).map(End::Agent);
+                for end in others.chain(agents).collect::<Vec<_>>() {
+                    if kind == 2 {
+                        self.network.part(from, end);
+                    } else {
+                        self.network.cut(end, from);
+                    }
+                }
+            }
+        }
+    }
+
+    fn change_weather(&mut self) {
+        self.network.weather = Weather {
+            lost: self.draws.below(200),
+            repeated: self.draws.below(200),
+            late: self.draws.below(300),
+        };
+    }
+
+    fn hand_over(&mut self) -> Checked {
+        let (Some(leader), Some(to)) = (self.leader(), self.draws.pick(&self.running())) else {
+            return Ok(());
+        };
+        self.step(leader, Input::TransferLeadership(to))
+    }
+
+    /// A host is cut off from some controllers, or from all; for so long that it may count as lost.
+    fn cut_off_agent(&mut self) {
+        let agent = End::Agent(usize::try_from(self.draws.below(self.agents.len() as u64)).unwrap_or_default());
+        let from_all = self.draws.chance(600);
+        let ids: Vec<u64> = self.machines.keys().copied().collect();
+        for id in ids {
+            if from_all || self.draws.chance(500) {
+                let controller = End::Controller(id);
+                match self.draws.below(3) {
+                    0 => self.network.cut(agent, controller),
+                    1 => self.network.cut(controller, agent),
+                    _ => self.network.part(agent, controller),
+                }
+            }
+        }
+        self.count("hosts cut off");
+        let away_ms = self.draws.between(500, 30_000);
+        self.schedule.after(away_ms, Event::Rejoin(agent));
+    }
+
+    /// An agent ends, and its host with it or not; it comes back.
+    fn crash_agent(&mut self) {
+        let agent = usize::try_from(self.draws.below(self.agents.len() as u64)).unwrap_or_default();
+        if self.agents[agent].is_running() {
+            self.count("agents down");
+            let host = self.draws.chance(400);
+            self.agents[agent].crash(host);
+            let down_ms = self.draws.between(200, 25_000);
+            self.schedule.after(down_ms, Event::StartAgent(agent));
+        }
+    }
+
+    fn end_container(&mut self) {
+        let agent = usize::try_from(self.draws.below(self.agents.len() as u64)).unwrap_or_default();
+        let running: Vec<_> = self.agents[agent].containers().iter().copied().collect();
+        if let Some(task) = self.draws.pick(&running) {
+            self.agents[agent].end_container(task);
+        }
+    }
+}
