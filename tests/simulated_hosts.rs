@@ -41,6 +41,7 @@ impl Fleet {
             let config = AgentConfig {
                 data_dir: None,
                 controllers: controllers.clone(),
+                membership: None,
                 cluster: cluster::key(),
                 host_name: format!("host-{number}"),
                 availability_zone: Some(ZONES[number % ZONES.len()].to_owned()),

@@ -14,10 +14,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AgentConfig;
+use crate::controllers::{AddressError, Controllers, Scheme};
+use crate::dialer::Dialer;
 use crate::fence::Fence;
 use crate::host;
 use crate::ledger::{Contents, Ledger, LedgerError};
 use crate::log_source::LogSource;
+use crate::membership::{self, Begun, Membership, MembershipError};
 use crate::reports::ReportBoard;
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -32,6 +35,18 @@ pub enum AgentError {
     /// No controller is named.
     #[error("no address of a controller is given; name at least one")]
     NoController,
+    /// A controller's address cannot be gone to.
+    #[error("{0}")]
+    Address(String),
+    /// The agent is not part of a cluster.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The host is no longer one of the cluster; its tasks have been stopped.
+    #[error(
+        "this host was removed from the cluster, and has stopped its tasks: {0}. To bring it back, make a token with `berth token create \
+         --role agent` and start the agent with it"
+    )]
+    Removed(String),
     /// The operating system has no randomness for the agent's identity.
     #[error("an identity for the agent cannot be drawn: {0}")]
     Identity(getrandom::Error),
@@ -67,26 +82,20 @@ impl Agent {
     /// Containers run on after `shutdown`, for the next start to find; see [`AgentHandle::stop_tasks`].
     ///
     /// # Errors
-    /// [`AgentError::NoController`], [`AgentError::Identity`], [`AgentError::Boot`], or [`AgentError::Ledger`] when its ledger
-    /// is in use or cannot be read.
+    /// Any [`AgentError`] but [`AgentError::Removed`], [`AgentError::LedgerFailed`] and [`AgentError::Failed`].
     pub async fn start(
         config: AgentConfig,
         runtime: Arc<dyn Runtime>,
         logs: Arc<dyn LogSource>,
         shutdown: CancellationToken,
     ) -> Result<AgentHandle, AgentError> {
-        if config.controllers.is_empty() {
-            return Err(AgentError::NoController);
-        }
         let (ledger, contents) = open_ledger(config.data_dir.as_deref()).await?;
-        let agent = match contents.agent {
-            Some(agent) => agent,
-            None => {
-                let agent = new_identity()?;
-                ledger.put_agent(&agent).await?;
-                agent
-            }
-        };
+        let Parties {
+            agent,
+            controllers,
+            dialer,
+            membership,
+        } = parties(&config, &ledger, &contents).await?;
         let fence = open_fence(config.data_dir.as_deref()).await?;
         let board = Arc::new(ReportBoard::new());
         let (orders, received) = mpsc::channel(ORDER_QUEUE);
@@ -96,7 +105,9 @@ impl Agent {
             agent,
             cluster: config.cluster,
             host,
-            controllers: config.controllers,
+            controllers: controllers.clone(),
+            dialer,
+            membership: membership.clone(),
             ledger: ledger.clone(),
             board: board.clone(),
             logs,
@@ -116,7 +127,16 @@ impl Agent {
             let work = async {
                 let supervisor = Supervisor::recover(tools, tasks).await;
                 // The session begins once the board says what became of every task, so that a registration is complete.
-                tokio::join!(supervisor.run(received), session.run(), fence.watch(fence_orders));
+                let upkeep = async {
+                    if let Some(membership) = membership {
+                        membership::keep_up(membership, controllers).await;
+                    }
+                };
+                let others = async { tokio::join!(supervisor.run(received), fence.watch(fence_orders), upkeep) };
+                tokio::select! {
+                    removed = session.run() => Err(AgentError::Removed(removed)),
+                    _ = others => std::future::pending().await,
+                }
             };
             let outcome = until_stopped(work, &shutdown, &ledger).await;
             ledger.close().await;
@@ -131,15 +151,82 @@ impl Agent {
     }
 }
 
+/// Who the agent is, and with whom it speaks.
+struct Parties {
+    agent: AgentId,
+    controllers: Controllers,
+    dialer: Dialer,
+    membership: Option<Membership>,
+}
+
+/// Finds out who the agent is: by its certificate where it has joined a cluster, or joins one now, else by its ledger.
+async fn parties(config: &AgentConfig, ledger: &Ledger, contents: &Contents) -> Result<Parties, AgentError> {
+    let fresh = new_identity()?;
+    let begun = match &config.membership {
+        None => None,
+        Some(membership) => {
+            let peers: Vec<String> = config
+                .controllers
+                .iter()
+                .chain(&contents.controllers)
+                .cloned()
+                .collect();
+            let (agent, joined) = (contents.agent.clone(), contents.joined.as_ref());
+            membership::begin(membership, &peers, agent, joined, ledger, || fresh.clone()).await?
+        }
+    };
+    let (agent, dialer, membership, told) = match begun {
+        Some(Begun {
+            membership,
+            agent,
+            controllers,
+        }) => {
+            let dialer = Dialer::Tls(Box::new(membership.connector()));
+            (agent, dialer, Some(membership), controllers)
+        }
+        None => {
+            let agent = contents.agent.clone().unwrap_or(fresh);
+            (agent, Dialer::Plain, None, vec![])
+        }
+    };
+    if contents.agent.as_ref() != Some(&agent) {
+        ledger.put_agent(&agent).await?;
+    }
+    let scheme = dialer.scheme();
+    let checked = config.controllers.iter().try_for_each(|uri| scheme.check(uri));
+    checked.map_err(|error| match (&config.membership, error, scheme) {
+        (Some(kept), AddressError::Malformed(uri, _), Scheme::Tls) if uri.starts_with("http://") => {
+            AgentError::Membership(MembershipError::PlainText(kept.folder.clone()))
+        }
+        (_, error, _) => AgentError::Address(error.to_string()),
+    })?;
+    let controllers = Controllers::new(
+        scheme,
+        config.controllers.clone(),
+        contents.controllers.clone(),
+        ledger.clone(),
+    );
+    controllers.tell(told).await?;
+    if controllers.all().is_empty() {
+        return Err(AgentError::NoController);
+    }
+    Ok(Parties {
+        agent,
+        controllers,
+        dialer,
+        membership,
+    })
+}
+
 /// Drops the agent's work when it is to stop: every runner and the session with it.
 async fn until_stopped(
-    work: impl Future<Output = ()>,
+    work: impl Future<Output = Result<(), AgentError>>,
     shutdown: &CancellationToken,
     ledger: &Ledger,
 ) -> Result<(), AgentError> {
     let work = pin!(work);
     tokio::select! {
-        () = work => Ok(()),
+        outcome = work => outcome,
         () = shutdown.cancelled() => Ok(()),
         () = ledger.failed() => Err(AgentError::LedgerFailed),
     }

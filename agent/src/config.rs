@@ -4,14 +4,19 @@ use std::path::PathBuf;
 
 use berth_core::model::{Attributes, ClusterKey, Resources};
 
+use crate::membership::MembershipConfig;
+
 /// What an agent is started with.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     /// Folder of the agent's ledger, which no other agent may use. `None` keeps nothing: for hosts that are to be
     /// forgotten with the process, such as simulated ones.
     pub data_dir: Option<PathBuf>,
-    /// URIs of the controllers' port for agents, such as `http://127.0.0.1:7481`; tried in turn.
+    /// URIs of controllers: `https://HOST:PORT` as a member of a cluster, else `http://` and a port for agents on this machine. Others that
+    /// the cluster tells of are gone to as well.
     pub controllers: Vec<String>,
+    /// How the agent is part of a cluster; `None` speaks plain text.
+    pub membership: Option<MembershipConfig>,
     /// The cluster to join, with its account and region.
     pub cluster: ClusterKey,
     /// Name of the host, shown as its `ec2InstanceId`.

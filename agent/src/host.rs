@@ -99,6 +99,7 @@ mod tests {
         let config = AgentConfig {
             data_dir: None,
             controllers: Vec::new(),
+            membership: None,
             cluster: Scope::new("123456789012", "us-east-1").cluster("default"),
             host_name: "h1".to_owned(),
             availability_zone: Some("us-east-1a".to_owned()),

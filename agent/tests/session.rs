@@ -50,17 +50,6 @@ async fn agent_registers_its_host_and_is_heard_regularly() {
 }
 
 #[tokio::test]
-async fn controller_that_answers_no_heartbeat_is_left_for_another() {
-    let mut controller = Controller::start().await;
-    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
-    let silent = controller.session().await;
-    silent.accept_with(ARN, 1, 1, settings(100)).await;
-    let mut next = controller.registered().await;
-    assert!(matches!(next.receive_any().await, from_agent::Message::Heartbeat(_)));
-    agent.stop().await;
-}
-
-#[tokio::test]
 async fn heartbeats_become_as_frequent_as_a_changed_setting_says() {
     let mut controller = Controller::start().await;
     let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
@@ -268,22 +257,30 @@ async fn assignments_older_than_those_seen_are_ignored() {
 }
 
 #[tokio::test]
-async fn controller_behind_what_was_seen_is_left_and_another_history_is_taken() {
+async fn agent_restarted_ignores_assignments_older_than_those_seen_before() {
     let mut controller = Controller::start().await;
-    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
-    let session = controller.registered().await;
-    session.assign(9, true, vec![to_run(&task(1, &[]))]).await;
-    let mut session = session;
+    let runtime = SimulatedRuntime::new();
+    let folder = tempfile::tempdir().unwrap();
+    let config = || berth_agent::AgentConfig {
+        data_dir: Some(folder.path().into()),
+        ..config(&controller.endpoint)
+    };
+    let (first, second) = (config(), config());
+    let agent = TestAgent::start(first, &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(50, true, vec![to_run(&task(1, &[]))]).await;
     session.until(TaskId(1), TaskStatus::Running).await;
     drop(session);
-
-    controller.session().await.accept(ARN, 1, 8).await;
-    let mut session = controller.session().await;
+    agent.stop().await;
+    let agent = TestAgent::start(second, &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(49, true, vec![to_run(&task(2, &[]))]).await;
     session
-        .accept("arn:aws:ecs:us-east-1:123456789012:container-instance/default/2", 1, 2)
+        .assign(50, true, vec![to_run(&task(1, &[])), to_run(&task(3, &[]))])
         .await;
-    session.assign(2, true, vec![to_run(&task(2, &[]))]).await;
-    session.until(TaskId(2), TaskStatus::Running).await;
+    session.until(TaskId(3), TaskStatus::Running).await;
+    let running: Vec<_> = runtime.list().await.unwrap().into_iter().map(|c| c.key).collect();
+    assert_eq!(running, [main_of(1), main_of(3)]);
     agent.stop().await;
 }
 
@@ -347,28 +344,6 @@ async fn task_known_to_the_controllers_but_not_to_the_agent_is_reported_as_stopp
 }
 
 #[tokio::test]
-async fn agent_refused_tries_again_after_the_time_it_was_told() {
-    let mut controller = Controller::start().await;
-    let agent = TestAgent::start(config(&controller.endpoint), &SimulatedRuntime::new()).await;
-    let refusal = v1::Refused {
-        code: RefusalCode::ClusterNotFound.into(),
-        message: "create it first".to_owned(),
-        retry_after_ms: 300,
-        leader_endpoint: String::new(),
-    };
-    controller
-        .session()
-        .await
-        .send(to_agent::Message::Refused(refusal))
-        .await;
-    let refused_at = std::time::Instant::now();
-    let session = controller.session().await;
-    assert!(refused_at.elapsed() >= Duration::from_millis(290));
-    session.accept(ARN, 1, 1).await;
-    agent.stop().await;
-}
-
-#[tokio::test]
 async fn agent_of_a_deregistered_host_stops_its_tasks_and_stays_away_until_it_is_started_anew() {
     let mut controller = Controller::start().await;
     let runtime = SimulatedRuntime::new();
@@ -402,21 +377,6 @@ async fn agent_of_a_deregistered_host_stops_its_tasks_and_stays_away_until_it_is
     agent.stop().await;
     let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
     assert_eq!(controller.session().await.register.container_instance_arn, "");
-    agent.stop().await;
-}
-
-#[tokio::test]
-async fn agent_sent_to_the_leader_registers_there() {
-    let (mut follower, mut leader) = (Controller::start().await, Controller::start().await);
-    let agent = TestAgent::start(config(&follower.endpoint), &SimulatedRuntime::new()).await;
-    let refusal = v1::Refused {
-        code: RefusalCode::NotLeader.into(),
-        message: "another controller leads".to_owned(),
-        retry_after_ms: 0,
-        leader_endpoint: leader.endpoint.clone(),
-    };
-    follower.session().await.send(to_agent::Message::Refused(refusal)).await;
-    leader.registered().await;
     agent.stop().await;
 }
 

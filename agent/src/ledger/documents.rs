@@ -1,6 +1,6 @@
 //! How the ledger's documents lie in the store: keys, records, and their division into values that the store takes.
 //!
-//! `agent` and `seen` are single documents. A task has two, its spec (written once) and its state; both lie under
+//! `agent`, `seen`, `controllers` and `joined` are single documents. A task has two, its spec (written once) and its state; both lie under
 //! `task/`, the 16 bytes of the task's id, one letter for the document, and the number of the part, big-endian. The
 //! first part begins with the length of the whole, so that parts of an earlier, longer document do no harm. Pure.
 
@@ -13,10 +13,12 @@ use berth_proto::record::{self, RecordError, RecordKind};
 use berth_storage::{Batch, MAX_VALUE_BYTES, Storage};
 use serde::Serialize;
 
-use super::{Contents, LedgerError, LedgerTask, SeenPosition};
+use super::{Contents, Joined, LedgerError, LedgerTask, SeenPosition};
 
 const AGENT: &[u8] = b"agent";
 const SEEN: &[u8] = b"seen";
+const CONTROLLERS: &[u8] = b"controllers";
+const JOINED: &[u8] = b"joined";
 const TASK: &[u8] = b"task/";
 /// The first key after all of [`TASK`]: `/` is followed by `0`.
 const AFTER_TASKS: &[u8] = b"task0";
@@ -47,6 +49,14 @@ impl Change {
 
     pub(super) fn seen(seen: &SeenPosition) -> Result<Self, RecordError> {
         Ok(Self::Put(vec![whole(SEEN, seen)?]))
+    }
+
+    pub(super) fn controllers(controllers: &[String]) -> Result<Self, RecordError> {
+        Ok(Self::Put(vec![whole(CONTROLLERS, &controllers)?]))
+    }
+
+    pub(super) fn joined(joined: &Joined) -> Result<Self, RecordError> {
+        Ok(Self::Put(vec![whole(JOINED, joined)?]))
     }
 
     pub(super) fn tasks(tasks: &[LedgerTask]) -> Result<Self, RecordError> {
@@ -127,6 +137,12 @@ pub(super) fn load(storage: &dyn Storage) -> Result<Contents, LedgerError> {
     }
     if let Some(bytes) = storage.get(SEEN)? {
         contents.seen = Some(record::decode(RecordKind::AgentLedger, &bytes)?);
+    }
+    if let Some(bytes) = storage.get(CONTROLLERS)? {
+        contents.controllers = record::decode(RecordKind::AgentLedger, &bytes)?;
+    }
+    if let Some(bytes) = storage.get(JOINED)? {
+        contents.joined = Some(record::decode(RecordKind::AgentLedger, &bytes)?);
     }
     let mut documents: BTreeMap<TaskId, BTreeMap<u8, Vec<u8>>> = BTreeMap::new();
     for item in storage.scan(TASK.to_vec()..AFTER_TASKS.to_vec()) {

@@ -49,6 +49,13 @@ pub(crate) struct SeenPosition {
     pub(crate) position: LogPosition,
 }
 
+/// With what the agent has joined its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Joined {
+    /// Id of the join token, which is no secret.
+    pub(crate) token: String,
+}
+
 /// A task as the ledger has it.
 #[derive(Clone, Debug)]
 pub(crate) struct LedgerTask {
@@ -61,6 +68,9 @@ pub(crate) struct LedgerTask {
 pub(crate) struct Contents {
     pub(crate) agent: Option<AgentId>,
     pub(crate) seen: Option<SeenPosition>,
+    /// The controllers that the cluster has told of.
+    pub(crate) controllers: Vec<String>,
+    pub(crate) joined: Option<Joined>,
     pub(crate) tasks: BTreeMap<TaskId, LedgerTask>,
 }
 
@@ -124,6 +134,14 @@ impl Ledger {
 
     pub(crate) async fn put_seen(&self, seen: &SeenPosition) -> Result<(), LedgerError> {
         self.write(|| Change::seen(seen)).await
+    }
+
+    pub(crate) async fn put_controllers(&self, controllers: &[String]) -> Result<(), LedgerError> {
+        self.write(|| Change::controllers(controllers)).await
+    }
+
+    pub(crate) async fn put_joined(&self, joined: &Joined) -> Result<(), LedgerError> {
+        self.write(|| Change::joined(joined)).await
     }
 
     /// Remembers tasks that are new, all with one sync.

@@ -38,6 +38,12 @@ async fn ledger_opened_again_has_identity_position_and_tasks() {
     let state = TaskState::new(&spec);
     ledger.put_agent(&agent).await.unwrap();
     ledger.put_seen(&seen).await.unwrap();
+    let controllers = ["https://10.0.0.1:7481".to_owned()];
+    let joined = Joined {
+        token: "0123".to_owned(),
+    };
+    ledger.put_controllers(&controllers).await.unwrap();
+    ledger.put_joined(&joined).await.unwrap();
     ledger.put_tasks(&[new(&spec)]).await.unwrap();
     let (state, _) = step(&state, &Observation::Assigned(DesiredStatus::Running), Timestamp(5));
     ledger.put_state(&state).await.unwrap();
@@ -48,6 +54,8 @@ async fn ledger_opened_again_has_identity_position_and_tasks() {
     let (_, contents) = Ledger::open(folder.path()).unwrap();
     assert_eq!(contents.agent, Some(agent));
     assert_eq!(contents.seen, Some(seen));
+    assert_eq!(contents.controllers, controllers);
+    assert_eq!(contents.joined, Some(joined));
     assert_eq!(contents.tasks.keys().collect::<Vec<_>>(), [&TaskId(7)]);
     assert_eq!(*contents.tasks[&TaskId(7)].spec, spec);
     assert_eq!(contents.tasks[&TaskId(7)].state, state);

@@ -10,23 +10,21 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 
 use super::log_replies::LogReplies;
 use super::{Session, SessionError, documents};
 use crate::clock;
+use crate::dialer::refusal_in;
 use crate::ledger::SeenPosition;
 use crate::reports::Posting;
 use crate::supervisor::Order;
 
-/// How long a controller may take to accept a connection, and to answer a registration.
+/// How long a controller may take to answer a registration.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a controller may take to commit a batch; past it, another one may do better.
 const RECORD_WITHIN: Duration = Duration::from_secs(30);
-
-/// Between two signs of life on the connection itself.
-const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// Messages that wait for the network.
 const SEND_QUEUE: usize = 16;
@@ -61,36 +59,31 @@ struct Batch {
 
 impl Session {
     /// Holds one session; says why it ended.
-    pub(super) async fn converse(&mut self, endpoint: &str) -> SessionError {
-        match self.hold(endpoint).await {
+    pub(super) async fn converse(&mut self, endpoint: &str, connect_within: Duration) -> SessionError {
+        match self.hold(endpoint, connect_within).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
     }
 
-    async fn hold(&mut self, endpoint: &str) -> Result<std::convert::Infallible, SessionError> {
+    async fn hold(
+        &mut self,
+        endpoint: &str,
+        connect_within: Duration,
+    ) -> Result<std::convert::Infallible, SessionError> {
         let began_at_ms = clock::since_boot_ms();
-        let mut wire = within(ANSWER_WITHIN, self.connect(endpoint)).await?;
+        let channel = self.dialer.connect(endpoint, connect_within).await?;
+        let mut wire = within(ANSWER_WITHIN, self.open(channel)).await?;
         let registered = within(ANSWER_WITHIN, wire.registration()).await?;
         self.take_registration(&registered, endpoint).await?;
         let settings = registered.host_settings.unwrap_or_default();
         self.fence.heard(began_at_ms, &settings);
+        self.hear_of_news(&settings);
         self.exchange(wire, heartbeat(&settings), registered.container_instance_arn)
             .await
     }
 
-    async fn connect(&self, endpoint: &str) -> Result<Wire, SessionError> {
-        let address = |error| SessionError::Address(endpoint.to_owned(), error);
-        let channel = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(address)?
-            .connect_timeout(ANSWER_WITHIN)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_EVERY)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(SessionError::Connect)?;
+    async fn open(&self, channel: Channel) -> Result<Wire, SessionError> {
         let mut client = AgentSessionsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (outgoing, queue) = mpsc::channel(SEND_QUEUE);
         let register = documents::register(self)?;
@@ -130,6 +123,7 @@ impl Session {
             "registered with the controllers"
         );
         self.was = Some(arn.clone());
+        self.controllers.tell(registered.controllers.clone()).await?;
         self.registration.send_replace(Some(arn.clone()));
         Ok(())
     }
@@ -174,6 +168,7 @@ impl Session {
                         if let Some(sent_at_ms) = unanswered.pop_front() {
                             self.fence.heard(sent_at_ms, &settings);
                         }
+                        self.hear_of_news(&settings);
                         if self::heartbeat(&settings).period() != heartbeat.period() {
                             heartbeat = self::heartbeat(&settings);
                         }
@@ -199,6 +194,12 @@ impl Session {
                 () = until(deadline) => return Err(SessionError::Silent(RECORD_WITHIN)),
                 () = tokio::time::sleep_until(heard + silence) => return Err(SessionError::Silent(silence)),
             }
+        }
+    }
+
+    fn hear_of_news(&self, settings: &v1::HostSettings) {
+        if let Some(membership) = &self.membership {
+            membership.hear_of_news(settings.news_version);
         }
     }
 
@@ -316,6 +317,9 @@ async fn send(outgoing: &mpsc::Sender<FromAgent>, message: from_agent::Message) 
 }
 
 fn status(status: tonic::Status) -> SessionError {
+    if let Some(refusal) = refusal_in(&status) {
+        return SessionError::Link(refusal);
+    }
     SessionError::Status(Box::new(status))
 }
 

@@ -1,12 +1,13 @@
 //! The agent's side of the conversation with the controllers, as `proto/berth/v1/agent.proto` describes it.
 //!
-//! Owns connecting and connecting again, what is sent when, and which assignments are too old to be taken. It must not
+//! Owns which controller is gone to and when, what is sent when, and which assignments are too old to be taken. It must not
 //! know what becomes of assignments, nor how reports come about: tasks run on while there is no session. Shell.
 
 mod backoff;
 mod conversation;
 mod documents;
 mod log_replies;
+mod route;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +17,28 @@ use berth_proto::record::RecordError;
 use berth_proto::v1::{RefusalCode, Refused};
 use tokio::sync::{mpsc, watch};
 
+use crate::controllers::Controllers;
+use crate::dialer::{Dialer, LinkError};
 use crate::fence::Fence;
 use crate::ledger::{Ledger, LedgerError, SeenPosition};
 use crate::log_source::LogSource;
+use crate::membership::Membership;
 use crate::reports::ReportBoard;
 use crate::supervisor::{Assignments, Order};
-use backoff::Backoff;
+use route::Route;
+
+/// How long the tasks of a host may take to end that is no longer one of the cluster.
+const END_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the session of one agent works with, from connection to connection.
 pub(crate) struct Session {
     pub(crate) agent: AgentId,
     pub(crate) cluster: ClusterKey,
     pub(crate) host: HostDescription,
-    /// Where controllers are, tried in turn.
-    pub(crate) controllers: Vec<String>,
+    pub(crate) controllers: Controllers,
+    pub(crate) dialer: Dialer,
+    /// The host's part in a cluster that it has joined.
+    pub(crate) membership: Option<Membership>,
     pub(crate) ledger: Ledger,
     pub(crate) board: Arc<ReportBoard>,
     pub(crate) logs: Arc<dyn LogSource>,
@@ -47,10 +56,8 @@ pub(crate) struct Session {
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    #[error("{0:?} is not the address of a controller; expected one like http://127.0.0.1:7481")]
-    Address(String, #[source] tonic::transport::Error),
-    #[error("the controller cannot be reached")]
-    Connect(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    Link(#[from] LinkError),
     #[error("the controller has ended the session: {}", .0.message())]
     Status(#[source] Box<tonic::Status>),
     #[error("the controller has ended the session")]
@@ -74,39 +81,52 @@ enum SessionError {
 }
 
 impl Session {
-    /// Keeps a session with a controller, until the host is deregistered; never returns.
-    pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::new();
-        let mut turns = self.controllers.clone().into_iter().cycle();
-        let mut leader: Option<String> = None;
-        while let Some(endpoint) = leader.take().or_else(|| turns.next()) {
-            let outcome = self.converse(&endpoint).await;
+    /// Keeps a session with the controller that leads, until the host is removed from the cluster; returns what it was told then.
+    pub(crate) async fn run(mut self) -> String {
+        let mut route = Route::new();
+        loop {
+            let all = self.controllers.all();
+            let endpoint = route.next(&all);
+            let outcome = self.converse(&endpoint, route.connect_within(&all)).await;
             if self.registration.send_replace(None).is_some() {
-                backoff = Backoff::new();
+                route.had_session();
             }
-            let mut at_least = Duration::ZERO;
-            if let SessionError::Refused(refused) = &outcome {
-                if refused.code() == RefusalCode::Deregistered {
-                    return self.retire(refused).await;
+            let (mut at_least, mut hint) = (Duration::ZERO, None);
+            match &outcome {
+                SessionError::Link(LinkError::Removed(reason)) => {
+                    self.stop_for_good(reason).await;
+                    return reason.clone();
                 }
-                at_least = Duration::from_millis(u64::from(refused.retry_after_ms));
-                if refused.code() == RefusalCode::NotLeader && !refused.leader_endpoint.is_empty() {
-                    leader = Some(refused.leader_endpoint.clone());
+                SessionError::Refused(refused) if refused.code() == RefusalCode::Deregistered => {
+                    self.stop_for_good(&refused.message).await;
+                    // Whoever watches the registration sees that there is none, and not that the agent has ended.
+                    return std::future::pending().await;
                 }
+                SessionError::Refused(refused) => {
+                    at_least = Duration::from_millis(u64::from(refused.retry_after_ms));
+                    hint = self.leader_of(refused);
+                }
+                _ => {}
             }
-            let pause = backoff.next_pause().max(at_least);
+            let pause = route.pause(&all, hint, at_least);
             self.explain(&outcome, &endpoint, pause);
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// The host was deregistered: stops its tasks and stays away until the process is started anew.
-    async fn retire(self, refused: &Refused) {
+    /// Where a controller says that the leader is.
+    fn leader_of(&self, refused: &Refused) -> Option<String> {
+        let leader = &refused.leader_endpoint;
+        let is_told = refused.code() == RefusalCode::NotLeader && !leader.is_empty();
+        (is_told && self.controllers.may_go_to(leader)).then(|| leader.clone())
+    }
+
+    /// The host is no longer one of the cluster: stops its tasks, and waits until they have ended.
+    async fn stop_for_good(&self, why: &str) {
         tracing::warn!(
             cluster = self.cluster.name.as_str(),
             host = self.host.host_name,
-            "this agent stops its tasks and connects to no controller any more: {}",
-            refused.message
+            "this agent stops its tasks and connects to no controller any more: {why}"
         );
         let nothing = Assignments {
             full: true,
@@ -115,8 +135,15 @@ impl Session {
         };
         // Without a supervisor the agent is stopping, and the next start finds its tasks unassigned.
         self.orders.send(Order::Assign(nothing)).await.ok();
-        // Whoever watches the registration sees that there is none, and not that the agent has ended.
-        std::future::pending().await
+        let mut changes = self.board.changes();
+        let all_ended = async { while self.board.unfinished() > 0 && changes.changed().await.is_ok() {} };
+        if tokio::time::timeout(END_WITHIN, all_ended).await.is_err() {
+            let left = self.board.unfinished();
+            tracing::error!(
+                left,
+                "not every task of this host has ended; the next start goes on with them"
+            );
+        }
     }
 
     fn explain(&self, outcome: &SessionError, endpoint: &str, pause: Duration) {
@@ -124,6 +151,13 @@ impl Session {
         let cluster = self.cluster.name.as_str();
         match outcome {
             SessionError::Stopping => {}
+            SessionError::Refused(refused) if refused.code() == RefusalCode::NotLeader => tracing::info!(
+                cluster,
+                endpoint,
+                again_in_ms,
+                leader = refused.leader_endpoint,
+                "this controller does not lead"
+            ),
             SessionError::Refused(refused) if refused.code() == RefusalCode::ClusterNotFound => tracing::warn!(
                 cluster,
                 endpoint,

@@ -47,12 +47,13 @@ pub(crate) struct Controller {
 pub(crate) struct ControllerSession {
     pub(crate) register: v1::Register,
     /// What heartbeats are answered with.
-    settings: Mutex<v1::HostSettings>,
+    pub(crate) settings: Mutex<v1::HostSettings>,
     incoming: Streaming<FromAgent>,
     outgoing: mpsc::Sender<Result<ToAgent, Status>>,
 }
 
-struct Service {
+/// The service for agents, whose sessions the test answers.
+pub(crate) struct Service {
     sessions: mpsc::Sender<ControllerSession>,
 }
 
@@ -91,14 +92,24 @@ impl Controller {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, sessions) = mpsc::channel(4);
+        let (service, sessions) = Self::service();
         let server = tokio::spawn(async move {
             tonic::transport::Server::builder()
-                .add_service(AgentSessionsServer::new(Service { sessions: sender }))
+                .add_service(service)
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .unwrap();
         });
+        Self::of(endpoint, sessions, server)
+    }
+
+    pub(crate) fn service() -> (AgentSessionsServer<Service>, mpsc::Receiver<ControllerSession>) {
+        let (sender, sessions) = mpsc::channel(4);
+        (AgentSessionsServer::new(Service { sessions: sender }), sessions)
+    }
+
+    /// A controller whose server the test has made.
+    pub(crate) fn of(endpoint: String, sessions: mpsc::Receiver<ControllerSession>, server: JoinHandle<()>) -> Self {
         Self {
             endpoint,
             sessions,
@@ -277,6 +288,7 @@ pub(crate) fn config(endpoint: &str) -> AgentConfig {
     AgentConfig {
         data_dir: None,
         controllers: vec![endpoint.to_owned()],
+        membership: None,
         cluster: Scope::new("123456789012", "us-east-1").cluster("default"),
         host_name: "host-1".to_owned(),
         availability_zone: Some("us-east-1a".to_owned()),

@@ -3,13 +3,16 @@
 //! Owns its flags. Shell.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use berth_agent::image::RegistryOptions;
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
-use berth_agent::{Agent, AgentConfig, FileLogs, LogSource, host};
+use berth_agent::{
+    Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, MembershipError, has_joined, host,
+};
 use berth_core::model::{Attributes, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +25,20 @@ use crate::{logging, output};
 /// Flags of `berth agent`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// URL of a controller's port for agents, which it prints when it starts; may be given several times
-    #[arg(long, required = true, value_name = "URL", value_parser = values::agents_url)]
+    /// Join a cluster with a token from `berth token create --role agent`; one that this host has joined with is not used again
+    #[arg(
+        long,
+        env = "BERTH_JOIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        requires = "peer"
+    )]
+    join: Option<String>,
+    /// Where a controller of that cluster is reached; may be given several times, and is known once the host has joined
+    #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port, conflicts_with = "controller")]
+    peer: Vec<String>,
+    /// Without joining: URL of a controller's port for agents on this machine, which it prints when it starts
+    #[arg(long, value_name = "URL", value_parser = values::agents_url)]
     controller: Vec<String>,
     /// The cluster to join
     #[arg(long, default_value = "default", value_name = "NAME", value_parser = values::cluster_name)]
@@ -76,10 +91,13 @@ enum EngineName {
 ///
 /// # Errors
 /// If it cannot start or go on.
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     logging::start("info")?;
     let mut signals = StopSignals::install()?;
     let data_dir = std::path::absolute(&arguments.data_dir)?;
+    if let Err(refused) = check_addresses(&arguments, &data_dir)? {
+        return not_let_in(&refused);
+    }
     let found = match arguments.runtime {
         EngineName::Simulated => None,
         EngineName::Containerd => Some(containerd(&arguments, &data_dir).await?),
@@ -100,7 +118,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     };
     let config = config(&arguments, &data_dir, version)?;
     let shutdown = CancellationToken::new();
-    let agent = Agent::start(config, runtime, logs, shutdown.clone()).await?;
+    let started = tokio::select! {
+        started = Agent::start(config, runtime, logs, shutdown.clone()) => started,
+        // Joining takes as long as no controller answers.
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let agent = match started {
+        Ok(agent) => agent,
+        Err(error) => return outcome_of(Err(error)),
+    };
     output::line("The agent runs. Ctrl-C stops it; its containers run on.")?;
     let manager = ServiceManager::from_environment();
     manager.ready("looks after the tasks of this host");
@@ -118,7 +144,51 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     if let Some(found) = found {
         found.shut_down().await;
     }
-    Ok(outcome?)
+    outcome_of(outcome)
+}
+
+/// The exit code of an agent that its cluster does not let in: starting it again changes nothing until somebody gives it another token. Its
+/// unit names the code.
+const NOT_LET_IN: u8 = 3;
+
+fn outcome_of(outcome: Result<(), AgentError>) -> Result<ExitCode> {
+    match outcome {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(AgentError::Membership(error @ (MembershipError::NoAnswer { .. } | MembershipError::Ledger(_)))) => {
+            Err(error.into())
+        }
+        Err(error @ (AgentError::Membership(_) | AgentError::Removed(_))) => not_let_in(&error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn not_let_in(error: &anyhow::Error) -> Result<ExitCode> {
+    output::complain(&format!("berth: {error:#}"));
+    Ok(ExitCode::from(NOT_LET_IN))
+}
+
+/// Whether the agent knows where to go, and may.
+fn check_addresses(arguments: &Arguments, data_dir: &Path) -> Result<Result<(), anyhow::Error>> {
+    let folder = identity_folder(data_dir);
+    if token(arguments).is_some() || !arguments.controller.is_empty() {
+        return Ok(Ok(()));
+    }
+    Ok(match has_joined(&folder) {
+        Ok(true) => Ok(()),
+        Ok(false) if arguments.peer.is_empty() => bail!(
+            "say which cluster this host is to join: --join TOKEN --peer HOST:PORT, with a token from `berth token create --role agent`; or \
+             --controller URL, for a controller on this machine"
+        ),
+        Ok(false) => Err(anyhow!(
+            "this host has not joined a cluster yet: give it a token from `berth token create --role agent` with --join"
+        )),
+        Err(error) => Err(error.into()),
+    })
+}
+
+/// Where the host's identity in its cluster is kept.
+fn identity_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("identity")
 }
 
 async fn containerd(arguments: &Arguments, data_dir: &Path) -> Result<Containerd> {
@@ -155,7 +225,11 @@ fn config(arguments: &Arguments, data_dir: &Path, runtime_version: String) -> Re
     };
     Ok(AgentConfig {
         data_dir: Some(data_dir.join("ledger")),
-        controllers: arguments.controller.clone(),
+        controllers: controllers(arguments),
+        membership: Some(MembershipConfig {
+            folder: identity_folder(data_dir),
+            token: token(arguments).map(str::to_owned),
+        }),
         cluster: Scope::new(&arguments.account_id, &arguments.region).cluster(&arguments.cluster),
         host_name,
         availability_zone: arguments.zone.clone(),
@@ -163,6 +237,16 @@ fn config(arguments: &Arguments, data_dir: &Path, runtime_version: String) -> Re
         capacity,
         runtime_version,
     })
+}
+
+/// The join token; an empty one in the environment is none.
+fn token(arguments: &Arguments) -> Option<&str> {
+    arguments.join.as_deref().filter(|token| !token.is_empty())
+}
+
+fn controllers(arguments: &Arguments) -> Vec<String> {
+    let peers = arguments.peer.iter().map(|peer| format!("https://{peer}"));
+    arguments.controller.iter().cloned().chain(peers).collect()
 }
 
 fn attribute(text: &str) -> Result<(String, Option<String>)> {

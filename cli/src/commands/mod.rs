@@ -70,7 +70,6 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Dev(arguments) => block_on(dev::run(arguments))?,
         Command::Controller(arguments) => block_on(controller::run(arguments))?,
-        Command::Agent(arguments) => block_on(agent::run(arguments))?,
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
         Command::Members(arguments) => block_on(members::run(arguments))?,
         Command::Token(arguments) => block_on(token::run(arguments))?,
@@ -82,6 +81,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
+        Command::Agent(arguments) => return block_on(agent::run(arguments)),
         Command::Sim(arguments) => return sim::run(&arguments),
         Command::Aws(arguments) => return aws::run(&arguments),
     }

@@ -230,6 +230,17 @@ impl HandshakeError {
     }
 }
 
+impl HandshakeError {
+    /// Whether what [`HandshakeError::reason_in`] found is that the other end knows this one as removed from the cluster.
+    #[must_use]
+    pub fn says_that_this_end_was_removed(reason: &str) -> bool {
+        let removed = Self::RefusedByPeer {
+            alert: AlertDescription::CertificateRevoked,
+        };
+        reason == removed.to_string()
+    }
+}
+
 fn is_about_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,

@@ -169,6 +169,7 @@ impl Hosts {
         let config = AgentConfig {
             data_dir: settings.keeps_ledgers.then(|| directory.join("ledger")),
             controllers: vec![settings.controller.clone()],
+            membership: None,
             cluster: settings.cluster.clone(),
             host_name: planned.name.clone(),
             availability_zone: Some(planned.zone.clone()),

@@ -1,0 +1,247 @@
+//! How a host becomes part of a cluster with a join token, and stays part of it: its certificate, and whom it trusts.
+//!
+//! Owns what is in the folder of the host's identity, its first certificate ([`first`]), and the next ones and the cluster's news
+//! ([`upkeep`]). What certificates are and how they are checked is `trust`'s. It must not know of sessions or tasks. Shell.
+
+mod first;
+mod upkeep;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use berth_core::model::AgentId;
+use berth_trust::credentials::Credentials;
+use berth_trust::identity::Role;
+use berth_trust::join::JoinError;
+use berth_trust::keeper::{Keeper, KeeperError, Kept};
+use berth_trust::removed::Removed;
+use berth_trust::tls::{Connector, Expected, LiveCredentials, LiveTrust, Protocol, Refusal, Trust, verify_chain};
+use berth_trust::token::JoinToken;
+use berth_trust::{DefaultTimeProvider, UnixTime};
+use tokio::sync::watch;
+
+use crate::ledger::{Joined, Ledger, LedgerError};
+
+pub(crate) use upkeep::keep_up;
+
+/// How an agent is to be part of a cluster.
+#[derive(Clone, Debug)]
+pub struct MembershipConfig {
+    /// Folder of the host's identity: its key, its certificate, and the authorities that it trusts. For nobody else to read.
+    pub folder: PathBuf,
+    /// The text of a join token: a secret. One that the agent has joined with before is not used again.
+    pub token: Option<String>,
+}
+
+/// Why an agent is not part of a cluster. All but [`MembershipError::NoAnswer`] stay so until somebody does something about them.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// The token is for something else.
+    #[error(
+        "this join token is for the role {0}, and a host needs one for agents: make one with `berth token create --role agent`"
+    )]
+    OtherRole(Role),
+    /// A controller refused.
+    #[error("{peer} does not let this host join: {reason}")]
+    Refused {
+        /// Which controller.
+        peer: String,
+        /// In its words.
+        reason: String,
+    },
+    /// Nobody answered.
+    #[error("no controller lets this host join within {within_s} s; the last, {peer}: {reason}")]
+    NoAnswer {
+        /// Which controller was asked last.
+        peer: String,
+        /// What went wrong there.
+        reason: String,
+        /// How long it was tried.
+        within_s: u64,
+    },
+    /// Token or answer are no good.
+    #[error("this host cannot join")]
+    Join(#[source] Box<JoinError>),
+    /// What was kept cannot be read, or what is new not kept.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// What was kept is of no use any more.
+    #[error(
+        "the certificate in {folder} is of no use any more: {reason}; make a token with `berth token create --role agent` and start the \
+         agent with it"
+    )]
+    Useless {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why.
+        reason: Box<Refusal>,
+    },
+    /// The agent has joined, and is asked to be without TLS.
+    #[error(
+        "this host has joined a cluster, with the certificate in {0}, and is started with the address of a controller without TLS: start it \
+         with --peer HOST:PORT, or without an address"
+    )]
+    PlainText(PathBuf),
+    /// It cannot be remembered.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<JoinError> for MembershipError {
+    fn from(error: JoinError) -> Self {
+        Self::Join(Box::new(error))
+    }
+}
+
+/// The host's part in a cluster.
+#[derive(Clone)]
+pub(crate) struct Membership {
+    keeper: Keeper,
+    current: Arc<Mutex<Kept>>,
+    shown: LiveCredentials,
+    trust: LiveTrust,
+    /// Version of the cluster's news that a controller has spoken of last.
+    spoken_of: Arc<watch::Sender<u64>>,
+}
+
+impl Membership {
+    fn new(keeper: Keeper, kept: Kept) -> Self {
+        Self {
+            keeper,
+            shown: LiveCredentials::new(&kept.credentials),
+            trust: LiveTrust::new(Trust::new(kept.authorities.clone(), Removed::default())),
+            current: Arc::new(Mutex::new(kept)),
+            spoken_of: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// Connects to controllers of the cluster, as this host.
+    pub(crate) fn connector(&self) -> Connector {
+        Connector::new(
+            Some(self.shown.clone()),
+            self.trust.clone(),
+            Expected::Roles(vec![Role::Controller]),
+            Protocol::Http2,
+            Arc::new(DefaultTimeProvider),
+        )
+    }
+
+    /// A controller says that the cluster's news have this version.
+    pub(crate) fn hear_of_news(&self, version: u64) {
+        self.spoken_of.send_if_modified(|known| {
+            let is_new = *known != version && version > 0;
+            if is_new {
+                *known = version;
+            }
+            is_new
+        });
+    }
+
+    fn kept(&self) -> Kept {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows another certificate from now on, and after the next start.
+    fn take_credentials(&self, credentials: Credentials) -> Result<(), KeeperError> {
+        self.keeper.keep_credentials(&credentials)?;
+        self.shown.replace(&credentials);
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).credentials = credentials;
+        Ok(())
+    }
+
+    /// Trusts others from now on, and after the next start.
+    fn take_authorities(&self, authorities: berth_trust::bundle::Bundle) -> Result<(), KeeperError> {
+        self.keeper.keep_authorities(&authorities)?;
+        self.trust.replace(Trust::new(authorities.clone(), Removed::default()));
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).authorities = authorities;
+        Ok(())
+    }
+}
+
+/// What an agent has of its membership when it starts.
+pub(crate) struct Begun {
+    pub(crate) membership: Membership,
+    pub(crate) agent: AgentId,
+    /// The controllers that the cluster told of when the agent joined.
+    pub(crate) controllers: Vec<String>,
+}
+
+/// Takes up the membership that is kept, or joins with the token; `None` where there is neither.
+///
+/// A token that the agent has not joined with before is used even if an identity is kept: whoever gives one wants that, since the host was
+/// removed or its certificate has expired. The host then joins as a new agent, since the old one may be refused.
+pub(crate) async fn begin(
+    config: &MembershipConfig,
+    peers: &[String],
+    agent: Option<AgentId>,
+    joined: Option<&Joined>,
+    ledger: &Ledger,
+    draw: impl FnOnce() -> AgentId,
+) -> Result<Option<Begun>, MembershipError> {
+    let keeper = Keeper::new(&config.folder);
+    let kept = load(&keeper).await?;
+    let token = config.token.as_deref().map(str::parse::<JoinToken>).transpose();
+    let token = token.map_err(|error| MembershipError::from(JoinError::Token(error)))?;
+    let is_new = token
+        .as_ref()
+        .filter(|token| joined.is_none_or(|joined| joined.token != token.id().to_string()));
+    match (kept, is_new) {
+        (None, None) if token.is_none() => Ok(None),
+        (Some(kept), None) => {
+            let credentials = &kept.credentials;
+            verify_chain(credentials.chain(), &kept.authorities, UnixTime::now()).map_err(|reason| {
+                MembershipError::Useless {
+                    folder: config.folder.clone(),
+                    reason: Box::new(reason),
+                }
+            })?;
+            tracing::info!(identity = %credentials.identity(), "takes up the identity with which this host has joined");
+            let agent = AgentId::from(credentials.identity().id().as_str());
+            Ok(Some(Begun {
+                membership: Membership::new(keeper, kept),
+                agent,
+                controllers: vec![],
+            }))
+        }
+        // A token that was used, of which nothing is left: asking again tells what became of it.
+        (kept, _) => {
+            let text = config.token.as_deref().unwrap_or_default();
+            let agent = agent.filter(|_| kept.is_none()).unwrap_or_else(draw);
+            let first = first::get(text, peers, &agent).await?;
+            ledger.put_agent(&agent).await?;
+            keep(&keeper, &first.kept).await?;
+            ledger.put_joined(&Joined { token: first.token }).await?;
+            tracing::info!(identity = %first.kept.credentials.identity(), "this host has joined");
+            Ok(Some(Begun {
+                membership: Membership::new(keeper, first.kept),
+                agent,
+                controllers: first.controllers,
+            }))
+        }
+    }
+}
+
+/// Whether the folder holds the identity of a host that has joined.
+///
+/// # Errors
+/// [`KeeperError`]
+pub fn has_joined(folder: &Path) -> Result<bool, KeeperError> {
+    Ok(Keeper::new(folder).load()?.is_some())
+}
+
+async fn load(keeper: &Keeper) -> Result<Option<Kept>, KeeperError> {
+    let keeper = keeper.clone();
+    blocking(move || keeper.load()).await
+}
+
+async fn keep(keeper: &Keeper, kept: &Kept) -> Result<(), KeeperError> {
+    let (keeper, kept) = (keeper.clone(), kept.clone());
+    blocking(move || keeper.keep(&kept)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
