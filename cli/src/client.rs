@@ -10,11 +10,12 @@ use berth_aws::{Operation, Protocol, Timestamp};
 use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::https::Connector;
 use crate::running;
 use crate::target::{Origin, Target};
 
@@ -47,7 +48,7 @@ pub(crate) struct ServiceError {
 /// Calls operations of a controller.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    http: legacy::Client<Connector, Full<Bytes>>,
     endpoint: Uri,
     credentials: Credentials,
     region: String,
@@ -58,24 +59,21 @@ impl Client {
     /// A client for a cluster.
     ///
     /// # Errors
-    /// If the endpoint is not an `http://` address.
+    /// If the endpoint is neither an `http://` nor an `https://` address, or it is not said whom to believe.
     pub(crate) fn new(target: &Target) -> Result<Self> {
         let endpoint: Uri = target
             .endpoint
             .parse()
             .with_context(|| format!("{} is not a URL", target.endpoint))?;
-        if endpoint.scheme_str() != Some("http") || endpoint.authority().is_none() {
-            bail!(
-                "{} is not an http:// address; the commands of berth speak plain HTTP to a controller",
-                target.endpoint
-            );
+        if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.authority().is_none() {
+            bail!("{} is neither an http:// nor an https:// address", target.endpoint);
         }
         let credentials = Credentials {
             access_key: target.access_key_id.clone(),
             secret: Secret::new(target.secret_access_key.clone()),
             session_token: target.session_token.clone().map(Secret::new),
         };
-        let http = legacy::Client::builder(TokioExecutor::new()).build_http();
+        let http = legacy::Client::builder(TokioExecutor::new()).build(Connector::for_endpoint(&endpoint)?);
         Ok(Self {
             http,
             endpoint,
@@ -161,7 +159,10 @@ impl Client {
         let authority = self.endpoint.authority().context("the endpoint has no host")?.as_str();
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("http://{authority}/"))
+            .uri(format!(
+                "{}://{authority}/",
+                self.endpoint.scheme_str().unwrap_or("http")
+            ))
             .header(header::HOST, authority)
             .header(header::CONTENT_TYPE, service.protocol.content_type())
             .header("x-amz-target", format!("{}.{}", service.target_prefix, O::NAME))

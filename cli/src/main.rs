@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod commands;
 mod host_names;
+mod https;
 mod listen_failure;
 mod lock;
 mod logging;

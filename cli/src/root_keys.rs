@@ -46,6 +46,11 @@ pub(crate) fn find_or_mint(account: &str, data_dir: &Path) -> Result<RootCredent
     Ok(key.of(account))
 }
 
+/// Whether a key was minted for that data directory before.
+pub(crate) fn is_kept(data_dir: &Path) -> bool {
+    data_dir.join(FILE).exists()
+}
+
 /// The root key in the environment, if any.
 ///
 /// # Errors

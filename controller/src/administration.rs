@@ -229,6 +229,7 @@ fn failure(error: &RegistrarError) -> Failure {
         RegistrarError::Token(TokenError::Unknown { id }) => Failure::NotFound(format!("there is no join token {id}")),
         RegistrarError::Token(TokenError::Random(_))
         | RegistrarError::Sign(_)
+        | RegistrarError::Credentials(_)
         | RegistrarError::Document(_)
         | RegistrarError::Contention
         | RegistrarError::Read(_)

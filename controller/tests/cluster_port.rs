@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_controller::api::RootCredentials;
-use berth_controller::node::{ClusterOptions, ClusterStart, Controller, ControllerOptions};
+use berth_controller::node::{ApiTls, ClusterOptions, ClusterStart, Controller, ControllerOptions};
 use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
 use berth_proto::v1::joining_client::JoiningClient;
 use berth_proto::v1::peers_client::PeersClient;
@@ -28,6 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn controller(data_dir: &Path) -> Controller {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let root = RootCredentials {
+        account: "123456789012".into(),
+        access_key_id: "AKIAEXAMPLE".to_owned(),
+        secret_access_key: "secret".to_owned(),
+    };
     let options = ControllerOptions {
         data_dir: data_dir.to_owned(),
         listen: anywhere,
@@ -36,13 +41,10 @@ async fn controller(data_dir: &Path) -> Controller {
             listen: anywhere,
             advertise: None,
             name: "first".to_owned(),
-            start: ClusterStart::Bootstrap,
+            start: ClusterStart::Bootstrap { root: Some(root) },
         }),
-        root: Some(RootCredentials {
-            account: "123456789012".into(),
-            access_key_id: "AKIAEXAMPLE".to_owned(),
-            secret_access_key: "secret".to_owned(),
-        }),
+        root: None,
+        api_tls: ApiTls::Plain,
         testing: false,
         backups: None,
     };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use berth_controller::api::RootCredentials;
-use berth_controller::node::{Controller, ControllerOptions};
+use berth_controller::node::{ApiTls, Controller, ControllerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -21,6 +21,7 @@ async fn controller(data_dir: &Path) -> Controller {
         agent_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         cluster: None,
         root: Some(root),
+        api_tls: ApiTls::Plain,
         testing: false,
         backups: None,
     };

@@ -63,8 +63,9 @@ def test_tasks_run_through_a_follower(group, host):
     berth.wait_until(lambda: berth.running(follower, "default"), "the task runs", 30)
     again = group.followers()[1].client().run_task(cluster="default", taskDefinition="small", clientToken="once")
     assert [t["taskArn"] for t in again["tasks"]] == [task["taskArn"]], "the same request through another member"
-    logs = berth.client(group.followers()[1].endpoint)
-    stopped = logs.stop_task(cluster="default", task=task["taskArn"])["task"]
+    logs = group.followers()[1].run("logs", task["taskArn"].split("/")[-1])
+    assert logs.returncode == 0, "the leader has asked the host"
+    stopped = follower.stop_task(cluster="default", task=task["taskArn"])["task"]
     assert stopped["desiredStatus"] == "STOPPED"
 
 

@@ -25,4 +25,5 @@ pub mod token;
 pub mod token_record;
 
 pub use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+pub use rustls::sign::CertifiedKey;
 pub use rustls::time_provider::{DefaultTimeProvider, TimeProvider};

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use berth_controller::api::RootCredentials;
 use berth_controller::backup::ScheduleOptions;
-use berth_controller::node::{ClusterOptions, ClusterStart, Controller, ControllerOptions, is_member};
+use berth_controller::node::{
+    ApiTls, ClusterOptions, ClusterStart, Controller, ControllerError, ControllerOptions, has_store, is_member,
+};
 use clap::Args;
 
 use super::values;
@@ -26,19 +29,13 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     listen: SocketAddr,
     /// Found a new cluster, whose first controller this is
-    #[arg(long, conflicts_with_all = ["join", "peer"])]
+    #[arg(long, conflicts_with = "peer")]
     bootstrap: bool,
     /// Join a cluster with a token from `berth token create --role controller`
-    #[arg(
-        long,
-        env = "BERTH_JOIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN",
-        requires = "peer"
-    )]
+    #[arg(long, env = "BERTH_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     join: Option<String>,
-    /// Where a controller of that cluster is reached
-    #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port, requires = "join")]
+    /// Where a controller of that cluster is reached; like the token, of no effect once this one is a member
+    #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port)]
     peer: Option<String>,
     /// Where other controllers and agents reach this one, over TLS [default: 0.0.0.0:7481 as a member of a cluster]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address::parse)]
@@ -46,6 +43,18 @@ pub(crate) struct Arguments {
     /// The address by which they reach it [default: that of --cluster-listen, unless that is 0.0.0.0; then the one that it had before]
     #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port)]
     advertise: Option<String>,
+    /// Certificate for clients, in PEM, with those above it; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Have the cluster's authority make the certificate for clients; happens by itself if --listen is no loopback address
+    #[arg(long, conflicts_with = "tls_certificate")]
+    tls: bool,
+    /// A further host name or address by which clients reach this controller; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = values::server_name, conflicts_with = "tls_certificate")]
+    tls_name: Vec<String>,
     /// Name of this controller [default: the machine's host name]
     #[arg(long, value_name = "NAME", value_parser = member_name)]
     name: Option<String>,
@@ -114,7 +123,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn announce(controller: &Controller, arguments: &Arguments, is_member: bool) -> Result<()> {
-    output::line(&format!("Clients: http://{}", controller.listen()))?;
+    let scheme = if controller.speaks_tls() { "https" } else { "http" };
+    output::line(&format!("Clients: {scheme}://{}", controller.listen()))?;
     if let Some(address) = controller.cluster_listen() {
         output::line(&format!("Members and agents: https://{address}"))?;
         output::line(&format!("Member: {}", controller.member_id()))?;
@@ -139,16 +149,15 @@ fn announce(controller: &Controller, arguments: &Arguments, is_member: bool) -> 
 fn options(arguments: &Arguments) -> Result<ControllerOptions> {
     let data_dir = &arguments.data_dir;
     let was_member = is_member(data_dir);
-    let becomes_member = arguments.bootstrap || arguments.join.is_some();
+    let becomes_member = arguments.bootstrap || arguments.peer.is_some();
     let is_asked_for = becomes_member || arguments.cluster_listen.is_some() || arguments.advertise.is_some();
     let cluster = (was_member || is_asked_for).then(|| cluster(arguments)).transpose()?;
     let account = arguments.account_id.as_deref().unwrap_or(DEFAULT_ACCOUNT);
-    // Only who begins something has a key of its own; others get it from the cluster.
-    let root = if cluster.is_none() || (arguments.bootstrap && !was_member) {
-        Some(root_keys::find_or_mint(account, data_dir)?)
-    } else {
-        root_keys::given(account)?
+    let root = match &cluster {
+        Some(_) => root_keys::given(account)?,
+        None => Some(root_keys::find_or_mint(account, data_dir)?),
     };
+    let api_tls = api_tls(arguments, cluster.as_ref())?;
     let loopback = SocketAddr::from(([127, 0, 0, 1], CLUSTER_PORT));
     let agent_listen = match &cluster {
         Some(_) => arguments.agent_listen,
@@ -160,19 +169,28 @@ fn options(arguments: &Arguments) -> Result<ControllerOptions> {
         agent_listen,
         cluster,
         root,
+        api_tls,
         testing: arguments.testing,
         backups: schedule(arguments),
     })
 }
 
 fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
-    let start = match (arguments.bootstrap, &arguments.join, &arguments.peer) {
-        (true, ..) => ClusterStart::Bootstrap,
-        (false, Some(token), Some(peer)) => ClusterStart::Join {
+    // A variable that is set to nothing is not set.
+    let token = arguments.join.as_ref().filter(|token| !token.is_empty());
+    let start = match (&arguments.peer, token) {
+        _ if is_member(&arguments.data_dir) => ClusterStart::Resume,
+        _ if arguments.bootstrap => ClusterStart::Bootstrap {
+            root: root_of_new_cluster(arguments)?,
+        },
+        (Some(peer), Some(token)) => ClusterStart::Join {
             token: token.clone(),
             peer: peer.clone(),
         },
-        _ => ClusterStart::Resume,
+        (Some(peer), None) => bail!(
+            "to join the cluster of {peer}, give a token from `berth token create --role controller`, with --join or in BERTH_JOIN_TOKEN"
+        ),
+        (None, _) => ClusterStart::Resume,
     };
     let name = match &arguments.name {
         Some(name) => name.clone(),
@@ -185,6 +203,47 @@ fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
         name,
         start,
     })
+}
+
+/// The key of a new cluster's root user. A state that is there already, such as that of a backup, may have one of its own.
+fn root_of_new_cluster(arguments: &Arguments) -> Result<Option<RootCredentials>> {
+    let account = arguments.account_id.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+    if has_store(&arguments.data_dir) && !root_keys::is_kept(&arguments.data_dir) {
+        return root_keys::given(account);
+    }
+    root_keys::find_or_mint(account, &arguments.data_dir).map(Some)
+}
+
+/// How clients' connections are secured: plain HTTP is for loopback addresses.
+fn api_tls(arguments: &Arguments, cluster: Option<&ClusterOptions>) -> Result<ApiTls> {
+    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+        return Ok(ApiTls::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        });
+    }
+    let listen = arguments.listen.ip();
+    let wants_tls = arguments.tls || !arguments.tls_name.is_empty() || !listen.is_loopback();
+    if !wants_tls {
+        return Ok(ApiTls::Plain);
+    }
+    if cluster.is_none() {
+        return Err(ControllerError::ClientPortNotSecured(arguments.listen).into());
+    }
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(arguments.tls_name.iter().cloned());
+    if !listen.is_unspecified() {
+        names.push(listen.to_string());
+    }
+    let advertised = arguments
+        .advertise
+        .as_ref()
+        .and_then(|address| address.rsplit_once(':'));
+    names.extend(advertised.map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+    names.extend(host_name().ok().filter(|name| values::server_name(name).is_ok()));
+    names.sort_unstable();
+    names.dedup();
+    Ok(ApiTls::FromAuthority { names })
 }
 
 fn host_name() -> Result<String> {

@@ -48,6 +48,16 @@ pub(super) fn cluster_name(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// Reads a name or an address that can be in a certificate.
+///
+/// # Errors
+/// If it is neither.
+pub(super) fn server_name(text: &str) -> Result<String> {
+    let name = rustls::pki_types::ServerName::try_from(text.to_owned());
+    ensure!(name.is_ok(), "{text:?} is neither a host name nor an IP address");
+    Ok(text.to_owned())
+}
+
 /// Reads where others reach something: a host name or an IP address, and a port.
 ///
 /// # Errors

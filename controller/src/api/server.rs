@@ -15,6 +15,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use berth_aws::error::common;
 use berth_aws::route;
+use berth_trust::tls::Acceptor;
 use bytes::Bytes;
 use http::Response;
 use hyper::body::Incoming;
@@ -22,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -79,22 +80,25 @@ struct Server {
     bounds: Bounds,
 }
 
-/// Serves the API on `listener` until `stop`, then lets the requests under way end. `others` are paths that are not AWS's.
+/// Serves the API on `listener`, over TLS with `tls`, until `stop`, then lets the requests under way end. `others` are paths that are not
+/// AWS's.
 ///
 /// # Errors
 /// [`ServeError`] if connections can no longer be accepted.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     api: Arc<Api>,
     others: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    serve_with(Server::new(api, BOUNDS), listener, others, stop).await
+    serve_with(Server::new(api, BOUNDS), listener, tls, others, stop).await
 }
 
 async fn serve_with(
     server: Arc<Server>,
     listener: TcpListener,
+    tls: Option<Acceptor>,
     others: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -119,7 +123,11 @@ async fn serve_with(
                 // Without it a connection works all the same, a little slower.
                 stream.set_nodelay(true).ok();
                 if let Some(place) = server.enter() {
-                    conversations.spawn(converse(stream, router.clone(), place, stop.clone()));
+                    let (router, stop) = (router.clone(), stop.clone());
+                    match tls.clone() {
+                        Some(tls) => conversations.spawn(converse_over_tls(stream, tls, router, place, stop)),
+                        None => conversations.spawn(converse(stream, router, place, stop)),
+                    };
                 }
             }
             Err(source) if failures >= MAX_ACCEPT_FAILURES => return Err(ServeError { address, source }),
@@ -137,6 +145,26 @@ async fn serve_with(
         tracing::warn!(%address, "requests were still under way when the API server stopped");
     }
     Ok(())
+}
+
+/// Answers one client over TLS; until the handshake has ended, its place can be given to another one like that of any client that has not
+/// asked for anything.
+async fn converse_over_tls(
+    stream: TcpStream,
+    tls: Acceptor,
+    router: Router,
+    place: Arc<Place>,
+    stop: CancellationToken,
+) {
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        () = place.dropped() => return,
+        () = stop.cancelled() => return,
+    };
+    match accepted {
+        Ok(stream) => converse(stream, router, place, stop).await,
+        Err(error) => tracing::debug!(%error, "no TLS with a client"),
+    }
 }
 
 /// Answers one client until it leaves, is dropped for another one, or the server stops.

@@ -33,7 +33,7 @@ impl Running {
         let address = listener.local_addr().expect("its address");
         let stop = CancellationToken::new();
         let server = Server::new(Arc::clone(&Harness::new().api), bounds);
-        let serving = tokio::spawn(serve_with(server, listener, Router::new(), stop.clone()));
+        let serving = tokio::spawn(serve_with(server, listener, None, Router::new(), stop.clone()));
         Self { address, stop, serving }
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::member_file::{IDENTITY_FOLDER, MemberFile};
 use super::options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
-use super::{STORE_FOLDER, address, bind, caught_up, first_certificate, ids, open_group};
+use super::{address, bind, caught_up, first_certificate, ids, open_group};
 use crate::agents::{self, AgentsHandle};
 use crate::api::RootCredentials;
 use crate::clock::Clock;
@@ -80,7 +80,7 @@ pub(super) async fn start(
     };
     let opened = match (MemberFile::load(&options.data_dir)?, &cluster.start) {
         (Some(file), _) => opening.resume(file).await?,
-        (None, ClusterStart::Bootstrap) => opening.bootstrap().await?,
+        (None, ClusterStart::Bootstrap { root }) => opening.bootstrap(root.as_ref()).await?,
         (None, ClusterStart::Join { token, peer }) => opening.join(token, peer).await?,
         (None, ClusterStart::Resume) => return Err(ControllerError::NoMember(options.data_dir.clone())),
     };
@@ -155,7 +155,7 @@ impl Opening<'_> {
     }
 
     fn has_store(&self) -> bool {
-        self.data_dir().join(STORE_FOLDER).exists()
+        super::has_store(self.data_dir())
     }
 
     /// Where others reach this member.
@@ -169,10 +169,9 @@ impl Opening<'_> {
     }
 
     /// Founds a cluster, or makes one of a controller that was by itself.
-    async fn bootstrap(&self) -> Result<Opened, ControllerError> {
+    async fn bootstrap(&self, root: Option<&RootCredentials>) -> Result<Opened, ControllerError> {
         let address = self.address(None)?;
         let network = PeerNetwork::new(&address);
-        let root = self.options.root.as_ref().ok_or(ControllerError::NoRootKey)?;
         let details = record_of(0, &self.cluster.name, &address).details;
         let founding = Founding::Bootstrap {
             name: self.cluster.name.clone(),
@@ -190,12 +189,12 @@ impl Opening<'_> {
         let identity = group.identity();
         let registrar = Registrar::new(group.clone(), Arc::clone(&self.clock));
         let id: TrustClusterId = identity.cluster.to_string().parse().map_err(registrar_error)?;
-        let root = RootKey {
+        let root = root.map(|root| RootKey {
             account: root.account.to_string(),
             access_key_id: root.access_key_id.clone(),
             secret_access_key: root.secret_access_key.clone(),
-        };
-        registrar.found(&id, &root).await?;
+        });
+        registrar.found(&id, root.as_ref()).await?;
         let certificate = OwnCertificate::issue(registrar.clone(), self.keeper()).await;
         let certificate = certificate.map_err(ControllerError::Certificate)?;
         let file = MemberFile::new(identity.member_id, identity.cluster, &address, vec![]);

@@ -2,6 +2,7 @@
 //!
 //! Owns what runs in a controller's process and for how long. It must not know what any of the parts does. Shell.
 
+mod api_certificate;
 mod cluster;
 mod first_certificate;
 mod member_file;
@@ -28,11 +29,13 @@ use crate::replica::{ReplicatedState, StateGroup};
 use crate::{features, leader, monitoring};
 use berth_raft::{NoPeers, RaftOptions, ReadError, Role, RunState, Transport};
 use berth_storage::SledStorage;
+use berth_trust::tls::Acceptor;
 
+pub use api_certificate::ApiCertificateError;
 use cluster::Stops;
 pub use first_certificate::FirstCertificateError;
 pub use member_file::{MemberFileError, is_member};
-pub use options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
+pub use options::{ApiTls, ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
 
 /// The folder of the store in the data directory.
 pub(crate) const STORE_FOLDER: &str = "store";
@@ -47,6 +50,7 @@ pub struct Controller {
     listen: SocketAddr,
     agent_listen: Option<SocketAddr>,
     cluster_listen: Option<SocketAddr>,
+    speaks_tls: bool,
     root: RootCredentials,
     registrar: Registrar,
     group: StateGroup,
@@ -63,6 +67,13 @@ impl Drop for Controller {
         self.stops.serving.cancel();
         self.stops.peers.cancel();
     }
+}
+
+/// The port for clients.
+struct Clients {
+    listener: TcpListener,
+    /// How their connections are secured, if they are.
+    tls: Option<Acceptor>,
 }
 
 /// What everything else of a controller stands on.
@@ -96,6 +107,9 @@ impl Controller {
     /// # Errors
     /// [`ControllerError`], saying what to do.
     pub async fn start(options: ControllerOptions) -> Result<Self, ControllerError> {
+        if matches!(options.api_tls, ApiTls::FromAuthority { .. }) && options.cluster.is_none() {
+            return Err(ControllerError::ClientPortNotSecured(options.listen));
+        }
         let clients = bind(options.listen, "clients").await?;
         let agents = match options.agent_listen {
             Some(wanted) if !wanted.ip().is_loopback() => return Err(ControllerError::AgentPortNotLoopback(wanted)),
@@ -123,12 +137,15 @@ impl Controller {
             let serving = agents::serve_plain(agents, base.sessions.service(), stops.serving.clone());
             parts.spawn(async move { Ok(serving.await?) });
         }
+        let tls = api_certificate::acceptor(&options.api_tls, &base.registrar, &stops.serving, &mut parts).await?;
+        let clients = Clients { listener: clients, tls };
         let leader = serve_clients(&options, &base, clients, clock, &stops, &mut parts)?;
         Ok(Self {
             data_dir: options.data_dir,
             listen,
             agent_listen,
             cluster_listen: base.cluster_listen,
+            speaks_tls: options.api_tls != ApiTls::Plain,
             root: base.root,
             registrar: base.registrar,
             group: base.group,
@@ -169,6 +186,12 @@ impl Controller {
     #[must_use]
     pub fn root(&self) -> &RootCredentials {
         &self.root
+    }
+
+    /// Whether clients reach it over TLS.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        self.speaks_tls
     }
 
     /// What changes who belongs to its cluster.
@@ -264,7 +287,7 @@ async fn alone(
 fn serve_clients(
     options: &ControllerOptions,
     base: &Base,
-    clients: TcpListener,
+    clients: Clients,
     clock: Arc<dyn Clock>,
     stops: &Stops,
     parts: &mut JoinSet<Result<(), ControllerError>>,
@@ -302,8 +325,14 @@ fn serve_clients(
     if let Some(network) = &base.network {
         network.answer_with(Arc::clone(&api));
     }
-    parts.spawn(async move { Ok(api::serve(clients, api, routes, stopping).await?) });
+    parts.spawn(async move { Ok(api::serve(clients.listener, clients.tls, api, routes, stopping).await?) });
     Ok(leader)
+}
+
+/// Whether a data directory has a store.
+#[must_use]
+pub fn has_store(data_dir: &Path) -> bool {
+    data_dir.join(STORE_FOLDER).exists()
 }
 
 /// Opens the store of a data directory, and the member of the group in it.
@@ -381,6 +410,7 @@ mod tests {
             agent_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             cluster: None,
             root: Some(root),
+            api_tls: ApiTls::Plain,
             testing: false,
             backups: None,
         }

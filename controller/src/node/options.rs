@@ -8,6 +8,7 @@ use berth_raft::RaftFault;
 use berth_storage::StorageError;
 use berth_trust::keeper::KeeperError;
 
+use super::api_certificate::ApiCertificateError;
 use super::first_certificate::FirstCertificateError;
 use super::member_file::MemberFileError;
 use crate::agents::AgentsError;
@@ -28,10 +29,31 @@ pub struct ControllerOptions {
     pub cluster: Option<ClusterOptions>,
     /// The root user's key. A member of a cluster takes it from the cluster, and refuses to start if this is another one.
     pub root: Option<RootCredentials>,
+    /// How clients' connections are secured.
+    pub api_tls: ApiTls,
     /// Whether `POST /_berth/reset` empties the state.
     pub testing: bool,
     /// When backups are written by themselves, if at all.
     pub backups: Option<ScheduleOptions>,
+}
+
+/// How the connections of clients are secured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiTls {
+    /// Not at all: for a loopback address.
+    Plain,
+    /// With a certificate of somebody else's making, in PEM; files that change are read again.
+    Files {
+        /// The certificate, and those above.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// With a certificate of the cluster's authority.
+    FromAuthority {
+        /// Names and addresses by which clients reach the controller.
+        names: Vec<String>,
+    },
 }
 
 /// How a controller is a member of a cluster.
@@ -52,7 +74,10 @@ pub struct ClusterOptions {
 #[derive(Clone, Debug)]
 pub enum ClusterStart {
     /// As the first one of a new cluster.
-    Bootstrap,
+    Bootstrap {
+        /// The key of its root user, unless the state has one.
+        root: Option<RootCredentials>,
+    },
     /// With a token, through a member that is reached at HOST:PORT.
     Join {
         /// The text of the token.
@@ -84,6 +109,15 @@ pub enum ControllerError {
          reachable from other machines; members of a cluster serve them at --cluster-listen, over TLS"
     )]
     AgentPortNotLoopback(SocketAddr),
+    /// Everybody could read what clients say.
+    #[error(
+        "clients on other machines would reach {0} without TLS: give --tls-certificate and --tls-key, or make this controller a member of a \
+         cluster, whose authority makes it a certificate; plain HTTP is for loopback addresses"
+    )]
+    ClientPortNotSecured(SocketAddr),
+    /// The certificate for clients is no good.
+    #[error(transparent)]
+    ApiCertificate(#[from] ApiCertificateError),
     /// Nobody would find the member.
     #[error(
         "others cannot be told to reach this controller at {0}, which is every address of this machine: say with --advertise HOST:PORT \

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use berth_core::state::{ClusterState, Command, DocumentChange, Expected, Rejection};
 use berth_raft::{ProposeError, ReadError};
-use berth_trust::UnixTime;
-use berth_trust::ca::{Authority, CaError, DEFAULT_LIFETIME};
-use berth_trust::identity::{ClusterId, Identity, IdentityError};
+use berth_trust::bundle::Bundle;
+use berth_trust::ca::{Authority, CaError, DEFAULT_LIFETIME, Grant};
+use berth_trust::credentials::{Credentials, CredentialsError};
+use berth_trust::identity::{ClusterId, HolderId, Identity, IdentityError, Role};
 use berth_trust::join::JoinError;
-use berth_trust::request::{RequestError, SigningRequest};
+use berth_trust::request::{HolderKey, RequestError, SigningRequest};
 use berth_trust::rotation::{Authorities, RotationError, Signer};
 use berth_trust::token::TokenError;
+use berth_trust::{ServerName, UnixTime};
 
 use super::documents::{self, DocumentError, RootKey};
 use crate::clock::Clock;
@@ -55,6 +57,9 @@ pub enum RegistrarError {
     /// The certificate could not be signed.
     #[error("the certificate could not be signed")]
     Sign(#[from] CaError),
+    /// What was signed is of no use.
+    #[error("the certificate that was made cannot be used")]
+    Credentials(#[from] CredentialsError),
     /// The rotation does not go on.
     #[error(transparent)]
     Rotation(#[from] RotationError),
@@ -103,16 +108,17 @@ impl Registrar {
         Self { group, clock }
     }
 
-    pub(super) fn now(&self) -> UnixTime {
+    /// The time.
+    pub(crate) fn now(&self) -> UnixTime {
         let ms = u64::try_from(self.clock.now().0).unwrap_or(0);
         UnixTime::since_unix_epoch(Duration::from_millis(ms))
     }
 
-    /// Makes the cluster's first authority, and keeps the root user's key for all members, unless that was done before.
+    /// Makes the cluster's first authority, and keeps the root user's key for all members, if there is one and unless that was done before.
     ///
     /// # Errors
     /// [`RegistrarError`]
-    pub async fn found(&self, cluster: &ClusterId, root: &RootKey) -> Result<(), RegistrarError> {
+    pub async fn found(&self, cluster: &ClusterId, root: Option<&RootKey>) -> Result<(), RegistrarError> {
         self.change(|state, now| {
             let mut changes = vec![];
             if documents::authorities(state)?.is_none() {
@@ -123,12 +129,43 @@ impl Registrar {
                     Expected::Absent,
                 )?);
             }
-            if documents::root_key(state)?.is_none() {
+            if let Some(root) = root
+                && documents::root_key(state)?.is_none()
+            {
                 changes.push(documents::put_root_key(root)?);
             }
             Ok((changes, ()))
         })
         .await
+    }
+
+    /// The member of the group that this is at.
+    pub(crate) fn member_id(&self) -> u64 {
+        self.group.identity().member_id
+    }
+
+    /// The authorities that are trusted, as far as this member knows; the first one signs.
+    pub(crate) fn bundle(&self) -> Result<Bundle, RegistrarError> {
+        Ok(signer(&self.group.view().view)?.bundle().clone())
+    }
+
+    /// Makes a certificate for the API's port of this member, which clients reach by these names. It is in nobody's list: clients know
+    /// nothing of lists.
+    pub(crate) fn sign_for_api(&self, names: &[String]) -> Result<(Credentials, Bundle), RegistrarError> {
+        let signer = signer(&self.group.view().view)?;
+        let id: HolderId = self.member_id().to_string().parse()?;
+        let names = names.iter().map(|name| {
+            let unusable = || RegistrarError::Sign(CaError::Name(name.clone()));
+            ServerName::try_from(name.clone()).map_err(|_| unusable())
+        });
+        let grant = Grant {
+            identity: Identity::new(signer.authority().cluster().clone(), Role::Api, id)?,
+            names: names.collect::<Result<_, _>>()?,
+        };
+        let key = HolderKey::draw()?;
+        let request = SigningRequest::from_der(&key.request()?)?;
+        let chain = signer.issue(&request, &grant, self.now(), DEFAULT_LIFETIME)?;
+        Ok((Credentials::new(key, chain)?, signer.bundle().clone()))
     }
 
     /// Decides on the state as it is, and sees to it that the decision takes effect on that state.

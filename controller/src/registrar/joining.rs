@@ -99,7 +99,10 @@ fn refusal(error: &RegistrarError) -> Status {
         RegistrarError::Token(_) | RegistrarError::Removed(_) => Status::permission_denied(text),
         RegistrarError::MemberExists(_) => Status::already_exists(text),
         RegistrarError::NoAuthorities => Status::failed_precondition(text),
-        RegistrarError::Document(_) | RegistrarError::Sign(_) | RegistrarError::Rotation(_) => Status::internal(text),
+        RegistrarError::Document(_)
+        | RegistrarError::Sign(_)
+        | RegistrarError::Credentials(_)
+        | RegistrarError::Rotation(_) => Status::internal(text),
         RegistrarError::Rejected(_)
         | RegistrarError::Contention
         | RegistrarError::Read(_)

@@ -166,7 +166,7 @@ mod tests {
         };
         let cluster = "home".parse().expect("an id");
         for _ in 0..2 {
-            registrar.found(&cluster, &root).await.expect("founded");
+            registrar.found(&cluster, Some(&root)).await.expect("founded");
         }
         registrar
     }

@@ -17,7 +17,7 @@ use berth_agent::host;
 use berth_aws::ecs::CreateClusterRequest;
 use berth_aws::ecs::operations::CreateCluster;
 use berth_controller::api::RootCredentials;
-use berth_controller::node::{Controller, ControllerOptions};
+use berth_controller::node::{ApiTls, Controller, ControllerOptions};
 use berth_core::model::{Resources, Scope};
 use clap::Args;
 use tempfile::TempDir;
@@ -183,6 +183,7 @@ async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredenti
         agent_listen: Some(arguments.agent_listen),
         cluster: None,
         root: Some(root.clone()),
+        api_tls: ApiTls::Plain,
         testing: arguments.testing,
         backups: None,
     });

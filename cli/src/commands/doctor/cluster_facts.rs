@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::cluster::{ClusterFacts, Inside};
 use crate::cluster::Cluster;
+use crate::https::Connector;
 use crate::target::Target;
 
 /// How long one question may take.
@@ -65,7 +66,7 @@ async fn get(url: &str) -> Result<Answer> {
     let request = http::Request::get(url)
         .body(Empty::<Bytes>::new())
         .context("not a URL")?;
-    let client = Client::builder(TokioExecutor::new()).build_http();
+    let client = Client::builder(TokioExecutor::new()).build(Connector::for_endpoint(request.uri())?);
     let asking = async {
         let answer = client.request(request).await.context("cannot connect")?;
         let (parts, body) = answer.into_parts();
