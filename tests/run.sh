@@ -75,8 +75,11 @@ stage_unit() {
 # The binary, and the programs with which the tests and benchmarks measure it.
 stage_release() { cargo build --release --locked -p berth -p berth-tests; }
 
-# A simulated cluster under faults: as many seeds as there is time for, and no more than are asked for.
-stage_simulation() { "$target/release/berth" sim faults --seed 1 --seeds 2000 --within 150; }
+# A simulated cluster under faults: first with mistakes planted, each of which has to be found; then without, as many runs as there is time for.
+stage_simulation() {
+    "$target/release/berth" sim bugs
+    "$target/release/berth" sim faults --seed 1 --seeds 2000 --within 100
+}
 
 stage_package() { deploy/deb.sh --no-build; }
 

@@ -8,6 +8,7 @@ use berth_core::model::{
     ContainerInstanceId, DesiredStatus, LogPosition, StopCode, TaskId, TaskReport, TaskStatus, Timestamp,
 };
 
+use crate::bug::{Bug, Bugs};
 use crate::conversation::{AgentNumber, Assignments, SessionId, ToAgent, ToController};
 use crate::draws::Draws;
 use crate::hosts::{HEARTBEAT_MS, SILENCE_MS};
@@ -31,6 +32,7 @@ pub(crate) struct Agent {
     containers: BTreeSet<TaskId>,
     /// The agent, while it runs.
     process: Option<Process>,
+    bugs: Bugs,
 }
 
 /// What the agent writes down.
@@ -94,12 +96,13 @@ pub(crate) struct Acts {
 }
 
 impl Agent {
-    pub(crate) fn new(number: AgentNumber) -> Self {
+    pub(crate) fn new(number: AgentNumber, bugs: Bugs) -> Self {
         Self {
             number,
             ledger: Ledger::default(),
             containers: BTreeSet::new(),
             process: Some(Process::default()),
+            bugs,
         }
     }
 
@@ -125,6 +128,9 @@ impl Agent {
             try_at_ms: now_ms,
             ..Process::default()
         });
+        if self.bugs.has(Bug::LostLedger) {
+            self.ledger.tasks.clear();
+        }
         // What should run and does not has ended while nobody looked.
         for (task, local) in &mut self.ledger.tasks {
             if local.status == TaskStatus::Running && !self.containers.contains(task) {
@@ -205,7 +211,7 @@ impl Agent {
         let Some(process) = &mut self.process else { return false };
         match &self.ledger.seen {
             Some((known, seen)) if *known == host => {
-                if position < *seen {
+                if position < *seen && !self.bugs.has(Bug::StaleAssignments) {
                     return false;
                 }
             }
@@ -222,7 +228,7 @@ impl Agent {
         let Some((host, seen)) = &mut self.ledger.seen else {
             return;
         };
-        if assignments.position < *seen {
+        if assignments.position < *seen && !self.bugs.has(Bug::StaleAssignments) {
             return;
         }
         *seen = assignments.position;

@@ -150,6 +150,11 @@ impl Checks {
         }
     }
 
+    /// A client was told that its command took effect, and not where.
+    pub(crate) fn acknowledged_somewhere(&mut self, digest: Digest) {
+        self.acknowledged.insert(digest);
+    }
+
     /// A client was told that nothing came of its command.
     pub(crate) fn refused(&mut self, digest: Digest) -> Checked {
         self.refused.insert(digest);
@@ -221,10 +226,11 @@ impl Checks {
                 .filter(|task| task.desired_status == DesiredStatus::Running)
                 .count();
             if count != usize::try_from(service.desired_count).unwrap_or(usize::MAX) || service.deployments.len() > 1 {
-                let name = &service.key.name;
                 return Err(format!(
-                    "service {name} wants {} tasks and has {count}",
-                    service.desired_count
+                    "service {} wants {} tasks and has {count}, with {} deployments",
+                    service.key.name,
+                    service.desired_count,
+                    service.deployments.len()
                 ));
             }
         }

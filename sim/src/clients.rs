@@ -10,6 +10,7 @@ use berth_core::model::{StopCode, Task, TaskDefinition, TaskOrigin, Timestamp};
 use berth_core::reconcile::StandaloneRequest;
 use berth_core::state::{ClusterState, Command};
 
+use crate::bug::{Bug, Bugs};
 use crate::checks::{Checked, Checks, Digest, digest};
 use crate::controller::{Ask, Asker, Input, Reply};
 use crate::draws::Draws;
@@ -46,9 +47,17 @@ pub(crate) struct Clients {
     pub(crate) writes: u64,
     pub(crate) reads: u64,
     pub(crate) runs: u64,
+    bugs: Bugs,
 }
 
 impl Clients {
+    pub(crate) fn new(bugs: Bugs) -> Self {
+        Self {
+            bugs,
+            ..Self::default()
+        }
+    }
+
     /// The next operation of a client, for the controller that it turns to.
     pub(crate) fn begin(
         &mut self,
@@ -75,7 +84,12 @@ impl Clients {
                 write(operation, hosts::update(family, count, ids, at))
             }
             650..850 => match run(retried, (client, operation), state, ids, at) {
-                Some((token, request)) => (Kind::Run(token), Input::RunTasks(operation, request)),
+                Some((token, mut request)) => {
+                    if self.bugs.has(Bug::ForgottenToken) {
+                        request.client_token = None;
+                    }
+                    (Kind::Run(token), Input::RunTasks(operation, request))
+                }
                 None => write(operation, stop(state, draws, at)),
             },
             _ => write(operation, stop(state, draws, at)),
@@ -111,6 +125,7 @@ impl Clients {
                 checks.acknowledged(digest, applied.index)?;
                 self.writes += 1;
             }
+            (Kind::Write(digest), Reply::Written) => checks.acknowledged_somewhere(digest),
             (Kind::Write(digest), Reply::Void) => checks.refused(digest)?,
             (Kind::Read(wanted), Reply::Read(shown)) => {
                 checks.read(controller, wanted, shown.index)?;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_storage::{Batch, Operation, Scan, Storage, StorageError};
 
+use crate::bug::{Bug, Bugs};
 use crate::draws::Draws;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -20,7 +21,11 @@ type Change = (Vec<u8>, Option<Vec<u8>>);
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     content: Mutex<Content>,
+    bugs: Bugs,
 }
+
+/// Key under which the Raft engine keeps term and vote.
+const HARD_STATE: &[u8] = b"hard-state";
 
 #[derive(Debug, Default)]
 struct Content {
@@ -35,6 +40,13 @@ struct Content {
 }
 
 impl Disk {
+    pub(crate) fn new(bugs: Bugs) -> Self {
+        Self {
+            bugs,
+            ..Self::default()
+        }
+    }
+
     /// Has the power go, or the disk fail, during the commit after so many others.
     pub(crate) fn fail_after(&self, commits: u64) {
         self.content().commits_left = Some(commits);
@@ -45,7 +57,11 @@ impl Disk {
         let mut content = self.content();
         let unsynced = std::mem::take(&mut content.unsynced);
         let made_it = usize::try_from(draws.below(unsynced.len() as u64 + 1)).unwrap_or_default();
-        for batch in unsynced.into_iter().take(made_it) {
+        for mut batch in unsynced.into_iter().take(made_it) {
+            if self.bugs.has(Bug::TornBatch) {
+                let whole = batch.len() as u64;
+                batch.truncate(usize::try_from(draws.below(whole + 1)).unwrap_or_default());
+            }
             carry_out(&mut content.synced, batch);
         }
         content.written = content.synced.clone();
@@ -63,8 +79,15 @@ impl Disk {
 }
 
 impl Content {
-    fn sync(&mut self) {
+    fn sync(&mut self, bugs: Bugs) {
+        if bugs.has(Bug::SkippedSync) && self.unsynced.len() < 4 {
+            return;
+        }
+        let only_hard_state = |batch: &Vec<Change>| batch.iter().all(|(key, _)| key == HARD_STATE);
         for batch in std::mem::take(&mut self.unsynced) {
+            if bugs.has(Bug::LostVote) && only_hard_state(&batch) {
+                continue;
+            }
             carry_out(&mut self.synced, batch);
         }
     }
@@ -109,7 +132,7 @@ impl Storage for Disk {
                 source: std::io::Error::other("the disk failed, or the power did"),
             });
         }
-        content.sync();
+        content.sync(self.bugs);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use berth_core::ids::IdSource;
 use berth_core::model::*;
 use berth_core::state::{ClientToken, Command, UpdateService};
 
+use crate::bug::{Bug, Bugs};
 use crate::conversation::AgentNumber;
 
 /// Time between two heartbeats of an agent: the default of a cluster.
@@ -31,15 +32,24 @@ pub(crate) fn capacity() -> Resources {
     Resources::new(1024, 2048)
 }
 
-pub(crate) fn description(agent: AgentNumber) -> HostDescription {
+/// What an agent says of its host; with the bug, it says that it has twice as much.
+pub(crate) fn description(agent: AgentNumber, bugs: Bugs) -> HostDescription {
     let zone = ["a", "b", "c"][agent % 3].to_owned();
     HostDescription {
         host_name: format!("host-{agent}"),
-        capacity: capacity(),
+        capacity: if bugs.has(Bug::ReservedTwice) {
+            twice(capacity())
+        } else {
+            capacity()
+        },
         attributes: [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone))].into(),
         agent_version: "0.1.0".to_owned(),
         runtime_version: "simulated".to_owned(),
     }
+}
+
+fn twice(of: Resources) -> Resources {
+    Resources::new(2 * of.cpu.0, 2 * of.memory.0)
 }
 
 /// What may run. The last wants a port of its host for itself.

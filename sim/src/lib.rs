@@ -7,6 +7,7 @@
 //! Owns the models, the faults and the checks; it must not know how the real shells are built.
 
 mod agent;
+mod bug;
 mod checks;
 mod clients;
 mod controller;
@@ -21,4 +22,5 @@ mod run;
 mod schedule;
 mod world;
 
-pub use run::{Report, Violation, run};
+pub use bug::Bug;
+pub use run::{Report, Violation, run, run_with};

@@ -6,6 +6,8 @@ use berth_core::model::LogIndex;
 use berth_core::state::{ClusterState, Command, Event, Rejection, SnapshotRecord, apply};
 use berth_raft::{RestoreError, StateMachine};
 
+use crate::bug::{Bug, Bugs};
+
 /// What applying a command gave.
 pub(crate) type Outcome = Result<Arc<[Event]>, Rejection>;
 
@@ -38,13 +40,18 @@ impl Tape {
 pub(crate) struct Machine {
     state: ClusterState,
     tape: Tape,
+    bugs: Bugs,
+    /// Nothing was applied since a snapshot was restored.
+    restored: bool,
 }
 
 impl Machine {
-    pub(crate) fn new(tape: Tape) -> Self {
+    pub(crate) fn new(tape: Tape, bugs: Bugs) -> Self {
         Self {
             state: ClusterState::default(),
             tape,
+            bugs,
+            restored: false,
         }
     }
 }
@@ -56,6 +63,9 @@ impl StateMachine for Machine {
     type SnapshotItem = SnapshotRecord;
 
     fn apply(&mut self, index: u64, _term: u64, command: Command) -> Outcome {
+        if self.bugs.has(Bug::DoubleApply) && std::mem::take(&mut self.restored) {
+            apply(&mut self.state, LogIndex(index), &command).ok();
+        }
         let outcome = apply(&mut self.state, LogIndex(index), &command).map(Arc::from);
         self.tape.record(Entry { index, command });
         outcome
@@ -70,6 +80,11 @@ impl StateMachine for Machine {
     }
 
     fn restore(&mut self, items: &mut dyn Iterator<Item = SnapshotRecord>) -> Result<(), RestoreError> {
+        let mut items: Vec<SnapshotRecord> = items.collect();
+        if self.bugs.has(Bug::TruncatedSnapshot) && items.len() > 10 {
+            items.remove(items.len() / 2);
+        }
+        self.restored = true;
         self.state = ClusterState::from_snapshot(items).map_err(|error| RestoreError(error.to_string()))?;
         Ok(())
     }

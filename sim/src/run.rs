@@ -1,9 +1,12 @@
 //! One run: the cluster is founded, lives through faults, and has to come to rest. Pure, but for what it simulates.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use berth_raft::{Founding, MemberRecord, MemberRole, MembershipChange};
 
+use crate::bug::{Bug, Bugs};
 use crate::checks::Checked;
 use crate::clients::{self, CLIENTS};
 use crate::controller::{Ask, Asker, Input};
@@ -48,8 +51,18 @@ pub struct Report {
 /// # Errors
 /// [`Violation`], at the first step after which something does not hold.
 pub fn run(seed: u64) -> Result<Report, Violation> {
-    let mut world = World::new(seed, HOSTS);
-    match live(&mut world) {
+    run_with(seed, None)
+}
+
+/// Makes the run of a seed with a mistake planted, or with none.
+///
+/// # Errors
+/// [`Violation`], at the first step after which something does not hold.
+pub fn run_with(seed: u64, bug: Option<Bug>) -> Result<Report, Violation> {
+    let mut world = World::new(seed, HOSTS, Bugs(bug));
+    // What is simulated holds on to its own invariants, and panics where one is broken: that is found too.
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    match lived.unwrap_or_else(|panic| Err(format!("a panic: {}", message_of(&*panic)))) {
         Ok(()) => {
             let mut counts = world.counts;
             counts.insert("writes acknowledged", world.clients.writes);
@@ -66,6 +79,12 @@ pub fn run(seed: u64) -> Result<Report, Violation> {
             what,
         }),
     }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "without a message".to_owned())
 }
 
 fn live(world: &mut World) -> Checked {

@@ -12,6 +12,7 @@ use berth_proto::v1::PeerMessage;
 use berth_raft::{Founding, Role};
 
 use crate::agent::{Acts, Agent};
+use crate::bug::Bugs;
 use crate::checks::{Checked, Checks};
 use crate::clients::Clients;
 use crate::controller::{Controller, Effects, Input, Moment};
@@ -85,23 +86,25 @@ pub(crate) struct World {
     pub(crate) busy: bool,
     pub(crate) counts: BTreeMap<&'static str, u64>,
     seed: u64,
+    bugs: Bugs,
     starts: u64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, agents: usize) -> Self {
+    pub(crate) fn new(seed: u64, agents: usize, bugs: Bugs) -> Self {
         let mut world = Self {
             schedule: Schedule::new(),
             draws: Draws::new(seed),
             ids: IdSource::from_seed(seed ^ 0x5EED),
             machines: BTreeMap::new(),
-            agents: (0..agents).map(Agent::new).collect(),
+            agents: (0..agents).map(|number| Agent::new(number, bugs)).collect(),
             network: Network::default(),
-            clients: Clients::default(),
+            clients: Clients::new(bugs),
             checks: Checks::default(),
             busy: false,
             counts: BTreeMap::new(),
             seed,
+            bugs,
             starts: 0,
         };
         for agent in 0..agents {
@@ -196,7 +199,7 @@ impl World {
     /// A machine on whose empty disk a controller is to run.
     pub(crate) fn add_machine(&mut self, id: u64, founding: Founding) {
         let machine = Machine {
-            disk: Arc::default(),
+            disk: Arc::new(Disk::new(self.bugs)),
             founding,
             controller: None,
             life: 0,
@@ -218,7 +221,7 @@ impl World {
         let seed = self.seed.wrapping_mul(1 << 20).wrapping_add(self.starts);
         machine.life = self.starts;
         machine.disk.repair();
-        let controller = Controller::start(&machine.disk, id, machine.founding.clone(), seed);
+        let controller = Controller::start(&machine.disk, id, machine.founding.clone(), seed, self.bugs);
         let controller = controller.map_err(|fault| format!("controller {id} does not start: {}", fault.chain()))?;
         machine.controller = Some(controller);
         self.schedule

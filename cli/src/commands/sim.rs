@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use berth_sim::Violation;
+use berth_sim::{Bug, Violation};
 use clap::{Args, Subcommand};
 
 use crate::output;
@@ -31,6 +30,16 @@ enum What {
         `berth sim faults --seed N` makes that run again. The exit code is 1 if there was a violation."
     )]
     Faults(Faults),
+    /// Plant mistakes, one after the other, and say after how many runs each is found
+    #[command(after_help = "The exit code is 1 if one is not found.")]
+    Bugs(Bugs),
+}
+
+#[derive(Args, Debug)]
+struct Bugs {
+    /// Runs after which a mistake counts as not found
+    #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
 }
 
 #[derive(Args, Debug)]
@@ -55,9 +64,52 @@ struct Tally {
     violations: Vec<Violation>,
 }
 
-/// Makes the runs, several at a time.
+/// Makes the runs that were asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Faults(faults) = &arguments.what;
+    match &arguments.what {
+        What::Faults(faults) => live_through(faults),
+        What::Bugs(bugs) => find(bugs),
+    }
+}
+
+/// Looks for every mistake, several at a time.
+fn find(bugs: &Bugs) -> Result<ExitCode> {
+    // A broken invariant panics, which the simulation reports as what it found: it need not be told twice.
+    std::panic::set_hook(Box::new(|_| {}));
+    let (next, missed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = (1..=bugs.seeds).find_map(|seed| berth_sim::run_with(seed, Some(*bug)).err());
+            let told = if let Some(violation) = found {
+                output::line(&format!("{bug:?} found after {} runs: {violation}", violation.seed))
+            } else {
+                missed.store(true, Ordering::Relaxed);
+                output::line(&format!("{bug:?} NOT FOUND in {} runs", bugs.seeds))
+            };
+            if told.is_err() {
+                return;
+            }
+        }
+    };
+    side_by_side(work);
+    Ok(if missed.into_inner() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Does the work on every core.
+fn side_by_side(work: impl Fn() + Sync) {
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(&work);
+        }
+    });
+}
+
+/// Makes runs, several at a time.
+fn live_through(faults: &Faults) -> Result<ExitCode> {
     let (began, next, tally) = (Instant::now(), AtomicU64::new(0), Mutex::new(Tally::default()));
     let in_time = || {
         faults
@@ -74,11 +126,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             tally.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
         }
     };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
-    });
+    side_by_side(work);
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     tally.tell(began.elapsed())
 }

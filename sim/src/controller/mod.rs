@@ -18,9 +18,11 @@ use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
 use berth_raft::engine::{Answer, Engine, Job, Outputs, Ticket};
 use berth_raft::{
-    Applied, Founding, Identity, Membership, MembershipChange, ProposeError, Published, RaftFault, RaftOptions, Status,
+    Applied, Founding, Identity, Membership, MembershipChange, ProposeError, Published, RaftFault, RaftOptions, Role,
+    Status,
 };
 
+use crate::bug::{Bug, Bugs};
 use crate::conversation::{AgentNumber, SessionId, ToAgent, ToController};
 use crate::disk::Disk;
 use crate::machine::{Entry, Machine, Outcome, Tape, View};
@@ -29,6 +31,9 @@ use sessions::Sessions;
 
 /// Entries after which a snapshot is taken: so few that a run sees many.
 const SNAPSHOT_AFTER_ENTRIES: u64 = 60;
+
+/// Time after which the bug [`Bug::RetryAsNew`] strikes.
+const RETRY_AS_NEW_MS: u64 = 500;
 
 /// Entries kept for members that lag.
 const RETAINED_ENTRIES: u64 = 20;
@@ -102,6 +107,8 @@ pub(crate) enum Reply {
     Unknown,
     Read(Shown),
     Ran(Vec<TaskId>),
+    /// It is written down here, which is too early to say so.
+    Written,
 }
 
 /// What leaves a controller.
@@ -132,11 +139,20 @@ pub(crate) struct Controller {
     waiting: BTreeMap<Ticket, Asker>,
     next_ticket: Ticket,
     ids: IdSource,
+    bugs: Bugs,
+    /// What clients asked for and is not answered, and when it is proposed again.
+    unanswered: Vec<(u64, u64, Command)>,
 }
 
 impl Controller {
     /// Starts it on its disk. No two starts of any controller may have the same seed.
-    pub(crate) fn start(disk: &Arc<Disk>, id: u64, founding: Founding, seed: u64) -> Result<Self, RaftFault> {
+    pub(crate) fn start(
+        disk: &Arc<Disk>,
+        id: u64,
+        founding: Founding,
+        seed: u64,
+        bugs: Bugs,
+    ) -> Result<Self, RaftFault> {
         let options = RaftOptions {
             member_id: Some(id),
             founding,
@@ -148,17 +164,19 @@ impl Controller {
         };
         let tape = Tape::default();
         let store = Arc::clone(disk) as Arc<dyn berth_storage::Storage>;
-        let engine = Engine::open(store, Machine::new(tape.clone()), options, seed)?;
+        let engine = Engine::open(store, Machine::new(tape.clone(), bugs), options, seed)?;
         Ok(Self {
             shown: Arc::new(engine.published()),
             engine,
             tape,
             outlet: Outlet::default(),
             leader: LeaderLoop::default(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(bugs),
             waiting: BTreeMap::new(),
             next_ticket: 0,
             ids: IdSource::from_seed(seed),
+            bugs,
+            unanswered: vec![],
         })
     }
 
@@ -187,7 +205,10 @@ impl Controller {
 
     fn feed(&mut self, moment: Moment, input: Input, effects: &mut Effects) -> Result<(), RaftFault> {
         match input {
-            Input::Tick => self.engine.tick(&mut self.outlet),
+            Input::Tick => {
+                self.engine.tick(&mut self.outlet);
+                self.propose_again(moment);
+            }
             Input::Peer(message) => self.engine.receive(message, &mut self.outlet)?,
             Input::Unreachable(member) => self.engine.unreachable(member),
             Input::FromAgent(session, agent, message) => {
@@ -195,7 +216,10 @@ impl Controller {
                 self.sessions.take(moment, &status, (session, agent, message), effects);
             }
             Input::SessionBroke(session) => self.sessions.broke(session),
-            Input::Ask(ask) => self.ask(ask),
+            Input::Ask(ask) => {
+                self.make_mistakes(moment, &ask, effects);
+                self.ask(ask);
+            }
             Input::RunTasks(operation, request) => self.leader.request(operation, request),
             // Whoever is asked in vain is asked again by another fault.
             Input::TransferLeadership(to) => self.engine.transfer_leadership(to).unwrap_or_default(),
@@ -206,6 +230,46 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    /// What a controller must not do with what a client asks for.
+    fn make_mistakes(&mut self, moment: Moment, ask: &Ask, effects: &mut Effects) {
+        let leads = self.engine.status().role == Role::Leader;
+        match ask {
+            Ask::Read(Asker::Client(operation)) if leads && self.bugs.has(Bug::LeaseRead) => {
+                effects.replies.push((*operation, Reply::Read(Arc::clone(&self.shown))));
+            }
+            Ask::Propose {
+                by: Asker::Client(operation),
+                ..
+            } if leads && self.bugs.has(Bug::AckBeforeCommit) => effects.replies.push((*operation, Reply::Written)),
+            Ask::Propose {
+                by: Asker::Client(operation),
+                command,
+                ..
+            } if self.bugs.has(Bug::RetryAsNew) => {
+                self.unanswered
+                    .push((*operation, moment.now_ms + RETRY_AS_NEW_MS, command.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn propose_again(&mut self, moment: Moment) {
+        let waits = |operation: u64| self.waiting.values().any(|asker| *asker == Asker::Client(operation));
+        let unanswered = std::mem::take(&mut self.unanswered).into_iter();
+        let (due, later): (Vec<_>, Vec<_>) = unanswered
+            .filter(|(operation, ..)| waits(*operation))
+            .partition(|(_, at_ms, _)| *at_ms <= moment.now_ms);
+        self.unanswered = later;
+        for (operation, _, command) in due {
+            let by = Asker::Client(operation);
+            self.ask(Ask::Propose {
+                command,
+                term: None,
+                by,
+            });
+        }
     }
 
     /// Works until nothing follows any more.
@@ -241,7 +305,7 @@ impl Controller {
             Ask::Propose { command, term, by } => {
                 self.waiting.insert(ticket, by);
                 let command = record::encode(RecordKind::Command, &command).expect("a command has a JSON form");
-                match term {
+                match term.filter(|_| !self.bugs.has(Bug::UnboundDecision)) {
                     Some(term) => self.engine.propose_in_term(ticket, command, term, &mut self.outlet),
                     None => self.engine.propose(ticket, command, &mut self.outlet),
                 }

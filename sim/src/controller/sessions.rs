@@ -13,6 +13,7 @@ use berth_core::state::{Command, Event};
 use berth_raft::{Applied, Role, Status};
 
 use super::{Ask, Asker, Effects, Moment, Reply, Shown};
+use crate::bug::{Bug, Bugs};
 use crate::conversation::{AgentNumber, AssignedTask, Assignments, SessionId, ToAgent, ToController};
 use crate::hosts;
 use crate::machine::Outcome;
@@ -27,6 +28,7 @@ pub(super) struct Sessions {
     /// Sessions that have ended and whose end is to be proposed.
     leaving: Vec<(AgentNumber, ContainerInstanceId, u64, Timestamp)>,
     term: Option<u64>,
+    bugs: Bugs,
 }
 
 struct Session {
@@ -48,6 +50,13 @@ struct Session {
 }
 
 impl Sessions {
+    pub(super) fn new(bugs: Bugs) -> Self {
+        Self {
+            bugs,
+            ..Self::default()
+        }
+    }
+
     /// Takes in what an agent says.
     pub(super) fn take(
         &mut self,
@@ -90,6 +99,9 @@ impl Sessions {
                             at: moment.clock,
                         };
                         session.reports = Some((sequence, command));
+                        if self.bugs.has(Bug::ReportsAckedEarly) {
+                            effects.to_agents.push((id, ToAgent::Recorded { sequence }));
+                        }
                     }
                     _ => {}
                 }
@@ -162,6 +174,7 @@ impl Sessions {
             return;
         };
         session.host = Some(host);
+        session.all &= !self.bugs.has(Bug::PartialAssignments);
         let position = position(shown);
         effects.to_agents.push((id, ToAgent::Registered { host, position }));
     }
@@ -201,7 +214,7 @@ impl Sessions {
             self.leaving.clear();
             return vec![];
         };
-        let mut asks = self.leave_and_open(moment, term, ids);
+        let mut asks = self.leave_and_open(moment, term, (shown, ids), effects);
         for (id, session) in &mut self.sessions {
             asks.extend(session.record(*id));
             session.tell(*id, shown, effects);
@@ -230,7 +243,13 @@ impl Sessions {
         }
     }
 
-    fn leave_and_open(&mut self, moment: Moment, term: u64, ids: &mut IdSource) -> Vec<Ask> {
+    fn leave_and_open(
+        &mut self,
+        moment: Moment,
+        term: u64,
+        (shown, ids): (&Shown, &mut IdSource),
+        effects: &mut Effects,
+    ) -> Vec<Ask> {
         let mut asks = vec![];
         for (agent, host, of_term, heard_at) in std::mem::take(&mut self.leaving) {
             let replaced = self.sessions.values().any(|session| session.agent == agent);
@@ -252,6 +271,19 @@ impl Sessions {
             });
         }
         for (id, session) in &mut self.sessions {
+            let agent = AgentId::from(hosts::agent_name(session.agent));
+            let known = shown.view.container_instance_of_agent(&hosts::cluster(), &agent);
+            let known = known
+                .and_then(|id| shown.view.container_instance(id))
+                .filter(|host| host.agent_connected);
+            if session.host.is_none()
+                && self.bugs.has(Bug::StaleAssignments)
+                && let Some(host) = known
+            {
+                let (host, position) = (host.id, position(shown));
+                session.host = Some(host);
+                effects.to_agents.push((*id, ToAgent::Registered { host, position }));
+            }
             if session.host.is_some() || session.opening || !self.busy.insert(session.agent) {
                 continue;
             }
@@ -261,8 +293,8 @@ impl Sessions {
                     id: ids.container_instance_id(),
                     previous: session.previous,
                     cluster: hosts::cluster(),
-                    agent: AgentId::from(hosts::agent_name(session.agent)),
-                    host: hosts::description(session.agent),
+                    agent,
+                    host: hosts::description(session.agent, self.bugs),
                     at: moment.clock,
                 },
                 term: Some(session.term),
