@@ -54,9 +54,11 @@ stage_format() { cargo fmt --all --check; }
 
 stage_lint() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 
-# Advisories are left to `cargo deny check advisories`, which fetches its database from the network.
+# Advisories are left to `cargo deny check advisories`, which fetches its database from the network. The sources of dependencies on other
+# systems are looked at too, and building here does not fetch them.
 stage_dependencies() {
     cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --quiet --target-dir "$target/cargo-deny"
+    cargo fetch --locked --quiet
     cargo deny --offline check licenses bans sources
 }
 
