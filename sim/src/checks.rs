@@ -44,6 +44,8 @@ pub(crate) struct Checks {
     known: u64,
     /// The index of the state that each controller showed last.
     compared: BTreeMap<u64, u64>,
+    /// Members and recognised proposals at some indexes, as a digest.
+    replicated: BTreeMap<u64, u64>,
     accepted: BTreeMap<(AgentNumber, ContainerInstanceId), LogPosition>,
     started: BTreeSet<TaskId>,
 }
@@ -135,6 +137,17 @@ impl Checks {
         }
         Err(format!(
             "controller {controller} has another state at index {index} than the log gives"
+        ))
+    }
+
+    /// A controller has these members and recognised proposals at an index: the same as all others.
+    pub(crate) fn replicated(&mut self, controller: u64, (index, digest): (u64, u64)) -> Checked {
+        if *self.replicated.entry(index).or_insert(digest) == digest {
+            return Ok(());
+        }
+        let what = "has other members, or recognises other proposals";
+        Err(format!(
+            "controller {controller} {what} at index {index} than another had there"
         ))
     }
 

@@ -1,5 +1,7 @@
 //! What goes wrong while a run is busy. A model of the world.
 
+use berth_raft::{Founding, MemberRecord, MemberRole, MembershipChange};
+
 use crate::checks::Checked;
 use crate::controller::Input;
 use crate::network::{End, Weather};
@@ -7,6 +9,15 @@ use crate::world::{Event, World};
 
 /// Time between two faults, from and to.
 const FAULT_EVERY_MS: (u64, u64) = (50, 700);
+
+/// How far a clock jumps at most, ahead or back.
+const CLOCK_JUMP_MS: u64 = 120_000;
+
+/// Members that a group grows to.
+const MOST_MEMBERS: usize = 5;
+
+/// Time between two steps of a change of members: adding, then promoting.
+const MEMBERS_CHANGE_EVERY_MS: u64 = 1_500;
 
 /// Commits within which a disk that is to fail does.
 const COMMITS_UNTIL_FAILURE: u64 = 6;
@@ -32,8 +43,10 @@ impl World {
             64..72 => self.change_weather(),
             72..78 => return self.hand_over(),
             78..88 => self.cut_off_agent(),
-            88..94 => self.crash_agent(),
-            _ => self.end_container(),
+            88..93 => self.crash_agent(),
+            93..95 => self.end_container(),
+            95..97 => self.set_clock(),
+            _ => return self.change_members(6),
         }
         Ok(())
     }
@@ -114,6 +127,60 @@ impl World {
             return Ok(());
         };
         self.step(leader, Input::TransferLeadership(to))
+    }
+
+    /// The clock of a controller jumps, or is right again.
+    fn set_clock(&mut self) {
+        let running = self.running();
+        if let Some(id) = self.draws.pick(&running)
+            && let Some(machine) = self.machines.get_mut(&id)
+        {
+            let jump = i64::try_from(self.draws.below(2 * CLOCK_JUMP_MS)).unwrap_or_default();
+            let right = self.draws.chance(300);
+            machine.clock_ahead_ms = if right { 0 } else { jump - CLOCK_JUMP_MS.cast_signed() };
+            self.count("clock jumps");
+        }
+    }
+
+    /// A member is added, promoted or removed, on whatever controller; what that takes is gone on with a little later.
+    pub(crate) fn change_members(&mut self, times: u64) -> Checked {
+        if !self.busy || times == 0 {
+            return Ok(());
+        }
+        self.schedule
+            .after(MEMBERS_CHANGE_EVERY_MS, Event::MembersChange(times - 1));
+        let Some(id) = self.draws.pick(&self.running()) else {
+            return Ok(());
+        };
+        let Some(controller) = &self.machines[&id].controller else {
+            return Ok(());
+        };
+        let (cluster, members) = (controller.identity().cluster, controller.membership().members);
+        let ids: Vec<u64> = members.iter().map(|member| member.record.id).collect();
+        let learner = members.iter().find(|member| member.role == MemberRole::Learner);
+        let change = match learner.map(|member| member.record.id) {
+            _ if members.is_empty() => return Ok(()),
+            Some(member) => MembershipChange::Promote { member, forced: false },
+            None if members.len() < 3 || (members.len() < MOST_MEMBERS && self.draws.chance(500)) => {
+                // One whose addition was not agreed on waits still.
+                let waiting = self.machines.keys().copied().find(|id| !ids.contains(id));
+                let member = waiting.unwrap_or_else(|| self.next_machine());
+                if waiting.is_none() {
+                    self.add_machine(member, Founding::Join { cluster });
+                    self.start(member)?;
+                }
+                MembershipChange::Add(MemberRecord {
+                    id: member,
+                    ..MemberRecord::default()
+                })
+            }
+            None => match self.draws.pick(&ids) {
+                Some(member) => MembershipChange::Remove { member, forced: false },
+                None => return Ok(()),
+            },
+        };
+        self.count("changes of members asked for");
+        self.step(id, Input::ChangeMembership(change))
     }
 
     /// A host is cut off from some controllers, or from all; for so long that it may count as lost.

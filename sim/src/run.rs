@@ -171,6 +171,7 @@ fn come_to_rest(world: &mut World) -> Checked {
         world.start(id)?;
         let machine = world.machines.get_mut(&id).ok_or("machines stay")?;
         machine.disk.repair();
+        machine.clock_ahead_ms = 0;
     }
     let deadline_ms = world.schedule.now_ms() + CALM_MS;
     loop {
@@ -188,10 +189,18 @@ fn come_to_rest(world: &mut World) -> Checked {
     }
 }
 
-/// Whether all controllers have applied the same.
+/// Whether all members have applied the same. One whose addition was not agreed on, or that does not know yet that it was
+/// removed, is none.
 fn all_agree(world: &World) -> bool {
-    let controllers = world.machines.values().map(|machine| machine.controller.as_ref());
-    let mut applied = controllers.map(|controller| controller.map(|controller| controller.status().applied));
-    let first = applied.next().flatten();
-    first.is_some() && applied.all(|other| other == first)
+    let Some(leader) = world.leader().and_then(|id| world.machines[&id].controller.as_ref()) else {
+        return false;
+    };
+    let applied = leader.status().applied;
+    leader.membership().members.iter().all(|member| {
+        let controller = world
+            .machines
+            .get(&member.record.id)
+            .and_then(|machine| machine.controller.as_ref());
+        controller.is_some_and(|controller| controller.status().applied == applied)
+    })
 }

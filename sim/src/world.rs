@@ -34,6 +34,9 @@ const AGENT_TICK_MS: u64 = 100;
 /// How long a client waits for an answer.
 const CLIENT_PATIENCE_MS: u64 = 12_000;
 
+/// Indexes between two at which members and recognised proposals are compared, which costs more than the rest.
+const COMPARED_EVERY: u64 = 8;
+
 /// Until what waits on a way that is cut is tried again.
 const CUT_RETRY_MS: u64 = 100;
 
@@ -58,6 +61,8 @@ pub(crate) enum Event {
     Deadline(u64),
     Start(u64),
     StartAgent(AgentNumber),
+    /// A member is added, promoted or removed; so many times more.
+    MembersChange(u64),
     Rejoin(End),
     Fault,
 }
@@ -71,6 +76,8 @@ pub(crate) struct Machine {
     life: u64,
     /// It stands still until then.
     pub(crate) paused_until_ms: u64,
+    /// How far its clock on the wall is ahead.
+    pub(crate) clock_ahead_ms: i64,
 }
 
 pub(crate) struct World {
@@ -88,6 +95,8 @@ pub(crate) struct World {
     seed: u64,
     bugs: Bugs,
     starts: u64,
+    /// Machines that there have been.
+    built: u64,
 }
 
 impl World {
@@ -106,6 +115,7 @@ impl World {
             seed,
             bugs,
             starts: 0,
+            built: 0,
         };
         for agent in 0..agents {
             world.schedule.after(agent as u64 * 7, Event::AgentTick(agent));
@@ -180,6 +190,7 @@ impl World {
                 Ok(())
             }
             Event::Start(id) => self.start(id),
+            Event::MembersChange(times) => self.change_members(times),
             Event::StartAgent(agent) => {
                 self.agents[agent].start(self.schedule.now_ms());
                 Ok(())
@@ -196,14 +207,21 @@ impl World {
         self.machines.keys().copied().collect()
     }
 
+    /// The number of a machine that there has not been yet.
+    pub(crate) fn next_machine(&self) -> u64 {
+        self.built + 1
+    }
+
     /// A machine on whose empty disk a controller is to run.
     pub(crate) fn add_machine(&mut self, id: u64, founding: Founding) {
+        self.built = self.built.max(id);
         let machine = Machine {
             disk: Arc::new(Disk::new(self.bugs)),
             founding,
             controller: None,
             life: 0,
             paused_until_ms: 0,
+            clock_ahead_ms: 0,
         };
         self.machines.insert(id, machine);
     }
@@ -293,16 +311,22 @@ impl World {
 
     /// Lets a controller take something in, and takes in what comes of it.
     pub(crate) fn step(&mut self, id: u64, input: Input) -> Checked {
-        let moment = Moment {
-            now_ms: self.schedule.now_ms(),
-            clock: self.clock(),
+        let (now_ms, clock) = (self.schedule.now_ms(), self.clock());
+        let Some(machine) = self.machines.get_mut(&id) else {
+            return Ok(());
         };
-        let controller = self
-            .machines
-            .get_mut(&id)
-            .and_then(|machine| machine.controller.as_mut());
-        let Some(controller) = controller else { return Ok(()) };
-        let effects = controller.step(moment, input);
+        let Some(controller) = machine.controller.as_mut() else {
+            return Ok(());
+        };
+        let clock = clock.plus_ms(machine.clock_ahead_ms);
+        let effects = controller.step(Moment { now_ms, clock }, input);
+        if effects
+            .shown
+            .last()
+            .is_some_and(|shown| shown.index.is_multiple_of(COMPARED_EVERY))
+        {
+            self.checks.replicated(id, controller.replicated())?;
+        }
         self.take_in(id, effects)
     }
 
@@ -327,6 +351,12 @@ impl World {
         for (operation, reply) in effects.replies {
             let client = self.clients.answered(operation, &reply, &mut self.checks)?;
             self.next_operation(client);
+        }
+        if effects.removed {
+            self.count("controllers removed");
+            self.crash(id, false);
+            self.machines.remove(&id);
+            return Ok(());
         }
         if effects.stopped {
             self.count("power cuts");
@@ -355,9 +385,11 @@ impl World {
             self.schedule.after(CUT_RETRY_MS, Event::Arrive(session, direction));
             return Ok(());
         }
-        let machine = &self.machines[&id];
+        let machine = self.machines.get(&id);
         let (there, paused_until_ms) = match direction {
-            Direction::ToController => (machine.controller.is_some(), machine.paused_until_ms),
+            Direction::ToController => machine.map_or((false, 0), |machine| {
+                (machine.controller.is_some(), machine.paused_until_ms)
+            }),
             Direction::ToAgent => (self.agents[agent].is_running(), 0),
         };
         if paused_until_ms > self.schedule.now_ms() {
@@ -440,14 +472,14 @@ impl World {
     }
 
     fn asked(&mut self, id: u64, operation: u64, input: Input) -> Checked {
-        let machine = &self.machines[&id];
-        if machine.paused_until_ms > self.schedule.now_ms() {
+        let machine = self.machines.get(&id);
+        let paused_until_ms = machine.map_or(0, |machine| machine.paused_until_ms);
+        if paused_until_ms > self.schedule.now_ms() {
             // It hears of it first when it goes on, and must not answer from what it knew before.
-            self.schedule
-                .at(machine.paused_until_ms, Event::Asked(id, operation, input));
+            self.schedule.at(paused_until_ms, Event::Asked(id, operation, input));
             return Ok(());
         }
-        if machine.controller.is_none() {
+        if machine.is_none_or(|machine| machine.controller.is_none()) {
             let client = self.clients.give_up(operation);
             self.next_operation(client);
             return Ok(());

@@ -19,7 +19,7 @@ use berth_proto::v1::PeerMessage;
 use berth_raft::engine::{Answer, Engine, Job, Outputs, Ticket};
 use berth_raft::{
     Applied, Founding, Identity, Membership, MembershipChange, ProposeError, Published, RaftFault, RaftOptions, Role,
-    Status,
+    RunState, Status,
 };
 
 use crate::bug::{Bug, Bugs};
@@ -126,6 +126,8 @@ pub(crate) struct Effects {
     pub(crate) shown: Vec<Shown>,
     /// Its disk failed, so it has stopped.
     pub(crate) stopped: bool,
+    /// It was removed from the group, and nobody needs it any more.
+    pub(crate) removed: bool,
 }
 
 /// A controller that runs.
@@ -192,6 +194,12 @@ impl Controller {
         self.engine.membership()
     }
 
+    /// What must be equal on every member at equal index, beside the state: the index, and a digest of members and of
+    /// proposals that are recognised.
+    pub(crate) fn replicated(&self) -> (u64, u64) {
+        (self.engine.status().applied, self.engine.replicated_digest())
+    }
+
     /// Takes in something and does all that follows from it.
     pub(crate) fn step(&mut self, moment: Moment, input: Input) -> Effects {
         let mut effects = Effects::default();
@@ -199,6 +207,7 @@ impl Controller {
             .feed(moment, input, &mut effects)
             .and_then(|()| self.settle(moment, &mut effects));
         effects.stopped = stepped.is_err();
+        effects.removed = self.engine.status().run == RunState::Removed;
         effects.applied = self.tape.take();
         effects
     }
