@@ -111,7 +111,7 @@ def test_cluster_restored_from_a_backup_is_found_by_its_hosts(cluster):
     )
     alone = lost.again()
     alone.child.wait(30)
-    assert alone.child.returncode == 1 and "--bootstrap" in alone.output(), alone.output()
+    assert alone.child.returncode == 3 and "--bootstrap" in alone.output(), alone.output()
     restored = lost.again("--bootstrap")
     group.members = [restored]
     restored.ready()

@@ -140,7 +140,7 @@ def test_member_is_removed_and_another_takes_its_place(group):
     assert joined.id not in group.members[0].members()
     again = joined.again()
     again.child.wait(60)
-    assert again.child.returncode != 0, "a removed member does not come back"
+    assert again.child.returncode == 3, "a removed member does not come back"
     assert "removed" in again.output()
     assert "no member" in group.members[0].run("members", "remove", "77", check=False).stderr
     group.members.pop()
@@ -155,7 +155,7 @@ def refused_joiner(group, token, *arguments):
         joiner.child.wait(60)
     finally:
         joiner.kill()
-    assert joiner.child.returncode == 1, joiner.output()
+    assert joiner.child.returncode == 3, joiner.output()
     return joiner.output()
 
 
@@ -225,8 +225,29 @@ def test_data_directory_without_its_store_is_not_taken_up_again(tmp_path):
     (member.data_dir / "store").rename(member.data_dir / "store.lost")
     again = member.again("--bootstrap")
     again.child.wait(30)
-    assert again.child.returncode == 1
+    assert again.child.returncode == 3
     assert f"members remove {identity}" in again.output() and "new token" in again.output()
+
+
+def test_member_whose_store_is_damaged_says_so_and_is_replaced(group):
+    damaged = group.followers()[0]
+    damaged.stop()
+    identity = damaged.id
+    database = damaged.data_dir / "store" / "db"
+    content = bytearray(database.read_bytes())
+    for place in range(0, len(content), 512):
+        content[place] ^= 0xFF
+    database.write_bytes(content)
+    again = damaged.again()
+    again.child.wait(60)
+    assert again.child.returncode == 3, again.output()
+    assert f"members remove {identity}" in again.output() and "new token" in again.output(), again.output()
+    group.members.remove(damaged)
+    group.members[0].run("members", "remove", identity)
+    joined = group.join()
+    group.wait_for_votes(3)
+    assert joined.id != identity
+    assert "through-0" in families(joined.client())
 
 
 def test_authority_is_rotated_while_all_go_on(group):

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -85,6 +86,9 @@ const DEFAULT_ACCOUNT: &str = "123456789012";
 /// Port for members and agents, and for agents alone.
 const CLUSTER_PORT: u16 = 7481;
 
+/// Exit code after which the unit is not started again: somebody has to do what was said.
+const NOT_AGAIN: u8 = 3;
+
 /// Longest name of a member, which has to fit into its record.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -92,7 +96,7 @@ const MAX_NAME_BYTES: usize = 64;
 ///
 /// # Errors
 /// If it cannot start or go on.
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     logging::start("info")?;
     let mut signals = StopSignals::install()?;
     let options = options(&arguments)?;
@@ -100,9 +104,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let started = tokio::select! {
         started = Controller::start(options) => started,
         // A member may have to wait for others before it serves.
-        () = signals.next() => return Ok(()),
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    let mut controller = started.map_err(listen_failure::explain)?;
+    let mut controller = match started {
+        Ok(controller) => controller,
+        Err(error) => return ended(error),
+    };
     let account = controller.root().account.to_string();
     if let Some(given) = arguments.account_id.as_ref().filter(|given| **given != account) {
         controller.stop().await;
@@ -119,7 +126,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     };
     manager.stopping();
     controller.stop().await;
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    failed.map_or(Ok(ExitCode::SUCCESS), ended)
+}
+
+/// How the process ends after an error. Where starting it again changes nothing, its exit code says so to whoever would.
+fn ended(error: ControllerError) -> Result<ExitCode> {
+    if !error.is_final() {
+        return Err(listen_failure::explain(error));
+    }
+    output::complain(&format!("berth: {:#}", anyhow::Error::from(error)));
+    Ok(ExitCode::from(NOT_AGAIN))
 }
 
 fn announce(controller: &Controller, arguments: &Arguments, is_member: bool) -> Result<()> {

@@ -69,7 +69,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Dev(arguments) => block_on(dev::run(arguments))?,
-        Command::Controller(arguments) => block_on(controller::run(arguments))?,
+        Command::Controller(arguments) => return block_on(controller::run(arguments)),
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
         Command::Members(arguments) => block_on(members::run(arguments))?,
         Command::Token(arguments) => block_on(token::run(arguments))?,

@@ -250,10 +250,15 @@ impl Opening<'_> {
         let opened = self
             .open(Founding::Join { cluster }, Some(file.member_id), &network)
             .await;
-        let group = opened.map_err(|error| ControllerError::StoreUnusable {
-            member: file.member_id,
-            data_dir: self.data_dir().to_owned(),
-            source: Box::new(error),
+        let group = opened.map_err(|error| {
+            if !error.is_damage() {
+                return error;
+            }
+            ControllerError::StoreUnusable {
+                member: file.member_id,
+                data_dir: self.data_dir().to_owned(),
+                source: Box::new(error),
+            }
         })?;
         let registrar = Registrar::new(group.clone(), Arc::clone(&self.clock));
         Ok(Opened {

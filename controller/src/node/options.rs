@@ -233,3 +233,34 @@ pub enum ControllerError {
     #[error("{0}")]
     Ended(String),
 }
+
+impl ControllerError {
+    /// Whether starting the controller again, as it is, changes nothing: somebody has to do what the error says.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::NoMember(_)
+            | Self::StoreGone { .. }
+            | Self::StoreUnusable { .. }
+            | Self::NoIdentity { .. }
+            | Self::StateOfCluster(_)
+            | Self::OtherRootKey { .. }
+            | Self::NoRootKey
+            | Self::MemberRemoved(_)
+            | Self::NotLetIn(_) => true,
+            Self::FirstCertificate(error) => !matches!(error, FirstCertificateError::NoAnswer { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether it says that the store is not what it was.
+    pub(super) fn is_damage(&self) -> bool {
+        let is_damaged =
+            |error: &StorageError| matches!(error, StorageError::Open { .. } | StorageError::Damaged { .. });
+        match self {
+            Self::Storage(error) | Self::Raft(RaftFault::Storage(error)) => is_damaged(error),
+            Self::Raft(RaftFault::Damaged { .. }) => true,
+            _ => false,
+        }
+    }
+}
