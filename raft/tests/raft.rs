@@ -4,6 +4,7 @@
 
 mod toy;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -306,13 +307,14 @@ async fn snapshot_with_a_chunk_missing_is_refused() {
     }
     wait_for_snapshot(&raft, 10).await;
     raft.shutdown().await;
-    let last = store
-        .scan(b"snapshot-chunk/".to_vec()..b"snapshot-chunk0".to_vec())
-        .last()
-        .unwrap()
-        .unwrap();
+    // Beside the current snapshot there may be one that was being written, or one that was about to be cleared away.
+    let mut last_chunks = BTreeMap::new();
+    for item in store.scan(b"snapshot-chunk/".to_vec()..b"snapshot-chunk0".to_vec()) {
+        let key = item.unwrap().0;
+        last_chunks.insert(key[..b"snapshot-chunk/".len() + 8].to_vec(), key);
+    }
     let mut batch = Batch::default();
-    batch.delete(last.0);
+    last_chunks.into_values().for_each(|key| batch.delete(key));
     store.commit(batch).unwrap();
     let fault = start_error(&store);
     assert!(matches!(fault, RaftFault::Damaged { .. }), "{fault:?}");
