@@ -17,6 +17,7 @@ use crate::config::AgentConfig;
 use crate::controllers::{AddressError, Controllers, Scheme};
 use crate::dialer::Dialer;
 use crate::fence::Fence;
+use crate::foreign_ports::ForeignPorts;
 use crate::host;
 use crate::ledger::{Contents, Ledger, LedgerError};
 use crate::log_source::LogSource;
@@ -98,6 +99,7 @@ impl Agent {
         } = parties(&config, &ledger, &contents).await?;
         let fence = open_fence(config.data_dir.as_deref()).await?;
         let board = Arc::new(ReportBoard::new());
+        let foreign_ports = Arc::new(ForeignPorts::default());
         let (orders, received) = mpsc::channel(ORDER_QUEUE);
         let (registration, registered) = watch::channel(None);
         let host = host::describe(&config);
@@ -113,14 +115,16 @@ impl Agent {
             logs,
             orders: orders.clone(),
             fence: fence.clone(),
+            foreign_ports: foreign_ports.watch(),
             seen: contents.seen,
             was: None,
             registration,
         };
         let tools = Tools {
-            runtime,
+            runtime: runtime.clone(),
             ledger: ledger.clone(),
             board: board.clone(),
+            foreign_ports: foreign_ports.clone(),
         };
         let (tasks, fence_orders) = (contents.tasks, orders.clone());
         let running = tokio::spawn(async move {
@@ -132,7 +136,8 @@ impl Agent {
                         membership::keep_up(membership, controllers).await;
                     }
                 };
-                let others = async { tokio::join!(supervisor.run(received), fence.watch(fence_orders), upkeep) };
+                let ports = foreign_ports.look(&*runtime);
+                let others = async { tokio::join!(supervisor.run(received), fence.watch(fence_orders), upkeep, ports) };
                 tokio::select! {
                     removed = session.run() => Err(AgentError::Removed(removed)),
                     _ = others => std::future::pending().await,

@@ -10,6 +10,7 @@ mod config;
 mod controllers;
 mod dialer;
 mod fence;
+mod foreign_ports;
 pub mod host;
 pub mod image;
 mod ledger;

@@ -13,7 +13,7 @@ use berth_agent::runtime::{
     ContainerExit, ContainerKey, CreateContainer, FoundContainer, ReadyImage, Runtime, RuntimeError, SimulatedRuntime,
     StartedContainer, TaskNetwork,
 };
-use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskSpec, TaskStatus};
+use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol};
 use common::{Controller, TestAgent, config, task, to_run, to_stop};
 
 /// The task at whose orders the runtime panics.
@@ -55,6 +55,9 @@ impl Runtime for Panicking {
     }
     async fn set_up_network(&self, task: &TaskSpec) -> Result<TaskNetwork, RuntimeError> {
         self.inner.set_up_network(task).await
+    }
+    async fn is_port_free(&self, protocol: TransportProtocol, port: u16) -> bool {
+        self.inner.is_port_free(protocol, port).await
     }
     async fn create_container(&self, request: CreateContainer<'_>) -> Result<(), RuntimeError> {
         self.inner.create_container(request).await

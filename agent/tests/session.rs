@@ -7,7 +7,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use berth_agent::runtime::{ContainerKey, FoundStatus, Runtime as _, SimulatedRuntime};
-use berth_core::model::{ContainerStatus, RestartPolicy, StopCode, TaskId, TaskStatus};
+use berth_core::model::{
+    ContainerStatus, PortMapping, Ports, RestartPolicy, StopCode, TaskId, TaskStatus, TransportProtocol,
+};
 use berth_proto::v1::{self, RefusalCode, from_agent, to_agent};
 use common::{ARN, Controller, PATIENCE, SETTINGS, TestAgent, config, task, to_run, to_stop};
 
@@ -157,6 +159,51 @@ async fn container_is_started_again_as_its_policy_says_without_a_controller() {
     runtime.end(&main_of(1), 9).unwrap();
     let stopped = session.until(spec.task, TaskStatus::Stopped).await;
     assert_eq!(stopped.containers[0].exit_code, Some(9));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn port_that_a_foreign_program_holds_is_told_before_its_task_has_failed_and_until_it_is_free() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    runtime.hold_ports([(TransportProtocol::Tcp, 80)].into());
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    let mut spec = task(1, &[]);
+    spec.containers[0].port_mappings = vec![PortMapping {
+        container_port: 8080,
+        host_port: Some(80),
+        protocol: TransportProtocol::Tcp,
+        name: None,
+    }];
+    session.assign(2, true, vec![to_run(&spec)]).await;
+    let told = loop {
+        match session.receive_any().await {
+            from_agent::Message::Heartbeat(heartbeat) if !heartbeat.foreign_ports.is_empty() => break heartbeat,
+            from_agent::Message::TaskReports(batch) => {
+                assert!(
+                    batch
+                        .reports
+                        .iter()
+                        .all(|bytes| common::report(bytes).status < TaskStatus::Stopped)
+                );
+                session.record(batch.sequence).await;
+            }
+            _ => {}
+        }
+    };
+    assert_eq!(told.foreign_ports[0].port, 80);
+    let stopped = session.until(spec.task, TaskStatus::Stopped).await;
+    assert!(stopped.stopped_reason.unwrap().contains("held by a program"));
+    runtime.hold_ports(Ports::new());
+    loop {
+        if let from_agent::Message::Heartbeat(heartbeat) = session.receive_any().await {
+            session.send(to_agent::Message::HostSettings(SETTINGS)).await;
+            if heartbeat.foreign_ports.is_empty() {
+                break;
+            }
+        }
+    }
     agent.stop().await;
 }
 

@@ -28,6 +28,7 @@ fn host(id: u128, zone: Option<&str>, registered: Resources) -> Host {
         registered,
         free: registered,
         used_ports: Ports::new(),
+        foreign_ports: Ports::new(),
         status: ContainerInstanceStatus::Active,
         agent_connected: true,
         agent_version: "1.0.0".to_owned(),

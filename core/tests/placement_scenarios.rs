@@ -88,6 +88,7 @@ impl World {
             registered: Resources::new(1024, 2048),
             free: Resources::default(),
             used_ports: Ports::new(),
+            foreign_ports: Ports::new(),
             status: ContainerInstanceStatus::Active,
             agent_connected: true,
             agent_version: "1.0.0".to_owned(),

@@ -1,17 +1,21 @@
 //! What can go wrong with a task's network. Pure.
 
+use berth_core::model::TransportProtocol;
+
+use super::ports::name_of;
+
 /// Why a task's network is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// A host port is taken. Begins with Docker's words.
-    #[error("Bind for {address}:{port} failed: port is already allocated ({protocol}, {holder})")]
+    #[error("Bind for {address}:{port} failed: port is already allocated ({}, {holder})", name_of(*.protocol))]
     PortTaken {
         /// Address.
         address: String,
         /// Port.
         port: u16,
-        /// `tcp` or `udp`.
-        protocol: &'static str,
+        /// Protocol.
+        protocol: TransportProtocol,
         /// Who holds it, as far as it can be found out.
         holder: String,
     },

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use berth_core::model::{NetworkBinding, NetworkMode, TaskId, TaskSpec};
+use berth_core::model::{NetworkBinding, NetworkMode, TaskId, TaskSpec, TransportProtocol};
 use sha2::{Digest, Sha256};
 
 use crate::runtime::{ContainerBinding, TaskNetwork};
@@ -82,6 +82,12 @@ impl Networks {
         };
         networks.recover().await?;
         Ok(networks)
+    }
+
+    /// Whether a task could have this host port now.
+    #[must_use]
+    pub fn is_port_free(&self, protocol: TransportProtocol, port: u16) -> bool {
+        self.ports.is_free(protocol, port)
     }
 
     /// Sets up the task's network; what is set up already is returned as it is.

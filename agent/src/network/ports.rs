@@ -94,6 +94,11 @@ impl PortHolder {
         self.lock().remove(&task);
     }
 
+    /// Whether nobody holds this port.
+    pub(super) fn is_free(&self, protocol: TransportProtocol, port: u16) -> bool {
+        self.bind(protocol, port).is_ok()
+    }
+
     fn take(&self, protocol: TransportProtocol, port: u16) -> Result<OwnedFd, NetworkError> {
         let address = self.address.to_string();
         self.bind(protocol, port).map_err(|errno| match errno {
@@ -102,7 +107,7 @@ impl PortHolder {
                 NetworkError::PortTaken {
                     address,
                     port,
-                    protocol: name_of(protocol),
+                    protocol,
                     holder,
                 }
             }

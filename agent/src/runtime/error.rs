@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of what raised them. Pure.
 
+use berth_core::model::TransportProtocol;
+
 /// What went wrong with a container, its image or its network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
@@ -23,6 +25,16 @@ pub enum RuntimeError {
     /// The task's network could not be set up.
     #[error("ResourceInitializationError: {0}")]
     ResourceInitialization(String),
+    /// A host port that the task needs is held by a program that is no task of this host.
+    #[error("ResourceInitializationError: {why}")]
+    PortHeld {
+        /// Its protocol.
+        protocol: TransportProtocol,
+        /// The port.
+        port: u16,
+        /// Who holds it.
+        why: String,
+    },
     /// The runtime knows no such container.
     #[error("CannotInspectContainerError: there is no container {0} on this host")]
     NoSuchContainer(String),

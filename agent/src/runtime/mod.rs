@@ -15,7 +15,7 @@ mod simulated_logs;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, TaskId, TaskSpec, Timestamp};
+use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, TaskId, TaskSpec, Timestamp, TransportProtocol};
 use serde::{Deserialize, Serialize};
 
 pub use error::RuntimeError;
@@ -168,8 +168,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// Sets up the task's network and binds its ports. A second call returns what the first did.
     ///
     /// # Errors
-    /// [`RuntimeError::ResourceInitialization`], naming a port that is taken.
+    /// [`RuntimeError::ResourceInitialization`]; [`RuntimeError::PortHeld`] for a port that a foreign program has.
     async fn set_up_network(&self, task: &TaskSpec) -> Result<TaskNetwork, RuntimeError>;
+
+    /// Whether a task could have this host port now.
+    async fn is_port_free(&self, protocol: TransportProtocol, port: u16) -> bool;
 
     /// Creates a container without starting it. Its image must have been ensured and its network set up.
     ///

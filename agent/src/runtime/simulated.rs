@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, Ports, TaskId, TaskSpec};
+use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, Ports, TaskId, TaskSpec, TransportProtocol};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
@@ -51,6 +51,8 @@ struct Host {
     containers: BTreeMap<ContainerKey, Container>,
     networks: BTreeMap<TaskId, TaskNetwork>,
     logs: BTreeMap<ContainerKey, SimulatedLog>,
+    /// Ports that programs which are no tasks hold.
+    foreign_ports: Ports,
 }
 
 #[derive(Debug)]
@@ -175,6 +177,11 @@ impl SimulatedRuntime {
         Ok(started)
     }
 
+    /// Has a program that is no task hold these ports and no others.
+    pub fn hold_ports(&self, ports: Ports) {
+        self.host().foreign_ports = ports;
+    }
+
     /// Makes a container vanish, as if somebody had removed it behind the agent's back.
     pub fn lose(&self, key: &ContainerKey) {
         self.host().containers.remove(key);
@@ -211,6 +218,13 @@ impl Host {
                 NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
                 NetworkMode::Bridge => mapping.host_port,
             };
+            if let Some(port) = fixed.filter(|port| self.foreign_ports.contains(&(mapping.protocol, *port))) {
+                return Err(RuntimeError::PortHeld {
+                    protocol: mapping.protocol,
+                    port,
+                    why: format!("host port {port} is held by a program that is no task"),
+                });
+            }
             let is_free = |port: &u16| !in_use.contains(&(mapping.protocol, *port));
             let host_port = match fixed {
                 Some(port) => Some(port).filter(is_free),
@@ -264,6 +278,10 @@ impl Runtime for SimulatedRuntime {
         };
         host.networks.insert(task.task, network.clone());
         Ok(network)
+    }
+
+    async fn is_port_free(&self, protocol: TransportProtocol, port: u16) -> bool {
+        !self.host().foreign_ports.contains(&(protocol, port))
     }
 
     async fn create_container(&self, request: CreateContainer<'_>) -> Result<(), RuntimeError> {

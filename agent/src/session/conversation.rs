@@ -150,6 +150,7 @@ impl Session {
         let mut waiting: Option<Batch> = None;
         let mut sequence = 0;
         let mut unanswered = VecDeque::new();
+        let mut foreign_ports = self.foreign_ports.clone();
         changes.mark_changed();
         let mut heard = Instant::now();
         loop {
@@ -184,8 +185,11 @@ impl Session {
                     // No more than fit into the silence after which the session ends.
                     unanswered.push_back(clock::since_boot_ms());
                     let sent_at_ms = clock::now().0;
-                    send(&wire.outgoing, from_agent::Message::Heartbeat(v1::Heartbeat { sent_at_ms })).await?;
+                    let foreign_ports = documents::host_ports(&foreign_ports.borrow_and_update());
+                    let message = v1::Heartbeat { sent_at_ms, foreign_ports };
+                    send(&wire.outgoing, from_agent::Message::Heartbeat(message)).await?;
                 }
+                Ok(()) = foreign_ports.changed() => heartbeat.reset_immediately(),
                 reply = log_replies.next() => send(&wire.outgoing, from_agent::Message::LogReply(reply)).await?,
                 changed = gathered(&mut changes), if waiting.is_none() => {
                     changed?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_core::model::{DesiredStatus, LogIndex, LogPosition, TaskId, TaskReport, TaskSpec};
+use berth_core::model::{DesiredStatus, LogIndex, LogPosition, Ports, TaskId, TaskReport, TaskSpec, TransportProtocol};
 use berth_proto::record::{self, RecordError, RecordKind};
 use berth_proto::v1;
 
@@ -22,6 +22,18 @@ pub(super) fn register(session: &Session) -> Result<v1::Register, RecordError> {
         task_reports: reports?,
         container_instance_arn: session.was.clone().unwrap_or_default(),
     })
+}
+
+pub(super) fn host_ports(ports: &Ports) -> Vec<v1::HostPort> {
+    let port = |(protocol, port): &(TransportProtocol, u16)| v1::HostPort {
+        protocol: match protocol {
+            TransportProtocol::Tcp => v1::PortProtocol::Tcp,
+            TransportProtocol::Udp => v1::PortProtocol::Udp,
+        }
+        .into(),
+        port: u32::from(*port),
+    };
+    ports.iter().map(port).collect()
 }
 
 pub(super) fn report(report: &TaskReport) -> Result<Vec<u8>, RecordError> {

@@ -12,7 +12,7 @@ mod route;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::{AgentId, ClusterKey, HostDescription};
+use berth_core::model::{AgentId, ClusterKey, HostDescription, Ports};
 use berth_proto::record::RecordError;
 use berth_proto::v1::{RefusalCode, Refused};
 use tokio::sync::{mpsc, watch};
@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) orders: mpsc::Sender<Order>,
     /// Is told whenever a leader is heard.
     pub(crate) fence: Fence,
+    /// Ports of the host that foreign programs hold.
+    pub(crate) foreign_ports: watch::Receiver<Ports>,
     /// The newest assignment that was taken.
     pub(crate) seen: Option<SeenPosition>,
     /// ARN of the container instance that this process has had a session as.

@@ -11,6 +11,7 @@ use berth_core::model::TaskSpec;
 use berth_core::task_lifecycle::{Observation, RuntimeAction};
 use tokio::sync::OnceCell;
 
+use crate::foreign_ports::ForeignPorts;
 use crate::runtime::{ContainerKey, CreateContainer, Runtime, RuntimeError, StartedContainer, TaskNetwork};
 
 /// First pause before a runtime that is away is asked again; doubled each time.
@@ -26,14 +27,16 @@ pub(super) struct Hands {
     spec: Arc<TaskSpec>,
     /// The task's network, once it is known in this process.
     network: Arc<OnceCell<TaskNetwork>>,
+    foreign_ports: Arc<ForeignPorts>,
 }
 
 impl Hands {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, spec: Arc<TaskSpec>) -> Self {
+    pub(super) fn new(runtime: Arc<dyn Runtime>, spec: Arc<TaskSpec>, foreign_ports: Arc<ForeignPorts>) -> Self {
         Self {
             runtime,
             spec,
             network: Arc::default(),
+            foreign_ports,
         }
     }
 
@@ -139,9 +142,15 @@ impl Hands {
                     bindings: bindings.collect(),
                 }
             }
-            Err(error) => Observation::NetworkFailed {
-                reason: error.to_string(),
-            },
+            Err(error) => {
+                // Before it is told that the task has failed, lest another one comes here in its place.
+                if let RuntimeError::PortHeld { protocol, port, .. } = &error {
+                    self.foreign_ports.found(*protocol, *port);
+                }
+                Observation::NetworkFailed {
+                    reason: error.to_string(),
+                }
+            }
         }
     }
 

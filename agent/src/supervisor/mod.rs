@@ -19,6 +19,7 @@ use tokio::task::{Id, JoinSet};
 use tracing::Instrument as _;
 
 use crate::clock;
+use crate::foreign_ports::ForeignPorts;
 use crate::ledger::{Ledger, LedgerError, LedgerTask};
 use crate::reports::ReportBoard;
 use crate::runtime::{FoundContainer, Runtime};
@@ -73,6 +74,7 @@ pub(crate) struct Tools {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) ledger: Ledger,
     pub(crate) board: Arc<ReportBoard>,
+    pub(crate) foreign_ports: Arc<ForeignPorts>,
 }
 
 /// Keeps the runners.

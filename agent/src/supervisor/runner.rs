@@ -44,7 +44,7 @@ impl Runner {
         state: watch::Sender<TaskState>,
         messages: mpsc::Receiver<Message>,
     ) -> Self {
-        let hands = Hands::new(tools.runtime.clone(), spec.clone());
+        let hands = Hands::new(tools.runtime.clone(), spec.clone(), tools.foreign_ports.clone());
         Self {
             tools,
             spec,

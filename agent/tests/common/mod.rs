@@ -228,7 +228,7 @@ impl ControllerSession {
     }
 }
 
-fn report(bytes: &[u8]) -> TaskReport {
+pub(crate) fn report(bytes: &[u8]) -> TaskReport {
     record::decode(RecordKind::TaskReport, bytes).unwrap()
 }
 

@@ -4,11 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus, HostSettings, TaskId, Timestamp};
+use berth_core::model::{
+    ContainerInstanceId, ContainerInstanceStatus, HostSettings, Ports, TaskId, Timestamp, TransportProtocol,
+};
 use berth_core::state::Command;
 use berth_proto::record::RecordError;
 use berth_proto::v1::{
-    FromAgent, RefusalCode, Refused, Register, ReportsRecorded, TaskReports, ToAgent, from_agent, to_agent,
+    FromAgent, Heartbeat, HostPort, PortProtocol, RefusalCode, Refused, Register, ReportsRecorded, TaskReports,
+    ToAgent, from_agent, to_agent,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -30,6 +33,9 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 
 /// Difference between an agent's clock and this controller's that is worth a warning.
 const CLOCK_WARNING_MS: u64 = 5_000;
+
+/// Ports that a host may tell of, as the conversation bounds them.
+const MAX_FOREIGN_PORTS: usize = 64;
 
 /// Messages that wait for the network.
 pub(super) const SEND_QUEUE: usize = 16;
@@ -243,6 +249,7 @@ impl Session {
         match message.message {
             Some(from_agent::Message::Heartbeat(heartbeat)) => {
                 self.check_clock(heartbeat.sent_at_ms);
+                self.note_foreign_ports(&heartbeat).await;
                 self.answer_heartbeat().await?;
             }
             Some(from_agent::Message::TaskReports(batch)) => self.record(&batch)?,
@@ -261,6 +268,29 @@ impl Session {
             self.context.news_version(self.is_trusted),
         ));
         send(&self.outgoing, message).await
+    }
+
+    /// Records which ports of the host foreign programs hold, where that has changed. Before what follows it from the agent: a task that failed
+    /// for want of the port is not to be replaced there. If it cannot be recorded now, the next heartbeat says the same.
+    async fn note_foreign_ports(&mut self, heartbeat: &Heartbeat) {
+        let ports = foreign_ports(heartbeat);
+        let view = self.context.group.view();
+        let known = view.view.container_instance(self.host);
+        if known.is_none_or(|host| host.foreign_ports == ports) {
+            return;
+        }
+        tracing::info!(container_instance = %self.host, ?ports, "ports of a host are held by programs that are no tasks");
+        let command = Command::RecordForeignPorts {
+            container_instance: self.host,
+            ports,
+        };
+        match tokio::time::timeout(SEND_WITHIN, self.context.group.propose(command)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(container_instance = %self.host, %error, "could not record a host's ports")
+            }
+            Err(_) => tracing::warn!(container_instance = %self.host, "a host's ports were not recorded in time"),
+        }
     }
 
     fn check_clock(&mut self, sent_at_ms: i64) {
@@ -312,6 +342,20 @@ impl Session {
         self.state.remember(all, known.into_iter(), &removed);
         send(&self.outgoing, to_agent::Message::Assignments(message)).await
     }
+}
+
+/// The ports that a heartbeat tells of. What is none is left out: it would match nothing.
+fn foreign_ports(heartbeat: &Heartbeat) -> Ports {
+    let read = |port: &HostPort| {
+        let protocol = match port.protocol() {
+            PortProtocol::Tcp => TransportProtocol::Tcp,
+            PortProtocol::Udp => TransportProtocol::Udp,
+            PortProtocol::Unspecified => return None,
+        };
+        Some((protocol, u16::try_from(port.port).ok()?))
+    };
+    let ports = heartbeat.foreign_ports.iter().filter_map(read);
+    ports.take(MAX_FOREIGN_PORTS).collect()
 }
 
 /// Waits until the batch is committed; for ever where there is none.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, Attributes, ClusterKey, ContainerInstanceId, Resources, Tags, Timestamp};
+use super::{AgentId, Attributes, ClusterKey, ContainerInstanceId, Ports, Resources, Tags, Timestamp};
 
 /// TCP ports that every host keeps for itself: SSH, Docker and the agent's own (ECS's defaults).
 pub const RESERVED_TCP_PORTS: [u16; 6] = [22, 2375, 2376, 51678, 51679, 51680];
@@ -56,6 +56,9 @@ pub struct ContainerInstance {
     pub last_heard_at: Timestamp,
     /// When it was given up; `None` once its agent is back.
     pub lost_at: Option<Timestamp>,
+    /// Host ports that a task could not have since a program which is no task holds them, as the agent says now.
+    #[serde(default, skip_serializing_if = "Ports::is_empty")]
+    pub foreign_ports: Ports,
     /// When it first registered.
     pub registered_at: Timestamp,
     /// Counts the changes of this record, as ECS's `version`.

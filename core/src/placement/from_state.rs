@@ -38,6 +38,7 @@ impl Host {
             registered: instance.host.capacity,
             free: allocation.free(instance.host.capacity),
             used_ports,
+            foreign_ports: instance.foreign_ports.clone(),
             status: instance.status,
             agent_connected: instance.agent_connected,
             agent_version: instance.host.agent_version.clone(),
@@ -198,6 +199,29 @@ mod tests {
         let problem = PlacementProblem::from_state(&state, &cluster(), [&waiting]);
         let placements: Vec<_> = place(&problem, Seed(3)).placements().collect();
         assert_eq!(placements, vec![(TaskId(11), ContainerInstanceId(2))]);
+    }
+
+    #[test]
+    fn task_goes_not_where_a_foreign_program_holds_its_port_until_it_is_free() {
+        let mut commands = commands();
+        let held = |ports: crate::model::Ports| Command::RecordForeignPorts {
+            container_instance: ContainerInstanceId(2),
+            ports,
+        };
+        commands.push(held([(TransportProtocol::Tcp, 8080)].into()));
+        let waiting = task(11, None);
+        let state = state_after(commands.clone());
+        let plan = place(&PlacementProblem::from_state(&state, &cluster(), [&waiting]), Seed(3));
+        let (_, unplaced) = plan.unplaced().next().expect("no host has the port");
+        let reasons: Vec<String> = unplaced.hosts.iter().map(|host| host.refusals[0].to_string()).collect();
+        assert!(
+            reasons.contains(&"host port 8080/tcp is held by a program that is no task".to_owned()),
+            "{reasons:?}"
+        );
+        commands.push(held([].into()));
+        let state = state_after(commands);
+        let plan = place(&PlacementProblem::from_state(&state, &cluster(), [&waiting]), Seed(3));
+        assert_eq!(plan.placements().next(), Some((TaskId(11), ContainerInstanceId(2))));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Host {
     pub free: Resources,
     /// Host ports that are taken or reserved.
     pub used_ports: Ports,
+    /// Host ports that programs which are no tasks hold.
+    pub foreign_ports: Ports,
     /// Whether it takes tasks.
     pub status: ContainerInstanceStatus,
     /// Whether its agent has a session now.

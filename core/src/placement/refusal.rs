@@ -19,6 +19,8 @@ pub enum Refusal {
     Memory(Shortage),
     /// These ports are taken or reserved.
     Ports(Ports),
+    /// Programs that are no tasks hold these ports, as the host found when a task wanted them.
+    ForeignPorts(Ports),
     /// `distinctInstance`: the host already has tasks of the group.
     DistinctInstance {
         /// How many.
@@ -66,7 +68,7 @@ impl Refusal {
             Self::NotActive(_) | Self::AgentDisconnected => "AGENT",
             Self::Cpu(_) => "RESOURCE:CPU",
             Self::Memory(_) => "RESOURCE:MEMORY",
-            Self::Ports(_) => "RESOURCE:PORTS",
+            Self::Ports(_) | Self::ForeignPorts(_) => "RESOURCE:PORTS",
             Self::DistinctInstance { .. } => "DistinctInstance placement constraint unsatisfied.",
             Self::MemberOf { .. } | Self::UnreadableExpression { .. } => "MemberOf placement constraint unsatisfied.",
         }
@@ -93,16 +95,8 @@ impl fmt::Display for Refusal {
                     "needs {needs} MiB, free {free} of {registered} MiB, short by {short} MiB"
                 )
             }
-            Self::Ports(ports) => {
-                let name = |(protocol, port): &(_, u16)| format!("{port}/{}", protocol_name(*protocol));
-                let names: Vec<String> = ports.iter().map(name).collect();
-                let (noun, verb) = if ports.len() == 1 {
-                    ("port", "is")
-                } else {
-                    ("ports", "are")
-                };
-                write!(f, "host {noun} {} {verb} in use", names.join(", "))
-            }
+            Self::Ports(ports) => write!(f, "{} in use", Named(ports)),
+            Self::ForeignPorts(ports) => write!(f, "{} held by a program that is no task", Named(ports)),
             Self::DistinctInstance { tasks: 1 } => f.write_str("already has 1 task of the group (distinctInstance)"),
             Self::DistinctInstance { tasks } => write!(f, "already has {tasks} tasks of the group (distinctInstance)"),
             Self::MemberOf { expression } => write!(f, "is not a member of '{expression}'"),
@@ -110,6 +104,22 @@ impl fmt::Display for Refusal {
                 write!(f, "is not a member of '{expression}' ({error})")
             }
         }
+    }
+}
+
+/// Ports with their verb.
+struct Named<'p>(&'p Ports);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |(protocol, port): &(_, u16)| format!("{port}/{}", protocol_name(*protocol));
+        let names: Vec<String> = self.0.iter().map(name).collect();
+        let (noun, verb) = if names.len() == 1 {
+            ("port", "is")
+        } else {
+            ("ports", "are")
+        };
+        write!(f, "host {noun} {} {verb}", names.join(", "))
     }
 }
 

@@ -7,8 +7,8 @@ use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostSettingsChange,
-    PlacementConstraint, PlacementStrategy, PropagateTags, RolloutState, Scope, Service, ServiceEvent, ServiceKey,
-    StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
+    PlacementConstraint, PlacementStrategy, Ports, PropagateTags, RolloutState, Scope, Service, ServiceEvent,
+    ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -103,6 +103,14 @@ pub enum Command {
         reports: Vec<TaskReport>,
         /// Now.
         at: Timestamp,
+    },
+    /// What a host says of ports that programs which are no tasks hold: all of them, so that a later list replaces an earlier one. Valid
+    /// when the host exists. Emits `ContainerInstanceChanged` if they are others than before.
+    RecordForeignPorts {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// The ports.
+        ports: Ports,
     },
     /// Removes what has been over for long. Valid always. Emits `TaskForgotten` for each task.
     Forget {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     AgentId, Attributes, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId,
-    ContainerInstanceStatus, HostDescription, HostSettings, Tags, Timestamp,
+    ContainerInstanceStatus, HostDescription, HostSettings, Ports, Tags, Timestamp,
 };
 
 use super::{ClusterState, Event, Rejection, tasks};
@@ -60,6 +60,7 @@ pub(super) fn register(
             connection_changed_at: at,
             last_heard_at: at,
             lost_at: None,
+            foreign_ports: Ports::new(),
             version: known.version + 1,
             ..ContainerInstance::clone(known)
         },
@@ -74,6 +75,7 @@ pub(super) fn register(
             connection_changed_at: at,
             last_heard_at: at,
             lost_at: None,
+            foreign_ports: Ports::new(),
             registered_at: at,
             version: 1,
             tags: Tags::new(),
@@ -117,6 +119,19 @@ pub(super) fn declare_lost(
     let mut events = vec![put_changed(state, instance)];
     events.extend(tasks::end_all_of_instance(state, id, reason, at));
     Ok(events)
+}
+
+pub(super) fn record_foreign_ports(
+    state: &mut ClusterState,
+    id: ContainerInstanceId,
+    ports: &Ports,
+) -> Result<Vec<Event>, Rejection> {
+    let mut instance = ContainerInstance::clone(state.live_instance(id)?);
+    if instance.foreign_ports == *ports {
+        return Ok(vec![]);
+    }
+    instance.foreign_ports.clone_from(ports);
+    Ok(vec![put_changed(state, instance)])
 }
 
 pub(super) fn update_status(

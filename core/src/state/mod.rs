@@ -114,6 +114,10 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             reports,
             at,
         } => tasks::record_reports(state, *container_instance, reports, *at),
+        Command::RecordForeignPorts {
+            container_instance,
+            ports,
+        } => container_instances::record_foreign_ports(state, *container_instance, ports),
         Command::Forget {
             tasks,
             services,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     ContainerInstanceId, ContainerInstanceStatus, LogIndex, Resources, StopCode, TaskId, TaskStatus, Timestamp,
+    TransportProtocol,
 };
 use berth_core::state::{ClusterState, Command, FeatureLevel, SnapshotError, apply};
 use proptest::prelude::*;
@@ -40,6 +41,10 @@ fn commands() -> impl Strategy<Value = Command> {
             stop_code: StopCode::UserInitiated,
             reason: "because".to_owned(),
             at: Timestamp(6),
+        }),
+        (0..HOSTS, 8000..8004u16).prop_map(|(h, port)| Command::RecordForeignPorts {
+            container_instance: ContainerInstanceId(h),
+            ports: [(TransportProtocol::Tcp, port)].into(),
         }),
         (0..HOSTS).prop_map(|h| Command::RecordAgentDisconnected {
             container_instance: ContainerInstanceId(h),

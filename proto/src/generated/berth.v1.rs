@@ -86,11 +86,25 @@ pub struct Register {
 }
 /// The agent is alive. Either side ends the session when nothing has come from the other for three intervals: the controller
 /// then takes the agent for disconnected, and the agent looks for another controller.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
     /// Milliseconds since the Unix epoch, by the agent's clock: controllers log a clock that is far off.
     #[prost(int64, tag = "1")]
     pub sent_at_ms: i64,
+    /// Host ports that a task could not have since a program which is no task holds them, at most 64; one comes off the list once it is free.
+    /// A heartbeat with another list than before is sent at once. Nothing goes to the host that needs one of them.
+    #[prost(message, repeated, tag = "2")]
+    pub foreign_ports: ::prost::alloc::vec::Vec<HostPort>,
+}
+/// A port of the host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostPort {
+    /// Protocol.
+    #[prost(enumeration = "PortProtocol", tag = "1")]
+    pub protocol: i32,
+    /// Number.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
 }
 /// The newest report of each task that has changed; one task comes at most once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -288,6 +302,39 @@ impl ProtocolVersion {
         match value {
             "PROTOCOL_VERSION_UNSPECIFIED" => Some(Self::Unspecified),
             "PROTOCOL_VERSION_1" => Some(Self::ProtocolVersion1),
+            _ => None,
+        }
+    }
+}
+/// Transport protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PortProtocol {
+    /// Never sent.
+    Unspecified = 0,
+    /// TCP.
+    Tcp = 1,
+    /// UDP.
+    Udp = 2,
+}
+impl PortProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PORT_PROTOCOL_UNSPECIFIED",
+            Self::Tcp => "PORT_PROTOCOL_TCP",
+            Self::Udp => "PORT_PROTOCOL_UDP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PORT_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+            "PORT_PROTOCOL_TCP" => Some(Self::Tcp),
+            "PORT_PROTOCOL_UDP" => Some(Self::Udp),
             _ => None,
         }
     }

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use berth_core::model::{TaskId, TaskSpec};
+use berth_core::model::{TaskId, TaskSpec, TransportProtocol};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -203,10 +203,18 @@ impl Runtime for ContainerdRuntime {
     }
 
     async fn set_up_network(&self, task: &TaskSpec) -> Result<TaskNetwork, RuntimeError> {
-        self.networks
-            .set_up(task)
-            .await
-            .map_err(|e: NetworkError| RuntimeError::ResourceInitialization(e.to_string()))
+        self.networks.set_up(task).await.map_err(|error| match error {
+            NetworkError::PortTaken { protocol, port, .. } => RuntimeError::PortHeld {
+                protocol,
+                port,
+                why: error.to_string(),
+            },
+            other => RuntimeError::ResourceInitialization(other.to_string()),
+        })
+    }
+
+    async fn is_port_free(&self, protocol: TransportProtocol, port: u16) -> bool {
+        self.networks.is_port_free(protocol, port)
     }
 
     async fn create_container(&self, request: CreateContainer<'_>) -> Result<(), RuntimeError> {

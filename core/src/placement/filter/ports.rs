@@ -1,4 +1,4 @@
-//! The fixed host ports of a task must be neither taken nor reserved (ECS: `RESOURCE:PORTS`). Pure.
+//! The fixed host ports of a task must be neither taken nor reserved (ECS: `RESOURCE:PORTS`), nor be held by a program that is no task. Pure.
 
 use super::Filter;
 use crate::placement::board::{Board, HostIndex};
@@ -12,6 +12,16 @@ impl Filter for Ports {
     fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
         let used = board.used_ports(host);
         let taken: crate::model::Ports = need.host_ports.iter().filter(|p| used.contains(p)).copied().collect();
-        (!taken.is_empty()).then_some(Refusal::Ports(taken))
+        if !taken.is_empty() {
+            return Some(Refusal::Ports(taken));
+        }
+        let foreign = &board.host(host).foreign_ports;
+        let held: crate::model::Ports = need
+            .host_ports
+            .iter()
+            .filter(|p| foreign.contains(p))
+            .copied()
+            .collect();
+        (!held.is_empty()).then_some(Refusal::ForeignPorts(held))
     }
 }
