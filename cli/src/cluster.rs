@@ -4,6 +4,8 @@
 
 use anyhow::{Result, anyhow, bail};
 use berth_aws::Operation;
+use berth_aws::berth::operations::DescribeHosts;
+use berth_aws::berth::{DescribeHostsRequest, Host};
 use berth_aws::ecs::operations::{
     DescribeContainerInstances, DescribeServices, DescribeTasks, ListClusters, ListContainerInstances, ListServices,
     ListTasks,
@@ -194,6 +196,23 @@ impl Cluster {
             };
             let answer = self.call::<DescribeContainerInstances>(&request).await?;
             hosts.extend(answer.container_instances.unwrap_or_default());
+        }
+        Ok(hosts)
+    }
+
+    /// What Berth knows of these hosts beyond ECS's descriptions.
+    ///
+    /// # Errors
+    /// If the cluster cannot be asked.
+    pub(crate) async fn host_details(&self, arns: &[String]) -> Result<Vec<Host>> {
+        let mut hosts = Vec::new();
+        for arns in arns.chunks(DESCRIBE_LIMIT) {
+            let request = DescribeHostsRequest {
+                cluster: self.named(),
+                container_instances: Some(arns.to_vec()),
+            };
+            let answer = self.call::<DescribeHosts>(&request).await?;
+            hosts.extend(answer.hosts.unwrap_or_default());
         }
         Ok(hosts)
     }

@@ -13,8 +13,8 @@ use berth_core::state::Command;
 use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
 use berth_proto::v1::{
-    AssignedStatus, Assignments, FromAgent, Heartbeat, LogReply, ProtocolVersion, RefusalCode, Register, TaskReports,
-    from_agent, to_agent,
+    AssignedStatus, Assignments, FromAgent, Heartbeat, HostPort, LogReply, PortProtocol, ProtocolVersion, RefusalCode,
+    Register, TaskReports, from_agent, to_agent,
 };
 use cluster::{TestCluster, service_of};
 use tokio::net::TcpListener;
@@ -246,6 +246,35 @@ async fn agent_that_leaves_is_recorded_as_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_that_foreign_programs_hold_are_those_of_the_last_heartbeat() {
+    let port = Port::open().await;
+    let agent = port.agent(0).await;
+    let host = agent.host();
+    let held = HostPort {
+        protocol: PortProtocol::Tcp.into(),
+        port: 8080,
+    };
+    let no_port = HostPort {
+        protocol: PortProtocol::Tcp.into(),
+        port: 70_000,
+    };
+    for (foreign_ports, known) in [(vec![held, no_port], 1), (vec![], 0)] {
+        let heartbeat = Heartbeat {
+            sent_at_ms: port.cluster.now().0,
+            foreign_ports,
+        };
+        agent.send(from_agent::Message::Heartbeat(heartbeat)).await;
+        let look = |s: &berth_core::state::ClusterState| {
+            s.container_instance(host)
+                .filter(|h| h.foreign_ports.len() == known)
+                .map(|_| ())
+        };
+        port.cluster.until(&format!("{known} ports are known"), look).await;
+    }
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_silent_for_three_intervals_is_recorded_as_disconnected() {
     let port = Port::open().await;
     port.shorten_heartbeats().await;
@@ -253,7 +282,10 @@ async fn agent_silent_for_three_intervals_is_recorded_as_disconnected() {
     let host = agent.host();
     let sent_at_ms = port.cluster.now().0;
     agent
-        .send(from_agent::Message::Heartbeat(Heartbeat { sent_at_ms }))
+        .send(from_agent::Message::Heartbeat(Heartbeat {
+            sent_at_ms,
+            ..Heartbeat::default()
+        }))
         .await;
     agent.has_ended().await;
     port.until_connected(host, false).await;
@@ -273,7 +305,10 @@ async fn heartbeat_is_answered_with_the_settings_as_they_are_now() {
     port.cluster.change_host_settings(change).await;
     let sent_at_ms = port.cluster.now().0;
     agent
-        .send(from_agent::Message::Heartbeat(Heartbeat { sent_at_ms }))
+        .send(from_agent::Message::Heartbeat(Heartbeat {
+            sent_at_ms,
+            ..Heartbeat::default()
+        }))
         .await;
     let to_agent::Message::HostSettings(settings) = agent.next().await else {
         panic!("not the answer to a heartbeat")

@@ -61,6 +61,7 @@ pub static ROUTES: &[Route] = &[
     route!(berth, CreateJoinToken, create_join_token),
     route!(berth, DescribeAuthority, describe_authority),
     route!(berth, DescribeHostSettings, describe_host_settings),
+    route!(berth, DescribeHosts, describe_hosts),
     route!(berth, GetBackupPart, get_backup_part),
     route!(berth, GetTaskLogs, get_task_logs, by_leader),
     route!(berth, ListJoinTokens, list_join_tokens),

@@ -83,6 +83,26 @@ impl Operation for DescribeHostSettings {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static DESCRIBE_HOSTS: OperationModel = OperationModel {
+    name: "DescribeHosts",
+    input: &tables::DescribeHostsRequest,
+    output: &tables::DescribeHostsResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct DescribeHosts;
+
+impl Operation for DescribeHosts {
+    type Input = shapes::DescribeHostsRequest;
+    type Output = shapes::DescribeHostsResponse;
+    const NAME: &'static str = "DescribeHosts";
+    const MODEL: &'static OperationModel = &DESCRIBE_HOSTS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static GET_BACKUP_PART: OperationModel = OperationModel {
     name: "GetBackupPart",
     input: &tables::GetBackupPartRequest,
@@ -309,6 +329,7 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &CREATE_JOIN_TOKEN,
     &DESCRIBE_AUTHORITY,
     &DESCRIBE_HOST_SETTINGS,
+    &DESCRIBE_HOSTS,
     &GET_BACKUP_PART,
     &GET_TASK_LOGS,
     &LIST_JOIN_TOKENS,
@@ -343,6 +364,7 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::CreateJoinToken,
         $crate::berth::operations::DescribeAuthority,
         $crate::berth::operations::DescribeHostSettings,
+        $crate::berth::operations::DescribeHosts,
         $crate::berth::operations::GetBackupPart,
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::ListJoinTokens,

@@ -39,6 +39,13 @@ pub(super) static DescribeHostSettingsRequest: m::Shape = m::structure("Describe
 pub(super) static DescribeHostSettingsResponse: m::Shape = m::structure("DescribeHostSettingsResponse", &[
     m::member("hostSettings", &HostSettings),
 ]);
+pub(super) static DescribeHostsRequest: m::Shape = m::structure("DescribeHostsRequest", &[
+    m::member("cluster", &String),
+    m::required("containerInstances", &Strings),
+]);
+pub(super) static DescribeHostsResponse: m::Shape = m::structure("DescribeHostsResponse", &[
+    m::member("hosts", &Hosts),
+]);
 pub(super) static GetBackupPartRequest: m::Shape = m::structure("GetBackupPartRequest", &[
     m::required("backupId", &BackupId),
     m::required("partNumber", &PartNumber),
@@ -60,11 +67,19 @@ pub(super) static GetTaskLogsResponse: m::Shape = m::structure("GetTaskLogsRespo
     m::member("nextToken", &String),
     m::member("ended", &Boolean),
 ]);
+pub(super) static Host: m::Shape = m::structure("Host", &[
+    m::member("containerInstanceArn", &String),
+    m::member("agentConnected", &Boolean),
+    m::member("connectionChangedAt", &Timestamp),
+    m::member("lostAt", &Timestamp),
+    m::member("foreignPorts", &Strings),
+]);
 pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
     m::member("heartbeatIntervalMs", &Milliseconds),
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
 ]);
+pub(super) static Hosts: m::Shape = m::list("Hosts", &Host);
 pub(super) static Integer: m::Shape = m::plain("Integer", Kind::Integer(m::UNBOUNDED));
 pub(super) static JoinRole: m::Shape = m::string("JoinRole").values(&["agent", "controller"]);
 pub(super) static JoinToken: m::Shape = m::structure("JoinToken", &[

@@ -5,6 +5,8 @@
 mod row;
 mod settings;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use berth_aws::Timestamp;
 use berth_aws::berth::RemoveHostRequest;
@@ -84,8 +86,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn list(cluster: &Cluster, format: Format) -> Result<()> {
-    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
-    let mut rows: Vec<Row> = hosts.iter().map(Row::of).collect();
+    let arns = cluster.host_arns().await?;
+    let (hosts, details) = (cluster.hosts(&arns).await?, cluster.host_details(&arns).await?);
+    let details: BTreeMap<_, _> = details
+        .into_iter()
+        .filter_map(|host| Some((host.container_instance_arn.clone()?, host)))
+        .collect();
+    let details_of = |host: &ContainerInstance| details.get(host.container_instance_arn.as_deref()?);
+    let mut rows: Vec<Row> = hosts.iter().map(|host| Row::of(host, details_of(host))).collect();
     rows.sort_by(|a, b| a.order().cmp(&b.order()));
     if format == Format::Json {
         return output::line(&serde_json::to_string_pretty(&rows)?);

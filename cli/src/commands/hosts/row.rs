@@ -1,6 +1,7 @@
 //! A host as `berth hosts` shows it, in a table or as JSON. Pure.
 
 use berth_aws::Timestamp;
+use berth_aws::berth::Host;
 use berth_aws::ecs::{ContainerInstance, Resource};
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ pub(super) struct Row {
     availability_zone: Option<String>,
     status: Option<String>,
     agent_connected: bool,
+    agent_connection_changed_at: Option<String>,
+    foreign_ports: Vec<String>,
     cpu: Amount,
     memory_mib: Amount,
     running_tasks: i32,
@@ -26,6 +29,8 @@ pub(super) struct Row {
     runtime_version: Option<String>,
     #[serde(skip)]
     registered: Option<Timestamp>,
+    #[serde(skip)]
+    connection_changed: Option<Timestamp>,
 }
 
 /// What tasks reserve, of what there is.
@@ -36,7 +41,8 @@ struct Amount {
 }
 
 impl Row {
-    pub(super) fn of(host: &ContainerInstance) -> Self {
+    pub(super) fn of(host: &ContainerInstance, details: Option<&Host>) -> Self {
+        let connection_changed = details.and_then(|details| details.connection_changed_at);
         let version = host.version_info.as_ref();
         Self {
             name: host_names::name(host),
@@ -45,6 +51,10 @@ impl Row {
             availability_zone: zone(host),
             status: host.status.clone(),
             agent_connected: host.agent_connected.unwrap_or(false),
+            agent_connection_changed_at: connection_changed.map(Timestamp::iso8601),
+            foreign_ports: details
+                .and_then(|details| details.foreign_ports.clone())
+                .unwrap_or_default(),
             cpu: amount(host, "CPU"),
             memory_mib: amount(host, "MEMORY"),
             running_tasks: host.running_tasks_count.unwrap_or(0),
@@ -53,6 +63,7 @@ impl Row {
             agent_version: version.and_then(|version| version.agent_version.clone()),
             runtime_version: version.and_then(|version| version.docker_version.clone()),
             registered: host.registered_at,
+            connection_changed,
         }
     }
 
@@ -63,6 +74,10 @@ impl Row {
 
     pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 10] {
         let agent = if self.agent_connected { "connected" } else { "away" };
+        let agent = match self.connection_changed {
+            Some(since) => format!("{agent} {}", age(since, now)),
+            None => agent.to_owned(),
+        };
         let version = [&self.agent_version, &self.runtime_version];
         let version: Vec<&str> = version.into_iter().flatten().map(String::as_str).collect();
         let tasks = match self.pending_tasks {
@@ -74,7 +89,7 @@ impl Row {
             short_id::cut(&self.id, id_length).to_owned(),
             self.availability_zone.clone().unwrap_or_default(),
             self.status.clone().unwrap_or_default(),
-            agent.to_owned(),
+            agent,
             format!("{}/{}", self.cpu.used, self.cpu.total),
             format!("{}/{}MiB", self.memory_mib.used, self.memory_mib.total),
             tasks,
@@ -143,14 +158,19 @@ mod tests {
 
     #[test]
     fn row_of_a_host_shows_what_is_used_of_what_there_is() {
+        let details = Host {
+            agent_connected: Some(true),
+            connection_changed_at: Some(Timestamp(30_000)),
+            ..Default::default()
+        };
         assert_eq!(
-            Row::of(&named("host-1")).cells(8, Timestamp(60_000)),
+            Row::of(&named("host-1"), Some(&details)).cells(8, Timestamp(60_000)),
             [
                 "host-1",
                 "01234567",
                 "us-east-1a",
                 "ACTIVE",
-                "connected",
+                "connected 30s",
                 "96/4096",
                 "384/16384MiB",
                 "2+1",
@@ -163,7 +183,7 @@ mod tests {
     #[test]
     fn rows_of_numbered_hosts_are_in_the_order_of_their_numbers() {
         let mut rows: Vec<Row> = ["host-10", "host-9", "edge", "host-1"]
-            .map(|name| Row::of(&named(name)))
+            .map(|name| Row::of(&named(name), None))
             .into();
         rows.sort_by(|a, b| a.order().cmp(&b.order()));
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();

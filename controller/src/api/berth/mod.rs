@@ -10,6 +10,7 @@ pub(super) mod create_backup;
 pub(super) mod create_join_token;
 pub(super) mod describe_authority;
 pub(super) mod describe_host_settings;
+pub(super) mod describe_hosts;
 pub(super) mod get_backup_part;
 pub(super) mod get_task_logs;
 pub(super) mod list_join_tokens;

@@ -1,0 +1,86 @@
+//! `DescribeHosts`. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::berth::{DescribeHostsRequest, DescribeHostsResponse, Host};
+use berth_core::model::{ContainerInstance, TransportProtocol};
+
+use crate::api::context::{Api, Call};
+use crate::api::ecs::references::{self, Lookup};
+use crate::api::errors::invalid;
+
+/// Most hosts of one request, as ECS bounds descriptions of them.
+const MAX_HOSTS: usize = 100;
+
+pub(crate) async fn handle(
+    api: &Api,
+    call: &Call,
+    input: DescribeHostsRequest,
+) -> Result<DescribeHostsResponse, AwsError> {
+    let named = input.container_instances.unwrap_or_default();
+    if named.len() > MAX_HOSTS {
+        return Err(invalid(format!("At most {MAX_HOSTS} hosts can be described at once.")));
+    }
+    let state = api.read().await?;
+    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
+    let mut hosts = vec![];
+    for name in &named {
+        if let Lookup::Found(host) = references::container_instance(&state, &cluster.key, name)? {
+            hosts.push(render(host));
+        }
+    }
+    Ok(DescribeHostsResponse { hosts: Some(hosts) })
+}
+
+fn render(host: &ContainerInstance) -> Host {
+    let port = |(protocol, port): &(TransportProtocol, u16)| match protocol {
+        TransportProtocol::Tcp => format!("{port}/tcp"),
+        TransportProtocol::Udp => format!("{port}/udp"),
+    };
+    Host {
+        container_instance_arn: Some(host.arn()),
+        agent_connected: Some(host.agent_connected),
+        connection_changed_at: Some(berth_aws::Timestamp(host.connection_changed_at.0)),
+        lost_at: host.lost_at.map(|at| berth_aws::Timestamp(at.0)),
+        foreign_ports: Some(host.foreign_ports.iter().map(port).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::berth::operations::DescribeHosts;
+    use berth_core::model::{Timestamp, TransportProtocol};
+    use berth_core::state::Command;
+    use serde_json::json;
+
+    use crate::api::testing::Harness;
+
+    #[tokio::test]
+    async fn host_shows_since_when_its_agent_is_away_and_which_ports_it_cannot_give() {
+        let harness = Harness::new();
+        let id = harness.add_host(1, "zone-a");
+        let commands = [
+            Command::RecordForeignPorts {
+                container_instance: id,
+                ports: [(TransportProtocol::Tcp, 8080)].into(),
+            },
+            Command::RecordAgentDisconnected {
+                container_instance: id,
+                last_heard_at: Timestamp(1_700_000_050_000),
+                at: Timestamp(1_700_000_060_000),
+            },
+        ];
+        for command in commands {
+            harness.state.apply(&command).expect("applied");
+        }
+        let input = json!({"containerInstances": [id.to_string(), "0".repeat(31) + "9"]});
+        let answer = harness.call::<DescribeHosts>(input).await.expect("described");
+        let arn = harness.cluster("default").container_instance_arn(id);
+        assert_eq!(
+            answer["hosts"],
+            json!([{
+                "containerInstanceArn": arn, "agentConnected": false, "connectionChangedAt": 1_700_000_060.0,
+                "foreignPorts": ["8080/tcp"]
+            }])
+        );
+    }
+}
