@@ -246,6 +246,40 @@ async fn agent_that_leaves_is_recorded_as_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_that_comes_back_is_not_told_again_what_it_has() {
+    let port = Port::open().await;
+    let mut agent = port.agent(0).await;
+    agent.assignments().await;
+    port.cluster.define("web", Resources::new(128, 128)).await;
+    port.cluster.propose(service_of("web", 2)).await;
+    let mut told = vec![];
+    while told.len() < 2 {
+        let message = agent.assignments().await;
+        assert!(message.tasks.iter().all(|task| !task.spec.is_empty()));
+        told.extend(ids(&message));
+    }
+    drop(agent);
+    let report =
+        record::encode(RecordKind::TaskReport, &cluster::report(told[0], TaskStatus::Pending)).expect("a record");
+    let mut back = Agent::connect(&port.address).await;
+    back.send(from_agent::Message::Register(Register {
+        task_reports: vec![report],
+        ..register(0, "default")
+    }))
+    .await;
+    assert!(matches!(back.next().await, to_agent::Message::Registered(_)));
+    let full = back.assignments().await;
+    let known = told[0].to_string();
+    assert!(full.full && full.tasks.len() == 2);
+    assert!(
+        full.tasks
+            .iter()
+            .all(|task| task.spec.is_empty() == (task.task_id == known))
+    );
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_that_foreign_programs_hold_are_those_of_the_last_heartbeat() {
     let port = Port::open().await;
     let agent = port.agent(0).await;

@@ -12,14 +12,20 @@ use berth_proto::v1::{AssignedStatus, AssignedTask, Assignments};
 
 use berth_raft::Published;
 
-/// Everything that the host is to have.
-pub(super) fn full(view: &Published<Arc<ClusterState>>, host: ContainerInstanceId) -> Result<Assignments, RecordError> {
+/// Everything that the host is to have; of those that it has already, `has`, without their specs.
+pub(super) fn full(
+    view: &Published<Arc<ClusterState>>,
+    host: ContainerInstanceId,
+    has: &BTreeSet<TaskId>,
+) -> Result<Assignments, RecordError> {
     let takes_part = view
         .view
         .container_instance(host)
         .is_some_and(|h| h.status != ContainerInstanceStatus::Inactive);
     let tasks = view.view.tasks_of_instance(host).filter(|_| takes_part);
-    let tasks: Result<Vec<_>, _> = tasks.map(|task| assigned(&view.view, task)).collect();
+    let tasks: Result<Vec<_>, _> = tasks
+        .map(|task| assigned(&view.view, task, has.contains(&task.id)))
+        .collect();
     Ok(Assignments {
         term: view.term,
         index: view.index,
@@ -38,7 +44,7 @@ pub(super) fn diff(
     let (mut tasks, mut removed) = (vec![], vec![]);
     for id in changed {
         match view.view.task(*id).filter(|t| t.container_instance == Some(host)) {
-            Some(task) => tasks.push(assigned(&view.view, task)?),
+            Some(task) => tasks.push(assigned(&view.view, task, false)?),
             None => removed.push(id.to_string()),
         }
     }
@@ -51,10 +57,10 @@ pub(super) fn diff(
     })
 }
 
-fn assigned(state: &ClusterState, task: &Task) -> Result<AssignedTask, RecordError> {
+fn assigned(state: &ClusterState, task: &Task, is_known: bool) -> Result<AssignedTask, RecordError> {
     let definition = state
         .task_definition(&task.task_definition)
-        .filter(|_| !task.is_stopped());
+        .filter(|_| !task.is_stopped() && !is_known);
     let spec = match definition {
         Some(definition) => record::encode(RecordKind::TaskSpec, &TaskSpec::of(task, definition))?,
         None => vec![],

@@ -1,8 +1,9 @@
 //! The beginning of a session: what an agent says of itself is checked and recorded, or it is refused. Shell.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, HostSettings, Scope};
+use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, HostSettings, Scope, TaskId, TaskReport};
 use berth_core::state::{Command, Rejection};
 use berth_proto::record::{self, RecordError, RecordKind};
 use berth_proto::v1::{self, ProtocolVersion, RefusalCode, Refused, Register, Registered};
@@ -25,6 +26,7 @@ pub(super) struct Applicant {
     pub(super) agent: AgentKey,
     host: HostDescription,
     previous: Option<ContainerInstanceId>,
+    tasks: BTreeSet<TaskId>,
 }
 
 /// An agent that has a session now.
@@ -37,6 +39,8 @@ pub(super) struct Admitted {
     /// The settings that it is told.
     pub(super) settings: HostSettings,
     pub(super) answer: Registered,
+    /// Tasks that the agent has, and so knows the specs of.
+    pub(super) tasks: BTreeSet<TaskId>,
 }
 
 /// Reads a registration.
@@ -72,7 +76,19 @@ pub(super) fn read(register: &Register) -> Result<Applicant, Refused> {
         "an agent asks for a session"
     );
     let previous = previous(&register.container_instance_arn)?;
-    Ok(Applicant { agent, host, previous })
+    Ok(Applicant {
+        agent,
+        host,
+        previous,
+        tasks: reported_tasks(register),
+    })
+}
+
+/// The tasks that the agent says it has. What cannot be read is left out: the agent is then told all of that task.
+fn reported_tasks(register: &Register) -> BTreeSet<TaskId> {
+    let read = |bytes: &Vec<u8>| record::decode::<TaskReport>(RecordKind::TaskReport, bytes).ok();
+    let reports = register.task_reports.iter().filter_map(read);
+    reports.map(|report| report.task).collect()
 }
 
 /// Refuses an agent that says it is another one than its certificate says.
@@ -154,6 +170,7 @@ pub(super) async fn admit(
         term,
         settings,
         answer,
+        tasks: applicant.tasks,
     })
 }
 
@@ -265,6 +282,7 @@ pub(super) mod testing {
                 runtime_version: "1".to_owned(),
             },
             previous: None,
+            tasks: BTreeSet::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One session, from the agent's first message to its end. Shell.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,7 @@ pub(super) async fn serve(
         term,
         settings,
         answer,
+        tasks,
     } = match open(&context, identity.as_ref(), &mut incoming, &state).await {
         Ok(admitted) => admitted,
         Err(refused) => {
@@ -112,6 +114,7 @@ pub(super) async fn serve(
         warned_of_clock: false,
         is_trusted: identity.is_some(),
         settings,
+        tasks,
         last_heard_at: context.clock.now(),
     };
     tracing::info!(container_instance = %host, term, "an agent has a session");
@@ -189,6 +192,8 @@ struct Session {
     /// The settings that the agent was told last.
     settings: HostSettings,
     last_heard_at: Timestamp,
+    /// Tasks that the agent had when it registered, and so knows the specs of.
+    tasks: BTreeSet<TaskId>,
 }
 
 impl Session {
@@ -327,7 +332,7 @@ impl Session {
             return Err(SessionEnd::Deregistered);
         }
         let message = if all {
-            assignments::full(&view, self.host)?
+            assignments::full(&view, self.host, &self.tasks)?
         } else {
             assignments::diff(&view, self.host, &changed)?
         };

@@ -199,8 +199,8 @@ pub struct AssignedTask {
     /// What is wanted. STOPPED is final; RUNNING does not start a task that has ended on this host.
     #[prost(enumeration = "AssignedStatus", tag = "2")]
     pub desired_status: i32,
-    /// A record of kind TASK_SPEC; the spec of a task never changes. It may be left out once the controller has recorded
-    /// that the task is over: the agent then keeps what it has of it, and is silent about a task that it does not know.
+    /// A record of kind TASK_SPEC; the spec of a task never changes. It may be left out where Register told of the task, and once the
+    /// controller has recorded that it is over: the agent then keeps what it has of it, and is silent about a task that it does not know.
     /// A task with a spec that the agent does not know is always answered by reports, with desired_status STOPPED by one
     /// that says it has stopped.
     #[prost(bytes = "vec", tag = "3")]
