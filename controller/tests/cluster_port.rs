@@ -275,3 +275,27 @@ async fn certificate_is_renewed_until_its_holder_is_removed() {
     assert!(news.expect("it is back").into_inner().version > 0);
     controller.stop().await;
 }
+
+#[tokio::test]
+async fn strangers_who_hold_every_place_that_there_is_for_them_keep_no_agent_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let controller = controller(directory.path()).await;
+    let kept = join(&controller, "host-1").await;
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        let stranger = connect(&controller, &kept, false).await;
+        strangers.extend(stranger);
+    }
+    let mut served = 0;
+    for stranger in &strangers {
+        let answer = JoiningClient::new(stranger.clone())
+            .join(v1::JoinRequest::default())
+            .await;
+        served += usize::from(answer.expect_err("no token").code() == Code::InvalidArgument);
+    }
+    assert!((1..=256).contains(&served), "{served} strangers were served");
+    let agent = connect(&controller, &kept, true).await.expect("connected");
+    let news = JoiningClient::new(agent).report_trust(v1::TrustReport::default()).await;
+    news.expect("an agent is served");
+    controller.stop().await;
+}

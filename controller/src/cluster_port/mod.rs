@@ -3,6 +3,8 @@
 //! Owns who may call what there: the role in the certificate of a connection decides, service by service; without a certificate one may
 //! join, and nothing else. It must not know what is said. Shell.
 
+mod strangers;
+
 use std::time::Duration;
 
 use berth_proto::v1::joining_server::JoiningServer;
@@ -58,7 +60,7 @@ pub(crate) async fn serve(
         .add_service(InterceptedService::new(peers, only(Role::Controller)))
         .add_service(InterceptedService::new(agents, only(Role::Agent)))
         .add_service(joining)
-        .serve_with_incoming_shutdown(acceptor.incoming(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(strangers::bounded(acceptor.incoming(listener)), stop.cancelled_owned())
         .await
 }
 
