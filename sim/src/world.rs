@@ -320,17 +320,20 @@ impl World {
         };
         let clock = clock.plus_ms(machine.clock_ahead_ms);
         let effects = controller.step(Moment { now_ms, clock }, input);
-        if effects
-            .shown
-            .last()
-            .is_some_and(|shown| shown.index.is_multiple_of(COMPARED_EVERY))
-        {
+        // One that has stopped did so in the middle of something.
+        let compared = |index: u64| !effects.stopped && index.is_multiple_of(COMPARED_EVERY);
+        if effects.shown.last().is_some_and(|shown| compared(shown.index)) {
             self.checks.replicated(id, controller.replicated())?;
         }
         self.take_in(id, effects)
     }
 
     fn take_in(&mut self, id: u64, effects: Effects) -> Checked {
+        if let Some((decided, written)) = effects.misplaced {
+            return Err(format!(
+                "what controller {id} decided as the leader of term {decided} is in the log of term {written}"
+            ));
+        }
         for entry in effects.applied {
             self.checks.applied(id, entry)?;
         }

@@ -124,6 +124,8 @@ pub(crate) struct Effects {
     pub(crate) applied: Vec<Entry>,
     /// The states that it showed.
     pub(crate) shown: Vec<Shown>,
+    /// What it decided as the leader of the first term is in the log of the second.
+    pub(crate) misplaced: Option<(u64, u64)>,
     /// Its disk failed, so it has stopped.
     pub(crate) stopped: bool,
     /// It was removed from the group, and nobody needs it any more.
@@ -138,7 +140,8 @@ pub(crate) struct Controller {
     shown: Shown,
     leader: LeaderLoop,
     sessions: Sessions,
-    waiting: BTreeMap<Ticket, Asker>,
+    /// Who waits for an answer, and the only term in whose log it may be.
+    waiting: BTreeMap<Ticket, (Asker, Option<u64>)>,
     next_ticket: Ticket,
     ids: IdSource,
     bugs: Bugs,
@@ -265,7 +268,11 @@ impl Controller {
     }
 
     fn propose_again(&mut self, moment: Moment) {
-        let waits = |operation: u64| self.waiting.values().any(|asker| *asker == Asker::Client(operation));
+        let waits = |operation: u64| {
+            self.waiting
+                .values()
+                .any(|(asker, _)| *asker == Asker::Client(operation))
+        };
         let unanswered = std::mem::take(&mut self.unanswered).into_iter();
         let (due, later): (Vec<_>, Vec<_>) = unanswered
             .filter(|(operation, ..)| waits(*operation))
@@ -312,7 +319,7 @@ impl Controller {
         let ticket = self.next_ticket;
         match ask {
             Ask::Propose { command, term, by } => {
-                self.waiting.insert(ticket, by);
+                self.waiting.insert(ticket, (by, term));
                 let command = record::encode(RecordKind::Command, &command).expect("a command has a JSON form");
                 match term.filter(|_| !self.bugs.has(Bug::UnboundDecision)) {
                     Some(term) => self.engine.propose_in_term(ticket, command, term, &mut self.outlet),
@@ -320,7 +327,7 @@ impl Controller {
                 }
             }
             Ask::Read(by) => {
-                self.waiting.insert(ticket, by);
+                self.waiting.insert(ticket, (by, None));
                 self.engine.read(ticket);
             }
         }
@@ -337,10 +344,15 @@ impl Controller {
         }
         let mut asks = vec![];
         for (ticket, answer) in std::mem::take(&mut self.outlet.answers) {
-            let Some(asker) = self.waiting.remove(&ticket) else {
+            let Some((asker, bound)) = self.waiting.remove(&ticket) else {
                 continue;
             };
             let reply = reply(answer);
+            if let (Reply::Applied(applied), Some(term)) = (&reply, bound)
+                && applied.term != term
+            {
+                effects.misplaced = Some((term, applied.term));
+            }
             match asker {
                 Asker::Client(operation) => effects.replies.push((operation, reply)),
                 Asker::TakeOver(term) => self.leader.taken_over(moment, term, &reply),
