@@ -1,20 +1,18 @@
 //! Everything that looks random, drawn from the seed of a run. Pure.
 
-/// A stream of numbers that follows from its seed (SplitMix64).
+use berth_core::ids::IdSource;
+
+/// A stream of numbers that follows from its seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Draws(u64);
+pub(crate) struct Draws(IdSource);
 
 impl Draws {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(IdSource::from_seed(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `bound`; 0 where there is none.
