@@ -71,10 +71,10 @@ def client(endpoint, service="ecs", region=REGION, secret=SECRET, key=ACCESS_KEY
 
 
 class Process:
-    """A `berth` that runs, with its output in a file."""
+    """A `berth` that runs, with its output in a file; on another machine if a prefix for its command says so."""
 
-    def __init__(self, arguments, log, **variables):
-        self.arguments = [BINARY, *map(str, arguments)]
+    def __init__(self, arguments, log, prefix=(), **variables):
+        self.arguments = [*prefix, BINARY, *map(str, arguments)]
         self.log = pathlib.Path(log)
         self._out = self.log.open("ab")
         # An earlier process may have written to the same file.

@@ -1,33 +1,38 @@
-"""Controllers as members of one cluster, each a process of its own on this machine."""
+"""Controllers as members of one cluster, each a process of its own, on this machine or each on one of its own."""
 
 import json
 import pathlib
 import subprocess
 
 import berth
+import netns
 
 
 class Member(berth.Process):
     """`berth controller` as a member of a cluster. Its ports stay the same when it is started again."""
 
-    def __init__(self, directory, name, *arguments, ports=None, **variables):
+    def __init__(self, directory, name, *arguments, ports=None, machine=None, **variables):
         self.name = name
         self.directory = pathlib.Path(directory)
         self.data_dir = self.directory / name
-        self.ports = ports or tuple(berth.free_port() for _ in range(3))
+        self.machine = machine
         self.variables = variables
+        if machine:
+            self.endpoint = f"http://{machine.address}:{netns.API_PORT}"
+            self.address = f"{machine.address}:{netns.CLUSTER_PORT}"
+            ports = ["--listen", f"127.0.0.1:{netns.API_PORT}", "--cluster-listen", self.address]
+        else:
+            self.ports = ports or tuple(berth.free_port() for _ in range(3))
+            api, cluster, agents = (f"127.0.0.1:{port}" for port in self.ports)
+            self.endpoint, self.address, self.agent_endpoint = f"http://{api}", cluster, f"http://{agents}"
+            ports = ["--listen", api, "--cluster-listen", cluster, "--agent-listen", agents]
         super().__init__(
-            [
-                "controller", "--data-dir", self.data_dir, "--name", name, "--listen", f"127.0.0.1:{self.ports[0]}",
-                "--cluster-listen", f"127.0.0.1:{self.ports[1]}", "--agent-listen", f"127.0.0.1:{self.ports[2]}", *arguments,
-            ],
+            ["controller", "--data-dir", self.data_dir, "--name", name, *ports, *arguments],
             self.directory / f"{name}.log",
+            prefix=machine.prefix if machine else (),
             RUST_BACKTRACE="1",
             **variables,
         )
-        self.endpoint = f"http://127.0.0.1:{self.ports[0]}"
-        self.address = f"127.0.0.1:{self.ports[1]}"
-        self.agent_endpoint = f"http://127.0.0.1:{self.ports[2]}"
 
     def ready(self):
         self.wait_for(r"(?m)^Ready")
@@ -37,9 +42,10 @@ class Member(berth.Process):
     def id(self):
         return self.wait_for(r"(?m)^Member: (\d+)$").group(1)
 
-    def again(self, *arguments):
-        """The same member, started again."""
-        return Member(self.directory, self.name, *arguments, ports=self.ports, **self.variables)
+    def again(self, *arguments, **variables):
+        """The same member, started again, with other variables if there are any."""
+        ports = None if self.machine else self.ports
+        return Member(self.directory, self.name, *arguments, ports=ports, machine=self.machine, **(variables or self.variables))
 
     def client(self, **more):
         return berth.client(self.endpoint, **more)
@@ -63,10 +69,11 @@ class Member(berth.Process):
 
 
 class Group:
-    """A cluster of controllers."""
+    """A cluster of controllers; on machines of their own, if there is a function that makes one by its name."""
 
-    def __init__(self, directory, count=3):
+    def __init__(self, directory, count=3, machine=None):
         self.directory = directory
+        self.machine = machine
         self.members = []
         self.count = 0
         try:
@@ -80,7 +87,8 @@ class Group:
 
     def add(self, *arguments):
         self.count += 1
-        member = Member(self.directory, f"controller-{self.count}", *arguments)
+        name = f"controller-{self.count}"
+        member = Member(self.directory, name, *arguments, machine=self.machine and self.machine(name))
         self.members.append(member)
         return member.ready()
 
@@ -115,12 +123,16 @@ class Group:
         leader = self.leader()
         return [member for member in self.running() if member is not leader]
 
-    def restart(self, member):
-        """Starts a member again, once it has ended."""
-        member.stop()
-        again = member.again()
-        self.members[self.members.index(member)] = again
-        return again.ready()
+    def restart(self, *members, **variables):
+        """Starts members again, once they have ended; what they serve with, they may have to get from each other. Returns the first."""
+        started = []
+        for member in members:
+            member.stop()
+            started.append(member.again(**variables))
+            self.members[self.members.index(member)] = started[-1]
+        for member in started:
+            member.ready()
+        return started[0]
 
     def stop(self):
         for member in self.running():

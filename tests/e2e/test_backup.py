@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 import berth
-from test_crash import Split, pids
+from containerd import pids
+from test_crash import Split
 
 pytestmark = pytest.mark.containers
 
@@ -23,11 +24,7 @@ def split(tmp_path, sample_image):
         ecs.create_cluster(clusterName="shop")
         parts.start_agent()
         berth.wait_until(lambda: len(berth.instances_of(ecs, "shop")) == 1, "the host has registered", 30)
-        subprocess.run(
-            [berth.BINARY, "image", "import", sample_image, "--containerd", parts.socket, "--containerd-namespace", "berth-split"],
-            check=True,
-            capture_output=True,
-        )
+        parts.containerd.import_image(sample_image, "berth-split")
         yield parts, ecs
     finally:
         parts.stop()

@@ -5,33 +5,16 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import threading
 
 import pytest
 
 import berth
-import machine
+from containerd import Containerd, pids
 
 pytestmark = pytest.mark.containers
 
 ROUNDS = 1000
-
-
-def pids(ecs, cluster="shop"):
-    """Processes of each running task, found by the task's id in /proc/*/cgroup."""
-    wanted = {task["taskArn"].split("/")[-1]: task["taskArn"] for task in berth.running(ecs, cluster)}
-    found = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                text = (entry / "cgroup").read_text()
-            except OSError:
-                continue
-            for task, arn in wanted.items():
-                if task in text:
-                    found.setdefault(arn, set()).add(int(entry.name))
-    return found
 
 
 class Split:
@@ -46,18 +29,7 @@ class Split:
         self.containerd = None
 
     def start_containerd(self):
-        root = self.directory / "containerd"
-        root.mkdir(exist_ok=True)
-        self.socket = root / "c.sock"
-        config = root / "config.toml"
-        config.write_text(
-            f'version = 2\nroot = "{root}/root"\nstate = "{root}/state"\n'
-            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self.socket}"\n'
-        )
-        log = (root / "log").open("ab")
-        self.containerd = subprocess.Popen(["containerd", "--config", config], stdout=log, stderr=log)
-        answers = lambda: subprocess.run(["ctr", "-a", self.socket, "version"], capture_output=True, check=False).returncode == 0
-        berth.wait_until(answers, "containerd answers", 30)
+        self.containerd = Containerd(self.directory / "containerd")
 
     def start_controller(self):
         self.processes["controller"] = berth.Process(
@@ -70,7 +42,7 @@ class Split:
     def start_agent(self):
         self.processes["agent"] = berth.Process(
             ["agent", "--controller", f"http://127.0.0.1:{self.agent_port}", "--cluster", "shop", "--data-dir", self.directory / "agent",
-             "--zone", "us-east-1a", "--host-name", "host-1", "--containerd", self.socket, "--containerd-namespace", "berth-split",
+             "--zone", "us-east-1a", "--host-name", "host-1", "--containerd", self.containerd.socket, "--containerd-namespace", "berth-split",
              "--attribute", "rack=r1"],
             self.directory / "agent.log",
         )
@@ -80,24 +52,8 @@ class Split:
             if name in self.processes:
                 self.processes[name].stop()
         if self.containerd:
-            remove_containers(self.socket, "berth-split")
-            self.containerd.terminate()
-            self.containerd.wait(30)
-
-
-def remove_containers(socket, namespace):
-    """Ends what the agent rightly left running, since an agent that stops does not stop its tasks, and removes its control groups."""
-    ctr = ["ctr", "-a", str(socket), "-n", namespace]
-    ids = subprocess.run([*ctr, "containers", "ls", "-q"], capture_output=True, text=True, check=False).stdout.split()
-    for identifier in ids:
-        subprocess.run([*ctr, "tasks", "rm", "-f", identifier], capture_output=True, check=False)
-        subprocess.run([*ctr, "containers", "rm", identifier], capture_output=True, check=False)
-    # Containers are called by their task's id and their own name.
-    machine.remove_control_groups({identifier.split("-")[0] for identifier in ids})
-    # Where runc kept the state of the containers.
-    state = pathlib.Path("/run/containerd/runc", namespace)
-    if state.is_dir():
-        state.rmdir()
+            self.containerd.remove_containers("berth-split")
+            self.containerd.stop()
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +68,7 @@ def split(tmp_path_factory, sample_image):
         ecs.create_cluster(clusterName="shop")
         parts.start_agent()
         berth.wait_until(lambda: len(berth.instances_of(ecs, "shop")) == 1, "the host has registered", 30)
-        subprocess.run(
-            [berth.BINARY, "image", "import", sample_image, "--containerd", parts.socket, "--containerd-namespace", "berth-split"],
-            check=True,
-        )
+        parts.containerd.import_image(sample_image, "berth-split")
         ecs.register_task_definition(
             family="steady",
             networkMode="host",
@@ -165,8 +118,7 @@ def test_agent_killed_and_restarted_keeps_its_containers(split):
 def test_containerd_killed_and_restarted_keeps_its_containers(split):
     before = pids(split.ecs)
     split.containerd.kill()
-    split.containerd.wait()
-    split.start_containerd()
+    split.containerd.start()
     # A new task runs, so the agent has found the new containerd.
     split.ecs.update_service(cluster="shop", service="steady", desiredCount=6)
     berth.wait_until(lambda: len(berth.running(split.ecs, "shop")) == 6, "a further task runs", 60)

@@ -8,8 +8,8 @@ import time
 import pytest
 
 import berth
+from containerd import Containerd
 from link import Link
-from test_crash import remove_containers
 
 pytestmark = pytest.mark.containers
 
@@ -27,17 +27,7 @@ class Hosts:
         self.agents, self.links = {}, {}
 
     def start(self):
-        root = self.directory / "containerd"
-        root.mkdir()
-        self.socket = root / "c.sock"
-        (root / "config.toml").write_text(
-            f'version = 2\nroot = "{root}/root"\nstate = "{root}/state"\n'
-            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self.socket}"\n'
-        )
-        with (root / "log").open("ab") as log:
-            self.containerd = subprocess.Popen(["containerd", "--config", root / "config.toml"], stdout=log, stderr=log)
-        answers = lambda: subprocess.run(["ctr", "-a", self.socket, "version"], capture_output=True, check=False).returncode == 0
-        berth.wait_until(answers, "containerd answers", 60)
+        self.containerd = Containerd(self.directory / "containerd")
         self.controller = berth.Process(
             ["controller", "--listen", f"127.0.0.1:{self.port}", "--agent-listen", f"127.0.0.1:{self.agent_port}",
              "--data-dir", self.directory / "controller"],
@@ -47,9 +37,7 @@ class Hosts:
         self.ecs = berth.client(self.endpoint, retries=8)
         self.ecs.create_cluster(clusterName=CLUSTER)
         for name in ("host-1", "host-2"):
-            subprocess.run(
-                [berth.BINARY, "image", "import", self.image, "--containerd", self.socket, "--containerd-namespace", name], check=True
-            )
+            self.containerd.import_image(self.image, name)
             self.links[name] = Link(self.agent_port)
             self.start_agent(name)
         berth.wait_until(lambda: len(berth.instances_of(self.ecs, CLUSTER)) == 2, "both hosts have registered", 60)
@@ -57,7 +45,7 @@ class Hosts:
     def start_agent(self, name):
         self.agents[name] = berth.Process(
             ["agent", "--controller", self.links[name].endpoint, "--cluster", CLUSTER, "--data-dir", self.directory / name,
-             "--host-name", name, "--zone", f"zone-{name}", "--containerd", self.socket, "--containerd-namespace", name],
+             "--host-name", name, "--zone", f"zone-{name}", "--containerd", self.containerd.socket, "--containerd-namespace", name],
             self.directory / f"{name}.log",
         )
 
@@ -82,17 +70,17 @@ class Hosts:
 
     def remove(self, name):
         self.ecs.delete_service(cluster=CLUSTER, service=name, force=True)
-        berth.wait_until(lambda: not self.processes("host-1") | self.processes("host-2"), "its containers are gone", 60)
+        # STOPPED is what has left nothing on its host.
+        stopped = lambda: all(task["lastStatus"] == "STOPPED" for task in berth.tasks_of(self.ecs, CLUSTER, "STOPPED"))
+        berth.wait_until(lambda: not berth.running(self.ecs, CLUSTER) and stopped(), "its tasks are STOPPED", 60)
+        assert not self.processes("host-1") | self.processes("host-2")
 
     def instance(self, name):
         return next(i for i in berth.instances_of(self.ecs, CLUSTER) if i["ec2InstanceId"] == name)
 
     def processes(self, name):
         """Ids of the containers whose processes run on a host."""
-        listed = subprocess.run(
-            ["ctr", "-a", self.socket, "-n", name, "tasks", "ls"], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        return {line.split()[0] for line in listed if "RUNNING" in line}
+        return self.containerd.running(name)
 
     def task_on(self, name):
         arn = self.instance(name)["containerInstanceArn"]
@@ -106,9 +94,8 @@ class Hosts:
             process.stop()
         for name, link in self.links.items():
             link.close()
-            remove_containers(self.socket, name)
-        self.containerd.terminate()
-        self.containerd.wait(30)
+            self.containerd.remove_containers(name)
+        self.containerd.stop()
 
 
 @pytest.fixture(scope="module")

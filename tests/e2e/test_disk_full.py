@@ -1,15 +1,15 @@
 """Full disks: what is said, that nothing is lost, and that all goes on once there is space."""
 
-import errno
 import os
-import pathlib
 import subprocess
 
 import botocore.exceptions
 import pytest
 
 import berth
-import test_crash
+from containerd import pids
+from faults import fill
+from test_crash import Split
 
 pytestmark = pytest.mark.containers
 
@@ -22,7 +22,7 @@ def split(tmp_path, sample_image):
     """A controller and an agent, each with its data on a small disk of its own."""
     if os.geteuid() != 0:
         pytest.fail("mounting small disks needs root")
-    parts = test_crash.Split(tmp_path, sample_image)
+    parts = Split(tmp_path, sample_image)
     for name, size in SIZES.items():
         (tmp_path / name).mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", tmp_path / name], check=True)
@@ -33,8 +33,7 @@ def split(tmp_path, sample_image):
         parts.ecs.create_cluster(clusterName="shop")
         parts.start_agent()
         berth.wait_until(lambda: len(berth.instances_of(parts.ecs, "shop")) == 1, "the host has registered", 30)
-        image = ["image", "import", sample_image, "--containerd", parts.socket, "--containerd-namespace", "berth-split"]
-        subprocess.run([berth.BINARY, *map(str, image)], check=True)
+        parts.containerd.import_image(sample_image, "berth-split")
         register(parts.ecs, "sleeper")
         parts.ecs.create_service(cluster="shop", serviceName="steady", taskDefinition="sleeper", desiredCount=2)
         berth.wait_stable(parts.ecs, "shop", "steady")
@@ -51,21 +50,8 @@ def register(ecs, family):
     ecs.register_task_definition(family=family, networkMode="host", containerDefinitions=[container])
 
 
-def fill(directory):
-    """Leaves no space; returns the file to remove."""
-    path = pathlib.Path(directory) / "filling"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
-    return path
-
-
 def test_controller_on_a_full_disk_refuses_changes_and_loses_nothing(split):
-    before = test_crash.pids(split.ecs)
+    before = pids(split.ecs)
     filling = fill(split.directory / "controller")
     with pytest.raises(botocore.exceptions.ClientError, match="free some space") as refused:
         register(split.ecs, "refused")
@@ -81,17 +67,17 @@ def test_controller_on_a_full_disk_refuses_changes_and_loses_nothing(split):
     assert split.ecs.list_task_definition_families()["families"] == ["accepted", "sleeper"]
     berth.wait_until(lambda: berth.instances_of(split.ecs, "shop")[0]["agentConnected"], "the agent is back", 60)
     berth.wait_stable(split.ecs, "shop", "steady")
-    assert test_crash.pids(split.ecs) == before, "no container was restarted"
+    assert pids(split.ecs) == before, "no container was restarted"
 
 
 def test_agent_on_a_full_disk_keeps_its_containers_and_goes_on_once_there_is_space(split):
-    before = test_crash.pids(split.ecs)
+    before = pids(split.ecs)
     filling = fill(split.directory / "agent")
     caught = split.ecs.run_task(cluster="shop", taskDefinition="sleeper")["tasks"][0]["taskArn"]
     agent = split.processes["agent"]
     berth.wait_until(lambda: agent.child.poll() is not None, "the agent stops rather than forget what it does", 60)
     assert "No space left on device" in agent.output() and "its containers run on" in agent.output(), agent.output()
-    assert test_crash.pids(split.ecs) == before
+    assert pids(split.ecs) == before
 
     filling.unlink()
     split.start_agent()
@@ -105,5 +91,5 @@ def test_agent_on_a_full_disk_keeps_its_containers_and_goes_on_once_there_is_spa
     assert task["lastStatus"] == "RUNNING" or "No space left on device" in task["stoppedReason"], task
     split.ecs.update_service(cluster="shop", service="steady", desiredCount=3)
     berth.wait_stable(split.ecs, "shop", "steady")
-    after = test_crash.pids(split.ecs)
+    after = pids(split.ecs)
     assert {arn: after.get(arn) for arn in before} == before, "no container was restarted"

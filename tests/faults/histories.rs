@@ -2,8 +2,9 @@
 //!
 //! `histories --histories N --operations N --rate N --clients N --seed N [--record FILE] ENDPOINT...`, with region and keys in the environment as `berth env`
 //! prints them. A history goes over a few objects of its own: the tag of a cluster, which is written and read, and the family of a
-//! task definition, whose revisions count up. What was not answered may have happened or not. Exits with 1 if a history
-//! cannot be explained, or the search of an explanation was given up. Meanwhile controllers may be killed, stopped and cut off.
+//! task definition, whose revisions count up. What was not answered may have happened or not. At the end every object is read at every controller, so that
+//! nothing acknowledged last is lost unseen. Exits with 1 if a history cannot be explained, or the search of an explanation was given up. Meanwhile
+//! controllers may be killed, stopped and cut off.
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 use std::collections::BTreeMap;
@@ -31,8 +32,11 @@ const COUNTERS: u64 = 2;
 /// After this long an answer is not waited for any more.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 
-/// How long the objects of a history may take to be made, whatever happens to the controllers.
-const SETUP_DEADLINE: Duration = Duration::from_secs(60);
+/// How long an object may take to be made, or to be read at the end, whatever happens to the controllers.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client stays with a controller for about so many calls, unless that one does not answer.
+const CALLS_TO_ONE: u64 = 16;
 
 /// Pause after a call that a controller refused to take.
 const REFUSED_PAUSE: Duration = Duration::from_millis(20);
@@ -148,6 +152,8 @@ impl World {
             records.extend(client??);
         }
         let seconds = began.elapsed().as_secs_f64();
+        let calls = records.len();
+        records.extend(self.last_reads(&objects).await?);
         if let Some(file) = &self.wanted.record {
             std::fs::write(file, format!("{records:#?}")).with_context(|| format!("cannot write {file}"))?;
         }
@@ -157,10 +163,9 @@ impl World {
             .count();
         let faults = faults_of(&records);
         #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
-        let per_second = records.len() as f64 / seconds;
+        let per_second = calls as f64 / seconds;
         println!(
-            "history seed={seed} operations={} per_second={per_second:.0} unanswered={lost} faults={}",
-            records.len(),
+            "history seed={seed} operations={calls} per_second={per_second:.0} unanswered={lost} faults={}",
             faults.len()
         );
         faults.iter().for_each(|fault| println!("  {fault}"));
@@ -182,7 +187,7 @@ impl World {
                 if let Outcome::Answered(answer) = outcome {
                     break answer["cluster"]["clusterArn"].as_str().context("no ARN")?.to_owned();
                 }
-                ensure!(began.elapsed() < SETUP_DEADLINE, "no cluster can be made at {endpoint}");
+                ensure!(began.elapsed() < PATIENCE, "no cluster can be made at {endpoint}");
                 tokio::time::sleep(REFUSED_PAUSE).await;
             };
             objects.push(arn);
@@ -203,16 +208,21 @@ impl World {
         let pause = Duration::from_secs(self.wanted.clients) / self.wanted.rate;
         let mut next = tokio::time::interval(pause);
         let mut records = Vec::new();
+        let mut endpoint = draws.of(&self.wanted.endpoints);
+        let mut answers = true;
         for turn in 0..share {
             next.tick().await;
             let object = draws.of(&objects);
-            let endpoint = draws.of(&self.wanted.endpoints);
+            if draws.below(CALLS_TO_ONE) == 0 || !answers {
+                endpoint = draws.of(&self.wanted.endpoints);
+            }
             // A value that nobody else writes.
             let value = (number << 32) + turn as u64 + 1;
             let writes = draws.below(2) == 0;
             let called = self.now()?;
             let (operation, body) = request(object, writes.then_some(value));
             let outcome = self.call(&client, endpoint, operation, &body).await?;
+            answers = matches!(outcome, Outcome::Answered(_) | Outcome::Refused(_));
             let answered = self.now()?;
             let record = |answered, action| {
                 let operation = Operation {
@@ -244,6 +254,41 @@ impl World {
                     records.push(record(None, lost));
                 }
                 Outcome::Unknown => {}
+            }
+        }
+        Ok(records)
+    }
+
+    /// Reads every object at every controller.
+    async fn last_reads(&self, objects: &[String]) -> Result<Vec<Record>> {
+        let client = client();
+        let mut records = Vec::new();
+        for endpoint in &self.wanted.endpoints {
+            for object in objects {
+                let (operation, body) = request(object, None);
+                let began = Instant::now();
+                let record = loop {
+                    let called = self.now()?;
+                    let read = match self.call(&client, endpoint, operation, &body).await? {
+                        Outcome::Answered(answer) => Some(action(object, None, &answer)?),
+                        // The family never got a revision.
+                        Outcome::Refused(code) if !is_register(object) && code == "ClientException" => {
+                            Some(Action::Read(0))
+                        }
+                        Outcome::Refused(_) | Outcome::NotSent | Outcome::Unknown => None,
+                    };
+                    if let Some(action) = read {
+                        let answered = Some(self.now()?);
+                        break Operation {
+                            called,
+                            answered,
+                            action,
+                        };
+                    }
+                    ensure!(began.elapsed() < PATIENCE, "{object} cannot be read at {endpoint}");
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                };
+                records.push((object.clone(), record));
             }
         }
         Ok(records)
