@@ -57,7 +57,8 @@ def environment(endpoint=None, **more):
     if endpoint:
         variables["AWS_ENDPOINT_URL"] = endpoint
     variables.update(more)
-    return variables
+    # A variable that is `None` is not to be there.
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def client(endpoint, service="ecs", region=REGION, secret=SECRET, key=ACCESS_KEY, retries=0, connections=64):
@@ -71,10 +72,10 @@ def client(endpoint, service="ecs", region=REGION, secret=SECRET, key=ACCESS_KEY
 
 
 class Process:
-    """A `berth` that runs, with its output in a file; on another machine if a prefix for its command says so."""
+    """A `berth` that runs, with its output in a file; on another machine if a prefix for its command says so, or of another build."""
 
-    def __init__(self, arguments, log, prefix=(), **variables):
-        self.arguments = [*prefix, BINARY, *map(str, arguments)]
+    def __init__(self, arguments, log, prefix=(), binary=BINARY, **variables):
+        self.arguments = [*prefix, binary, *map(str, arguments)]
         self.log = pathlib.Path(log)
         self._out = self.log.open("ab")
         # An earlier process may have written to the same file.

@@ -14,7 +14,8 @@ SERVICE = "steady"
 class Host:
     """A machine with a containerd and an agent, which joins through a controller."""
 
-    def __init__(self, machine, directory, through, image, zone):
+    def __init__(self, machine, directory, through, image, zone, token=None, **variables):
+        self.variables = variables
         self.name, self.machine, self.directory = machine.name, machine, directory
         self.containerd = containerd.Containerd(directory / f"{self.name}-containerd", machine.prefix)
         self.agent = None
@@ -24,16 +25,19 @@ class Host:
         ]
         try:
             self.containerd.import_image(image, machine.namespace)
-            self.start("--join", through.token(role="agent"), "--peer", through.address)
+            self.start("--join", token or through.token(role="agent"), "--peer", through.address)
         except BaseException:
             self.stop()
             raise
 
     def start(self, *arguments):
-        self.agent = berth.Process([*self.arguments, *arguments], self.directory / f"{self.name}.log", prefix=self.machine.prefix)
+        log = self.directory / f"{self.name}.log"
+        self.agent = berth.Process([*self.arguments, *arguments], log, prefix=self.machine.prefix, **self.variables)
 
-    def restart(self):
+    def restart(self, **variables):
+        """Starts the agent again, with other variables if there are any."""
         self.agent.stop()
+        self.variables = variables or self.variables
         self.start()
 
     def running(self):
@@ -62,9 +66,9 @@ class Fleet:
         """A client of a controller that runs, for what has to succeed in the end."""
         return self.group.running()[0].client(retries=8)
 
-    def add_host(self, image, zone):
+    def add_host(self, image, zone, **more):
         machine = self.network.machine(f"host-{len(self.hosts) + 1}")
-        self.hosts.append(Host(machine, self.directory, self.group.running()[0], image, zone))
+        self.hosts.append(Host(machine, self.directory, self.group.running()[0], image, zone, **more))
 
     def connected(self):
         return [found for found in berth.instances_of(self.ecs, CLUSTER) if found["agentConnected"]]

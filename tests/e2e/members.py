@@ -71,9 +71,10 @@ class Member(berth.Process):
 class Group:
     """A cluster of controllers; on machines of their own, if there is a function that makes one by its name."""
 
-    def __init__(self, directory, count=3, machine=None):
+    def __init__(self, directory, count=3, machine=None, **variables):
         self.directory = directory
         self.machine = machine
+        self.variables = variables
         self.members = []
         self.count = 0
         try:
@@ -88,7 +89,7 @@ class Group:
     def add(self, *arguments):
         self.count += 1
         name = f"controller-{self.count}"
-        member = Member(self.directory, name, *arguments, machine=self.machine and self.machine(name))
+        member = Member(self.directory, name, *arguments, machine=self.machine and self.machine(name), **self.variables)
         self.members.append(member)
         return member.ready()
 

@@ -39,12 +39,12 @@ class Machine:
     def __init__(self, network, name, address):
         self.network, self.name, self.address = network, name, str(address)
         self.namespace = f"{network.tag}-{name}"
-        inside, outside = "eth0", f"{network.tag}v{self.address.rsplit('.')[-1]}"
+        inside, self.link = "eth0", f"{network.tag}v{self.address.rsplit('.')[-1]}"
         ip("netns", "add", self.namespace)
         # Without the mounts of `ip netns exec`: what an agent mounts is to be seen by containerd.
         self.prefix = ["nsenter", f"--net=/run/netns/{self.namespace}", "--"]
-        ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", self.namespace)
-        ip("link", "set", outside, "master", network.bridge, "up")
+        ip("link", "add", self.link, "type", "veth", "peer", "name", inside, "netns", self.namespace)
+        ip("link", "set", self.link, "master", network.bridge, "up")
         ip("-n", self.namespace, "address", "add", f"{self.address}/{network.addresses.prefixlen}", "dev", inside)
         for link in ("lo", inside):
             ip("-n", self.namespace, "link", "set", link, "up")
@@ -68,6 +68,8 @@ class Machine:
         return [int(pid) for pid in ip("netns", "pids", self.namespace).split()]
 
     def close(self):
+        # A connection that nobody answered any more may keep the namespace for a while, but not its link.
+        ip("link", "delete", self.link)
         ip("netns", "delete", self.namespace)
 
 
