@@ -310,3 +310,101 @@ async fn tasks_set_up_together_on_two_hosts_get_ports_and_addresses_of_their_own
     }
     host.containerd.shut_down().await;
 }
+
+/// A CNI plugin of this name that does what the script says, before those of the machine.
+fn put_plugin(directory: &Path, name: &str, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(directory).unwrap();
+    let (path, draft) = (directory.join(name), directory.join(format!("{name}.next")));
+    std::fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(draft, path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn network_that_cannot_be_set_up_leaves_nothing_and_its_port_is_free() {
+    if !can_run() {
+        return;
+    }
+    let address = Ipv4Addr::new(127, 0, 7, 3);
+    let host = host_with("unable", |o| o.network.bind_address = address).await;
+    let port = {
+        let other = TcpListener::bind((address, 0)).unwrap();
+        other.local_addr().unwrap().port()
+    };
+    // What bridges take cannot be found out: the subnet cannot be written down.
+    let in_the_way = host.options.data_dir.join("network/subnet");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let task = with_port(script(SERVE), 80, Some(port));
+    for _ in 0..2 {
+        let error = host.runtime.set_up_network(&task).await.unwrap_err().to_string();
+        assert!(error.contains("subnet"), "{error}");
+    }
+    assert!(
+        TcpListener::bind((address, port)).is_ok(),
+        "the port is nobody's after a failure"
+    );
+    assert_eq!(host.runtime.networks().await.unwrap(), []);
+    host.runtime.tear_down_network(task.task).await.unwrap();
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(run_on(&host.runtime, &task).await, port);
+    page(address, port).await;
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn network_that_cannot_be_torn_down_now_is_torn_down_later_and_gives_free_what_it_can() {
+    if !can_run() {
+        return;
+    }
+    let plugins = tempfile::tempdir().unwrap();
+    let host = host_with("later", |o| {
+        o.network.plugin_directories = vec![plugins.path().to_owned()];
+    })
+    .await;
+    let task = with_port(script(SERVE), 80, None);
+    let namespace = host.set_up(&task).await.namespace.unwrap();
+    put_plugin(
+        plugins.path(),
+        "portmap",
+        "echo '{\"code\":7,\"msg\":\"no firewall today\"}'; exit 1",
+    );
+    put_plugin(
+        plugins.path(),
+        "bridge",
+        "echo '{\"code\":7,\"msg\":\"no bridge today\"}'; exit 1",
+    );
+    let error = host.runtime.tear_down_network(task.task).await.unwrap_err().to_string();
+    assert!(
+        error.contains("no firewall today") && error.contains("no bridge today"),
+        "everything that went wrong is told: {error}"
+    );
+    assert!(!namespace.exists(), "the namespace went all the same");
+    assert_eq!(host.runtime.networks().await.unwrap(), [task.task], "and is remembered");
+    for name in ["portmap", "bridge"] {
+        std::fs::remove_file(plugins.path().join(name)).unwrap();
+    }
+    host.runtime.tear_down_network(task.task).await.unwrap();
+    assert_eq!(host.runtime.networks().await.unwrap(), []);
+    assert!(!nat_rules().contains(&task.task.to_string()), "{}", nat_rules());
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn task_in_the_hosts_network_has_files_of_its_own_that_say_what_the_hosts_say() {
+    if !can_run() {
+        return;
+    }
+    let host = host("files").await;
+    let before = ["/etc/hosts", "/etc/resolv.conf"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let task =
+        script("cat /etc/hosts /etc/resolv.conf; echo '6.6.6.6 elsewhere' >> /etc/hosts; echo >> /etc/resolv.conf");
+    let (exit, log) = host.run_to_end(&task).await;
+    assert_eq!(exit.exit_code, Some(0), "{log}");
+    let written: Vec<&str> = before.iter().flat_map(|text| text.lines()).collect();
+    assert_eq!(log.lines().collect::<Vec<_>>(), written);
+    let after = ["/etc/hosts", "/etc/resolv.conf"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    assert_eq!(before, after, "the host's own are untouched");
+    host.runtime.tear_down_network(task.task).await.unwrap();
+    host.end().await;
+}

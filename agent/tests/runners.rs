@@ -85,6 +85,9 @@ impl Runtime for Panicking {
     async fn tear_down_network(&self, task: TaskId) -> Result<(), RuntimeError> {
         self.inner.tear_down_network(task).await
     }
+    async fn networks(&self) -> Result<Vec<TaskId>, RuntimeError> {
+        self.inner.networks().await
+    }
     async fn list(&self) -> Result<Vec<FoundContainer>, RuntimeError> {
         self.inner.list().await
     }

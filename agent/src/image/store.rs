@@ -130,18 +130,31 @@ impl ImageStore {
         }
         let (sender, receiver) = watch::channel(None);
         under_way.insert(text.clone(), receiver.clone());
-        let (shared, name) = (self.shared.clone(), name.clone());
+        let name = name.clone();
+        let fetch = Fetch {
+            shared: self.shared.clone(),
+            text,
+        };
         // A task of its own: it ends even if the caller who began it goes away.
         tokio::spawn(async move {
-            let outcome = shared.find_or_pull(&name).await;
-            shared
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&text);
+            let outcome = fetch.shared.find_or_pull(&name).await;
+            drop(fetch);
             sender.send_replace(Some(outcome));
         });
         receiver
+    }
+}
+
+/// A fetch that is under way. However it ends, by a panic too, the next caller begins another one.
+struct Fetch {
+    shared: Arc<Shared>,
+    text: String,
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        let mut under_way = self.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(&self.text);
     }
 }
 

@@ -4,7 +4,7 @@
 //! Owns their configuration and how they are run. Shell.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -64,6 +64,11 @@ impl Plugins {
         }
     }
 
+    /// Finds out what connecting takes; an error where it is not on this machine.
+    pub(super) async fn settle(&self) -> Result<(), NetworkError> {
+        self.settled().await.map(drop)
+    }
+
     /// Connects a namespace to the bridge and maps its ports; its address.
     pub(super) async fn add(
         &self,
@@ -91,21 +96,22 @@ impl Plugins {
         bindings: &[ContainerBinding],
     ) -> Result<(), NetworkError> {
         let settled = self.settled().await?;
-        let mut outcome = Ok(());
+        let mut outcomes = Vec::new();
         for config in self.chain(settled, bindings).into_iter().rev() {
-            outcome = outcome.and(self.invoke("DEL", id, namespace, config).await.map(drop));
+            outcomes.push(self.invoke("DEL", id, namespace, config).await.map(drop));
         }
         if !namespace::exists(namespace) {
             remove_masquerade(id).await;
         }
-        outcome
+        NetworkError::joined(outcomes)
     }
 
     /// Removes the bridge, its addresses' records, and the common chains if nobody else uses them.
     pub(super) async fn remove_bridge(&self) -> Result<(), NetworkError> {
-        let interface = Path::new("/sys/class/net").join(&self.bridge);
-        let was_used = interface.exists() || self.settled.initialized();
-        if interface.exists() {
+        // Asked of the kernel: below /sys may be mounted what another network namespace has.
+        let exists = nix::net::if_::if_nametoindex(self.bridge.as_str()).is_ok();
+        let was_used = exists || self.settled.initialized();
+        if exists {
             let removed = run("ip", ["link", "delete", &self.bridge]).await;
             removed.map_err(|why| NetworkError::Namespace {
                 name: self.bridge.clone(),

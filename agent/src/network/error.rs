@@ -81,6 +81,9 @@ pub enum NetworkError {
         /// Where one was looked for.
         pool: String,
     },
+    /// Several things went wrong.
+    #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<NetworkError>),
     /// A file of ours could not be read or written.
     #[error("{path}: {why}")]
     File {
@@ -92,6 +95,16 @@ pub enum NetworkError {
 }
 
 impl NetworkError {
+    /// Whether all went well; else everything that did not.
+    pub(crate) fn joined(outcomes: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let mut errors: Vec<Self> = outcomes.into_iter().filter_map(Result::err).collect();
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
     pub(crate) fn file(path: &std::path::Path, why: impl std::fmt::Display) -> Self {
         Self::File {
             path: path.display().to_string(),

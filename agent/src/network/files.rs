@@ -1,13 +1,15 @@
 //! The files by which a container finds names: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`.
 //!
-//! In host mode they are the host's own; otherwise each task has its own, written as Docker writes them. Shell; the
-//! texts are pure.
+//! Each task has its own, written as Docker writes them: in host mode they say what the host's say, and a container that
+//! writes to them changes nothing for the host. Shell; the texts are pure.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::runtime::TaskNetwork;
 
+/// The host's names.
+const HOST_HOSTS: &str = "/etc/hosts";
 /// The host's resolver settings.
 const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The same where systemd-resolved answers on a loopback address, which a container cannot reach.
@@ -25,28 +27,30 @@ impl TaskFiles {
         network: &TaskNetwork,
         hostname: &str,
     ) -> std::io::Result<Vec<(PathBuf, &'static str)>> {
-        if network.namespace.is_none() {
-            let own = ["/etc/hosts", "/etc/resolv.conf"];
-            return Ok(own
-                .into_iter()
-                .filter(|p| Path::new(p).is_file())
-                .map(|p| (PathBuf::from(p), p))
-                .collect());
-        }
         std::fs::create_dir_all(directory)?;
-        let host = std::fs::read_to_string(HOST_RESOLV_CONF).unwrap_or_default();
-        let resolved = std::fs::read_to_string(RESOLVED_RESOLV_CONF).unwrap_or_default();
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let resolver = read(HOST_RESOLV_CONF);
+        let (hosts, resolver) = match network.namespace {
+            // In the host's network, a server on loopback can be reached.
+            None => (read(HOST_HOSTS), resolver),
+            Some(_) => (
+                hosts(hostname, network.address),
+                resolv_conf(&resolver, &read(RESOLVED_RESOLV_CONF)),
+            ),
+        };
         let texts = [
-            ("hosts", "/etc/hosts", hosts(hostname, network.address)),
+            ("hosts", "/etc/hosts", hosts),
             ("hostname", "/etc/hostname", format!("{hostname}\n")),
-            ("resolv.conf", "/etc/resolv.conf", resolv_conf(&host, &resolved)),
+            ("resolv.conf", "/etc/resolv.conf", resolver),
         ];
         let mut files = Vec::new();
         for (name, destination, text) in texts {
             let path = directory.join(name);
             // The other containers of the task have it mounted already: it must stay the same file.
             if !path.exists() {
-                std::fs::write(&path, text)?;
+                let draft = directory.join(format!("{name}.next"));
+                std::fs::write(&draft, text)?;
+                std::fs::rename(&draft, &path)?;
             }
             files.push((path, destination));
         }

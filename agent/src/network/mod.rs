@@ -109,7 +109,10 @@ impl Networks {
             Some(record) => {
                 self.detach(task.task, &record).await?;
                 self.ports.hold_all(task.task, &record.bindings)?;
-                record
+                Record {
+                    connected: false,
+                    ..record
+                }
             }
             None => {
                 let bindings = match task.network_mode {
@@ -120,14 +123,17 @@ impl Networks {
                     mode: task.network_mode,
                     bindings,
                     address: None,
+                    connected: false,
                     complete: false,
                 }
             }
         };
         let result = self.attach(task.task, &mut record).await;
         if let Err(error) = result {
-            // Nothing is left of what failed; an error here would hide the first.
-            drop(self.remove(task.task, &record).await);
+            // What cannot be removed now is tried again when the task is torn down; said here, it would hide the first error.
+            if let Err(left) = self.remove(task.task, &record).await {
+                tracing::warn!(task = %task.task, error = %left, "something is left of a network that could not be set up");
+            }
             return Err(error);
         }
         Ok(self.network(task.task, &record))
@@ -175,6 +181,9 @@ impl Networks {
         let namespace = self.namespace_of(task);
         namespace::create(&namespace).await?;
         if record.mode == NetworkMode::Bridge {
+            self.plugins.settle().await?;
+            record.connected = true;
+            self.records.write(task, record)?;
             record.address = Some(
                 self.plugins
                     .add(&task.to_string(), &namespace, &record.bindings)
@@ -186,18 +195,29 @@ impl Networks {
     }
 
     async fn detach(&self, task: TaskId, record: &Record) -> Result<(), NetworkError> {
-        let namespace = self.namespace_of(task);
-        if record.mode == NetworkMode::Bridge {
-            self.plugins
-                .delete(&task.to_string(), &namespace, &record.bindings)
-                .await?;
-        }
-        namespace::delete(&namespace).await
+        let disconnected = self.disconnect(task, record).await;
+        NetworkError::joined([disconnected, namespace::delete(&self.namespace_of(task)).await])
     }
 
+    async fn disconnect(&self, task: TaskId, record: &Record) -> Result<(), NetworkError> {
+        if record.mode != NetworkMode::Bridge || !record.connected {
+            return Ok(());
+        }
+        let namespace = self.namespace_of(task);
+        self.plugins
+            .delete(&task.to_string(), &namespace, &record.bindings)
+            .await
+    }
+
+    /// Removes all that can be removed. The record stays while something is left, to be tried again.
     async fn remove(&self, task: TaskId, record: &Record) -> Result<(), NetworkError> {
-        self.detach(task, record).await?;
-        self.ports.release(task);
+        let disconnected = self.disconnect(task, record).await;
+        let deleted = namespace::delete(&self.namespace_of(task)).await;
+        // While packets may still be redirected to where the task was, its ports are of no use to another one.
+        if disconnected.is_ok() {
+            self.ports.release(task);
+        }
+        NetworkError::joined([disconnected, deleted])?;
         self.records.delete(task)
     }
 

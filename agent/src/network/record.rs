@@ -18,8 +18,16 @@ pub(super) struct Record {
     pub(super) mode: NetworkMode,
     pub(super) bindings: Vec<ContainerBinding>,
     pub(super) address: Option<Ipv4Addr>,
+    /// Whether the namespace was about to be connected to the bridge, so that there may be something to undo. Records that do not say
+    /// so were written before that was told apart.
+    #[serde(default = "yes")]
+    pub(super) connected: bool,
     /// Whether setting up came to its end.
     pub(super) complete: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 pub(super) struct Records {
@@ -95,6 +103,7 @@ mod tests {
             mode: NetworkMode::Bridge,
             bindings: vec![],
             address: Some(Ipv4Addr::LOCALHOST),
+            connected: true,
             complete: true,
         };
         records.write(TaskId(5), &record).unwrap();

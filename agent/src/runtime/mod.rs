@@ -224,6 +224,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`RuntimeError::CannotRemoveContainer`].
     async fn tear_down_network(&self, task: TaskId) -> Result<(), RuntimeError>;
 
+    /// Tasks that have a network, or of whose network something may be left.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ResourceInitialization`].
+    async fn networks(&self) -> Result<Vec<TaskId>, RuntimeError>;
+
     /// The containers of this host, in key order.
     ///
     /// # Errors

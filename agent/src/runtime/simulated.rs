@@ -348,6 +348,10 @@ impl Runtime for SimulatedRuntime {
         Ok(())
     }
 
+    async fn networks(&self) -> Result<Vec<TaskId>, RuntimeError> {
+        Ok(self.host().networks.keys().copied().collect())
+    }
+
     async fn list(&self) -> Result<Vec<FoundContainer>, RuntimeError> {
         let found = |(key, container): (&ContainerKey, &Container)| FoundContainer {
             key: key.clone(),

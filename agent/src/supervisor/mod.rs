@@ -163,6 +163,11 @@ impl Supervisor {
         for (task, containers) in found {
             recovery::remove_leftovers(&*supervisor.tools.runtime, task, &containers).await;
         }
+        let is_needed = |task: TaskId| {
+            let entry = supervisor.tasks.get(&task);
+            entry.is_some_and(|entry| !entry.state.borrow().is_stopped())
+        };
+        recovery::tear_down_leftovers(&*supervisor.tools.runtime, is_needed).await;
         supervisor
     }
 

@@ -16,6 +16,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often a runtime that is away is asked when there are no tasks that depend on the answer.
 const ATTEMPTS_WITHOUT_TASKS: u32 = 10;
 
+/// How long the start may be held up by networks that nobody needs any more.
+const TEAR_DOWN_WITHIN: Duration = Duration::from_secs(30);
+
 /// How often the runtime may refuse to remove what is left of a task that was given up.
 const CLEAR_ATTEMPTS: u32 = 10;
 
@@ -60,6 +63,31 @@ pub(super) async fn remove_leftovers(runtime: &dyn Runtime, task: TaskId, contai
             %task, count, %error,
             "the containers of a task that is not in the ledger cannot be removed; the next start tries again"
         ),
+    }
+}
+
+/// Tears down networks of which something is left although nothing of their tasks runs: those that could not be torn down before.
+pub(super) async fn tear_down_leftovers(runtime: &dyn Runtime, is_needed: impl Fn(TaskId) -> bool) {
+    let tearing_down = async {
+        let tasks = match runtime.networks().await {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                tracing::warn!(%error, "the networks of tasks cannot be listed; left-over ones stay until the next start");
+                return;
+            }
+        };
+        for task in tasks.into_iter().filter(|task| !is_needed(*task)) {
+            match runtime.tear_down_network(task).await {
+                Ok(()) => tracing::info!(%task, "removed what was left of the network of a task that has stopped"),
+                Err(error) => tracing::warn!(
+                    %task, %error,
+                    "what is left of the network of a task that has stopped cannot be removed; the next start tries again"
+                ),
+            }
+        }
+    };
+    if tokio::time::timeout(TEAR_DOWN_WITHIN, tearing_down).await.is_err() {
+        tracing::warn!("left-over networks take too long to be removed; the next start tries again");
     }
 }
 

@@ -52,6 +52,8 @@ fn take_over(
                 container: found.name.clone(),
             });
         }
+        // It was never to be started: the agent went between its record and its process, or the machine did. It is made anew.
+        FoundState::Exited { .. } if container.phase.is_before_start() => container.phase = ContainerPhase::Waiting,
         FoundState::Created => container.phase = ContainerPhase::Created,
         FoundState::Running => {
             container.runtime_id = Some(found.runtime_id.clone());
@@ -84,11 +86,7 @@ fn miss(state: &mut TaskState, index: usize, now: Timestamp) {
     let container = &mut state.containers[index];
     container.has_remains = false;
     match container.phase {
-        ContainerPhase::Waiting
-        | ContainerPhase::Pulling
-        | ContainerPhase::Pulled
-        | ContainerPhase::Creating
-        | ContainerPhase::Created => container.phase = ContainerPhase::Waiting,
+        phase if phase.is_before_start() => container.phase = ContainerPhase::Waiting,
         phase if phase.may_exit() || phase == ContainerPhase::Restarting => {
             let name = container.name.clone();
             let exit = Exit {

@@ -124,6 +124,14 @@ pub(super) enum NetworkPhase {
 }
 
 impl ContainerPhase {
+    /// Whether its process was not yet to be started.
+    pub(super) fn is_before_start(self) -> bool {
+        matches!(
+            self,
+            Self::Waiting | Self::Pulling | Self::Pulled | Self::Creating | Self::Created
+        )
+    }
+
     /// Whether a process may be there whose end would be news.
     pub(super) fn may_exit(&self) -> bool {
         matches!(

@@ -466,6 +466,37 @@ fn agent_restarted_halfway_up_goes_on_from_what_it_finds() {
 }
 
 #[test]
+fn agent_restarted_while_a_container_is_created_creates_it_again() {
+    for reached in ["create a", "start a"] {
+        let mut host = Host::given(&spec(&[("a", true)]));
+        host.observe(Observation::Assigned(DesiredStatus::Running));
+        while !host.asked.contains(&reached.to_owned()) {
+            let outcome = success(&host.waiting.remove(0)).expect("an outcome");
+            host.observe(outcome);
+        }
+        host.waiting.clear();
+        host.asked.clear();
+        // A record without a process.
+        let state = FoundState::Exited {
+            exit_code: None,
+            reason: Some("exit code unknown".to_owned()),
+            at: host.now,
+        };
+        host.observe(Observation::Recovered {
+            containers: vec![found("a", state)],
+        });
+        host.carry_out();
+        if reached == "create a" {
+            assert_eq!(host.asked(), ["pull a", "create a", "start a", "watch a"]);
+            assert_eq!(host.state.status(), TaskStatus::Running);
+        } else {
+            // Whether it has run is not known, so it must not run again.
+            assert_eq!(host.state.status(), TaskStatus::Stopped);
+        }
+    }
+}
+
+#[test]
 fn agent_restarted_during_a_stop_signals_again_and_keeps_the_deadline() {
     let mut host = Host::with_running(&spec(&[("a", true)]));
     host.observe(Observation::Assigned(DesiredStatus::Stopped));

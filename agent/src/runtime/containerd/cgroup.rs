@@ -3,8 +3,10 @@
 //! Containers' own groups are runc's work; Berth owns their parents, `/berth/TASK`. Both cgroup versions. Shell.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_core::model::{TaskId, TaskSpec};
+use tokio::time::Instant;
 
 use super::spec::linux::cgroup_path;
 
@@ -14,6 +16,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 const OURS: &str = "berth";
 /// The period of cpu quotas.
 const PERIOD_US: u64 = 100_000;
+/// How long the kernel may take to let go of the group of a container that has ended, and how often that is looked at.
+const REMOVE_WITHIN: Duration = Duration::from_secs(2);
+const REMOVE_POLL: Duration = Duration::from_millis(20);
 /// The smallest quota that the kernel takes.
 const MIN_QUOTA_US: u64 = 1_000;
 
@@ -93,11 +98,22 @@ pub(super) fn was_out_of_memory(task: TaskId, container: &str) -> bool {
     kills.unwrap_or(0u64) > 0
 }
 
-/// Removes the groups of a task; what is in use or gone is left alone.
-pub(super) fn remove_task(task: TaskId) {
+/// Removes the groups of a task; no error if they are gone.
+pub(super) async fn remove_task(task: TaskId) -> Result<(), String> {
+    let until = Instant::now() + REMOVE_WITHIN;
     for hierarchy in hierarchies() {
-        remove_tree(&hierarchy.join(OURS).join(task.to_string()));
+        let group = hierarchy.join(OURS).join(task.to_string());
+        while let Err(error) = remove_tree(&group) {
+            if Instant::now() >= until {
+                return Err(format!(
+                    "the control group {} cannot be removed: {error}; see what still runs in it by its cgroup.procs",
+                    group.display()
+                ));
+            }
+            tokio::time::sleep(REMOVE_POLL).await;
+        }
     }
+    Ok(())
 }
 
 /// Removes the group of all tasks if no task is left.
@@ -108,16 +124,15 @@ pub(super) fn remove_ours() {
     }
 }
 
-fn remove_tree(group: &Path) {
+fn remove_tree(group: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            remove_tree(&entry.path());
+            remove_tree(&entry.path())?;
         }
     }
-    if let Err(error) = std::fs::remove_dir(group)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::debug!(group = %group.display(), %error, "control group could not be removed");
+    match std::fs::remove_dir(group) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -89,7 +89,8 @@ async fn remove_containers(runtime: &ContainerdRuntime) -> Result<(), RuntimeErr
     }
     tasks.append(&mut runtime.known_tasks());
     for task in tasks {
-        cgroup::remove_task(task);
+        let removed = cgroup::remove_task(task).await;
+        outcome = outcome.and(removed.map_err(RuntimeError::CannotRemoveContainer));
     }
     outcome
 }

@@ -10,6 +10,7 @@ use containerd_client::services::v1::container::Runtime as RuntimeName;
 use containerd_client::services::v1::snapshots::PrepareSnapshotRequest;
 use containerd_client::services::v1::{Container, CreateContainerRequest, CreateTaskRequest, GetRequest};
 use containerd_client::types::Mount;
+use containerd_client::types::v1::Status as TaskStatus;
 use prost_types::Any;
 use tonic::{Code, Status};
 
@@ -31,12 +32,12 @@ const HOSTNAME_LENGTH: usize = 12;
 
 pub(super) async fn create(runtime: &ContainerdRuntime, request: CreateContainer<'_>) -> Result<(), RuntimeError> {
     let id = container_id(&request.key());
-    let image = image_of(runtime, &request).await?;
+    let mut image = image_of(runtime, &request).await?;
     // The semaphore is never closed.
     let _permit = runtime.options.gate.0.acquire().await.ok();
     let prepared = match prepare(runtime, &id, &image.chain_id).await {
         Err(status) if status.code() == Code::AlreadyExists => {
-            if has_task(runtime, &id).await? {
+            if has_process(runtime, &id).await? {
                 return Ok(());
             }
             // A crash came between the steps; nothing has run yet.
@@ -46,7 +47,7 @@ pub(super) async fn create(runtime: &ContainerdRuntime, request: CreateContainer
         Err(status) if status.code() == Code::NotFound => {
             // Someone removed the unpacked image: look for it, or fetch it, again.
             runtime.images.forget(&image.name);
-            runtime.images.ensure(&image.name).await.map_err(image_error)?;
+            image = runtime.images.ensure(&image.name).await.map_err(image_error)?;
             prepare(runtime, &id, &image.chain_id).await
         }
         other => other,
@@ -93,13 +94,17 @@ async fn prepare(runtime: &ContainerdRuntime, id: &str, parent: &str) -> Result<
     Ok(answer.into_inner().mounts)
 }
 
-async fn has_task(runtime: &ContainerdRuntime, id: &str) -> Result<bool, RuntimeError> {
+/// Whether there is a process that waits to be started, or runs. One that has ended before it was started is of no use.
+async fn has_process(runtime: &ContainerdRuntime, id: &str) -> Result<bool, RuntimeError> {
     let request = GetRequest {
         container_id: id.to_owned(),
         exec_id: String::new(),
     };
     match runtime.client.tasks().get(runtime.client.request(request)).await {
-        Ok(_) => Ok(true),
+        Ok(answer) => {
+            let process = answer.into_inner().process;
+            Ok(process.is_some_and(|process| process.status() != TaskStatus::Stopped))
+        }
         Err(status) if status.code() == Code::NotFound => Ok(false),
         Err(status) => Err(refused(&status, RuntimeError::CannotCreateContainer)),
     }

@@ -169,18 +169,17 @@ impl ContainerdRuntime {
 
     /// Tasks of which something may be on the machine: those with files, logs or a network.
     fn known_tasks(&self) -> BTreeSet<TaskId> {
-        let named = |directory: &str| {
-            let entries = std::fs::read_dir(self.options.data_dir.join(directory));
-            let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
-            let tasks: Vec<TaskId> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
-            tasks
-        };
         let networks = self.networks.tasks().unwrap_or_default();
-        named("tasks")
-            .into_iter()
-            .chain(named("logs"))
+        self.tasks_named_in("tasks")
+            .chain(self.tasks_named_in("logs"))
             .chain(networks)
             .collect()
+    }
+
+    fn tasks_named_in(&self, directory: &str) -> impl Iterator<Item = TaskId> + use<> {
+        let entries = std::fs::read_dir(self.options.data_dir.join(directory));
+        let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| name.to_str()?.parse().ok())
     }
 
     fn task_directory(&self, task: TaskId) -> PathBuf {
@@ -247,9 +246,18 @@ impl Runtime for ContainerdRuntime {
 
     async fn tear_down_network(&self, task: TaskId) -> Result<(), RuntimeError> {
         let torn_down = self.networks.tear_down(task).await;
-        cgroup::remove_task(task);
-        remove_directory(&self.task_directory(task))?;
-        torn_down.map_err(|e| RuntimeError::CannotRemoveContainer(e.to_string()))
+        let groups = cgroup::remove_task(task).await;
+        torn_down.map_err(|e| RuntimeError::CannotRemoveContainer(e.to_string()))?;
+        groups.map_err(RuntimeError::CannotRemoveContainer)?;
+        // Last: while it is there, the task is known to have left something.
+        remove_directory(&self.task_directory(task))
+    }
+
+    async fn networks(&self) -> Result<Vec<TaskId>, RuntimeError> {
+        let recorded = self.networks.tasks();
+        let recorded = recorded.map_err(|e| RuntimeError::ResourceInitialization(e.to_string()))?;
+        let tasks: BTreeSet<TaskId> = self.tasks_named_in("tasks").chain(recorded).collect();
+        Ok(tasks.into_iter().collect())
     }
 
     async fn list(&self) -> Result<Vec<FoundContainer>, RuntimeError> {
