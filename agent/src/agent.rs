@@ -177,7 +177,8 @@ async fn parties(config: &AgentConfig, ledger: &Ledger, contents: &Contents) -> 
                 .cloned()
                 .collect();
             let (agent, joined) = (contents.agent.clone(), contents.joined.as_ref());
-            membership::begin(membership, &peers, agent, joined, ledger, || fresh.clone()).await?
+            let draw = || new_identity().unwrap_or_else(|_| fresh.clone());
+            membership::begin(membership, &peers, agent, joined, ledger, draw).await?
         }
     };
     let (agent, dialer, membership, told) = match begun {

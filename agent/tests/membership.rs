@@ -271,3 +271,85 @@ async fn controllers_that_the_cluster_tells_of_are_gone_to_and_remembered() {
     let _session = second.registered().await;
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn host_that_stopped_before_it_had_its_answer_joins_with_the_same_token_when_it_starts_again() {
+    let (cluster, folder) = (Cluster::new("home"), tempfile::tempdir().unwrap());
+    let mut controller = cluster.controller().await;
+    let token = cluster.token(Role::Agent, Duration::ZERO);
+    cluster.0.lock().unwrap().loses_answers = true;
+    let runtime = std::sync::Arc::new(SimulatedRuntime::new());
+    let config = member(folder.path(), Some(&token), &[&controller]);
+    tokio::select! {
+        _ = Agent::start(config, runtime.clone(), runtime, CancellationToken::new()) => panic!("it has no answer"),
+        () = until("it was let in", || cluster.with(|office| !office.joined.is_empty())) => {}
+    }
+    cluster.0.lock().unwrap().loses_answers = false;
+    let config = member(folder.path(), Some(&token), &[&controller]);
+    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
+    let id = controller.registered().await.register.agent_id.clone();
+    assert!(
+        cluster.with(|office| office.joined.iter().all(|joined| *joined == id)),
+        "it is one host"
+    );
+    assert!(!folder.path().join("identity/joining.pem").exists());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn host_joins_although_somebody_else_answers_at_one_of_the_addresses() {
+    let (cluster, folder) = (Cluster::new("home"), tempfile::tempdir().unwrap());
+    let mut controller = cluster.controller().await;
+    let stranger = Cluster::new("elsewhere").controller().await;
+    let token = cluster.token(Role::Agent, Duration::ZERO);
+    let config = member(folder.path(), Some(&token), &[&stranger, &controller]);
+    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
+    drop(controller.registered().await);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn host_whose_old_id_was_removed_joins_under_another_one() {
+    let (cluster, folder) = (Cluster::new("home"), tempfile::tempdir().unwrap());
+    let mut controller = cluster.controller().await;
+    let token = cluster.token(Role::Agent, Duration::ZERO);
+    let config = member(folder.path(), Some(&token), &[&controller]);
+    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
+    let id = controller.registered().await.register.agent_id.clone();
+    agent.stop().await;
+    cluster.remove(&id);
+    // The ledger knows the id still.
+    std::fs::remove_dir_all(folder.path().join("identity")).unwrap();
+    let token = cluster.token(Role::Agent, Duration::ZERO);
+    let config = member(folder.path(), Some(&token), &[&controller]);
+    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
+    let session = controller.registered().await;
+    assert_ne!(session.register.agent_id, id);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn host_whose_clock_is_behind_its_certificate_is_told_so_and_may_try_again() {
+    let (cluster, folder) = (Cluster::new("home"), tempfile::tempdir().unwrap());
+    let mut controller = cluster.controller().await;
+    let token = cluster.token(Role::Agent, Duration::ZERO);
+    let config = member(folder.path(), Some(&token), &[&controller]);
+    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
+    let id = controller.registered().await.register.agent_id.clone();
+    agent.stop().await;
+    let day = Duration::from_secs(86_400);
+    let tomorrow = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + day);
+    let credentials = cluster.with(|office| office.credentials_from(&format!("agent/{id}"), tomorrow));
+    let keeper = berth_trust::keeper::Keeper::new(&folder.path().join("identity"));
+    keeper.keep_credentials(&credentials).unwrap();
+    let runtime = std::sync::Arc::new(SimulatedRuntime::new());
+    let config = member(folder.path(), None, &[&controller]);
+    let started = Agent::start(config, runtime.clone(), runtime, CancellationToken::new()).await;
+    match started.expect_err("not now") {
+        AgentError::Membership(error) => {
+            assert!(!error.is_final(), "{error}");
+            assert!(error.to_string().contains("check the clocks"), "{error}");
+        }
+        error => panic!("{error}"),
+    }
+}

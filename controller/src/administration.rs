@@ -240,6 +240,7 @@ fn failure(error: &RegistrarError) -> Failure {
         | RegistrarError::Identity(_)
         | RegistrarError::MemberExists(_)
         | RegistrarError::Removed(_)
+        | RegistrarError::IdOfRemoved(_)
         | RegistrarError::Rotation(_)
         | RegistrarError::Rejected(_) => Failure::Refused(text),
     }

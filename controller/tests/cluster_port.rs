@@ -267,7 +267,21 @@ async fn certificate_is_renewed_until_its_holder_is_removed() {
                 .expect_err("refused"),
         ),
     }
-    let back = join(&controller, "host-1").await;
+    let token = token(&controller, Role::Agent).await;
+    let (back, mut client) = joiner(&controller, &token).await;
+    let refused = ask_to_join(&mut client, &back, "host-1").await.expect_err("refused");
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(refused.message().contains("under a new one"), "{refused:?}");
+    match connect(&controller, &kept, true).await {
+        Err(_) => {}
+        Ok(channel) => drop(
+            JoiningClient::new(channel)
+                .report_trust(v1::TrustReport::default())
+                .await
+                .expect_err("the old key is let in by no token"),
+        ),
+    }
+    let back = join(&controller, "host-2").await;
     let channel = connect(&controller, &back, true).await.expect("connected");
     let news = JoiningClient::new(channel)
         .report_trust(v1::TrustReport::default())

@@ -109,10 +109,14 @@ impl Joiner {
     /// # Errors
     /// [`JoinError::Token`] or [`JoinError::Request`].
     pub fn new(token: &str) -> Result<Self, JoinError> {
-        Ok(Self {
-            token: token.parse()?,
-            key: HolderKey::draw()?,
-        })
+        Ok(Self::with_key(token.parse()?, HolderKey::draw()?))
+    }
+
+    /// One that has a key already: whoever asks again with the key of an attempt whose answer was lost is let in again, although the token
+    /// is used up.
+    #[must_use]
+    pub fn with_key(token: JoinToken, key: HolderKey) -> Self {
+        Self { token, key }
     }
 
     /// The token.

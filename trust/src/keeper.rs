@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::credentials::{Credentials, CredentialsError};
+use crate::request::{HolderKey, RequestError};
 
 /// Key and chain, in one file: so they never come apart.
 const IDENTITY_FILE: &str = "identity.pem";
+/// The key of one that is about to join.
+const JOINING_FILE: &str = "joining.pem";
 /// The trusted authorities; other programs may be given this file too.
 const AUTHORITIES_FILE: &str = "authorities.pem";
 
@@ -92,6 +95,9 @@ pub enum KeeperError {
         #[source]
         source: BundleError,
     },
+    /// There is no randomness.
+    #[error("a key for joining the cluster cannot be drawn")]
+    Draw(#[from] RequestError),
     /// One file is there and the other is not.
     #[error("{present} is there but {missing} is not: move it away, and join the cluster again with a new token")]
     Half {
@@ -151,7 +157,35 @@ impl Keeper {
     /// [`KeeperError::Io`]; what was kept before is then still there.
     pub fn keep(&self, kept: &Kept) -> Result<(), KeeperError> {
         self.keep_authorities(&kept.authorities)?;
-        self.keep_credentials(&kept.credentials)
+        self.keep_credentials(&kept.credentials)?;
+        self.forget_joining_key()
+    }
+
+    /// The key with which to join: that of an attempt of which it is not known what became of it, else a new one. It is kept before anybody
+    /// is asked, so that one that stopped before it had its answer can ask again.
+    ///
+    /// # Errors
+    /// [`KeeperError::Io`], [`KeeperError::OpenToOthers`] or [`KeeperError::Draw`].
+    pub fn joining_key(&self) -> Result<HolderKey, KeeperError> {
+        if let Some(text) = read(&self.directory.join(JOINING_FILE))?
+            && let Ok(key) = HolderKey::from_pem(&text)
+        {
+            return Ok(key);
+        }
+        let key = HolderKey::draw()?;
+        self.replace(JOINING_FILE, &key.to_pem())?;
+        Ok(key)
+    }
+
+    /// Forgets the key of an attempt that came to its end.
+    ///
+    /// # Errors
+    /// [`KeeperError::Io`]
+    pub fn forget_joining_key(&self) -> Result<(), KeeperError> {
+        remove_left_over(&self.directory.join(JOINING_FILE))?;
+        // Nothing else is in there if nobody was let in; else it stays.
+        fs::remove_dir(&self.directory).ok();
+        Ok(())
     }
 
     /// Keeps a renewed certificate.

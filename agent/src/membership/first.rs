@@ -6,7 +6,7 @@ use std::time::Duration;
 use berth_core::model::AgentId;
 use berth_proto::v1::joining_client::JoiningClient;
 use berth_proto::v1::{ClusterNews, JoinAnswer, JoinRequest};
-use berth_trust::identity::{Identity, Role};
+use berth_trust::identity::Identity;
 use berth_trust::join::{JoinResponse, Joiner};
 use berth_trust::keeper::Kept;
 use berth_trust::tls::connect::ConnectError;
@@ -41,40 +41,64 @@ pub(super) struct First {
 
 enum Failure {
     ForNow(String),
+    /// A controller of the cluster has decided.
     ForGood(String),
+    /// Who answers at this address is no controller of the cluster; one may be at another.
+    Stranger(String),
+    /// The id cannot be this host's.
+    OtherId(String),
+}
+
+/// Why there is no certificate.
+pub(super) enum NotFirst {
+    /// Under another id there may be one.
+    OtherId {
+        peer: String,
+        reason: String,
+    },
+    Error(MembershipError),
+}
+
+impl<E: Into<MembershipError>> From<E> for NotFirst {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
 }
 
 /// Joins with a token as `agent`, by the first of `peers` that can answer.
-pub(super) async fn get(token: &str, peers: &[String], agent: &AgentId) -> Result<First, MembershipError> {
-    let joiner = Joiner::new(token)?;
-    let role = joiner.token().role();
-    if role != Role::Agent {
-        return Err(MembershipError::OtherRole(role));
-    }
+pub(super) async fn get(joiner: Joiner, peers: &[String], agent: &AgentId) -> Result<First, NotFirst> {
     let connector = Connector::pinned(joiner.token().authority(), Arc::new(DefaultTimeProvider));
     let until = Instant::now() + PATIENCE;
     loop {
         let mut last = ("no controller".to_owned(), "none is named".to_owned());
+        let mut strangers = Vec::new();
         for peer in peers {
-            match ask(&connector, peer, &joiner, agent).await {
-                Ok((answer, server)) => return complete(joiner, answer, &server),
+            let reason = match ask(&connector, peer, &joiner, agent).await {
+                Ok((answer, server)) => return Ok(complete(joiner, answer, &server)?),
+                Err(Failure::OtherId(reason)) => {
+                    let peer = peer.clone();
+                    return Err(NotFirst::OtherId { peer, reason });
+                }
                 Err(Failure::ForGood(reason)) => {
                     let peer = peer.clone();
-                    return Err(MembershipError::Refused { peer, reason });
+                    return Err(MembershipError::Refused { peer, reason }.into());
                 }
-                Err(Failure::ForNow(reason)) => {
-                    tracing::warn!(peer, reason, "could not join yet");
-                    last = (peer.clone(), reason);
+                Err(Failure::Stranger(reason)) => {
+                    strangers.push((peer.clone(), reason.clone()));
+                    reason
                 }
-            }
+                Err(Failure::ForNow(reason)) => reason,
+            };
+            tracing::warn!(peer, reason, "could not join yet");
+            last = (peer.clone(), reason);
+        }
+        let (peer, reason) = last;
+        if strangers.len() == peers.len() && !peers.is_empty() {
+            return Err(MembershipError::Refused { peer, reason }.into());
         }
         if Instant::now() >= until || peers.is_empty() {
-            let (peer, reason) = last;
-            return Err(MembershipError::NoAnswer {
-                peer,
-                reason,
-                within_s: PATIENCE.as_secs(),
-            });
+            let within_s = PATIENCE.as_secs();
+            return Err(MembershipError::NoAnswer { peer, reason, within_s }.into());
         }
         tokio::time::sleep(RETRY_EVERY).await;
     }
@@ -103,9 +127,8 @@ async fn ask(
         Ok(Err(status)) => {
             let reason = status.message().to_owned();
             Err(match status.code() {
-                Code::InvalidArgument | Code::PermissionDenied | Code::AlreadyExists | Code::FailedPrecondition => {
-                    Failure::ForGood(reason)
-                }
+                Code::AlreadyExists => Failure::OtherId(reason),
+                Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition => Failure::ForGood(reason),
                 _ => Failure::ForNow(reason),
             })
         }
@@ -113,14 +136,18 @@ async fn ask(
     }
 }
 
-/// Somebody who is another one stays that; where nobody is, somebody may be later.
+/// Somebody who is another one stays that; where nobody is, somebody may be later, and clocks may be set.
 fn not_connected(error: ConnectError) -> Failure {
     let reason = chain(&error);
     match error {
         ConnectError::Handshake {
+            source: HandshakeError::Refused(refusal),
+            ..
+        } if refusal.is_about_time() => Failure::ForNow(reason),
+        ConnectError::Handshake {
             source: HandshakeError::Refused(_) | HandshakeError::NotTls | HandshakeError::Incompatible(_),
             ..
-        } => Failure::ForGood(reason),
+        } => Failure::Stranger(reason),
         _ => Failure::ForNow(reason),
     }
 }

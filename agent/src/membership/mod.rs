@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use berth_core::model::AgentId;
 use berth_trust::credentials::Credentials;
 use berth_trust::identity::Role;
-use berth_trust::join::JoinError;
+use berth_trust::join::{JoinError, Joiner};
 use berth_trust::keeper::{Keeper, KeeperError, Kept};
 use berth_trust::removed::Removed;
 use berth_trust::tls::{Connector, Expected, LiveCredentials, LiveTrust, Protocol, Refusal, Trust, verify_chain};
@@ -21,6 +21,7 @@ use berth_trust::{DefaultTimeProvider, UnixTime};
 use tokio::sync::watch;
 
 use crate::ledger::{Joined, Ledger, LedgerError};
+use first::NotFirst;
 
 pub(crate) use upkeep::keep_up;
 
@@ -33,7 +34,7 @@ pub struct MembershipConfig {
     pub token: Option<String>,
 }
 
-/// Why an agent is not part of a cluster. All but [`MembershipError::NoAnswer`] stay so until somebody does something about them.
+/// Why an agent is not part of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
     /// The token is for something else.
@@ -76,6 +77,14 @@ pub enum MembershipError {
         /// Why.
         reason: Box<Refusal>,
     },
+    /// The machine's clock is wrong.
+    #[error("this host cannot take part in its cluster now, with the certificate in {folder}: {reason}")]
+    Clock {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why.
+        reason: Box<Refusal>,
+    },
     /// The agent has joined, and is asked to be without TLS.
     #[error(
         "this host has joined a cluster, with the certificate in {0}, and is started with the address of a controller without TLS: start it \
@@ -85,6 +94,18 @@ pub enum MembershipError {
     /// It cannot be remembered.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl MembershipError {
+    /// Whether it stays so until somebody does something about it: starting the agent again changes nothing.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Clock { .. } | Self::Ledger(_) => false,
+            Self::Join(error) => !matches!(&**error, JoinError::Refused(refusal) if refusal.is_about_time()),
+            _ => true,
+        }
+    }
 }
 
 impl From<JoinError> for MembershipError {
@@ -176,7 +197,7 @@ pub(crate) async fn begin(
     agent: Option<AgentId>,
     joined: Option<&Joined>,
     ledger: &Ledger,
-    draw: impl FnOnce() -> AgentId,
+    draw: impl Fn() -> AgentId,
 ) -> Result<Option<Begun>, MembershipError> {
     let keeper = Keeper::new(&config.folder);
     let kept = load(&keeper).await?;
@@ -190,9 +211,11 @@ pub(crate) async fn begin(
         (Some(kept), None) => {
             let credentials = &kept.credentials;
             verify_chain(credentials.chain(), &kept.authorities, UnixTime::now()).map_err(|reason| {
-                MembershipError::Useless {
-                    folder: config.folder.clone(),
-                    reason: Box::new(reason),
+                let (folder, reason) = (config.folder.clone(), Box::new(reason));
+                match *reason {
+                    // Only a clock that is wrong says so of a certificate that was valid once.
+                    Refusal::NotYetValid { .. } => MembershipError::Clock { folder, reason },
+                    _ => MembershipError::Useless { folder, reason },
                 }
             })?;
             tracing::info!(identity = %credentials.identity(), "takes up the identity with which this host has joined");
@@ -205,12 +228,12 @@ pub(crate) async fn begin(
         }
         // A token that was used, of which nothing is left: asking again tells what became of it.
         (kept, _) => {
-            let text = config.token.as_deref().unwrap_or_default();
-            let agent = agent.filter(|_| kept.is_none()).unwrap_or_else(draw);
-            let first = first::get(text, peers, &agent).await?;
-            ledger.put_agent(&agent).await?;
-            keep(&keeper, &first.kept).await?;
+            // There is one, or the arms above would have been taken.
+            let Some(token) = token else { return Ok(None) };
+            let known = agent.filter(|_| kept.is_none());
+            let (agent, first) = join(&keeper, &token, peers, known, ledger, draw).await?;
             ledger.put_joined(&Joined { token: first.token }).await?;
+            keep(&keeper, &first.kept).await?;
             tracing::info!(identity = %first.kept.credentials.identity(), "this host has joined");
             Ok(Some(Begun {
                 membership: Membership::new(keeper, first.kept),
@@ -218,6 +241,49 @@ pub(crate) async fn begin(
                 controllers: first.controllers,
             }))
         }
+    }
+}
+
+/// Joins with the token, as the agent that is known or as a new one. What it takes to ask again is kept before anybody is asked: an agent
+/// that stopped before it had its answer is let in with the same token when it starts again.
+async fn join(
+    keeper: &Keeper,
+    token: &JoinToken,
+    peers: &[String],
+    known: Option<AgentId>,
+    ledger: &Ledger,
+    draw: impl Fn() -> AgentId,
+) -> Result<(AgentId, first::First), MembershipError> {
+    if token.role() != Role::Agent {
+        return Err(MembershipError::OtherRole(token.role()));
+    }
+    let mut agent = known.unwrap_or_else(&draw);
+    let mut is_drawn_again = false;
+    loop {
+        let joining = keeper.clone();
+        let key = blocking(move || joining.joining_key()).await?;
+        ledger.put_agent(&agent).await?;
+        let joiner = Joiner::with_key(token.clone(), key);
+        let error = match first::get(joiner, peers, &agent).await {
+            Ok(first) => return Ok((agent, first)),
+            // It was removed under the id that it had.
+            Err(NotFirst::OtherId { peer, reason }) if !is_drawn_again => {
+                tracing::info!(
+                    peer,
+                    reason,
+                    "this host cannot join under the id that it had: it draws another one"
+                );
+                (agent, is_drawn_again) = (draw(), true);
+                continue;
+            }
+            Err(NotFirst::OtherId { peer, reason }) => MembershipError::Refused { peer, reason },
+            Err(NotFirst::Error(error)) => error,
+        };
+        if error.is_final() {
+            let joining = keeper.clone();
+            blocking(move || joining.forget_joining_key()).await?;
+        }
+        return Err(error);
     }
 }
 

@@ -78,7 +78,13 @@ pub(crate) async fn keep_up(membership: Membership, controllers: Controllers) {
             Ok(version) => {
                 // News that a controller spoke of and that another does not have yet are asked for again when they are spoken of again.
                 known = if newest > version { newest } else { version.max(newest) };
-                failures = 0;
+                if !is_renewal_due(&membership, seed) {
+                    failures = 0;
+                    continue;
+                }
+                failures += 1;
+                tracing::warn!("this host's new certificate is to be renewed already: check its clock");
+                tokio::time::sleep(renew::retry_after(failures, seed)).await;
             }
             Err(()) => {
                 failures += 1;

@@ -33,6 +33,8 @@ pub(crate) struct Office {
     pub(crate) version: u64,
     /// How old certificates are when they are made.
     pub(crate) made_ago: Duration,
+    /// Whether those who were let in get no answer.
+    pub(crate) loses_answers: bool,
     /// Who has joined, renewed, and reported how many authorities.
     pub(crate) joined: Vec<String>,
     pub(crate) renewed: usize,
@@ -62,6 +64,7 @@ impl Cluster {
             controllers: vec![],
             version: 1,
             made_ago: Duration::ZERO,
+            loses_answers: false,
             joined: vec![],
             renewed: 0,
             reports: vec![],
@@ -150,12 +153,15 @@ impl Office {
     }
 
     fn credentials(&self, rest: &str) -> Credentials {
+        self.credentials_from(rest, UnixTime::now())
+    }
+
+    /// Credentials that are valid from a time on.
+    pub(crate) fn credentials_from(&self, rest: &str, began: UnixTime) -> Credentials {
         let key = HolderKey::draw().unwrap();
         let request = SigningRequest::from_der(&key.request().unwrap()).unwrap();
         let signer = self.authorities.signer().unwrap();
-        let chain = signer
-            .issue(&request, &self.grant(rest), UnixTime::now(), MIN_LIFETIME)
-            .unwrap();
+        let chain = signer.issue(&request, &self.grant(rest), began, MIN_LIFETIME).unwrap();
         Credentials::new(key, chain).unwrap()
     }
 
@@ -194,11 +200,17 @@ impl Joining for Cluster {
                 UnixTime::now(),
             )
             .map_err(|error| refused(&error))?;
+        if office.removed.since(&grant.identity).is_some() {
+            return Err(Status::already_exists("it was removed: join under another id"));
+        }
         let began = seconds_ago(office.made_ago);
         let admission = join::admit(&token, &request, &record, &signer, &grant, began, MIN_LIFETIME)
             .map_err(|error| refused(&error))?;
         office.tokens.insert(token.id().to_string(), admission.record);
         office.joined.push(id);
+        if office.loses_answers {
+            return Err(Status::unavailable("the answer is lost"));
+        }
         Ok(Response::new(JoinAnswer {
             chain: admission.response.chain,
             news: Some(office.news()),

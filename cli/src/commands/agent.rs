@@ -10,9 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use berth_agent::image::RegistryOptions;
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
-use berth_agent::{
-    Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, MembershipError, has_joined, host,
-};
+use berth_agent::{Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, has_joined, host};
 use berth_core::model::{Attributes, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
@@ -26,13 +24,7 @@ use crate::{logging, output};
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Join a cluster with a token from `berth token create --role agent`; one that this host has joined with is not used again
-    #[arg(
-        long,
-        env = "BERTH_JOIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN",
-        requires = "peer"
-    )]
+    #[arg(long, env = "BERTH_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     join: Option<String>,
     /// Where a controller of that cluster is reached; may be given several times, and is known once the host has joined
     #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port, conflicts_with = "controller")]
@@ -154,9 +146,7 @@ const NOT_LET_IN: u8 = 3;
 fn outcome_of(outcome: Result<(), AgentError>) -> Result<ExitCode> {
     match outcome {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(AgentError::Membership(error @ (MembershipError::NoAnswer { .. } | MembershipError::Ledger(_)))) => {
-            Err(error.into())
-        }
+        Err(AgentError::Membership(error)) if !error.is_final() => Err(error.into()),
         Err(error @ (AgentError::Membership(_) | AgentError::Removed(_))) => not_let_in(&error.into()),
         Err(error) => Err(error.into()),
     }
@@ -170,11 +160,15 @@ fn not_let_in(error: &anyhow::Error) -> Result<ExitCode> {
 /// Whether the agent knows where to go, and may.
 fn check_addresses(arguments: &Arguments, data_dir: &Path) -> Result<Result<(), anyhow::Error>> {
     let folder = identity_folder(data_dir);
-    if token(arguments).is_some() || !arguments.controller.is_empty() {
+    let has_token = token(arguments).is_some();
+    if !arguments.controller.is_empty() || (has_token && !arguments.peer.is_empty()) {
         return Ok(Ok(()));
     }
     Ok(match has_joined(&folder) {
         Ok(true) => Ok(()),
+        Ok(false) if has_token => bail!(
+            "a join token is given, and not where to use it: add --peer HOST:PORT, the address of a controller of that cluster"
+        ),
         Ok(false) if arguments.peer.is_empty() => bail!(
             "say which cluster this host is to join: --join TOKEN --peer HOST:PORT, with a token from `berth token create --role agent`; or \
              --controller URL, for a controller on this machine"

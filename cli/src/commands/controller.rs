@@ -80,6 +80,13 @@ pub(crate) struct Arguments {
     testing: bool,
 }
 
+impl Arguments {
+    /// The join token. A variable that is set to nothing is not set.
+    fn token(&self) -> Option<&String> {
+        self.join.as_ref().filter(|token| !token.is_empty())
+    }
+}
+
 /// Account of an installation that was not given another one.
 const DEFAULT_ACCOUNT: &str = "123456789012";
 
@@ -165,7 +172,7 @@ fn announce(controller: &Controller, arguments: &Arguments, is_member: bool) -> 
 fn options(arguments: &Arguments) -> Result<ControllerOptions> {
     let data_dir = &arguments.data_dir;
     let was_member = is_member(data_dir);
-    let becomes_member = arguments.bootstrap || arguments.peer.is_some();
+    let becomes_member = arguments.bootstrap || arguments.peer.is_some() || arguments.token().is_some();
     let is_asked_for = becomes_member || arguments.cluster_listen.is_some() || arguments.advertise.is_some();
     let cluster = (was_member || is_asked_for).then(|| cluster(arguments)).transpose()?;
     let account = arguments.account_id.as_deref().unwrap_or(DEFAULT_ACCOUNT);
@@ -192,10 +199,13 @@ fn options(arguments: &Arguments) -> Result<ControllerOptions> {
 }
 
 fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
-    // A variable that is set to nothing is not set.
-    let token = arguments.join.as_ref().filter(|token| !token.is_empty());
+    let token = arguments.token();
     let start = match (&arguments.peer, token) {
         _ if is_member(&arguments.data_dir) => ClusterStart::Resume,
+        (_, Some(_)) if arguments.bootstrap => bail!(
+            "--bootstrap founds a new cluster, and a join token is for one that is there: leave one of them away (the token may be in \
+             BERTH_JOIN_TOKEN)"
+        ),
         _ if arguments.bootstrap => ClusterStart::Bootstrap {
             root: root_of_new_cluster(arguments)?,
         },
@@ -203,10 +213,13 @@ fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
             token: token.clone(),
             peer: peer.clone(),
         },
+        (None, Some(_)) => bail!(
+            "a join token is given, and not where to use it: add --peer HOST:PORT, the address of a controller of that cluster"
+        ),
         (Some(peer), None) => bail!(
             "to join the cluster of {peer}, give a token from `berth token create --role controller`, with --join or in BERTH_JOIN_TOKEN"
         ),
-        (None, _) => ClusterStart::Resume,
+        (None, None) => ClusterStart::Resume,
     };
     let name = match &arguments.name {
         Some(name) => name.clone(),

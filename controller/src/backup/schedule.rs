@@ -90,7 +90,7 @@ async fn write_if_due(
     blocking(move || {
         files::write_state_file(&path, &header, &state)?;
         let summary = files::check_file(&path)?;
-        remove_beyond(&directory, keep)?;
+        remove_beyond(&directory, keep, now, header.index)?;
         Ok(Some((path, summary)))
     })
     .await
@@ -106,14 +106,19 @@ async fn blocking<T: Send + 'static>(
 
 fn is_due(directory: &Path, every: Duration, now: Timestamp) -> Result<bool, BackupError> {
     std::fs::create_dir_all(directory).map_err(BackupError::io(format!("create {}", directory.display())))?;
-    let newest = backups(directory)?.pop().and_then(|name| made_at(&name));
+    // One from the future is of a clock that was wrong, and says nothing of when the next is due.
+    let made = backups(directory)?.into_iter().filter_map(|name| made_at(&name));
+    let newest = made.filter(|at| at.0 <= now.0).max();
     let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
-    // One from the future is of a clock that was wrong, and must not hold up the next for long.
-    Ok(newest.is_none_or(|at| now.0 - at.0 >= every || at.0 > now.0))
+    Ok(newest.is_none_or(|at| now.0 - at.0 >= every))
 }
 
-fn remove_beyond(directory: &Path, keep: usize) -> Result<(), BackupError> {
-    let names = backups(directory)?;
+/// Removes the oldest beyond those to keep, after one was written now and at this place of the log. Those from the future are older than
+/// it too, if the log says so: the clock was wrong then, or is now.
+fn remove_beyond(directory: &Path, keep: usize, now: Timestamp, index: u64) -> Result<(), BackupError> {
+    let mut names = backups(directory)?;
+    let is_older_in_the_log = |name: &String| index_of(name).is_some_and(|of| of <= index);
+    names.sort_by_key(|name| made_at(name).is_none_or(|at| at <= now) || !is_older_in_the_log(name));
     let beyond = names.len().saturating_sub(keep.max(1));
     for name in &names[..beyond] {
         let path = directory.join(name);
@@ -140,9 +145,14 @@ fn name(at: Timestamp, index: u64) -> String {
     format!("{PREFIX}{}-{index:014}{SUFFIX}", moment.strftime("%Y%m%dT%H%M%S.%3fZ"))
 }
 
+fn index_of(name: &str) -> Option<u64> {
+    let (_, index) = name.strip_suffix(SUFFIX)?.rsplit_once('-')?;
+    index.parse().ok()
+}
+
 fn made_at(name: &str) -> Option<Timestamp> {
-    let (moment, index) = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.rsplit_once('-')?;
-    index.parse::<u64>().ok()?;
+    let (moment, _) = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.rsplit_once('-')?;
+    index_of(name)?;
     let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S.%fZ", moment).ok()?;
     let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(Timestamp(zoned.timestamp().as_millisecond()))
@@ -220,6 +230,36 @@ mod tests {
         for name in kept {
             files::verify_file(&options.directory.join(name)).expect("sound");
         }
+    }
+
+    #[tokio::test]
+    async fn schedule_after_a_clock_that_ran_ahead_writes_as_often_as_ever_and_keeps_what_it_writes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = ScheduleOptions {
+            directory: directory.path().to_owned(),
+            every: Duration::from_secs(6 * 3600),
+            keep: 3,
+        };
+        let (group, start) = (group(), 1_763_800_000_000);
+        let year = 365 * 24 * HOUR_MS;
+        for ahead in 0..3 {
+            let at = Timestamp(start + year + ahead * 6 * HOUR_MS);
+            write_if_due(&group, &options, at)
+                .await
+                .expect("no failure")
+                .expect("written");
+        }
+        let mut written = vec![];
+        for hour in 0..=12 {
+            let outcome = write_if_due(&group, &options, Timestamp(start + hour * HOUR_MS)).await;
+            written.extend(outcome.expect("no failure").map(|(path, _)| path));
+        }
+        assert_eq!(written.len(), 3, "one every six hours");
+        assert_eq!(backups(&options.directory).expect("listed").len(), 3);
+        assert!(
+            written.iter().all(|path| path.exists()),
+            "what is the newest in truth is kept"
+        );
     }
 
     #[tokio::test]

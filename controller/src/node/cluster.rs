@@ -218,10 +218,11 @@ impl Opening<'_> {
             });
         }
         let member = random_id()?;
-        let let_in = first_certificate::get(token, peer, member).await?;
         let keeper = self.keeper();
+        let let_in = first_certificate::get(token, peer, member, &keeper).await?;
         keeper.keep(&let_in.kept)?;
-        let file = MemberFile::new(member, let_in.raft_cluster, &address, let_in.contacts);
+        let mut file = MemberFile::new(member, let_in.raft_cluster, &address, let_in.contacts);
+        file.has_begun = false;
         file.save(self.data_dir())?;
         self.go_on(file, let_in.kept).await
     }
@@ -229,9 +230,14 @@ impl Opening<'_> {
     /// Goes on as the member that the directory is of.
     async fn resume(&self, mut file: MemberFile) -> Result<Opened, ControllerError> {
         let data_dir = self.data_dir().to_owned();
-        if !self.has_store() {
-            let member = file.member_id;
-            return Err(ControllerError::StoreGone { member, data_dir });
+        match self.has_store() {
+            // It stopped before it had said anything to the others, so that it has promised nothing.
+            true if !file.has_begun => super::remove_store(&data_dir)?,
+            false if file.has_begun => {
+                let member = file.member_id;
+                return Err(ControllerError::StoreGone { member, data_dir });
+            }
+            _ => {}
         }
         let kept = self.keeper().load()?;
         let kept = kept.ok_or(ControllerError::NoIdentity { data_dir, members: 1 })?;
@@ -243,7 +249,7 @@ impl Opening<'_> {
         self.go_on(file, kept).await
     }
 
-    async fn go_on(&self, file: MemberFile, kept: berth_trust::keeper::Kept) -> Result<Opened, ControllerError> {
+    async fn go_on(&self, mut file: MemberFile, kept: berth_trust::keeper::Kept) -> Result<Opened, ControllerError> {
         let network = PeerNetwork::new(&file.address);
         // What is read from the file is checked there.
         let cluster = file.cluster().unwrap_or(berth_raft::ClusterId([0; 16]));
@@ -260,9 +266,16 @@ impl Opening<'_> {
                 source: Box::new(error),
             }
         })?;
+        if !file.has_begun {
+            // Before anybody can reach it.
+            file.has_begun = true;
+            file.save(self.data_dir())?;
+        }
         let registrar = Registrar::new(group.clone(), Arc::clone(&self.clock));
+        let mut certificate = OwnCertificate::resume(registrar.clone(), self.keeper(), kept);
+        certificate.sign_if_at_its_end();
         Ok(Opened {
-            certificate: OwnCertificate::resume(registrar.clone(), self.keeper(), kept),
+            certificate,
             group,
             registrar,
             network,

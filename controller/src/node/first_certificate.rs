@@ -9,9 +9,10 @@ use berth_proto::v1::{ClusterNews, JoinAnswer, JoinRequest};
 use berth_raft::ClusterId;
 use berth_trust::identity::Role;
 use berth_trust::join::{JoinError, JoinResponse, Joiner};
-use berth_trust::keeper::Kept;
+use berth_trust::keeper::{Keeper, KeeperError, Kept};
 use berth_trust::tls::connect::ConnectError;
 use berth_trust::tls::{Connection, Connector, HandshakeError};
+use berth_trust::token::JoinToken;
 use berth_trust::{DefaultTimeProvider, TimeProvider, UnixTime};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -66,14 +67,38 @@ pub enum FirstCertificateError {
     /// Token or answer are no good.
     #[error("this controller cannot join")]
     Join(#[from] JoinError),
+    /// Its key cannot be kept.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
 }
 
-/// Gets a certificate for a member of that id from the member at `peer`.
-pub(super) async fn get(token: &str, peer: &str, member: u64) -> Result<LetIn, FirstCertificateError> {
-    let joiner = Joiner::new(token)?;
-    if joiner.token().role() != Role::Controller {
-        return Err(FirstCertificateError::OtherRole(joiner.token().role()));
+impl FirstCertificateError {
+    /// Whether starting the controller again, as it is, changes nothing.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Keeper(_) => false,
+            Self::Join(error) => !matches!(error, JoinError::Refused(refusal) if refusal.is_about_time()),
+            _ => true,
+        }
     }
+}
+
+/// Gets a certificate for a member of that id from the member at `peer`. The key for it is kept before anybody is asked, so that one that
+/// stopped before it had its answer is let in with the same token when it starts again.
+pub(super) async fn get(token: &str, peer: &str, member: u64, keeper: &Keeper) -> Result<LetIn, FirstCertificateError> {
+    let token: JoinToken = token.parse().map_err(JoinError::from)?;
+    if token.role() != Role::Controller {
+        return Err(FirstCertificateError::OtherRole(token.role()));
+    }
+    let joiner = Joiner::with_key(token, keeper.joining_key()?);
+    let outcome = ask_for_a_while(joiner, peer, member).await;
+    if outcome.as_ref().is_err_and(FirstCertificateError::is_final) {
+        keeper.forget_joining_key()?;
+    }
+    outcome
+}
+
+async fn ask_for_a_while(joiner: Joiner, peer: &str, member: u64) -> Result<LetIn, FirstCertificateError> {
     let uri: Uri = format!("http://{peer}")
         .parse()
         .map_err(|_| FirstCertificateError::Address(peer.to_owned()))?;
@@ -132,10 +157,14 @@ async fn ask(connector: &Connector, uri: &Uri, joiner: &Joiner, member: u64) -> 
     }
 }
 
-/// Somebody who is another one stays that; nobody may be there later.
+/// Somebody who is another one stays that; nobody may be there later, and clocks may be set.
 fn not_connected(error: ConnectError) -> Failure {
     let reason = crate::errors::chain(&error);
     match error {
+        ConnectError::Handshake {
+            source: HandshakeError::Refused(refusal),
+            ..
+        } if refusal.is_about_time() => Failure::ForNow(reason),
         ConnectError::Handshake {
             source: HandshakeError::Refused(_) | HandshakeError::NotTls | HandshakeError::Incompatible(_),
             ..

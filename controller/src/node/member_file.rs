@@ -27,6 +27,18 @@ pub(super) struct MemberFile {
     pub(super) address: String,
     /// Where it joined, as HOST:PORT.
     pub(super) contacts: Vec<String>,
+    /// Whether its store has been there once; `false` only until it has been made.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub(super) has_begun: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Why the file cannot be read or written.
@@ -60,6 +72,7 @@ impl MemberFile {
             raft_cluster_id: cluster.to_string(),
             address: address.to_owned(),
             contacts,
+            has_begun: true,
         }
     }
 
@@ -139,6 +152,14 @@ mod tests {
         assert_eq!(MemberFile::load(directory.path()).expect("read"), Some(file.clone()));
         assert_eq!(file.cluster(), Some(ClusterId([3; 16])));
         assert!(is_member(directory.path()));
+        let text = fs::read_to_string(directory.path().join(FILE)).expect("read");
+        assert!(!text.contains("hasBegun"), "an older version can read it: {text}");
+        let joining = MemberFile {
+            has_begun: false,
+            ..file
+        };
+        joining.save(directory.path()).expect("written");
+        assert_eq!(MemberFile::load(directory.path()).expect("read"), Some(joining));
         fs::write(directory.path().join(FILE), "{}").expect("written");
         let error = MemberFile::load(directory.path()).expect_err("refused").to_string();
         assert!(error.contains("member.json is not what a member"), "{error}");

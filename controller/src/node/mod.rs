@@ -335,6 +335,17 @@ pub fn has_store(data_dir: &Path) -> bool {
     data_dir.join(STORE_FOLDER).exists()
 }
 
+/// Removes the store of a member that has promised nothing yet.
+fn remove_store(data_dir: &Path) -> Result<(), ControllerError> {
+    let path = data_dir.join(STORE_FOLDER);
+    std::fs::remove_dir_all(&path).map_err(|error| {
+        let path = path.display();
+        ControllerError::Ended(format!(
+            "{path}, where a member was begun and not finished, cannot be removed: {error}"
+        ))
+    })
+}
+
 /// Opens the store of a data directory, and the member of the group in it.
 async fn open_group(
     data_dir: &Path,

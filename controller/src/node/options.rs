@@ -248,7 +248,7 @@ impl ControllerError {
             | Self::NoRootKey
             | Self::MemberRemoved(_)
             | Self::NotLetIn(_) => true,
-            Self::FirstCertificate(error) => !matches!(error, FirstCertificateError::NoAnswer { .. }),
+            Self::FirstCertificate(error) => error.is_final(),
             _ => false,
         }
     }

@@ -54,6 +54,9 @@ pub enum RegistrarError {
     /// The caller does not belong to the cluster any more.
     #[error("{0} was removed from the cluster: join it again with a new token")]
     Removed(Identity),
+    /// The id was that of somebody who was removed.
+    #[error("{0} was removed from the cluster, and its id is not used again: join under a new one")]
+    IdOfRemoved(Identity),
     /// The certificate could not be signed.
     #[error("the certificate could not be signed")]
     Sign(#[from] CaError),
@@ -162,10 +165,28 @@ impl Registrar {
             identity: Identity::new(signer.authority().cluster().clone(), Role::Api, id)?,
             names: names.collect::<Result<_, _>>()?,
         };
+        Ok((self.sign_here(&signer, &grant)?, signer.bundle().clone()))
+    }
+
+    /// Makes a certificate for this member itself with the authority that its own store knows, without asking the group, of which nobody
+    /// may answer yet. Nobody takes note of it.
+    pub(super) fn sign_for_itself(&self, identity: &Identity) -> Result<Credentials, RegistrarError> {
+        let view = self.group.view();
+        if documents::is_removed(&view.view, identity) {
+            return Err(RegistrarError::Removed(identity.clone()));
+        }
+        let grant = Grant {
+            identity: identity.clone(),
+            names: vec![],
+        };
+        self.sign_here(&signer(&view.view)?, &grant)
+    }
+
+    fn sign_here(&self, signer: &Signer, grant: &Grant) -> Result<Credentials, RegistrarError> {
         let key = HolderKey::draw()?;
         let request = SigningRequest::from_der(&key.request()?)?;
-        let chain = signer.issue(&request, &grant, self.now(), DEFAULT_LIFETIME)?;
-        Ok((Credentials::new(key, chain)?, signer.bundle().clone()))
+        let chain = signer.issue(&request, grant, self.now(), DEFAULT_LIFETIME)?;
+        Ok(Credentials::new(key, chain)?)
     }
 
     /// Decides on the state as it is, and sees to it that the decision takes effect on that state.

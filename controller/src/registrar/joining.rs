@@ -97,7 +97,7 @@ fn refusal(error: &RegistrarError) -> Status {
         | RegistrarError::Request(_)
         | RegistrarError::Identity(_) => Status::invalid_argument(text),
         RegistrarError::Token(_) | RegistrarError::Removed(_) => Status::permission_denied(text),
-        RegistrarError::MemberExists(_) => Status::already_exists(text),
+        RegistrarError::MemberExists(_) | RegistrarError::IdOfRemoved(_) => Status::already_exists(text),
         RegistrarError::NoAuthorities => Status::failed_precondition(text),
         RegistrarError::Document(_)
         | RegistrarError::Sign(_)

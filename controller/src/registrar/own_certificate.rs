@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use berth_core::state::{ClusterState, Event};
 use berth_raft::FeedItem;
+use berth_trust::UnixTime;
 use berth_trust::bundle::Bundle;
 use berth_trust::credentials::Credentials;
 use berth_trust::identity::Identity;
@@ -23,6 +24,9 @@ use crate::peers::PeerTls;
 
 /// Longest wait before the certificate's time is looked at again, since the clock may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The last part of a certificate's lifetime, in which this member no longer waits for its group to renew it.
+const LAST_PART: u64 = 10;
 
 /// What this member shows and trusts now.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct OwnCertificate {
     removed: Removed,
     /// Whether the cluster was told whom this member trusts now.
     is_reported: bool,
+    /// Whether the cluster knows of the certificate.
+    is_recorded: bool,
     shown: Shown,
 }
 
@@ -69,7 +75,33 @@ impl OwnCertificate {
             authorities,
             removed,
             is_reported: false,
+            is_recorded: true,
             shown,
+        }
+    }
+
+    /// Has this member sign a certificate for itself if the one that it has is at its end: when all members were off for long, none lets
+    /// another one in, and so there is no group that could renew one. The group takes note of it later.
+    pub fn sign_if_at_its_end(&mut self) {
+        let (not_before, not_after) = (self.credentials.not_before(), self.credentials.not_after());
+        let last_s = not_after.as_secs().saturating_sub(not_before.as_secs()) / LAST_PART;
+        if self.registrar.now().as_secs() < not_after.as_secs().saturating_sub(last_s) {
+            return;
+        }
+        let signed = self.registrar.sign_for_itself(&self.shown.identity);
+        let taken = signed.map_err(|error| chain(&error)).and_then(|new| self.take(new));
+        match taken {
+            Ok(()) => {
+                self.is_recorded = false;
+                tracing::info!(
+                    identity = %self.shown.identity,
+                    "this controller's certificate was at its end: it signed itself another one"
+                );
+            }
+            Err(why) => tracing::warn!(
+                why,
+                "this controller's certificate is at its end, and it could not sign itself another one"
+            ),
         }
     }
 
@@ -106,12 +138,18 @@ impl OwnCertificate {
         let (mut failures, mut not_before) = (0, Instant::now());
         loop {
             self.follow();
+            self.sign_if_at_its_end();
             self.report().await;
             let now = self.registrar.now();
-            let due = renew::due_at(&self.credentials, &self.authorities, seed);
+            let due = self.due_at(seed);
             if due <= now && Instant::now() >= not_before {
                 match self.renew().await {
-                    Ok(()) => failures = 0,
+                    Ok(()) if self.due_at(seed) > self.registrar.now() => failures = 0,
+                    Ok(()) => {
+                        failures += 1;
+                        not_before = Instant::now() + renew::retry_after(failures, seed);
+                        tracing::warn!("this controller's new certificate is to be renewed already: check its clock");
+                    }
                     Err(why) => {
                         failures += 1;
                         not_before = Instant::now() + renew::retry_after(failures, seed);
@@ -133,6 +171,14 @@ impl OwnCertificate {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// When the certificate is to be renewed: at once if nobody has taken note of it.
+    fn due_at(&self, seed: u64) -> UnixTime {
+        if !self.is_recorded {
+            return UnixTime::since_unix_epoch(Duration::ZERO);
+        }
+        renew::due_at(&self.credentials, &self.authorities, seed)
     }
 
     /// Trusts whom the state says, from now on.
@@ -181,12 +227,19 @@ impl OwnCertificate {
 
     async fn renew(&mut self) -> Result<(), String> {
         let credentials = sign(&self.registrar, &self.shown.identity).await?;
+        self.take(credentials)?;
+        self.is_recorded = true;
+        tracing::info!(identity = %self.shown.identity, "renewed this controller's certificate");
+        Ok(())
+    }
+
+    /// Shows another certificate from now on, and after the next start.
+    fn take(&mut self, credentials: Credentials) -> Result<(), String> {
         self.keeper
             .keep_credentials(&credentials)
             .map_err(|error| chain(&error))?;
         self.shown.tls.own.replace(&credentials);
         self.credentials = credentials;
-        tracing::info!(identity = %self.shown.identity, "renewed this controller's certificate");
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use berth_core::state::Expected;
 use berth_trust::ca::{DEFAULT_LIFETIME, Grant};
-use berth_trust::identity::{HolderId, Identity, Role};
+use berth_trust::identity::{HolderId, Identity};
 use berth_trust::join::{self, JoinResponse};
 use berth_trust::token::{JoinToken, TokenError, TokenId, TokenTerms};
 use berth_trust::token_record::TokenRecord;
@@ -59,7 +59,8 @@ impl Registrar {
         .await
     }
 
-    /// Lets somebody in who has a token, under the id that it drew for itself. One that was removed may come back with it.
+    /// Lets somebody in who has a token, under the id that it drew for itself. One that was removed may come back with it under
+    /// another id: under the old one, whoever has the old key would be back too.
     ///
     /// # Errors
     /// [`RegistrarError`]
@@ -85,6 +86,9 @@ impl Registrar {
             let is_repeated = record.last_key.as_ref() == Some(&key);
             let admission = join::admit(&token, request, &record, &signer, &grant, now, DEFAULT_LIFETIME)?;
             // After the token was found to be good: a stranger learns nothing about members.
+            if documents::is_removed(state, &identity) {
+                return Err(RegistrarError::IdOfRemoved(identity));
+            }
             if let Some(member) = identity.member_id()
                 && members.get(member).is_some()
                 && !is_repeated
@@ -101,10 +105,6 @@ impl Registrar {
             if admission.record != record {
                 changes.push(documents::put_token(&admission.record, Expected::Version(version))?);
             }
-            // A member that was removed needs a new id; the host of an agent may come back.
-            if identity.role() == Role::Agent {
-                changes.push(documents::drop_removed(&identity));
-            }
             Ok((changes, (identity, admission.response)))
         })
         .await
@@ -120,6 +120,7 @@ mod tests {
     use berth_core::model::Timestamp;
     use berth_raft::RaftOptions;
     use berth_storage::MemoryStorage;
+    use berth_trust::identity::Role;
     use berth_trust::request::HolderKey;
 
     use super::super::documents::RootKey;

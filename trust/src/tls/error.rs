@@ -157,6 +157,12 @@ pub enum HandshakeError {
 }
 
 impl Refusal {
+    /// Whether the certificate may be accepted once a clock is right, or later.
+    #[must_use]
+    pub fn is_about_time(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotYetValid { .. })
+    }
+
     /// The error that makes rustls tell the other end why.
     pub(crate) fn to_rustls(&self) -> rustls::Error {
         rustls::Error::InvalidCertificate(match self {
