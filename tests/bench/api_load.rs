@@ -1,6 +1,6 @@
 //! Sends signed ECS requests over C connections for S seconds, and prints requests a second and latencies.
-//! `api-load OPERATION BODY CONNECTIONS SECONDS`, with `AWS_ENDPOINT_URL`, `AWS_REGION` and keys in the environment as
-//! `berth env` prints them. `{n}` in the body becomes a number that no other request has.
+//! `api-load OPERATION BODY CONNECTIONS SECONDS [ENDPOINT...]`, with `AWS_ENDPOINT_URL`, `AWS_REGION` and keys in the environment as
+//! `berth env` prints them. Several endpoints share the connections. `{n}` in the body becomes a number that no other request has.
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -18,7 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 struct Load {
-    endpoint: http::Uri,
+    endpoints: Vec<http::Uri>,
     signer: Signer,
     operation: String,
     body: String,
@@ -29,12 +29,19 @@ struct Load {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [operation, body, connections, seconds] = arguments.as_slice() else {
-        bail!("usage: api-load OPERATION BODY CONNECTIONS SECONDS");
+    let [operation, body, connections, seconds, endpoints @ ..] = arguments.as_slice() else {
+        bail!("usage: api-load OPERATION BODY CONNECTIONS SECONDS [ENDPOINT...]");
+    };
+    let endpoints = match endpoints {
+        [] => vec![environment("AWS_ENDPOINT_URL")?],
+        given => given.to_vec(),
     };
     let seconds: u64 = seconds.parse()?;
     let load = Arc::new(Load {
-        endpoint: environment("AWS_ENDPOINT_URL")?.parse()?,
+        endpoints: endpoints
+            .iter()
+            .map(|endpoint| endpoint.parse())
+            .collect::<Result<_, _>>()?,
         signer: signer_from_environment()?,
         operation: operation.clone(),
         body: body.clone(),
@@ -42,8 +49,8 @@ async fn main() -> anyhow::Result<()> {
         until: Instant::now() + Duration::from_secs(seconds),
     });
     let mut all = tokio::task::JoinSet::new();
-    for _ in 0..connections.parse::<u32>()? {
-        all.spawn(load.clone().send_until_done());
+    for number in 0..connections.parse::<usize>()? {
+        all.spawn(load.clone().send_until_done(number % load.endpoints.len()));
     }
     let mut latencies = vec![];
     while let Some(done) = all.join_next().await {
@@ -63,12 +70,12 @@ async fn main() -> anyhow::Result<()> {
 }
 
 impl Load {
-    async fn send_until_done(self: Arc<Self>) -> anyhow::Result<Vec<Duration>> {
+    async fn send_until_done(self: Arc<Self>, endpoint: usize) -> anyhow::Result<Vec<Duration>> {
         let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let mut latencies = vec![];
         while Instant::now() < self.until {
             let began = Instant::now();
-            let answer = client.request(self.request()?).await?;
+            let answer = client.request(self.request(endpoint)?).await?;
             let status = answer.status();
             let body = answer.into_body().collect().await?.to_bytes();
             ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
@@ -77,9 +84,9 @@ impl Load {
         Ok(latencies)
     }
 
-    fn request(&self) -> anyhow::Result<http::Request<Full<Bytes>>> {
+    fn request(&self, endpoint: usize) -> anyhow::Result<http::Request<Full<Bytes>>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         let body = self.body.replace("{n}", &number);
-        ecs_request(&self.endpoint, &self.signer, &self.operation, body)
+        ecs_request(&self.endpoints[endpoint], &self.signer, &self.operation, body)
     }
 }

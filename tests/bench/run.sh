@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory]; all of them without arguments. All but `build`, which times
-# a release build into an empty folder, measure an optimised build.
+# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections]; all of them without arguments. All
+# but `build`, which times a release build into an empty folder, measure an optimised build. `members` and `failover` measure three
+# controllers beside three of Debian's etcd, which is unpacked into the build's folder; the leader is killed BERTH_BENCH_KILLS times, 50
+# unless it says otherwise. `elections` takes BERTH_BENCH_MINUTES, 10 unless it says otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,19 +20,42 @@ build() {
     echo "machine: $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
 }
 
+# Debian's etcd, without installing it: an installed one runs by itself.
+unpack_etcd() {
+    local folder="$target/etcd"
+    if [ ! -x "$folder/usr/bin/etcd" ]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        (cd "$folder" && apt-get download -q etcd-server && dpkg-deb -x etcd-server_*.deb .)
+    fi
+    export BERTH_BENCH_ETCD="$folder/usr/bin/etcd"
+    "$BERTH_BENCH_ETCD" --version | head -n 1
+}
+
 measured=()
-[ "$#" -gt 0 ] || set -- build starts api memory
+groups=()
+[ "$#" -gt 0 ] || set -- build starts api memory members failover elections
 for word in "$@"; do
     case "$word" in
         build) build ;;
         starts | api | memory) measured+=("$word") ;;
-        *) echo "there is no benchmark '$word'; there are: build starts api memory" >&2; exit 2 ;;
+        members | failover | elections) groups+=("$word") ;;
+        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections" >&2; exit 2 ;;
     esac
 done
-[ "${#measured[@]}" -gt 0 ] || exit 0
+[ "${#measured[@]}" -gt 0 ] || [ "${#groups[@]}" -gt 0 ] || exit 0
 
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 venv="$target/python-bench"
 [ -x "$venv/bin/python" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check boto3; }
-cargo build --release --locked -p berth -p berth-tests
-BERTH_BINARY="$target/release/berth" exec "$venv/bin/python" tests/bench/bench.py "${measured[@]}"
+what=(--bins)
+[ "${#groups[@]}" -eq 0 ] || what+=(--example members-bench)
+cargo build --release --locked -p berth -p berth-tests "${what[@]}"
+export BERTH_BINARY="$target/release/berth"
+if [ "${#measured[@]}" -gt 0 ]; then
+    "$venv/bin/python" tests/bench/bench.py "${measured[@]}"
+fi
+if [ "${#groups[@]}" -gt 0 ]; then
+    unpack_etcd
+    "$venv/bin/python" tests/bench/members_bench.py "${groups[@]}"
+fi

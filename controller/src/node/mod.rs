@@ -200,7 +200,13 @@ impl Controller {
         &self.registrar
     }
 
-    /// Its member of the Raft group.
+    /// Its member of the Raft group, with the state.
+    #[must_use]
+    pub fn group(&self) -> &StateGroup {
+        &self.group
+    }
+
+    /// The id of its member of the Raft group.
     #[must_use]
     pub fn member_id(&self) -> u64 {
         self.group.identity().member_id
