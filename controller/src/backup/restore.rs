@@ -2,18 +2,22 @@
 //!
 //! The new cluster is another history of the same state: it may lack what happened after the backup. Agents take the older index from
 //! it, since its terms are higher than any that they can have seen: terms begin with the second in which the backup was restored. By the
-//! same token agents refuse what a forgotten controller of the old cluster still has to say.
+//! same token agents refuse what a forgotten controller of the old cluster still has to say, and so do the controllers of the new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use berth_core::model::Timestamp;
+use berth_core::model::{LogIndex, Timestamp};
+use berth_core::state::{ClusterState, Command, MAX_DOCUMENT_CHANGES, apply};
 use berth_raft::{Published, RaftFault, RaftOptions, seed};
 use berth_storage::{SledStorage, StorageError};
+use berth_trust::UnixTime;
 
 use super::files;
 use super::format::{BackupError, BackupSummary, read_state};
 use crate::node::STORE_FOLDER;
+use crate::registrar::removal_of_controllers;
 use crate::replica::ReplicatedState;
 
 /// Bits of a term that count elections since a restore: one a second for twelve days. Above them are the seconds, so that a term is an
@@ -39,6 +43,7 @@ pub struct Restored {
 pub fn restore(file: &Path, data_dir: &Path, now: Timestamp) -> Result<Restored, BackupError> {
     refuse_used(data_dir)?;
     let (backup, state) = read_state(files::open(file)?)?;
+    let state = without_its_controllers(state, backup.header.index, now)?;
     let term = term_of_restore(backup.header.term, now);
     let begun = Published {
         index: backup.header.index,
@@ -53,7 +58,19 @@ pub fn restore(file: &Path, data_dir: &Path, now: Timestamp) -> Result<Restored,
     Ok(Restored { backup, term })
 }
 
-fn write_store(path: &Path, state: &Published<Arc<berth_core::state::ClusterState>>) -> Result<(), RaftFault> {
+/// The old controllers are gone: a rotation of the authority would wait for them, and none of them may come back.
+fn without_its_controllers(mut state: ClusterState, index: u64, now: Timestamp) -> Result<ClusterState, BackupError> {
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(now.0).unwrap_or(0)));
+    let unusable = |reason: String| BackupError::Damaged(reason);
+    let changes = removal_of_controllers(&state, now).map_err(|error| unusable(error.to_string()))?;
+    for some in changes.chunks(MAX_DOCUMENT_CHANGES) {
+        let command = Command::ChangeDocuments { changes: some.to_vec() };
+        apply(&mut state, LogIndex(index), &command).map_err(|error| unusable(error.to_string()))?;
+    }
+    Ok(state)
+}
+
+fn write_store(path: &Path, state: &Published<Arc<ClusterState>>) -> Result<(), RaftFault> {
     let store = SledStorage::open(path).map_err(|error: StorageError| RaftFault::from(error))?;
     seed::<ReplicatedState>(&store, &RaftOptions::default(), state).map(|_| ())
 }

@@ -1,14 +1,14 @@
 //! Those who have certificates: their next ones, whom they trust, and their removal. Shell.
 
-use berth_core::state::{ClusterState, Expected};
+use berth_core::state::{ClusterState, DocumentChange, Expected};
 use berth_trust::UnixTime;
 use berth_trust::bundle::CaDigest;
 use berth_trust::ca::{DEFAULT_LIFETIME, Grant, MAX_LIFETIME};
-use berth_trust::identity::Identity;
+use berth_trust::identity::{Identity, Role};
 use berth_trust::rotation::Authorities;
 
 use super::changes::{Registrar, RegistrarError, not_after_s, read_request, signer};
-use super::documents::{self, Holder, RemovedHolder};
+use super::documents::{self, DocumentError, Holder, RemovedHolder};
 
 /// A certificate and those of the authorities above, each in DER.
 pub(super) type Chain = Vec<Vec<u8>>;
@@ -86,13 +86,8 @@ impl Registrar {
     pub async fn remove(&self, identity: &Identity) -> Result<(), RegistrarError> {
         self.change(|state, now| {
             let known = documents::holder(state, identity)?.map(|(_, holder)| holder.not_after_s);
-            let removed = RemovedHolder {
-                identity: identity.clone(),
-                removed_at_s: now.as_secs(),
-                until_s: known.unwrap_or_else(|| now.as_secs().saturating_add(MAX_LIFETIME.as_secs())),
-            };
-            let changes = vec![documents::put_removed(&removed)?, documents::drop_holder(identity)];
-            Ok((changes, ()))
+            let until_s = known.unwrap_or_else(|| now.as_secs().saturating_add(MAX_LIFETIME.as_secs()));
+            Ok((removal(identity, now, until_s)?.into(), ()))
         })
         .await
     }
@@ -146,6 +141,32 @@ impl Registrar {
         })
         .await
     }
+}
+
+/// Refuses all controllers of a cluster from now on: what they have is the past of the one that goes on from its backup.
+///
+/// # Errors
+/// [`DocumentError`]
+pub(crate) fn removal_of_controllers(
+    state: &ClusterState,
+    now: UnixTime,
+) -> Result<Vec<DocumentChange>, DocumentError> {
+    let mut changes = vec![];
+    for holder in documents::holders(state)? {
+        if holder.identity.role() == Role::Controller {
+            changes.extend(removal(&holder.identity, now, holder.not_after_s)?);
+        }
+    }
+    Ok(changes)
+}
+
+fn removal(identity: &Identity, now: UnixTime, until_s: u64) -> Result<[DocumentChange; 2], DocumentError> {
+    let removed = RemovedHolder {
+        identity: identity.clone(),
+        removed_at_s: now.as_secs(),
+        until_s,
+    };
+    Ok([documents::put_removed(&removed)?, documents::drop_holder(identity)])
 }
 
 /// The holders whose certificates are valid.

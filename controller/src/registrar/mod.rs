@@ -14,6 +14,7 @@ mod tokens;
 
 pub use changes::{Registrar, RegistrarError};
 pub use documents::{DocumentError, Holder, RemovedHolder, RootKey, authorities, holders, removed, root_key, tokens};
+pub(crate) use holders::removal_of_controllers;
 pub use joining::JoiningService;
 pub(crate) use news::{controllers, news_version, uri};
 pub use own_certificate::{OwnCertificate, Shown};

@@ -117,13 +117,15 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
 
-    use berth_core::model::Timestamp;
+    use berth_core::model::{LogIndex, Timestamp};
+    use berth_core::state::{ClusterState, Command, apply};
     use berth_raft::RaftOptions;
     use berth_storage::MemoryStorage;
     use berth_trust::identity::Role;
     use berth_trust::request::HolderKey;
 
     use super::super::documents::RootKey;
+    use super::super::removal_of_controllers;
     use super::*;
     use crate::clock::Clock;
     use crate::replica::{ReplicatedState, StateGroup};
@@ -220,6 +222,33 @@ mod tests {
         registrar.tidy().await.expect("forgotten");
         assert_eq!(count(), (0, 0));
         assert_eq!(registrar.tokens().await.expect("listed"), []);
+    }
+
+    #[tokio::test]
+    async fn cluster_that_goes_on_from_a_backup_refuses_the_controllers_of_before_and_no_host() {
+        let clock = SetClock::default();
+        let registrar = founded(&clock).await;
+        for (role, id) in [(Role::Agent, "host-1"), (Role::Controller, "77")] {
+            let made = registrar.create_token(terms(role)).await.expect("a token");
+            let text = made.token.to_secret_text();
+            registrar.join(&text, &request(), id).await.expect("let in");
+        }
+        let mut state = ClusterState::clone(&registrar.group.view().view);
+        let now = documents::at(1_800_000_000);
+        let changes = removal_of_controllers(&state, now).expect("read");
+        let (index, command) = (LogIndex(100), Command::ChangeDocuments { changes });
+        apply(&mut state, index, &command).expect("changed");
+        let left = documents::holders(&state).expect("read");
+        assert_eq!(
+            left.iter().map(|one| one.identity.role()).collect::<Vec<_>>(),
+            [Role::Agent]
+        );
+        let refused = documents::removed_holders(&state).expect("read");
+        let refused: Vec<_> = refused
+            .iter()
+            .map(|one| (one.identity.member_id(), one.removed_at_s))
+            .collect();
+        assert_eq!(refused, [(Some(77), 1_800_000_000)]);
     }
 
     #[tokio::test]
