@@ -213,15 +213,19 @@ def test_disk_of_the_leader_fails(three, tmp_path):
         hold(three, tmp_path, fail)
 
 
-def test_disk_of_the_leader_full(three, tmp_path):
+@pytest.mark.parametrize("leads", [True, False], ids=["of-the-leader", "of-a-follower"])
+def test_disk_full(three, tmp_path, leads):
     group = three.group
     member = group.followers()[0]
+    name = member.name
     member.stop()
     with faults.small_disk(member.data_dir, "320m"):
-        member = group.restart(member)
+        group.restart(member)
 
         def fill():
-            member.run("members", "transfer-leader", member.id, check=False)
+            [member] = [one for one in group.members if one.name == name]
+            leader = member if leads else next(one for one in group.followers() if one is not member)
+            leader.run("members", "transfer-leader", leader.id, check=False)
             filling = faults.fill(member.data_dir)
             try:
                 time.sleep(1.0)
@@ -231,7 +235,8 @@ def test_disk_of_the_leader_full(three, tmp_path):
                 group.restart(member)
 
         hold(three, tmp_path, fill)
-        group.members[group.members.index(member)].stop()
+        [member] = [one for one in group.members if one.name == name]
+        member.stop()
     group.restart(member)
 
 
