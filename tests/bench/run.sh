@@ -26,7 +26,11 @@ unpack_etcd() {
     if [ ! -x "$folder/usr/bin/etcd" ]; then
         rm -rf "$folder"
         mkdir -p "$folder"
-        (cd "$folder" && apt-get download -q etcd-server && dpkg-deb -x etcd-server_*.deb .)
+        (
+            cd "$folder"
+            apt-get download -qq etcd-server || { apt-get update -qq && apt-get download -qq etcd-server; }
+            dpkg-deb -x etcd-server_*.deb .
+        )
     fi
     export BERTH_BENCH_ETCD="$folder/usr/bin/etcd"
     "$BERTH_BENCH_ETCD" --version | head -n 1
