@@ -74,6 +74,7 @@ pub struct AgentHandle {
     orders: mpsc::Sender<Order>,
     board: Arc<ReportBoard>,
     registration: watch::Receiver<Option<String>>,
+    recovered: watch::Receiver<bool>,
     running: JoinHandle<Result<(), AgentError>>,
 }
 
@@ -127,9 +128,11 @@ impl Agent {
             foreign_ports: foreign_ports.clone(),
         };
         let (tasks, fence_orders) = (contents.tasks, orders.clone());
+        let (has_recovered, recovered) = watch::channel(false);
         let running = tokio::spawn(async move {
             let work = async {
                 let supervisor = Supervisor::recover(tools, tasks).await;
+                has_recovered.send_replace(true);
                 // The session begins once the board says what became of every task, so that a registration is complete.
                 let upkeep = async {
                     if let Some(membership) = membership {
@@ -151,6 +154,7 @@ impl Agent {
             orders,
             board,
             registration: registered,
+            recovered,
             running,
         })
     }
@@ -263,6 +267,12 @@ impl AgentHandle {
     #[must_use]
     pub fn registration(&self) -> watch::Receiver<Option<String>> {
         self.registration.clone()
+    }
+
+    /// Becomes `true` once the agent has taken up the tasks that it had.
+    #[must_use]
+    pub fn recovered(&self) -> watch::Receiver<bool> {
+        self.recovered.clone()
     }
 
     /// Ends every task of the host, takes no more, and waits until they have ended and their containers are removed.

@@ -7,6 +7,7 @@ mod support;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use berth_agent::runtime::containerd::ContainerdRuntime;
 use berth_agent::runtime::{Runtime, RuntimeError};
@@ -49,11 +50,16 @@ impl Registry {
     }
 
     async fn push(&self, rootfs: &Path, name: &str) {
+        self.push_saying(rootfs, name, "pulled").await;
+    }
+
+    /// An image whose container says this.
+    async fn push_saying(&self, rootfs: &Path, name: &str, word: &str) {
         let layer = std::fs::read(rootfs).unwrap();
         let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
         let config = serde_json::json!({
             "architecture": oci_spec::image::Arch::default(), "os": "linux",
-            "config": { "Entrypoint": ["/bin/echo"], "Cmd": ["pulled"] },
+            "config": { "Entrypoint": ["/bin/echo"], "Cmd": [word] },
             "rootfs": { "type": "layers", "diff_ids": [diff_id] },
         });
         let client = oci_client::Client::new(ClientConfig {
@@ -206,4 +212,90 @@ fn write_layout(directory: &Path, rootfs: &Path) {
     });
     std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
     std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+async fn said(host: &support::Host, image: &str) -> String {
+    host.runtime.ensure_image(image).await.unwrap_or_else(|e| panic!("{e}"));
+    let mut task = script("");
+    task.containers[0].image = image.to_owned();
+    task.containers[0].command.clear();
+    host.run_to_end(&task).await.1
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tag_that_is_pushed_again_is_pulled_again_and_the_copy_serves_without_the_registry() {
+    if !can_run() {
+        return;
+    }
+    let host = host("again").await;
+    let registry = Registry::start(host.dir.path()).await;
+    let name = format!("127.0.0.1:{}/team/app:latest", registry.port);
+    let rootfs = host.dir.path().join("image/rootfs.tar");
+    for word in ["first", "second"] {
+        registry.push_saying(&rootfs, &name, word).await;
+        assert_eq!(said(&host, &name).await, format!("{word}\n"));
+    }
+    drop(registry);
+    assert_eq!(said(&host, &name).await, "second\n");
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn image_that_is_imported_again_is_taken_up_and_wins_over_a_registry() {
+    if !can_run() {
+        return;
+    }
+    let host = host("import").await;
+    let registry = Registry::start(host.dir.path()).await;
+    let name = format!("127.0.0.1:{}/team/app:latest", registry.port);
+    let rootfs = host.dir.path().join("image/rootfs.tar");
+    registry.push_saying(&rootfs, &name, "pulled").await;
+    assert_eq!(said(&host, &name).await, "pulled\n");
+    // As `berth image import` does: for all hosts of the machine.
+    let shared = host.containerd.client(berth_agent::image::SHARED_NAMESPACE).unwrap();
+    shared.ensure_namespace().await.unwrap();
+    let shared = berth_agent::image::ImageStore::new(shared, host.runtime.snapshotter(), Default::default());
+    for word in ["one", "two"] {
+        let config = format!(r#"{{"Cmd":["/bin/echo","{word}"]}}"#);
+        std::fs::write(host.dir.path().join("image/config.json"), config).unwrap();
+        shared.import(&host.dir.path().join("image"), &name).await.unwrap();
+        assert_eq!(said(&host, &name).await, format!("{word}\n"));
+    }
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn image_that_no_container_uses_is_removed_after_a_while_unless_it_was_imported() {
+    if !can_run() {
+        return;
+    }
+    let host = host("unused").await;
+    let registry = Registry::start(host.dir.path()).await;
+    let name = format!("127.0.0.1:{}/team/app:latest", registry.port);
+    registry.push(&host.dir.path().join("image/rootfs.tar"), &name).await;
+    host.runtime.ensure_image(&name).await.unwrap_or_else(|e| panic!("{e}"));
+    let mut task = script("");
+    task.containers[0].image.clone_from(&name);
+    let (key, _) = host.run(&task).await;
+    let remove = async |age| {
+        host.runtime
+            .remove_unused_images(age)
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    };
+    assert_eq!(remove(Duration::ZERO).await, Vec::<String>::new(), "a container has it");
+    host.runtime.delete_container(&key).await.unwrap();
+    assert_eq!(
+        remove(Duration::from_secs(3600)).await,
+        Vec::<String>::new(),
+        "it was used a moment ago"
+    );
+    assert_eq!(remove(Duration::ZERO).await, *std::slice::from_ref(&name));
+    drop(registry);
+    assert!(host.runtime.ensure_image(&name).await.is_err(), "it is gone");
+    host.runtime
+        .ensure_image(support::IMAGE)
+        .await
+        .expect("what was imported stays");
+    host.end().await;
 }

@@ -7,6 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use berth_agent::logs::reader;
+use berth_agent::runtime::containerd::{Containerd, ContainerdOptions};
 use berth_agent::runtime::{ContainerKey, CreateContainer, FoundStatus, Runtime, RuntimeError};
 use berth_core::model::{CpuUnits, MemoryMib};
 use nix::sys::signal::{Signal, kill};
@@ -342,4 +343,61 @@ async fn container_started_again_has_its_files_its_name_and_its_log() {
     host.wait(&key).await;
     host.runtime.delete_container(&key).await.unwrap();
     host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn container_makes_the_calls_of_programs_and_is_refused_those_that_reach_beyond_it() {
+    if !can_run() {
+        return;
+    }
+    let host = host("calls").await;
+    let text = "grep ^Seccomp: /proc/self/status; chroot / /bin/true && echo chroot; unshare -U true || echo refused; \
+                (sleep 0; echo child) | cat; httpd -h /www -p 127.0.0.1:0 && echo socket";
+    let mut task = script(text);
+    task.network_mode = berth_core::model::NetworkMode::None;
+    let (exit, log) = host.run_to_end(&task).await;
+    assert_eq!(exit.exit_code, Some(0), "{log}");
+    let said: Vec<&str> = log.lines().filter(|line| !line.starts_with("unshare:")).collect();
+    assert_eq!(said, ["Seccomp:\t2", "chroot", "refused", "child", "socket"], "{log}");
+    assert!(log.contains("Operation not permitted"), "{log}");
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_waits_for_the_containerd_that_has_its_containers_and_starts_no_other() {
+    if !can_run() {
+        return;
+    }
+    let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut machine = ContainerdOptions::under(theirs.path());
+    machine.always_private = true;
+    let running = Containerd::connect_or_start(&machine).await.unwrap();
+    let options = ContainerdOptions {
+        socket: running.socket().to_owned(),
+        ..ContainerdOptions::under(ours.path())
+    };
+    let first = Containerd::of_host(&options).await.unwrap();
+    assert!(!first.is_private());
+    running.shut_down().await;
+    // The machine boots: the agent is there before containerd is.
+    let (again, back) = tokio::join!(Containerd::of_host(&options), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Containerd::connect_or_start(&machine).await.unwrap()
+    });
+    assert!(!again.unwrap().is_private());
+    assert!(!options.has_been_used());
+    back.shut_down().await;
+
+    // A host that began with a private one stays with it.
+    let options = ContainerdOptions {
+        socket: theirs.path().join("none.sock"),
+        ..ContainerdOptions::under(ours.path())
+    };
+    let private = Containerd::of_host(&options).await.unwrap();
+    assert!(private.is_private());
+    private.shut_down().await;
+    std::os::unix::net::UnixListener::bind(&options.socket).unwrap();
+    let private = Containerd::of_host(&options).await.unwrap();
+    assert!(private.is_private());
+    private.shut_down().await;
 }

@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod host_names;
 mod https;
+mod join_token;
 mod listen_failure;
 mod lock;
 mod logging;

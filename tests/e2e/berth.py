@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -24,10 +25,26 @@ START_DEADLINE = 60
 STOP_DEADLINE = 60
 
 
+# Below those that the kernel gives to connections and Berth to tasks, so that nobody has taken one before it is used.
+PORTS = range(12_000, 31_000)
+_taken = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, and that no other call has been given."""
+    for _ in range(1_000):
+        port = random.choice(PORTS)
+        if port in _taken:
+            continue
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind(("0.0.0.0", port))
+                udp.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        _taken.add(port)
+        return port
+    raise AssertionError(f"no port of {PORTS} is free")
 
 
 def wait_until(condition, what, deadline=30.0, pause=0.1):

@@ -115,8 +115,7 @@ def test_host_that_is_fenced_stops_its_containers_before_it_is_given_up_and_says
     assert "fence after:        6s" in shown
     hosts.service("fenced", 2, command=["sleep", "100000"])
     task = hosts.task_on("host-1")
-    # The agent has the new settings with the answer to its next heartbeat.
-    time.sleep(2)
+    hosts.agents["host-1"].wait_for(r"heartbeat_interval_ms\D*500\b.*fence_after_ms\D*6000\b")
     hosts.links["host-1"].cut()
     began = time.monotonic()
     berth.wait_until(lambda: not hosts.processes("host-1"), "the host has stopped its container", 30)
@@ -140,7 +139,7 @@ def test_host_that_comes_back_stops_what_was_replaced_within_ten_seconds(hosts):
     hosts.settings("--heartbeat-interval", "500ms", "--lost-after", "3s", "--fence-after", "off")
     hosts.service("replaced", 2, command=["sleep", "100000"])
     task = hosts.task_on("host-1")
-    time.sleep(2)
+    hosts.agents["host-1"].wait_for(r"heartbeat_interval_ms\D*500\b.*fence_after_ms\D*0\b")
     hosts.links["host-1"].cut()
     berth.wait_until(lambda: len(hosts.processes("host-2")) == 2, "the other host has replaced the task", 30)
     assert "was lost" in hosts.describe(task)["stoppedReason"]

@@ -103,7 +103,8 @@ def test_hosts_follow_a_rotation_of_the_authority(group, hosts):
     # Both what goes on and what begins anew is let in.
     assert tasks(group) == before and all(host.is_connected() for host in hosts)
     hosts[0].stop()
-    hosts[0] = Host(group, "host-1").connected()
+    # A variable that is set to nothing is not set.
+    hosts[0] = Host(group, "host-1", BERTH_JOIN_TOKEN="").connected()
     assert re.search("takes up the identity", hosts[0].output())
 
 
@@ -126,6 +127,21 @@ def test_token_that_is_no_good_is_refused_with_the_reason(group, hosts, tmp_path
     assert "does not show authority" in refused(group, "host-4", "--join", token, "--peer", peer)
     assert "has not joined a cluster yet" in refused(group, "host-4", "--peer", peer)
     assert "start it with --peer" in refused(group, "host-3", "--controller", "http://127.0.0.1:1")
+
+
+def test_token_in_a_file_is_used_once_and_one_without_an_address_names_the_flag(group, hosts, tmp_path):
+    member = group.running()[0]
+    file = tmp_path / "token"
+    file.write_text(member.token(role="agent") + "\n")
+    for program in ("agent", "controller"):
+        alone = berth.Process([program, "--data-dir", tmp_path / program, "--join-file", file], tmp_path / f"{program}.log")
+        assert alone.child.wait(30) not in (0, NOT_LET_IN)
+        assert "add --peer HOST:PORT" in alone.output(), alone.output()
+        alone.stop()
+    host = Host(group, "host-5", "--join-file", file, "--peer", member.address).connected()
+    host.stop()
+    file.unlink()
+    Host(group, "host-5", "--join-file", file, "--peer", member.address).connected().stop()
 
 
 def test_host_removed_ends_and_is_refused_until_it_has_a_new_token(group, hosts):

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import http.server
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def inside(task, program):
         ["ip", "netns", "exec", os.path.basename(namespace), sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
     )
     try:
-        assert child.stdout.readline() == "ready\n"
+        readable, _, _ = select.select([child.stdout], [], [], 30)
+        assert readable and child.stdout.readline() == "ready\n", "the program in the task's network has begun"
         yield
     finally:
         child.kill()

@@ -3,8 +3,9 @@
 //! Owns which registries are spoken to without TLS and how their errors are told: what is final, what is worth
 //! another try, and in whose words. Shell.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use oci_client::client::{ClientConfig, ClientProtocol};
@@ -24,6 +25,11 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a registry may be silent in the middle of an answer.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a registry may take to say what a name means, where the host has an image that could be used instead.
+const DIGEST_DEADLINE: Duration = Duration::from_secs(5);
+/// How long one that did not answer is not asked that again.
+const AWAY: Duration = Duration::from_secs(60);
+
 /// Settings for pulling.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryOptions {
@@ -37,6 +43,8 @@ pub(super) struct Registries {
     secure: oci_client::Client,
     plain: oci_client::Client,
     insecure: Arc<Vec<String>>,
+    /// Registries that did not answer, and when that was.
+    away: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Registries {
@@ -54,7 +62,41 @@ impl Registries {
             secure: client(ClientProtocol::Https),
             plain: client(ClientProtocol::Http),
             insecure: Arc::new(options.insecure_registries),
+            away: Arc::default(),
         }
+    }
+
+    /// What the name means at its registry now; `None` if that does not say so, or not soon.
+    pub(super) async fn digest(&self, name: &ImageName) -> Option<String> {
+        let registry = name.registry();
+        let is_away = |since: &Instant| since.elapsed() < AWAY;
+        if self.lock_away().get(registry).is_some_and(is_away) {
+            return None;
+        }
+        let source = self.source(name);
+        let asking = source
+            .client
+            .fetch_manifest_digest(name.reference(), &RegistryAuth::Anonymous);
+        let reason = match tokio::time::timeout(DIGEST_DEADLINE, asking).await {
+            Ok(Ok(digest)) => return Some(digest),
+            Ok(Err(error)) => match source.error(&error) {
+                ImageError::Unreachable { why, .. } => why,
+                error => {
+                    tracing::debug!(image = %name, %error, "the registry does not say what the image is");
+                    return None;
+                }
+            },
+            Err(_) => format!("no answer within {} s", DIGEST_DEADLINE.as_secs()),
+        };
+        tracing::info!(image = %name, registry, reason, "the registry does not answer: copies on this host are used as they are");
+        let mut away = self.lock_away();
+        away.retain(|_, since| is_away(since));
+        away.insert(registry.to_owned(), Instant::now());
+        None
+    }
+
+    fn lock_away(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The image `name` as its registry has it.

@@ -1,19 +1,20 @@
 //! The images of one host: makes sure that an image is there, once for all who wait for it.
 //!
-//! Owns the order of places that are asked (the host's own namespace, other namespaces of the same containerd, the
-//! registry) and what is remembered of unpacked images. Shell.
+//! Owns the order of places that are asked (imports, the registry, copies in this and other namespaces of the same containerd)
+//! and what is remembered of unpacked images. Shell.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use containerd_client::services::v1::GetImageRequest;
+use containerd_client::services::v1::{DeleteImageRequest, GetImageRequest, ListImagesRequest};
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::content::{self, ByteStream};
+use super::content::{self, ByteStream, Labels};
 use super::document::{Blob, Document, chain_id, choose, parse, parse_config};
 use super::registry::Registries;
 use super::transfer::{Brought, Destination, Source, bring};
@@ -23,6 +24,9 @@ use crate::runtime::containerd::client::Client;
 
 /// Namespace for images that all hosts of a machine may use: `berth image import` puts them there.
 pub const SHARED_NAMESPACE: &str = "berth";
+
+/// On the record of an image that was imported.
+pub(super) const LABEL_IMPORTED: &str = "berth/imported";
 
 /// An image that is present and unpacked.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +54,8 @@ struct Shared {
     registries: Registries,
     known: Mutex<HashMap<String, Arc<UnpackedImage>>>,
     under_way: Mutex<HashMap<String, watch::Receiver<Option<Outcome>>>>,
+    /// When this process saw each image used last.
+    used: Mutex<HashMap<String, Instant>>,
 }
 
 impl ImageStore {
@@ -66,6 +72,7 @@ impl ImageStore {
             registries,
             known: Mutex::default(),
             under_way: Mutex::default(),
+            used: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -79,12 +86,7 @@ impl ImageStore {
     pub async fn ensure(&self, image: &str) -> Outcome {
         let name: ImageName = image.parse()?;
         let text = name.to_string();
-        if let Some(target) = self.shared.recorded(&self.shared.destination.client, &text).await?
-            && let Some(known) = self.known(&text)
-            && known.digest == target.digest
-        {
-            return Ok(known);
-        }
+        self.shared.note_use(&text);
         let mut outcome = self.join_or_fetch(&name);
         let ended = outcome.wait_for(Option::is_some).await;
         let ended = ended.ok().and_then(|o| o.clone());
@@ -111,6 +113,45 @@ impl ImageStore {
             .remove(name);
     }
 
+    /// Removes from the namespace what nobody has used for so long; returns the names. Those `in_use`, and what was imported there, stay.
+    /// containerd removes their layers by itself. What was used before this process began counts as used when it first looks here.
+    ///
+    /// # Errors
+    /// [`ImageError`] if containerd does not list or remove them.
+    pub async fn remove_unused(
+        &self,
+        in_use: &BTreeSet<String>,
+        unused_for: Duration,
+    ) -> Result<Vec<String>, ImageError> {
+        let client = &self.shared.destination.client;
+        let listed = client
+            .images()
+            .list(client.request(ListImagesRequest::default()))
+            .await
+            .map_err(|status| ImageError::of_status("list its images", &status))?;
+        let mut removed = Vec::new();
+        for image in listed.into_inner().images {
+            if in_use.contains(&image.name) {
+                self.shared.note_use(&image.name);
+                continue;
+            }
+            if image.labels.contains_key(LABEL_IMPORTED) || self.shared.unused_for(&image.name) < unused_for {
+                continue;
+            }
+            self.forget(&image.name);
+            let request = DeleteImageRequest {
+                name: image.name.clone(),
+                ..Default::default()
+            };
+            match client.images().delete(client.request(request)).await {
+                Ok(_) => removed.push(image.name),
+                Err(status) if status.code() == Code::NotFound => {}
+                Err(status) => return Err(ImageError::of_status("remove an image", &status)),
+            }
+        }
+        Ok(removed)
+    }
+
     /// Brings in an image from a directory: an OCI image layout, or `rootfs.tar` with an optional `config.json`
     /// (the `config` object of an image configuration).
     ///
@@ -119,7 +160,7 @@ impl ImageStore {
     pub async fn import(&self, directory: &Path, name: &str) -> Outcome {
         let name: ImageName = name.parse()?;
         let source = import::source(directory, &name).await?;
-        self.shared.bring(&name.to_string(), Arc::from(source)).await
+        self.shared.bring(&name.to_string(), Arc::from(source), true).await
     }
 
     fn join_or_fetch(&self, name: &ImageName) -> watch::Receiver<Option<Outcome>> {
@@ -159,60 +200,120 @@ impl Drop for Fetch {
 }
 
 impl Shared {
+    /// As ECS does by default: whoever has the name in their hands is asked what it means now, and where they cannot be asked, the host's
+    /// copy is used. For a name with a digest there is nothing to ask; for an imported image, it is the operator.
     async fn find_or_pull(&self, name: &ImageName) -> Outcome {
         let text = name.to_string();
-        let client = &self.destination.client;
-        if let Some(target) = self.recorded(client, &text).await? {
-            if let Some(image) = self.unpacked(&text, &target).await? {
-                return Ok(self.remember(image));
-            }
-            // Recorded, but not unpacked for our snapshotter: as if it came from another namespace.
-            match self
-                .bring(
-                    &text,
-                    Arc::new(NamespaceSource {
-                        client: client.clone(),
-                        target,
-                    }),
-                )
-                .await
-            {
-                Err(ImageError::Damaged { digest, why }) => {
-                    tracing::debug!(
-                        image = text,
-                        digest,
-                        why,
-                        "recorded image is incomplete; fetching it again"
-                    );
-                }
-                other => return other,
+        let copies = self.copies(&text).await?;
+        let is_settled = name.reference().digest().is_some();
+        let imported = copies.iter().find(|copy| copy.is_imported);
+        if let Some(imported) = imported
+            && let Some(image) = self.try_copy(&text, imported).await?
+        {
+            return Ok(image);
+        }
+        let wanted = match is_settled {
+            true => None,
+            false => self.registries.digest(name).await,
+        };
+        let is_wanted = |copy: &&Copy| wanted.as_ref().is_none_or(|digest| copy.target.digest == *digest);
+        for copy in copies.iter().filter(is_wanted) {
+            if let Some(image) = self.try_copy(&text, copy).await? {
+                return Ok(image);
             }
         }
+        let error = match self.bring(&text, Arc::new(self.registries.source(name)), false).await {
+            Err(error @ (ImageError::Refused { .. } | ImageError::Unreachable { .. })) if wanted.is_some() => error,
+            other => return other,
+        };
+        for copy in &copies {
+            if let Some(image) = self.try_copy(&text, copy).await? {
+                tracing::warn!(image = text, %error, "the image cannot be pulled: the copy that this host has is used");
+                return Ok(image);
+            }
+        }
+        Err(error)
+    }
+
+    /// What containerd has under the name: first what this host has, unless another namespace's is newer. The namespaces of other
+    /// hosts on this machine are looked at if this one has nothing.
+    async fn copies(&self, name: &str) -> Result<Vec<Copy>, ImageError> {
+        let client = &self.destination.client;
+        let mut copies: Vec<Copy> = self.copy_in(client, name).await?.into_iter().collect();
+        let has_own = !copies.is_empty();
         for namespace in self.other_namespaces().await {
+            let is_another_host = namespace.starts_with("berth") && namespace != SHARED_NAMESPACE;
             let Ok(other) = client.in_namespace(&namespace) else {
                 continue;
             };
-            let Ok(Some(target)) = self.recorded(&other, &text).await else {
-                continue;
-            };
-            match self
-                .bring(&text, Arc::new(NamespaceSource { client: other, target }))
-                .await
+            if !(has_own && is_another_host)
+                && let Ok(Some(copy)) = self.copy_in(&other, name).await
             {
-                Ok(image) => return Ok(image),
-                // An image of another platform, or one whose layers that namespace does not keep.
-                Err(error) => tracing::debug!(image = text, namespace, %error, "image cannot be taken over"),
+                copies.push(copy);
             }
         }
-        self.bring(&text, Arc::new(self.registries.source(name))).await
+        // Stable: of the same age, in the order in which they were asked.
+        copies.sort_by_key(|copy| std::cmp::Reverse(copy.updated_at));
+        Ok(copies)
     }
 
-    async fn bring(&self, name: &str, source: Arc<dyn Source>) -> Outcome {
+    async fn copy_in(&self, client: &Client, name: &str) -> Result<Option<Copy>, ImageError> {
+        let found = self.recorded(client, name).await?;
+        Ok(found.map(|(target, updated_at, labels)| Copy {
+            is_imported: client.namespace() == SHARED_NAMESPACE || labels.contains_key(LABEL_IMPORTED),
+            client: client.clone(),
+            target,
+            updated_at,
+        }))
+    }
+
+    /// The image from a copy; `None` if that is not whole, or for another machine.
+    async fn try_copy(&self, name: &str, copy: &Copy) -> Result<Option<Arc<UnpackedImage>>, ImageError> {
+        let own = &self.destination.client;
+        let is_own = copy.client.namespace() == own.namespace();
+        let is_recorded = is_own
+            || self
+                .recorded(own, name)
+                .await?
+                .is_some_and(|(own, ..)| own == copy.target);
+        if is_recorded && let Some(image) = self.unpacked(name, &copy.target).await? {
+            return Ok(Some(self.remember(image)));
+        }
+        let source = NamespaceSource {
+            client: copy.client.clone(),
+            target: copy.target.clone(),
+        };
+        match self.bring(name, Arc::new(source), is_own && copy.is_imported).await {
+            Ok(image) => Ok(Some(image)),
+            Err(error @ ImageError::Away(_)) => Err(error),
+            Err(error) => {
+                let namespace = copy.client.namespace();
+                tracing::debug!(image = name, namespace, %error, "image cannot be taken over");
+                Ok(None)
+            }
+        }
+    }
+
+    fn note_use(&self, name: &str) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(name.to_owned(), Instant::now());
+    }
+
+    fn unused_for(&self, name: &str) -> Duration {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.entry(name.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
+    async fn bring(&self, name: &str, source: Arc<dyn Source>, is_imported: bool) -> Outcome {
+        let labels = match is_imported {
+            true => Labels::from([(LABEL_IMPORTED.to_owned(), "true".to_owned())]),
+            false => Labels::new(),
+        };
         let Brought {
             digest,
             chain_id,
             config,
-        } = bring(&self.destination, name, source).await?;
+        } = bring(&self.destination, name, source, labels).await?;
         Ok(self.remember(UnpackedImage {
             name: name.to_owned(),
             digest,
@@ -230,18 +331,24 @@ impl Shared {
         image
     }
 
-    async fn recorded(&self, client: &Client, name: &str) -> Result<Option<Blob>, ImageError> {
+    /// What the name points at in a namespace, since when, and the labels of that.
+    async fn recorded(&self, client: &Client, name: &str) -> Result<Option<Recorded>, ImageError> {
         match client
             .images()
             .get(client.request(GetImageRequest { name: name.to_owned() }))
             .await
         {
             Ok(answer) => {
-                let target = answer.into_inner().image.and_then(|i| i.target);
-                Ok(target.map(|t| Blob {
-                    media_type: t.media_type,
-                    digest: t.digest,
-                    size: u64::try_from(t.size).unwrap_or(0),
+                let image = answer.into_inner().image.unwrap_or_default();
+                let updated_at = image.updated_at.map_or((0, 0), |at| (at.seconds, at.nanos));
+                let labels = image.labels;
+                Ok(image.target.map(|t| {
+                    let blob = Blob {
+                        media_type: t.media_type,
+                        digest: t.digest,
+                        size: u64::try_from(t.size).unwrap_or(0),
+                    };
+                    (blob, updated_at, labels)
                 }))
             }
             Err(status) if status.code() == Code::NotFound => Ok(None),
@@ -293,6 +400,18 @@ impl Shared {
         names
     }
 }
+
+/// An image as a namespace of the same containerd has it.
+struct Copy {
+    client: Client,
+    target: Blob,
+    /// Seconds and nanoseconds since 1970.
+    updated_at: (i64, i32),
+    /// Whether somebody brought it to this machine from a file: they want it, whatever a registry has under its name.
+    is_imported: bool,
+}
+
+type Recorded = (Blob, (i64, i32), Labels);
 
 /// An image in a namespace of the same containerd.
 struct NamespaceSource {

@@ -54,14 +54,15 @@ pub(super) struct Brought {
     pub(super) config: ImageConfiguration,
 }
 
-/// Brings the image into the namespace, unpacked, and only then makes its name visible.
+/// Brings the image into the namespace, unpacked, and only then makes its name visible, with these labels.
 pub(super) async fn bring(
     destination: &Destination,
     name: &str,
     source: Arc<dyn Source>,
+    labels: Labels,
 ) -> Result<Brought, ImageError> {
     let lease = create_lease(&destination.client).await?;
-    let brought = bring_leased(destination, &lease, name, source).await;
+    let brought = bring_leased(destination, &lease, name, source, labels).await;
     let delete = DeleteRequest {
         id: lease.id.clone(),
         sync: false,
@@ -82,6 +83,7 @@ async fn bring_leased(
     lease: &Lease,
     name: &str,
     source: Arc<dyn Source>,
+    labels: Labels,
 ) -> Result<Brought, ImageError> {
     let client = &destination.client;
     let (target, target_bytes) = retrying(|| source.target()).await?;
@@ -136,7 +138,7 @@ async fn bring_leased(
         let labels = Labels::from([("containerd.io/gc.ref.content.m.0".to_owned(), manifest_blob.digest)]);
         put(client, lease, &target, &labels, target_bytes).await?;
     }
-    record(client, lease, name, &target).await?;
+    record(client, lease, name, &target, labels).await?;
     Ok(Brought {
         digest: target.digest,
         chain_id,
@@ -223,9 +225,10 @@ async fn put(client: &Client, lease: &Lease, blob: &Blob, labels: &Labels, bytes
     .await
 }
 
-async fn record(client: &Client, lease: &Lease, name: &str, target: &Blob) -> Result<(), ImageError> {
+async fn record(client: &Client, lease: &Lease, name: &str, target: &Blob, labels: Labels) -> Result<(), ImageError> {
     let image = Image {
         name: name.to_owned(),
+        labels,
         target: Some(target.descriptor()),
         ..Default::default()
     };
@@ -238,7 +241,7 @@ async fn record(client: &Client, lease: &Lease, name: &str, target: &Blob) -> Re
         Ok(_) => Ok(()),
         Err(status) if status.code() == Code::AlreadyExists => {
             let update_mask = Some(FieldMask {
-                paths: vec!["target".to_owned()],
+                paths: vec!["target".to_owned(), "labels".to_owned()],
             });
             let update = UpdateImageRequest {
                 image: Some(image),

@@ -86,11 +86,14 @@ pub(crate) async fn keep_up(membership: Membership, controllers: Controllers) {
                 tracing::warn!("this host's new certificate is to be renewed already: check its clock");
                 tokio::time::sleep(renew::retry_after(failures, seed)).await;
             }
-            Err(()) => {
+            Err(reason) => {
                 failures += 1;
                 let pause = renew::retry_after(failures, seed);
+                let expires = membership.kept().credentials.not_after().as_secs();
                 tracing::warn!(
                     due,
+                    reason,
+                    expires_in_s = expires.saturating_sub(UnixTime::now().as_secs()),
                     again_in_ms = pause.as_millis(),
                     "no controller renews this host's certificate or tells the cluster's news"
                 );
@@ -110,13 +113,14 @@ fn until_renewal(membership: &Membership, seed: u64) -> Duration {
     Duration::from_secs(at.as_secs().saturating_sub(UnixTime::now().as_secs()))
 }
 
-/// Asks the controllers in turn, until one has helped; returns the version of its news.
+/// Asks the controllers in turn, until one has helped; returns the version of its news, or what the last one said.
 async fn catch_up(
     membership: &Membership,
     controllers: &Controllers,
     dialer: &Dialer,
     renews: bool,
-) -> Result<u64, ()> {
+) -> Result<u64, String> {
+    let mut last = "no controller is known".to_owned();
     for controller in controllers.all() {
         let asking = async {
             let channel = dialer.connect(&controller, CONNECT_WITHIN).await?;
@@ -135,10 +139,11 @@ async fn catch_up(
                     reason,
                     "a controller could not be asked about certificate and news"
                 );
+                last = format!("{controller}: {reason}");
             }
         }
     }
-    Err(())
+    Err(last)
 }
 
 async fn renew(

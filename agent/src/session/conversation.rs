@@ -1,6 +1,8 @@
 //! One session with one controller, from connecting to its end. Shell.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use berth_core::model::LogPosition;
@@ -8,7 +10,7 @@ use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
 use berth_proto::v1::{self, FromAgent, ToAgent, from_agent, to_agent};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::Stream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
@@ -29,6 +31,9 @@ const RECORD_WITHIN: Duration = Duration::from_secs(30);
 /// Messages that wait for the network.
 const SEND_QUEUE: usize = 16;
 
+/// Pieces of logs that wait for it: up to a MiB each, which everything else goes ahead of.
+const LOG_QUEUE: usize = 1;
+
 /// Largest message taken: a full set of assignments, at some hundreds of bytes per task.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
@@ -47,6 +52,7 @@ const HEARTBEAT_BOUNDS_MS: (u32, u32) = (50, 60_000);
 /// The open ends of a session.
 struct Wire {
     outgoing: mpsc::Sender<FromAgent>,
+    logs: mpsc::Sender<FromAgent>,
     incoming: Streaming<ToAgent>,
 }
 
@@ -79,21 +85,25 @@ impl Session {
         let settings = registered.host_settings.unwrap_or_default();
         self.fence.heard(began_at_ms, &settings);
         self.hear_of_news(&settings);
-        self.exchange(wire, heartbeat(&settings), registered.container_instance_arn)
-            .await
+        self.exchange(wire, settings, registered.container_instance_arn).await
     }
 
     async fn open(&self, channel: Channel) -> Result<Wire, SessionError> {
         let mut client = AgentSessionsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (outgoing, queue) = mpsc::channel(SEND_QUEUE);
+        let (logs, log_queue) = mpsc::channel(LOG_QUEUE);
         let register = documents::register(self)?;
         send(&outgoing, from_agent::Message::Register(register)).await?;
         let incoming = client
-            .session(ReceiverStream::new(queue))
+            .session(Outgoing { queue, log_queue })
             .await
             .map_err(status)?
             .into_inner();
-        Ok(Wire { outgoing, incoming })
+        Ok(Wire {
+            outgoing,
+            logs,
+            incoming,
+        })
     }
 
     /// Checks that the controller is no older than what was seen, unless its history is another one.
@@ -142,10 +152,13 @@ impl Session {
     async fn exchange(
         &mut self,
         mut wire: Wire,
-        mut heartbeat: Interval,
+        mut known: v1::HostSettings,
         arn: String,
     ) -> Result<std::convert::Infallible, SessionError> {
+        let mut heartbeat = heartbeat(&known);
         let mut log_replies = LogReplies::new(self.logs.clone(), self.board.clone());
+        // One that waits for a place in the queue, which no heartbeat is to wait for.
+        let mut log_reply: Option<v1::LogReply> = None;
         let mut changes = self.board.changes();
         let mut waiting: Option<Batch> = None;
         let mut sequence = 0;
@@ -170,11 +183,13 @@ impl Session {
                             self.fence.heard(sent_at_ms, &settings);
                         }
                         self.hear_of_news(&settings);
+                        tell_changes(&mut known, settings);
                         if self::heartbeat(&settings).period() != heartbeat.period() {
                             heartbeat = self::heartbeat(&settings);
                         }
                     }
                     Some(to_agent::Message::LogRequest(request)) => if let Some(refused) = log_replies.begin(request) {
+                        // A few words, as short as a heartbeat.
                         send(&wire.outgoing, from_agent::Message::LogReply(refused)).await?;
                     },
                     Some(to_agent::Message::Registered(_)) => return Err(SessionError::Unexpected("a second Registered")),
@@ -190,7 +205,11 @@ impl Session {
                     send(&wire.outgoing, from_agent::Message::Heartbeat(message)).await?;
                 }
                 Ok(()) = foreign_ports.changed() => heartbeat.reset_immediately(),
-                reply = log_replies.next() => send(&wire.outgoing, from_agent::Message::LogReply(reply)).await?,
+                reply = log_replies.next(), if log_reply.is_none() => log_reply = Some(reply),
+                place = wire.logs.reserve(), if log_reply.is_some() => {
+                    let message = log_reply.take().map(from_agent::Message::LogReply);
+                    place.map_err(|_| SessionError::Ended)?.send(FromAgent { message });
+                }
                 changed = gathered(&mut changes), if waiting.is_none() => {
                     changed?;
                     waiting = self.send_reports(&wire.outgoing, &mut sequence).await?;
@@ -258,6 +277,27 @@ impl Session {
     }
 }
 
+/// What the agent says: pieces of logs only when it has nothing else to say, so that its heartbeats are not late for them.
+struct Outgoing {
+    queue: mpsc::Receiver<FromAgent>,
+    log_queue: mpsc::Receiver<FromAgent>,
+}
+
+impl Stream for Outgoing {
+    type Item = FromAgent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<FromAgent>> {
+        match self.queue.poll_recv(cx) {
+            Poll::Pending => match self.log_queue.poll_recv(cx) {
+                Poll::Ready(Some(message)) => Poll::Ready(Some(message)),
+                // The session ends with the other queue.
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            },
+            ready => ready,
+        }
+    }
+}
+
 impl Wire {
     /// The controller's answer to the registration.
     async fn registration(&mut self) -> Result<v1::Registered, SessionError> {
@@ -285,6 +325,19 @@ async fn gathered(changes: &mut tokio::sync::watch::Receiver<u64>) -> Result<(),
     tokio::time::sleep(GATHER).await;
     changes.mark_unchanged();
     Ok(())
+}
+
+/// Says in the log that the settings of the cluster have changed.
+fn tell_changes(known: &mut v1::HostSettings, settings: v1::HostSettings) {
+    let said = |of: &v1::HostSettings| (of.heartbeat_interval_ms, of.fence_after_ms);
+    if said(known) != said(&settings) {
+        tracing::info!(
+            heartbeat_interval_ms = settings.heartbeat_interval_ms,
+            fence_after_ms = settings.fence_after_ms,
+            "the cluster has new settings for its hosts"
+        );
+    }
+    *known = settings;
 }
 
 /// Ticks as often as the settings say.
@@ -331,4 +384,25 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Session
     tokio::time::timeout(limit, work)
         .await
         .map_err(|_| SessionError::Silent(limit))?
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn heartbeat_goes_ahead_of_a_log_that_was_there_before_it() {
+        let (outgoing, queue) = mpsc::channel(SEND_QUEUE);
+        let (logs, log_queue) = mpsc::channel(LOG_QUEUE);
+        let log = from_agent::Message::LogReply(v1::LogReply::default());
+        send(&logs, log.clone()).await.unwrap();
+        let heartbeat = from_agent::Message::Heartbeat(v1::Heartbeat::default());
+        send(&outgoing, heartbeat.clone()).await.unwrap();
+        drop(outgoing);
+        let mut said = Outgoing { queue, log_queue };
+        assert_eq!(said.next().await.unwrap().message, Some(heartbeat));
+        assert!(said.next().await.is_none(), "the session has ended");
+    }
 }

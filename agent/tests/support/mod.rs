@@ -209,7 +209,8 @@ pub(crate) fn image_directory(parent: &Path) -> PathBuf {
         .find(|p| Path::new(p).is_file());
     std::fs::copy(busybox.expect("install busybox-static"), root.join("bin/busybox")).unwrap();
     for applet in [
-        "sh", "sleep", "cat", "id", "pwd", "echo", "httpd", "dd", "env", "true", "hostname", "seq", "wget",
+        "sh", "sleep", "cat", "id", "pwd", "echo", "httpd", "dd", "env", "true", "hostname", "seq", "wget", "unshare",
+        "grep", "chroot",
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }

@@ -2,9 +2,11 @@
 //!
 //! Owns its flags. Shell.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use berth_agent::image::RegistryOptions;
@@ -16,6 +18,7 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::values;
+use crate::join_token::JoinArguments;
 use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
 use crate::{logging, output};
@@ -23,9 +26,8 @@ use crate::{logging, output};
 /// Flags of `berth agent`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Join a cluster with a token from `berth token create --role agent`; one that this host has joined with is not used again
-    #[arg(long, env = "BERTH_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    join: Option<String>,
+    #[command(flatten)]
+    join: JoinArguments,
     /// Where a controller of that cluster is reached; may be given several times, and is known once the host has joined
     #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port, conflicts_with = "controller")]
     peer: Vec<String>,
@@ -62,12 +64,18 @@ pub(crate) struct Arguments {
     /// What runs the containers
     #[arg(long, value_enum, default_value_t = EngineName::Containerd)]
     runtime: EngineName,
-    /// Socket of the containerd to use; if none answers there, a private one is started
+    /// Socket of the containerd to use; if none answers there at the first start, a private one is started, and used from then on
     #[arg(long, default_value = "/run/containerd/containerd.sock", value_name = "SOCKET")]
     containerd: PathBuf,
     /// containerd namespace of this host's containers
     #[arg(long, default_value = "berth-host", value_name = "NAME")]
     containerd_namespace: String,
+    /// Remove images that no task has used for this long, such as 12h or 7d; never those that were imported
+    #[arg(long, default_value = "3h", value_name = "TIME", value_parser = values::duration)]
+    remove_images_after: Duration,
+    /// Never remove an image
+    #[arg(long, conflicts_with = "remove_images_after")]
+    keep_images: bool,
     /// A registry that is spoken to over plain HTTP, besides those on this machine; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     insecure_registry: Vec<String>,
@@ -87,9 +95,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     logging::start("info")?;
     let mut signals = StopSignals::install()?;
     let data_dir = std::path::absolute(&arguments.data_dir)?;
-    if let Err(refused) = check_addresses(&arguments, &data_dir)? {
-        return not_let_in(&refused);
-    }
+    let token = match check_addresses(&arguments, &data_dir)? {
+        Ok(token) => token,
+        Err(refused) => return not_let_in(&refused),
+    };
+    private_directory(&data_dir)?;
     let found = match arguments.runtime {
         EngineName::Simulated => None,
         EngineName::Containerd => Some(containerd(&arguments, &data_dir).await?),
@@ -101,6 +111,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Some(found) => {
             let runtime = Arc::new(ContainerdRuntime::open(found, host_options(&arguments, &data_dir)).await?);
+            if !arguments.keep_images {
+                let (runtime, after) = (Arc::clone(&runtime), arguments.remove_images_after);
+                // Until the process ends.
+                tokio::spawn(async move { runtime.look_after_images(after).await });
+            }
             (
                 runtime.clone(),
                 Arc::new(FileLogs::new(runtime)),
@@ -108,7 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             )
         }
     };
-    let config = config(&arguments, &data_dir, version)?;
+    let config = config(&arguments, &data_dir, version, token)?;
     let shutdown = CancellationToken::new();
     let started = tokio::select! {
         started = Agent::start(config, runtime, logs, shutdown.clone()) => started,
@@ -121,7 +136,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     output::line("The agent runs. Ctrl-C stops it; its containers run on.")?;
     let manager = ServiceManager::from_environment();
-    manager.ready("looks after the tasks of this host");
+    let mut recovered = agent.recovered();
+    let ready = async {
+        // One that ends before is waited for below.
+        if recovered.wait_for(|recovered| *recovered).await.is_ok() {
+            manager.ready("looks after the tasks of this host");
+        }
+        std::future::pending().await
+    };
     let mut running = std::pin::pin!(agent.join());
     let outcome = tokio::select! {
         () = signals.next() => {
@@ -132,6 +154,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         ended = &mut running => ended,
         // That this process gets to it is the sign: it does not depend on controllers, without which the agent is to go on.
         never = manager.keep_alive(async || true) => match never {},
+        () = ready => Ok(()),
     };
     if let Some(found) = found {
         found.shut_down().await;
@@ -157,27 +180,40 @@ fn not_let_in(error: &anyhow::Error) -> Result<ExitCode> {
     Ok(ExitCode::from(NOT_LET_IN))
 }
 
-/// Whether the agent knows where to go, and may.
-fn check_addresses(arguments: &Arguments, data_dir: &Path) -> Result<Result<(), anyhow::Error>> {
+/// The join token, if the agent knows where to go; else why it may not.
+fn check_addresses(arguments: &Arguments, data_dir: &Path) -> Result<Result<Option<String>, anyhow::Error>> {
     let folder = identity_folder(data_dir);
-    let has_token = token(arguments).is_some();
-    if !arguments.controller.is_empty() || (has_token && !arguments.peer.is_empty()) {
-        return Ok(Ok(()));
+    let has_joined = match has_joined(&folder) {
+        Ok(has_joined) => has_joined,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let token = arguments.join.token(has_joined)?;
+    let has_peers = !arguments.peer.is_empty();
+    if has_joined || !arguments.controller.is_empty() || (token.is_some() && has_peers) {
+        return Ok(Ok(token));
     }
-    Ok(match has_joined(&folder) {
-        Ok(true) => Ok(()),
-        Ok(false) if has_token => bail!(
+    if token.is_some() {
+        bail!(
             "a join token is given, and not where to use it: add --peer HOST:PORT, the address of a controller of that cluster"
-        ),
-        Ok(false) if arguments.peer.is_empty() => bail!(
-            "say which cluster this host is to join: --join TOKEN --peer HOST:PORT, with a token from `berth token create --role agent`; or \
-             --controller URL, for a controller on this machine"
-        ),
-        Ok(false) => Err(anyhow!(
-            "this host has not joined a cluster yet: give it a token from `berth token create --role agent` with --join"
-        )),
-        Err(error) => Err(error.into()),
-    })
+        );
+    }
+    if !has_peers {
+        bail!(
+            "say which cluster this host is to join: --join-file FILE --peer HOST:PORT, with a token from `berth token create --role agent`; \
+             or --controller URL, for a controller on this machine"
+        );
+    }
+    Ok(Err(anyhow!(
+        "this host has not joined a cluster yet: give it a token from `berth token create --role agent` with --join-file or in \
+         BERTH_JOIN_TOKEN"
+    )))
+}
+
+/// Makes the data directory, for nobody else to read: containers' logs are in it, and what their environments say.
+fn private_directory(path: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the data directory {}", path.display()))
 }
 
 /// Where the host's identity in its cluster is kept.
@@ -190,7 +226,7 @@ async fn containerd(arguments: &Arguments, data_dir: &Path) -> Result<Containerd
         socket: arguments.containerd.clone(),
         ..ContainerdOptions::under(data_dir)
     };
-    let found = Containerd::connect_or_start(&options).await?;
+    let found = Containerd::of_host(&options).await?;
     tracing::info!(containerd = found.description(), "containerd is there");
     Ok(found)
 }
@@ -204,7 +240,12 @@ fn host_options(arguments: &Arguments, data_dir: &Path) -> HostOptions {
     options
 }
 
-fn config(arguments: &Arguments, data_dir: &Path, runtime_version: String) -> Result<AgentConfig> {
+fn config(
+    arguments: &Arguments,
+    data_dir: &Path,
+    runtime_version: String,
+    token: Option<String>,
+) -> Result<AgentConfig> {
     let detected = host::detect_capacity().context("cannot tell the size of this machine")?;
     let capacity = Resources::new(
         arguments.cpu.unwrap_or(detected.cpu.0),
@@ -222,7 +263,7 @@ fn config(arguments: &Arguments, data_dir: &Path, runtime_version: String) -> Re
         controllers: controllers(arguments),
         membership: Some(MembershipConfig {
             folder: identity_folder(data_dir),
-            token: token(arguments).map(str::to_owned),
+            token,
         }),
         cluster: Scope::new(&arguments.account_id, &arguments.region).cluster(&arguments.cluster),
         host_name,
@@ -231,11 +272,6 @@ fn config(arguments: &Arguments, data_dir: &Path, runtime_version: String) -> Re
         capacity,
         runtime_version,
     })
-}
-
-/// The join token; an empty one in the environment is none.
-fn token(arguments: &Arguments) -> Option<&str> {
-    arguments.join.as_deref().filter(|token| !token.is_empty())
 }
 
 fn controllers(arguments: &Arguments) -> Vec<String> {

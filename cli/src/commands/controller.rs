@@ -16,6 +16,7 @@ use berth_controller::node::{
 use clap::Args;
 
 use super::values;
+use crate::join_token::JoinArguments;
 use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
 use crate::{address, listen_failure, logging, output, root_keys};
@@ -32,9 +33,8 @@ pub(crate) struct Arguments {
     /// Found a new cluster, whose first controller this is
     #[arg(long, conflicts_with = "peer")]
     bootstrap: bool,
-    /// Join a cluster with a token from `berth token create --role controller`
-    #[arg(long, env = "BERTH_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    join: Option<String>,
+    #[command(flatten)]
+    join: JoinArguments,
     /// Where a controller of that cluster is reached; like the token, of no effect once this one is a member
     #[arg(long, value_name = "HOST:PORT", value_parser = values::host_and_port)]
     peer: Option<String>,
@@ -80,13 +80,6 @@ pub(crate) struct Arguments {
     testing: bool,
 }
 
-impl Arguments {
-    /// The join token. A variable that is set to nothing is not set.
-    fn token(&self) -> Option<&String> {
-        self.join.as_ref().filter(|token| !token.is_empty())
-    }
-}
-
 /// Account of an installation that was not given another one.
 const DEFAULT_ACCOUNT: &str = "123456789012";
 
@@ -105,6 +98,8 @@ const MAX_NAME_BYTES: usize = 64;
 /// If it cannot start or go on.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     logging::start("info")?;
+    // The authority's key is in what it writes.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let mut signals = StopSignals::install()?;
     let options = options(&arguments)?;
     let is_member = options.cluster.is_some();
@@ -172,9 +167,12 @@ fn announce(controller: &Controller, arguments: &Arguments, is_member: bool) -> 
 fn options(arguments: &Arguments) -> Result<ControllerOptions> {
     let data_dir = &arguments.data_dir;
     let was_member = is_member(data_dir);
-    let becomes_member = arguments.bootstrap || arguments.peer.is_some() || arguments.token().is_some();
+    let token = arguments.join.token(was_member)?;
+    let becomes_member = arguments.bootstrap || arguments.peer.is_some() || token.is_some();
     let is_asked_for = becomes_member || arguments.cluster_listen.is_some() || arguments.advertise.is_some();
-    let cluster = (was_member || is_asked_for).then(|| cluster(arguments)).transpose()?;
+    let cluster = (was_member || is_asked_for)
+        .then(|| cluster(arguments, token))
+        .transpose()?;
     let account = arguments.account_id.as_deref().unwrap_or(DEFAULT_ACCOUNT);
     let root = match &cluster {
         Some(_) => root_keys::given(account)?,
@@ -198,8 +196,7 @@ fn options(arguments: &Arguments) -> Result<ControllerOptions> {
     })
 }
 
-fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
-    let token = arguments.token();
+fn cluster(arguments: &Arguments, token: Option<String>) -> Result<ClusterOptions> {
     let start = match (&arguments.peer, token) {
         _ if is_member(&arguments.data_dir) => ClusterStart::Resume,
         (_, Some(_)) if arguments.bootstrap => bail!(
@@ -210,14 +207,14 @@ fn cluster(arguments: &Arguments) -> Result<ClusterOptions> {
             root: root_of_new_cluster(arguments)?,
         },
         (Some(peer), Some(token)) => ClusterStart::Join {
-            token: token.clone(),
+            token,
             peer: peer.clone(),
         },
         (None, Some(_)) => bail!(
             "a join token is given, and not where to use it: add --peer HOST:PORT, the address of a controller of that cluster"
         ),
         (Some(peer), None) => bail!(
-            "to join the cluster of {peer}, give a token from `berth token create --role controller`, with --join or in BERTH_JOIN_TOKEN"
+            "to join the cluster of {peer}, give a token from `berth token create --role controller`, with --join-file or in BERTH_JOIN_TOKEN"
         ),
         (None, None) => ClusterStart::Resume,
     };

@@ -126,7 +126,7 @@ pub enum ControllerError {
     NoAddress(SocketAddr),
     /// Nothing to go on from.
     #[error(
-        "{0} is no member of a cluster yet: start it once with --bootstrap, which founds a new cluster, or with --join TOKEN --peer \
+        "{0} is no member of a cluster yet: start it once with --bootstrap, which founds a new cluster, or with --join-file FILE --peer \
          HOST:PORT, which joins one"
     )]
     NoMember(PathBuf),

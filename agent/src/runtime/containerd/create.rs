@@ -196,6 +196,7 @@ fn describe(
         network_namespace: request.network.namespace.clone(),
         files,
         unified_cgroups: runtime.unified_cgroups,
+        filters_calls: runtime.filters_calls,
     };
     let spec = spec::build(&ingredients).map_err(|e| failed(e.to_string()))?;
     serde_json::to_vec(&spec).map_err(|e| failed(e.to_string()))

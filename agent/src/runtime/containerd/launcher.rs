@@ -3,6 +3,7 @@
 //! Owns the private containerd's process, configuration and directories; keeps it running until shut down. Knows
 //! nothing of namespaces or tasks. Shell.
 
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -28,8 +30,21 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How often start and stop are looked at.
 const POLL: Duration = Duration::from_millis(20);
-/// Pause before a private containerd that died is started again.
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
+/// First and longest pause before a private containerd that died is started again; doubled each time.
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// One that ran for so long has come up well, and the first pause is enough again.
+const RAN_WELL: Duration = Duration::from_secs(60);
+/// Size at which its log is put aside, and how often that is looked at.
+const MAX_LOG_BYTES: u64 = 8 << 20;
+const LOOK_AT_LOG_EVERY: Duration = Duration::from_secs(60);
+/// How long the containerd that this host has used before is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long one is waited for at the first start, if there is a socket.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked for meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Where it is written down which one it was.
+const REMEMBERED: &str = "containerd.json";
 /// A Unix socket's path is at most 107 bytes; containerd appends `.ttrpc` to it.
 const MAX_SOCKET_PATH: usize = 100;
 /// Where it is if its directory's path is too long for that.
@@ -86,6 +101,28 @@ pub enum LaunchError {
         /// Socket that was tried.
         socket: String,
         /// Why it did not answer.
+        why: String,
+    },
+    /// The containerd that has this host's containers does not answer.
+    #[error(
+        "no containerd answers at {socket} within {} s: {why}. The containers of this host are there: start it again (systemctl status \
+         containerd). If they are to be given up, remove {remembered}, and the next start looks for a containerd anew",
+        PATIENCE.as_secs()
+    )]
+    NotBack {
+        /// Its socket.
+        socket: String,
+        /// Why it did not answer.
+        why: String,
+        /// The file in which it is written down.
+        remembered: String,
+    },
+    /// It cannot be written down or read which containerd has this host's containers.
+    #[error("{path}: {why}")]
+    Remembered {
+        /// The file.
+        path: String,
+        /// What is wrong.
         why: String,
     },
     /// The private containerd did not come up.
@@ -155,6 +192,47 @@ impl Containerd {
             }
         };
         Self::start_private(options, &why).await
+    }
+
+    /// Uses the containerd that has this host's containers, and waits for it if it does not answer yet. At the first start, and when
+    /// another socket is named than before, that is the one at the socket if it answers, else a private one; it is written down.
+    ///
+    /// # Errors
+    /// [`LaunchError`], saying what is missing.
+    pub async fn of_host(options: &ContainerdOptions) -> Result<Self, LaunchError> {
+        let remembered = Remembered::load(&options.data_dir)?;
+        let found = match remembered.filter(|remembered| remembered.socket == options.socket) {
+            Some(Remembered { is_private: true, .. }) => {
+                let private = ContainerdOptions {
+                    always_private: true,
+                    ..options.clone()
+                };
+                return Self::connect_or_start(&private).await;
+            }
+            Some(_) => {
+                let answer = connect_within(&options.socket, PATIENCE).await;
+                let (channel, version) = answer.map_err(|why| LaunchError::NotBack {
+                    socket: options.socket.display().to_string(),
+                    why,
+                    remembered: Remembered::path(&options.data_dir).display().to_string(),
+                })?;
+                return Ok(Self::running(channel, version, &options.socket));
+            }
+            None => {
+                if options.socket.exists()
+                    && let Err(why) = connect_within(&options.socket, FIRST_PATIENCE).await
+                {
+                    tracing::warn!(socket = %options.socket.display(), why, "no containerd answers there");
+                }
+                Self::connect_or_start(options).await?
+            }
+        };
+        let remembered = Remembered {
+            socket: options.socket.clone(),
+            is_private: found.is_private(),
+        };
+        remembered.save(&options.data_dir)?;
+        Ok(found)
     }
 
     fn running(channel: Channel, version: String, socket: &Path) -> Self {
@@ -262,6 +340,73 @@ impl Containerd {
         if let Some(private) = self.private.take() {
             private.shut_down().await;
         }
+    }
+}
+
+/// Which containerd has a host's containers: another one would know nothing of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Remembered {
+    /// The socket that was named.
+    socket: PathBuf,
+    /// Whether none answered there, and a private one was started.
+    is_private: bool,
+}
+
+impl Remembered {
+    fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join(REMEMBERED)
+    }
+
+    fn load(data_dir: &Path) -> Result<Option<Self>, LaunchError> {
+        let path = Self::path(data_dir);
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| Self::failed(&path, &error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Self::failed(&path, &error)),
+        }
+    }
+
+    fn save(&self, data_dir: &Path) -> Result<(), LaunchError> {
+        let path = Self::path(data_dir);
+        let written = serde_json::to_vec(self).map_err(std::io::Error::from).and_then(|text| {
+            std::fs::create_dir_all(data_dir)?;
+            let draft = path.with_extension("next");
+            let mut file = std::fs::File::create(&draft)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&draft, &path)
+        });
+        written.map_err(|error| Self::failed(&path, &error))
+    }
+
+    fn failed(path: &Path, why: &dyn std::error::Error) -> LaunchError {
+        LaunchError::Remembered {
+            path: path.display().to_string(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Asks for a while whether a containerd answers at the socket.
+async fn connect_within(socket: &Path, limit: Duration) -> Result<(Channel, String), String> {
+    let until = Instant::now() + limit;
+    let mut told = false;
+    loop {
+        let why = match connect(socket).await {
+            Ok(answer) => return Ok(answer),
+            Err(why) => why,
+        };
+        if Instant::now() >= until {
+            return Err(why);
+        }
+        if !told {
+            told = true;
+            tracing::warn!(socket = %socket.display(), why, "waiting for containerd");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -402,6 +547,19 @@ impl Paths {
             .any(|mut containers| containers.next().is_some())
     }
 
+    /// Puts a log aside that has become long. containerd goes on writing where the file then ends, as it appends.
+    fn put_log_aside(&self) {
+        let log = self.log();
+        if std::fs::metadata(&log).map_or(0, |about| about.len()) <= MAX_LOG_BYTES {
+            return;
+        }
+        let aside = std::fs::copy(&log, self.dir.join("containerd.log.1"));
+        let aside = aside.and_then(|_| std::fs::OpenOptions::new().write(true).open(&log)?.set_len(0));
+        if let Err(error) = aside {
+            tracing::warn!(log = %log.display(), %error, "the log of the private containerd cannot be put aside");
+        }
+    }
+
     fn end_of_log(&self) -> String {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(3).collect();
@@ -411,17 +569,32 @@ impl Paths {
 
 /// Starts the private containerd again whenever it dies, until told to stop. Containers outlive it meanwhile.
 async fn keep_running(paths: Paths, mut child: Child, pid: Arc<AtomicI32>, mut stopped: watch::Receiver<bool>) {
+    let mut pause = RESTART_PAUSE.0;
     loop {
-        let ended = child.wait().await;
+        let began = Instant::now();
+        let ended = loop {
+            match tokio::time::timeout(LOOK_AT_LOG_EVERY, child.wait()).await {
+                Ok(ended) => break ended,
+                Err(_) => paths.put_log_aside(),
+            }
+        };
         if *stopped.borrow() {
             return;
         }
-        tracing::warn!(?ended, dir = %paths.dir.display(), "private containerd ended; starting it again");
+        if began.elapsed() >= RAN_WELL {
+            pause = RESTART_PAUSE.0;
+        }
+        tracing::warn!(
+            ?ended, dir = %paths.dir.display(), again_in_ms = pause.as_millis(),
+            "private containerd ended; starting it again"
+        );
         loop {
-            let told = tokio::time::timeout(RESTART_PAUSE, stopped.wait_for(|stop| *stop)).await;
+            let told = tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await;
             if told.is_ok() {
                 return;
             }
+            pause = (pause * 2).min(RESTART_PAUSE.1);
+            paths.put_log_aside();
             match paths.spawn() {
                 Ok(next) => {
                     pid.store(pid_of(&next), Ordering::SeqCst);
@@ -485,6 +658,39 @@ mod tests {
         let long = Paths::under(&Path::new("/tmp").join("d".repeat(120)));
         assert!(long.socket.as_os_str().len() <= MAX_SOCKET_PATH, "{:?}", long.socket);
         assert!(long.socket.starts_with("/run/berth"));
+    }
+
+    #[test]
+    fn log_that_has_become_long_is_put_aside_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::under(dir.path());
+        std::fs::create_dir_all(&paths.dir).unwrap();
+        std::fs::write(paths.log(), "short").unwrap();
+        paths.put_log_aside();
+        assert_eq!(std::fs::read(paths.log()).unwrap(), b"short");
+        let long = vec![b'x'; usize::try_from(MAX_LOG_BYTES).unwrap() + 1];
+        std::fs::write(paths.log(), &long).unwrap();
+        paths.put_log_aside();
+        assert_eq!(std::fs::read(paths.log()).unwrap(), b"");
+        assert_eq!(std::fs::read(paths.dir.join("containerd.log.1")).unwrap(), long);
+    }
+
+    #[tokio::test]
+    async fn host_whose_containerd_is_away_starts_no_other_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ContainerdOptions {
+            socket: dir.path().join("containerd.sock"),
+            ..ContainerdOptions::under(&dir.path().join("data"))
+        };
+        let remembered = Remembered {
+            socket: options.socket.clone(),
+            is_private: false,
+        };
+        remembered.save(&options.data_dir).unwrap();
+        assert_eq!(Remembered::load(&options.data_dir), Ok(Some(remembered)));
+        let waiting = tokio::time::timeout(Duration::from_millis(700), Containerd::of_host(&options)).await;
+        assert!(waiting.is_err(), "it waits");
+        assert!(!options.has_been_used(), "no private one was begun");
     }
 
     #[test]

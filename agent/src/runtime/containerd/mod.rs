@@ -8,6 +8,7 @@
 //! - `spec`: the OCI specification of a container (pure).
 //! - `create`, `lifecycle`, `restart`, `list`: the steps.
 //! - `cleanup`: leaving nothing behind.
+//! - `unused_images`: nor what is used no more.
 
 mod cgroup;
 mod cleanup;
@@ -20,6 +21,7 @@ mod names;
 mod restart;
 mod rootfs;
 mod spec;
+mod unused_images;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -105,6 +107,7 @@ pub struct ContainerdRuntime {
     images: ImageStore,
     networks: Networks,
     unified_cgroups: bool,
+    filters_calls: bool,
     host_name: String,
     /// Users that were looked up, by file system and text.
     users: Mutex<HashMap<(String, String), spec::user::User>>,
@@ -117,7 +120,7 @@ impl ContainerdRuntime {
     /// If containerd refuses, or the data directory cannot be used.
     pub async fn open(containerd: &Containerd, mut options: HostOptions) -> Result<Self, RuntimeError> {
         let absolute = std::path::absolute(&options.data_dir);
-        let absolute = absolute.and_then(|dir| std::fs::create_dir_all(&dir).map(|()| dir));
+        let absolute = absolute.and_then(|dir| prepare(&dir).map(|()| dir));
         options.data_dir = absolute
             .map_err(|e| RuntimeError::ResourceInitialization(format!("{}: {e}", options.data_dir.display())))?;
         let client = containerd.client(&options.namespace)?;
@@ -133,6 +136,12 @@ impl ContainerdRuntime {
             .and_then(|n| n.into_string().ok())
             .unwrap_or_default();
         let unified_cgroups = cgroup::is_unified();
+        let filters_calls = can_filter_calls();
+        if !filters_calls {
+            tracing::warn!(
+                "the kernel of this host cannot filter system calls (CONFIG_SECCOMP_FILTER): containers can make all of them"
+            );
+        }
         let users = Mutex::default();
         Ok(Self {
             options,
@@ -141,6 +150,7 @@ impl ContainerdRuntime {
             images,
             networks,
             unified_cgroups,
+            filters_calls,
             host_name,
             users,
         })
@@ -272,6 +282,20 @@ impl Runtime for ContainerdRuntime {
         self.options.log_program.as_ref()?;
         Some(self.log_directory_of_task(key.task).join(&key.name))
     }
+}
+
+/// Makes the data directory. What containers write is for nobody else to read.
+fn prepare(data_dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let logs = data_dir.join("logs");
+    std::fs::create_dir_all(&logs)?;
+    std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Whether the kernel filters system calls: it says of each process whether it does.
+fn can_filter_calls() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("Seccomp:"))
 }
 
 fn remove_directory(path: &Path) -> Result<(), RuntimeError> {

@@ -1,4 +1,4 @@
-//! What confines a container: namespaces, control groups, hidden paths. Pure.
+//! What confines a container: namespaces, control groups, hidden paths, and its system calls as `seccomp` says. Pure.
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -6,7 +6,7 @@ use oci_spec::runtime::{
     LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder,
 };
 
-use super::Ingredients;
+use super::{Ingredients, seccomp};
 
 /// The kernel's bounds of cpu shares, which are ECS's as well.
 const CPU_SHARES: (u32, u32) = (2, 262_144);
@@ -35,7 +35,11 @@ pub(in crate::runtime::containerd) fn cgroup_path(task: &str, container: &str) -
 
 pub(super) fn linux(ingredients: &Ingredients<'_>) -> Result<Linux, OciSpecError> {
     let strings = |paths: &[&str]| paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-    LinuxBuilder::default()
+    let mut linux = LinuxBuilder::default();
+    if ingredients.filters_calls {
+        linux = linux.seccomp(seccomp::filter()?);
+    }
+    linux
         .cgroups_path(cgroup_path(
             &ingredients.task.task.to_string(),
             &ingredients.container.name,

@@ -6,6 +6,7 @@
 pub(super) mod linux;
 mod mounts;
 mod process;
+mod seccomp;
 pub(super) mod user;
 
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub(super) struct Ingredients<'a> {
     pub(super) files: Vec<(PathBuf, &'static str)>,
     /// Whether the machine has cgroup v2 alone.
     pub(super) unified_cgroups: bool,
+    /// Whether the kernel can filter system calls.
+    pub(super) filters_calls: bool,
 }
 
 /// Why a container cannot be described.
@@ -117,6 +120,7 @@ mod tests {
             network_namespace: None,
             files: vec![],
             unified_cgroups: false,
+            filters_calls: true,
         })?;
         Ok(serde_json::to_value(spec).unwrap())
     }
@@ -199,6 +203,34 @@ mod tests {
             !namespaces.iter().any(|n| n["type"] == "network"),
             "the host's network is joined"
         );
+    }
+
+    #[test]
+    fn spec_lets_a_container_make_the_calls_of_programs_and_no_others() {
+        let spec = spec_of(&container(), "{}").unwrap();
+        let filter = &spec["linux"]["seccomp"];
+        assert_eq!(filter["defaultAction"], "SCMP_ACT_ERRNO");
+        let allowed = |name: &str| {
+            let calls = filter["syscalls"].as_array().unwrap().iter();
+            let mut of_name = calls.filter(|call| call["names"].as_array().unwrap().contains(&name.into()));
+            of_name.any(|call| call["action"] == "SCMP_ACT_ALLOW" && call.get("args").is_none())
+        };
+        for name in ["execve", "openat", "chroot", "ptrace"] {
+            assert!(allowed(name), "{name}");
+        }
+        for name in [
+            "mount",
+            "unshare",
+            "setns",
+            "keyctl",
+            "bpf",
+            "init_module",
+            "io_uring_setup",
+            "clone",
+            "clone3",
+        ] {
+            assert!(!allowed(name), "{name}");
+        }
     }
 
     #[test]
