@@ -140,7 +140,18 @@ impl Client {
         let endpoint = self.base();
         let why = root_cause(error);
         if !error.is_connect() {
-            return anyhow!("the controller at {endpoint} broke off the connection: {why}");
+            let hint = match self.endpoint.scheme_str() {
+                Some("https") => "",
+                _ => "; if it speaks TLS, its URL begins with https://",
+            };
+            return anyhow!("the controller at {endpoint} broke off the connection: {why}{hint}");
+        }
+        if is_about_tls(error) {
+            return anyhow!(
+                "what answers at {endpoint} is not believed to be a controller: {why}; AWS_CA_BUNDLE has to name its cluster's authorities, which \
+                 a controller has in its data directory as identity/authorities.pem, and the URL a name that its certificate is for; or it speaks \
+                 plain HTTP"
+            );
         }
         let running = running::list().unwrap_or_default();
         let others: Vec<String> = running
@@ -185,6 +196,11 @@ fn unreachable_text(endpoint: &str, origin: Origin, why: &str, others: &[String]
         Origin::Environment => " (from AWS_ENDPOINT_URL or --endpoint)",
     };
     let advice = match others {
+        [] if origin == Origin::Environment => {
+            "see whether it runs (systemctl status berth-controller, on its machine), or name another one of its cluster with AWS_ENDPOINT_URL; \
+             `berth dev` starts one for trying things out"
+                .to_owned()
+        }
         [] => "start one with `berth dev`, or name another with --listen or AWS_ENDPOINT_URL".to_owned(),
         others => format!(
             "a `berth dev` runs at {}: name it with --listen, or eval \"$(berth env)\"",
@@ -192,6 +208,14 @@ fn unreachable_text(endpoint: &str, origin: Origin, why: &str, others: &[String]
         ),
     };
     anyhow!("no controller can be reached at {endpoint}{given}: {why}; {advice}")
+}
+
+/// Whether there was a connection, over which TLS came to nothing.
+fn is_about_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    })
 }
 
 /// The innermost reason, such as `Connection refused (os error 111)`; what wraps it says nothing to a user.
@@ -249,7 +273,8 @@ mod tests {
         assert_eq!(
             text(&[]),
             "no controller can be reached at http://127.0.0.1:1 (from AWS_ENDPOINT_URL or --endpoint): Connection refused; \
-             start one with `berth dev`, or name another with --listen or AWS_ENDPOINT_URL"
+             see whether it runs (systemctl status berth-controller, on its machine), or name another one of its cluster with AWS_ENDPOINT_URL; \
+             `berth dev` starts one for trying things out"
         );
         let running = text(&["http://127.0.0.1:7480".to_owned()]);
         assert!(

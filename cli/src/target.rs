@@ -126,6 +126,11 @@ impl TargetArguments {
         }
     }
 
+    /// With the flag that names a development cluster.
+    pub(crate) fn with(self, running: ListenArgument) -> Self {
+        Self { running, ..self }
+    }
+
     /// Finds the cluster: the one that `--listen` names; else the endpoint of the flag or environment, with the environment's
     /// credentials; else the only development cluster that runs.
     ///

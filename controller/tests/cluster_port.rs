@@ -313,3 +313,23 @@ async fn strangers_who_hold_every_place_that_there_is_for_them_keep_no_agent_out
     news.expect("an agent is served");
     controller.stop().await;
 }
+
+#[tokio::test]
+async fn stranger_who_goes_on_asking_to_join_is_cut_off() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let controller = controller(directory.path()).await;
+    let token = token(&controller, Role::Agent).await;
+    let (mut asked, (_, mut client)) = (0, joiner(&controller, &token).await);
+    let cut_off = loop {
+        let status = client.join(v1::JoinRequest::default()).await.expect_err("no token");
+        if status.code() != Code::InvalidArgument {
+            break status;
+        }
+        asked += 1;
+        assert!(asked < 2_000, "it is answered without end");
+    };
+    assert!(asked > 2, "{cut_off:?}");
+    let (second, mut client) = joiner(&controller, &token).await;
+    ask_to_join(&mut client, &second, "host-1").await.expect("others join");
+    controller.stop().await;
+}

@@ -45,6 +45,26 @@ async fn silence_is_refused_after_the_deadline() {
 }
 
 #[tokio::test]
+async fn silent_connections_keep_nobody_out() {
+    let cluster = Cluster::new("home");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let mut incoming = cluster.port(&[Role::Agent]).incoming(listener).at_most(4);
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(tokio::net::TcpStream::connect(address).await.expect("connected"));
+    }
+    let caller = cluster.caller("agent/a");
+    let uri = format!("http://{address}").parse().expect("an address");
+    let meeting = async { tokio::join!(incoming.accept(), caller.connect_to(&uri)) };
+    // Each of the silent ones has ten seconds for its handshake if nobody waits.
+    let met = tokio::time::timeout(Duration::from_secs(9), meeting).await;
+    let (server, client) = met.expect("before the silent ones have had their time");
+    assert_eq!(server.peer().identity, Some(cluster.identity("agent/a")));
+    client.expect("let in");
+}
+
+#[tokio::test]
 async fn caller_without_a_certificate_is_refused_where_one_is_required() {
     let cluster = Cluster::new("home");
     let stranger = cluster.caller_showing(None, Expected::Roles(vec![Role::Controller]));

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::target::TargetArguments;
+use crate::target::{ListenArgument, TargetArguments};
 
 /// Exit code for a program that is not there, as shells use it.
 const EXIT_NOT_FOUND: u8 = 127;
@@ -17,6 +17,8 @@ const EXIT_NOT_FOUND: u8 = 127;
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    running: ListenArgument,
     /// What the AWS CLI is given, such as `ecs list-clusters`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
@@ -27,7 +29,9 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If no cluster is found or the AWS CLI cannot be started.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let target = TargetArguments::of_environment().find()?;
+    let target = TargetArguments::of_environment()
+        .with(arguments.running.clone())
+        .find()?;
     let mut command = Command::new("aws");
     command
         .args(&arguments.arguments)

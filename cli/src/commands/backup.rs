@@ -134,8 +134,9 @@ fn restore(arguments: &RestoreArguments) -> Result<()> {
     output::line(&format!("{}: restored into {}", file.display(), data_dir.display()))?;
     output::line(&describe(&restored.backup))?;
     output::line(&format!(
-        "Start the controller with `berth controller --data-dir {}`. Agents find it at the address that they know; tasks that the \
+        "Start the controller with `berth controller{} --data-dir {}`. Agents find it at the address that they know; tasks that the \
          backup knows run on, and those that began after it are stopped.",
+        if restored.has_authority { " --bootstrap" } else { "" },
         data_dir.display()
     ))
 }

@@ -70,7 +70,14 @@ pub enum LogError {
 /// A request with who waits for it.
 pub(super) struct LogCall {
     query: LogQuery,
-    reply: oneshot::Sender<LogReply>,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// What comes of a request.
+enum Answer {
+    Reply(LogReply),
+    /// The session has too many open to take it.
+    Busy,
 }
 
 impl Registry {
@@ -90,7 +97,10 @@ impl Registry {
         let reply = tokio::time::timeout(deadline, answer)
             .await
             .map_err(|_| LogError::Timeout(host, deadline))?;
-        page(reply.map_err(|_| LogError::NotConnected(host))?)
+        match reply.map_err(|_| LogError::NotConnected(host))? {
+            Answer::Reply(reply) => page(reply),
+            Answer::Busy => Err(LogError::Busy(host)),
+        }
     }
 }
 
@@ -115,14 +125,19 @@ fn page(reply: LogReply) -> Result<LogPage, LogError> {
 #[derive(Default)]
 pub(super) struct OpenCalls {
     last_id: u64,
-    replies: BTreeMap<u64, oneshot::Sender<LogReply>>,
+    replies: BTreeMap<u64, oneshot::Sender<Answer>>,
 }
 
 impl OpenCalls {
-    /// The message for a request; `None` where the agent has too many to answer already, or nobody waits any longer.
+    /// The message for a request; `None` where the agent has too many to answer already, which is answered then, or nobody waits any longer.
     pub(super) fn open(&mut self, call: LogCall) -> Option<LogRequest> {
         self.replies.retain(|_, reply| !reply.is_closed());
-        if self.replies.len() >= MAX_LOG_CALLS || call.reply.is_closed() {
+        if call.reply.is_closed() {
+            return None;
+        }
+        if self.replies.len() >= MAX_LOG_CALLS {
+            // Whoever asked may have stopped waiting.
+            call.reply.send(Answer::Busy).ok();
             return None;
         }
         self.last_id += 1;
@@ -142,7 +157,40 @@ impl OpenCalls {
     pub(super) fn answer(&mut self, reply: LogReply) {
         if let Some(waiting) = self.replies.remove(&reply.request_id) {
             // Whoever asked may have stopped waiting.
-            waiting.send(reply).ok();
+            waiting.send(Answer::Reply(reply)).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn request_beyond_those_that_a_host_may_have_open_is_told_to_come_again() {
+        let mut open = OpenCalls::default();
+        let mut call = || {
+            let (reply, answer) = oneshot::channel();
+            let query = LogQuery {
+                task: TaskId(1),
+                container: "main".to_owned(),
+                position: None,
+                tail: 0,
+                max_bytes: 1,
+                wait: Duration::ZERO,
+            };
+            (open.open(LogCall { query, reply }), answer)
+        };
+        let mut waiting = Vec::new();
+        for _ in 0..MAX_LOG_CALLS {
+            let (request, answer) = call();
+            assert!(request.is_some());
+            waiting.push(answer);
+        }
+        let (request, answer) = call();
+        assert!(request.is_none());
+        assert!(matches!(answer.await, Ok(Answer::Busy)));
+        drop(waiting.pop());
+        assert!(call().0.is_some(), "there is a place again");
     }
 }

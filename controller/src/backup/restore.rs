@@ -34,6 +34,8 @@ pub struct Restored {
     pub backup: BackupSummary,
     /// The term that it begins after.
     pub term: u64,
+    /// Whether its hosts speak TLS, so that its first controller has to be started as a member.
+    pub has_authority: bool,
 }
 
 /// Writes the store of a new cluster's first controller into `data_dir`, with the state of the backup `file`.
@@ -45,6 +47,7 @@ pub fn restore(file: &Path, data_dir: &Path, now: Timestamp) -> Result<Restored,
     let (backup, state) = read_state(files::open(file)?)?;
     let state = without_its_controllers(state, backup.header.index, now)?;
     let term = term_of_restore(backup.header.term, now);
+    let has_authority = matches!(crate::registrar::authorities(&state), Ok(Some(_)));
     let begun = Published {
         index: backup.header.index,
         term,
@@ -55,7 +58,11 @@ pub fn restore(file: &Path, data_dir: &Path, now: Timestamp) -> Result<Restored,
         std::fs::remove_dir_all(&store).ok();
         return Err(error.into());
     }
-    Ok(Restored { backup, term })
+    Ok(Restored {
+        backup,
+        term,
+        has_authority,
+    })
 }
 
 /// The old controllers are gone: a rotation of the authority would wait for them, and none of them may come back.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use berth_trust::tls::{Connection, Peer};
@@ -21,6 +21,10 @@ const MAX_STRANGERS: usize = 256;
 /// How long one may last: longer than a call to join may take, its wait for a leader included.
 const STRANGER_LIFETIME: Duration = Duration::from_secs(60);
 
+/// What may be read from one: one call to join takes some two thousand bytes, and whoever was refused connects again if there is a reason
+/// to. Without it, one connection could go on asking for as long as it lasts.
+const STRANGER_BYTES: u64 = 16 * 1024;
+
 /// A connection, with the bounds on it if it shows no certificate.
 pub(super) struct Admitted {
     connection: Connection<TcpStream>,
@@ -30,6 +34,7 @@ pub(super) struct Admitted {
 struct Stranger {
     _place: OwnedSemaphorePermit,
     ends: Pin<Box<Sleep>>,
+    bytes_left: u64,
 }
 
 /// The connections, without those strangers for whom there is no place.
@@ -62,6 +67,7 @@ fn admit(connection: Connection<TcpStream>, places: &Arc<Semaphore>) -> Option<A
         stranger: Some(Stranger {
             _place: place,
             ends: Box::pin(sleep(STRANGER_LIFETIME)),
+            bytes_left: STRANGER_BYTES,
         }),
     })
 }
@@ -73,7 +79,16 @@ impl AsyncRead for Admitted {
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.connection).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.connection).poll_read(cx, buffer));
+        if let Some(stranger) = &mut self.stranger {
+            let count = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
+            let Some(left) = stranger.bytes_left.checked_sub(count) else {
+                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+            };
+            stranger.bytes_left = left;
+        }
+        Poll::Ready(read)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns who is let in at a port, and the bounds on handshakes. It must not know what is served.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,8 +16,8 @@ use rustls::version::TLS13;
 use rustls::{ConfigBuilder, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::Stream;
 
@@ -30,9 +31,16 @@ use crate::tls::{
 /// once. Further connections wait in the kernel's queue.
 const MAX_HANDSHAKES: usize = 1024;
 
+/// How long a handshake is left alone that others wait for: one takes milliseconds, and some round trips. After that, the oldest gives way to
+/// the next that connects, so that nobody keeps all others out by saying nothing.
+const GIVES_WAY_AFTER: Duration = Duration::from_secs(1);
+
 /// How long one that was refused is still heard, and how much: its first words were on their way.
 const PARTING_DEADLINE: Duration = Duration::from_millis(500);
 const PARTING_BYTES: u64 = 64 * 1024;
+
+/// Wait for a handshake that gives way to have ended.
+const ABORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// Wait after the system could not accept a connection, as when there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -63,6 +71,9 @@ pub struct Incoming {
     listener: TcpListener,
     acceptor: Acceptor,
     handshakes: JoinSet<Option<Connection<TcpStream>>>,
+    most: usize,
+    /// Handshakes in the order in which they began; some that have ended among them.
+    begun: VecDeque<(Instant, AbortHandle)>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -111,6 +122,8 @@ impl Acceptor {
             listener,
             acceptor: self,
             handshakes: JoinSet::new(),
+            most: MAX_HANDSHAKES,
+            begun: VecDeque::new(),
             pause: None,
         }
     }
@@ -146,6 +159,15 @@ impl Incoming {
         self.listener.local_addr()
     }
 
+    /// With so many handshakes at a time instead of some thousand.
+    #[must_use]
+    pub fn at_most(self, handshakes: usize) -> Self {
+        Self {
+            most: handshakes.max(1),
+            ..self
+        }
+    }
+
     /// The next connection that was let in, for servers that accept one by one. Nothing is lost if it is dropped while it waits.
     pub async fn accept(&mut self) -> Connection<TcpStream> {
         std::future::poll_fn(|cx| self.poll_accept(cx)).await
@@ -157,18 +179,21 @@ impl Incoming {
             match self.handshakes.poll_join_next(cx) {
                 Poll::Ready(Some(Ok(Some(connection)))) => return Poll::Ready(connection),
                 Poll::Ready(Some(Ok(None))) => continue,
+                // It gave way.
+                Poll::Ready(Some(Err(error))) if error.is_cancelled() => continue,
                 Poll::Ready(Some(Err(error))) => {
                     tracing::error!("a handshake ended early: {error}");
                     continue;
                 }
                 Poll::Ready(None) | Poll::Pending => {}
             }
-            if self.handshakes.len() >= MAX_HANDSHAKES {
-                return Poll::Pending;
-            }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
+            }
+            if self.handshakes.len() >= self.most {
+                self.make_room();
+                continue;
             }
             match ready!(self.listener.poll_accept(cx)) {
                 Ok((stream, address)) => self.begin(stream, address),
@@ -180,9 +205,29 @@ impl Incoming {
         }
     }
 
+    /// Ends the oldest handshake if it had its time, or waits until it has.
+    fn make_room(&mut self) {
+        while self.begun.front().is_some_and(|(_, oldest)| oldest.is_finished()) {
+            self.begun.pop_front();
+        }
+        let left = self.begun.front().map_or(Duration::ZERO, |(began, _)| {
+            GIVES_WAY_AFTER.saturating_sub(began.elapsed())
+        });
+        if left.is_zero()
+            && let Some((_, oldest)) = self.begun.pop_front()
+        {
+            tracing::debug!("a handshake gave way to another: there are {} under way", self.most);
+            oldest.abort();
+        }
+        self.pause = Some(Box::pin(sleep(left.max(ABORT_PAUSE))));
+    }
+
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
+        if self.begun.len() >= 2 * self.most {
+            self.begun.retain(|(_, handshake)| !handshake.is_finished());
+        }
         let acceptor = self.acceptor.clone();
-        self.handshakes.spawn(async move {
+        let handshake = self.handshakes.spawn(async move {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%address, "cannot set TCP_NODELAY: {error}");
             }
@@ -194,6 +239,7 @@ impl Incoming {
                 }
             }
         });
+        self.begun.push_back((Instant::now(), handshake));
     }
 }
 

@@ -158,7 +158,8 @@ fn check_inside(inside: &Inside) -> Vec<Finding> {
         (0, 0) => Finding::warning(
             &cluster,
             "has no hosts",
-            "start an agent on one: berth agent --controller URL",
+            "make a token with `berth token create --role agent`, and start an agent on a host with it: `berth agent --join-file FILE --peer \
+             HOST:PORT`; on the machine of a controller that is alone: `berth agent --controller http://127.0.0.1:7481`",
         ),
         (connected, 0) => Finding::ok(&cluster, format!("all {connected} hosts are connected")),
         (connected, away) => Finding::problem(
@@ -167,8 +168,7 @@ fn check_inside(inside: &Inside) -> Vec<Finding> {
                 "{connected} hosts are connected, {away} are not: {}",
                 named(&inside.away)
             ),
-            "look at the agents there (systemctl status berth-agent); a host that is gone for good: `berth aws ecs \
-             deregister-container-instance --force`",
+            "look at the agents there (systemctl status berth-agent); a host that is gone for good: `berth hosts remove HOST`",
         ),
     };
     let mut findings = vec![hosts];

@@ -101,9 +101,9 @@ async fn list(cluster: &Cluster, format: Format) -> Result<()> {
     output::line(&table(&rows, crate::age::now()).render(output::width()))?;
     if rows.is_empty() {
         output::complain(&format!(
-            "cluster {} has no hosts; `berth agent --cluster {}` makes a machine one",
-            cluster.name(),
-            cluster.name()
+            "cluster {name} has no hosts; `berth agent --cluster {name} --join-file FILE --peer HOST:PORT` makes a machine one, with a token from \
+             `berth token create --role agent`",
+            name = cluster.name()
         ));
     }
     Ok(())
