@@ -47,14 +47,14 @@ impl IdSource {
 
     /// A fresh identifier in UUID form, as service events carry.
     pub fn uuid(&mut self) -> String {
-        let hex = format!("{:032x}", self.next_u128());
+        let number = self.next_u128();
         format!(
-            "{}-{}-{}-{}-{}",
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..]
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            number >> 96,
+            (number >> 80) & 0xffff,
+            (number >> 64) & 0xffff,
+            (number >> 48) & 0xffff,
+            number & 0xffff_ffff_ffff
         )
     }
 }

@@ -16,6 +16,9 @@ use crate::check;
 use crate::error::{AwsError, common};
 use crate::model::{Operation, Service};
 
+/// The header in which answers of the JSON protocols name an error.
+pub const ERROR_TYPE: &str = "x-amzn-errortype";
+
 /// A wire protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -76,7 +79,7 @@ pub fn write_error_in(protocol: Protocol, xml_namespace: &str, error: &AwsError,
         Protocol::AwsJson10 | Protocol::AwsJson11 => {
             let mut response = respond(protocol, error.kind.status, request_id, json::error_body(error));
             if let Ok(value) = http::HeaderValue::from_str(error.kind.code) {
-                response.headers_mut().insert("x-amzn-errortype", value);
+                response.headers_mut().insert(ERROR_TYPE, value);
             }
             response
         }

@@ -11,7 +11,7 @@ mod verify;
 pub use credential::{Credentials, Key, KeyLookup, Principal, Scope, Secret};
 pub use sign::{SignError, Signer};
 pub(crate) use verify::claimed_scope;
-pub use verify::{screen, verify};
+pub use verify::{Screened, screen, verify};
 
 /// The only algorithm there is.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -25,47 +25,67 @@ const WRONG: &str = "The request signature we calculated does not match the sign
 /// complete or leaves out `host` or an `x-amz-*` header, `UnrecognizedClientException` if the key or its session token is not known, and
 /// `InvalidSignatureException` if the signature is wrong, too old or from the future.
 pub fn verify(parts: &Parts, body: &[u8], now: Timestamp, keys: &dyn KeyLookup) -> Result<Principal, AwsError> {
-    let (signed, key) = Signed::screened(parts, now, keys)?;
-    let payload_hash = signed.payload_hash(parts, body)?;
-    let claim = Claim {
-        scope: &signed.scope,
-        time: &signed.time,
-        signed_headers: &signed.headers,
-        payload_hash: &payload_hash,
-    };
-    let expected =
-        signature(parts, &claim, &key.secret).ok_or_else(|| incomplete("a signed header is missing or is not text"))?;
-    if !bool::from(expected.as_slice().ct_eq(&signed.signature)) {
-        return Err(common::INVALID_SIGNATURE.error(WRONG));
-    }
-    let token_is_right = match (&key.session_token, &signed.session_token) {
-        (None, None) => true,
-        (Some(known), Some(given)) => known.matches(given),
-        _ => false,
-    };
-    if !token_is_right {
-        return Err(unknown_client());
-    }
-    let Scope {
-        access_key,
-        region,
-        service,
-        ..
-    } = signed.scope;
-    Ok(Principal {
-        access_key,
-        region,
-        service,
-    })
+    screen(parts, now, keys)?.verify(parts, body)
+}
+
+/// What a request says of who sent it, with the key that it claims. Nothing speaks against it but perhaps its body and its signature:
+/// who sent it is not known yet.
+pub struct Screened {
+    signed: Signed,
+    key: Key,
 }
 
 /// Refuses what [`verify`] would refuse whatever the body and the signature are, so that a stranger's body need not be waited for.
-/// Who passes is not known yet.
 ///
 /// # Errors
 /// As [`verify`], but for a signature that is wrong and a session token that is not the key's.
-pub fn screen(parts: &Parts, now: Timestamp, keys: &dyn KeyLookup) -> Result<(), AwsError> {
-    Signed::screened(parts, now, keys).map(|_| ())
+pub fn screen(parts: &Parts, now: Timestamp, keys: &dyn KeyLookup) -> Result<Screened, AwsError> {
+    let signed = Signed::read(parts)?;
+    signed.check_headers(parts)?;
+    signed.check_time(now)?;
+    let key = keys.find(&signed.scope.access_key).ok_or_else(unknown_client)?;
+    Ok(Screened { signed, key })
+}
+
+impl Screened {
+    /// Verifies that the request, of which these are all the parts, was signed by the key that it claims.
+    ///
+    /// # Errors
+    /// What [`screen`] leaves open of the errors of [`verify`].
+    pub fn verify(self, parts: &Parts, body: &[u8]) -> Result<Principal, AwsError> {
+        let Self { signed, key } = self;
+        let payload_hash = signed.payload_hash(parts, body)?;
+        let claim = Claim {
+            scope: &signed.scope,
+            time: &signed.time,
+            signed_headers: &signed.headers,
+            payload_hash: &payload_hash,
+        };
+        let expected = signature(parts, &claim, &key.secret)
+            .ok_or_else(|| incomplete("a signed header is missing or is not text"))?;
+        if !bool::from(expected.as_slice().ct_eq(&signed.signature)) {
+            return Err(common::INVALID_SIGNATURE.error(WRONG));
+        }
+        let token_is_right = match (&key.session_token, &signed.session_token) {
+            (None, None) => true,
+            (Some(known), Some(given)) => known.matches(given),
+            _ => false,
+        };
+        if !token_is_right {
+            return Err(unknown_client());
+        }
+        let Scope {
+            access_key,
+            region,
+            service,
+            ..
+        } = signed.scope;
+        Ok(Principal {
+            access_key,
+            region,
+            service,
+        })
+    }
 }
 
 /// The credential scope that a request claims, not verified; for choosing how to answer.
@@ -85,15 +105,6 @@ struct Signed {
 }
 
 impl Signed {
-    /// The signature, with the key that it claims, once all has been checked that needs no body.
-    fn screened(parts: &Parts, now: Timestamp, keys: &dyn KeyLookup) -> Result<(Self, Key), AwsError> {
-        let signed = Self::read(parts)?;
-        signed.check_headers(parts)?;
-        signed.check_time(now)?;
-        let key = keys.find(&signed.scope.access_key).ok_or_else(unknown_client)?;
-        Ok((signed, key))
-    }
-
     fn read(parts: &Parts) -> Result<Self, AwsError> {
         let query = query_fields(parts);
         let in_query = query

@@ -35,20 +35,24 @@ struct Rank {
 struct Waiting {
     /// Whether a body is what is waited for, which takes memory.
     has_body: bool,
-    dropped: CancellationToken,
+    end: Arc<CancellationToken>,
 }
 
 /// One connection; it counts until this is dropped, or the connection is.
 pub(super) struct Place {
     connections: Arc<Connections>,
-    dropped: CancellationToken,
+    /// Cancelled when the connection has to go, and when the server stops.
+    end: Arc<CancellationToken>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     is_known: bool,
+    /// Its place among those that are waited for; none while its request is served.
     rank: Option<Rank>,
+    /// It has to go, or has gone.
+    is_dropped: bool,
 }
 
 impl Connections {
@@ -61,7 +65,8 @@ impl Connections {
     }
 
     /// Takes one more in, another one going if there is no room. `None` where every one has a request that is being served.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// `end` is cancelled when it has to go.
+    pub(super) fn enter(self: &Arc<Self>, end: CancellationToken) -> Option<Place> {
         let mut inner = self.lock();
         if inner.open >= self.most && !inner.drop_first(|_| true) {
             return None;
@@ -70,7 +75,7 @@ impl Connections {
         drop(inner);
         let place = Place {
             connections: Arc::clone(self),
-            dropped: CancellationToken::new(),
+            end: Arc::new(end),
             state: Mutex::default(),
         };
         place.wait(false);
@@ -99,7 +104,7 @@ impl Inner {
             return false;
         };
         if let Some(waiting) = self.waiting.remove(&rank) {
-            waiting.dropped.cancel();
+            waiting.end.cancel();
             self.open = self.open.saturating_sub(1);
         }
         true
@@ -119,12 +124,9 @@ impl Place {
 
     /// Its request is to be served: from now on it stays. `false` where it has been dropped before.
     pub(super) fn stays(&self) -> bool {
-        let rank = lock(&self.state).rank.take();
-        let mut inner = self.connections.lock();
-        if let Some(rank) = rank {
-            inner.waiting.remove(&rank);
-        }
-        !self.dropped.is_cancelled()
+        let mut state = lock(&self.state);
+        state.leave_line(&mut self.connections.lock());
+        !state.is_dropped
     }
 
     /// Notes that a signed request has come over it.
@@ -132,31 +134,35 @@ impl Place {
         lock(&self.state).is_known = true;
     }
 
-    /// Resolves when it has to go.
-    pub(super) async fn dropped(&self) {
-        self.dropped.cancelled().await;
+    /// Resolves when it has to go, or the server stops.
+    pub(super) async fn ended(&self) {
+        self.end.cancelled().await;
     }
 
     fn wait(&self, has_body: bool) {
-        if self.dropped.is_cancelled() {
-            return;
-        }
         let mut state = lock(&self.state);
         let mut inner = self.connections.lock();
-        if let Some(rank) = state.rank.take() {
-            // Where it is not there any more it has been dropped just now, and stays so.
-            if inner.waiting.remove(&rank).is_none() {
-                return;
-            }
+        state.leave_line(&mut inner);
+        if state.is_dropped {
+            return;
         }
         inner.waits += 1;
         let rank = Rank {
             is_known: state.is_known,
             since: inner.waits,
         };
-        let dropped = self.dropped.clone();
-        inner.waiting.insert(rank, Waiting { has_body, dropped });
+        let end = Arc::clone(&self.end);
+        inner.waiting.insert(rank, Waiting { has_body, end });
         state.rank = Some(rank);
+    }
+}
+
+impl State {
+    /// It is not waited for any more. Where others have taken it out of those that are, it has been dropped, and stays so.
+    fn leave_line(&mut self, inner: &mut Inner) {
+        if let Some(rank) = self.rank.take() {
+            self.is_dropped |= inner.waiting.remove(&rank).is_none();
+        }
     }
 }
 
@@ -180,45 +186,49 @@ mod tests {
     use super::*;
 
     fn gone(places: &[&Place]) -> Vec<bool> {
-        places.iter().map(|place| place.dropped.is_cancelled()).collect()
+        places.iter().map(|place| place.end.is_cancelled()).collect()
+    }
+
+    fn enter(connections: &Arc<Connections>) -> Option<Place> {
+        connections.enter(CancellationToken::new())
     }
 
     #[test]
     fn connection_too_many_takes_the_place_of_the_stranger_that_has_been_silent_longest() {
         let connections = Connections::new(3);
-        let known = connections.enter().expect("room");
+        let known = enter(&connections).expect("room");
         known.make_known();
         known.waits_for_request();
-        let (old, young) = (connections.enter().expect("room"), connections.enter().expect("room"));
-        let next = connections.enter().expect("room");
+        let (old, young) = (enter(&connections).expect("room"), enter(&connections).expect("room"));
+        let next = enter(&connections).expect("room");
         assert_eq!(gone(&[&known, &old, &young, &next]), [false, true, false, false]);
         drop(old);
-        let last = connections.enter().expect("room");
+        let last = enter(&connections).expect("room");
         assert_eq!(gone(&[&known, &young, &next, &last]), [false, true, false, false]);
     }
 
     #[test]
     fn connection_that_is_served_stays_and_a_known_one_goes_when_nobody_else_can() {
         let connections = Connections::new(2);
-        let (served, idle) = (connections.enter().expect("room"), connections.enter().expect("room"));
+        let (served, idle) = (enter(&connections).expect("room"), enter(&connections).expect("room"));
         assert!(served.stays());
         idle.make_known();
         idle.waits_for_request();
-        let next = connections.enter().expect("room");
+        let next = enter(&connections).expect("room");
         assert_eq!(gone(&[&served, &idle]), [false, true]);
         assert!(next.stays());
-        assert!(connections.enter().is_none());
+        assert!(enter(&connections).is_none());
         drop(served);
-        assert!(connections.enter().is_some());
+        assert!(enter(&connections).is_some());
     }
 
     #[test]
     fn body_that_is_waited_for_longest_goes_when_memory_is_short() {
         let connections = Connections::new(3);
         let (silent, slow, slower) = (
-            connections.enter().expect("room"),
-            connections.enter().expect("room"),
-            connections.enter().expect("room"),
+            enter(&connections).expect("room"),
+            enter(&connections).expect("room"),
+            enter(&connections).expect("room"),
         );
         slower.waits_for_body();
         slow.waits_for_body();

@@ -111,9 +111,9 @@ pub static ROUTES: &[Route] = &[
 /// The route of an operation, if it has behaviour.
 #[must_use]
 pub fn find(service: &Service, operation: &OperationModel) -> Option<&'static Route> {
-    ROUTES
-        .iter()
-        .find(|route| route.service.name == service.name && route.operation.name == operation.name)
+    let wanted = (service.name, operation.name);
+    let place = ROUTES.binary_search_by_key(&wanted, |route| (route.service.name, route.operation.name));
+    place.ok().map(|place| &ROUTES[place])
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! is parsed before its signature has been verified.
 //! Shell.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_aws::error::common;
-use berth_aws::sigv4::{Key, KeyLookup, Principal, Secret};
+use berth_aws::sigv4::{Key, KeyLookup, Principal, Screened, Secret};
 use berth_aws::{AwsError, Timestamp, protocol, route, sigv4};
+use berth_core::ids::IdSource;
 use berth_core::model::Scope;
 use berth_core::state::Command;
 use bytes::Bytes;
@@ -34,6 +36,14 @@ pub(super) struct Answer {
     pub(super) is_signed: bool,
 }
 
+/// A request against which nothing speaks that comes before its body.
+pub(super) enum Admitted {
+    /// To be verified with its body.
+    Signed(Screened),
+    /// A controller for tests is to be emptied.
+    Reset,
+}
+
 impl Answer {
     fn to_stranger(response: Response<Bytes>) -> Self {
         Self {
@@ -44,26 +54,29 @@ impl Answer {
 }
 
 /// Answers at once a request that would be refused whatever its body.
-pub(super) fn screen(api: &Api, parts: &Parts) -> Result<(), Box<Response<Bytes>>> {
+pub(super) fn screen(api: &Api, parts: &Parts) -> Result<Admitted, Box<Response<Bytes>>> {
     if is_reset(api, parts) {
-        return Ok(());
+        return Ok(Admitted::Reset);
     }
-    let timer = api.metrics.begin_request();
-    sigv4::screen(parts, Timestamp(api.now().0), &api.options.root).map_err(|error| {
-        let request_id = api.with_ids(berth_core::ids::IdSource::uuid);
-        Box::new(refuse(parts, &error, &request_id, timer))
-    })
+    sigv4::screen(parts, Timestamp(api.now().0), &api.options.root)
+        .map(Admitted::Signed)
+        .map_err(|error| Box::new(refuse_unserved(api, parts, &error)))
+}
+
+/// Answers a request that is refused before its operation is known, and which nobody serves.
+pub(super) fn refuse_unserved(api: &Api, parts: &Parts, error: &AwsError) -> Response<Bytes> {
+    let request_id = api.with_ids(IdSource::uuid);
+    refuse(parts, error, &request_id, api.metrics.begin_request())
 }
 
 /// Answers one request.
-pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Answer {
-    let request_id = api.with_ids(berth_core::ids::IdSource::uuid);
-    if is_reset(&api, &parts) {
+pub(super) async fn answer(api: Arc<Api>, admitted: Admitted, parts: Parts, body: Bytes) -> Answer {
+    let Admitted::Signed(screened) = admitted else {
         return Answer::to_stranger(reset(&api).await);
-    }
+    };
+    let request_id = api.with_ids(IdSource::uuid);
     let timer = api.metrics.begin_request();
-    let now = api.now();
-    let principal = match sigv4::verify(&parts, &body, Timestamp(now.0), &api.options.root) {
+    let principal = match screened.verify(&parts, &body) {
         Ok(principal) => principal,
         Err(error) => return Answer::to_stranger(refuse(&parts, &error, &request_id, timer)),
     };
@@ -71,7 +84,7 @@ pub(super) async fn answer(api: Arc<Api>, parts: Parts, body: Bytes) -> Answer {
         scope: scope(&api.options.root, &principal),
         caller_arn: api.options.root.arn(),
         request_id,
-        now,
+        now: api.now(),
     };
     Answer {
         response: serve(api, call, &principal, &parts, &body, timer).await,
@@ -101,11 +114,14 @@ async fn serve(
         region = %principal.region,
     );
     let outcome = perform(api, call, &called).instrument(span.clone()).await;
-    let code = outcome.as_ref().err().map(|error| error.kind.code);
+    let code = match &outcome {
+        Ok(response) => error_code(response),
+        Err(error) => Some(error.kind.code.into()),
+    };
     timer.answered(Some((called.service, called.operation)), code);
     span.in_scope(|| match outcome {
         Ok(response) => {
-            tracing::debug!("answered");
+            tracing::debug!(status = response.status().as_u16(), "answered");
             response
         }
         Err(error) if error.kind.is_sender_fault() || error.kind == &common::NOT_IMPLEMENTED => {
@@ -138,6 +154,12 @@ async fn perform(api: Arc<Api>, call: Call, called: &route::Call) -> Result<Resp
     within_deadline(serving).await
 }
 
+/// The error that an answer says, which the leader gave where the call was passed on.
+fn error_code(response: &Response<Bytes>) -> Option<Cow<'static, str>> {
+    let code = response.headers().get(protocol::ERROR_TYPE)?;
+    Some(String::from_utf8_lossy(code.as_bytes()).into_owned().into())
+}
+
 /// Ends an operation that takes too long.
 pub(super) async fn within_deadline(
     serving: impl Future<Output = Result<Response<Bytes>, AwsError>>,
@@ -157,7 +179,7 @@ fn is_reset(api: &Api, parts: &Parts) -> bool {
 }
 
 fn refuse(parts: &Parts, error: &AwsError, request_id: &str, timer: RequestTimer) -> Response<Bytes> {
-    timer.answered(None, Some(error.kind.code));
+    timer.answered(None, Some(error.kind.code.into()));
     tracing::debug!(request_id, code = error.kind.code, message = %error.message, "refused before an operation was known");
     route::refuse(parts, error, request_id)
 }

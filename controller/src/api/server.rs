@@ -5,16 +5,17 @@
 //! only from when all of it has come. Shell.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use berth_aws::error::common;
-use berth_aws::route;
 use berth_trust::tls::Acceptor;
 use bytes::Bytes;
 use http::Response;
@@ -32,7 +33,7 @@ use tower::ServiceExt;
 use super::bodies::{self, Bodies};
 use super::connections::{Connections, Place};
 use super::context::Api;
-use super::front;
+use super::front::{self, Admitted};
 
 /// How long a client may take from one request to the whole head of the next.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
@@ -122,7 +123,7 @@ async fn serve_with(
                 failures = 0;
                 // Without it a connection works all the same, a little slower.
                 stream.set_nodelay(true).ok();
-                if let Some(place) = server.enter() {
+                if let Some(place) = server.enter(stop.child_token()) {
                     let (router, stop) = (router.clone(), stop.clone());
                     match tls.clone() {
                         Some(tls) => conversations.spawn(converse_over_tls(stream, tls, router, place, stop)),
@@ -158,8 +159,7 @@ async fn converse_over_tls(
 ) {
     let accepted = tokio::select! {
         accepted = tls.accept(stream) => accepted,
-        () = place.dropped() => return,
-        () = stop.cancelled() => return,
+        () = place.ended() => return,
     };
     match accepted {
         Ok(stream) => converse(stream, router, place, stop).await,
@@ -188,23 +188,23 @@ async fn converse(
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let conversation = async {
-        tokio::select! {
-            ended = connection.as_mut() => return ended,
-            () = stop.cancelled() => {}
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = place.ended() => {
+            if !stop.is_cancelled() {
+                tracing::debug!("dropped a connection that was waited for, for another one");
+                return;
+            }
+            // Shutting down gracefully would wait for the first request.
+            if !has_asked.load(Ordering::Relaxed) {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-        // Shutting down gracefully would wait for the first request.
-        if !has_asked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        connection.as_mut().graceful_shutdown();
-        connection.await
     };
-    tokio::select! {
-        ended = conversation => if let Err(error) = ended {
-            tracing::debug!(%error, "the connection of a client ended");
-        },
-        () = place.dropped() => tracing::debug!("dropped a connection that was waited for, for another one"),
+    if let Err(error) = ended {
+        tracing::debug!(%error, "the connection of a client ended");
     }
 }
 
@@ -227,8 +227,8 @@ impl Server {
         }))
     }
 
-    fn enter(&self) -> Option<Arc<Place>> {
-        let place = self.connections.enter().map(Arc::new);
+    fn enter(&self, end: CancellationToken) -> Option<Arc<Place>> {
+        let place = self.connections.enter(end).map(Arc::new);
         if place.is_none() {
             tracing::warn!(
                 "turned a client away: every one of {} connections has a request that is being served",
@@ -242,7 +242,7 @@ impl Server {
         let (mut parts, body) = request.into_parts();
         let place = parts.extensions.remove::<Arc<Place>>();
         let response = match front::screen(&self.api, &parts) {
-            Ok(()) => self.take(parts, body, place.as_deref()).await,
+            Ok(admitted) => self.take(admitted, parts, body, place.as_deref()).await,
             Err(refusal) => {
                 bodies::discard(body).await;
                 *refusal
@@ -255,14 +255,28 @@ impl Server {
     }
 
     /// Reads and answers a request that is not refused beforehand.
-    async fn take(&self, parts: http::request::Parts, body: Body, place: Option<&Place>) -> Response<Bytes> {
-        if let Some(place) = place {
-            place.waits_for_body();
-        }
+    async fn take(
+        &self,
+        admitted: Admitted,
+        parts: http::request::Parts,
+        body: Body,
+        place: Option<&Place>,
+    ) -> Response<Bytes> {
         let make_room = || _ = self.connections.drop_one_with_body();
-        let body = match self.bodies.read(body, make_room).await {
+        let mut reading = std::pin::pin!(self.bodies.read(body, make_room));
+        // As a rule it has come with its head, and nothing is waited for.
+        let read = match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                if let Some(place) = place {
+                    place.waits_for_body();
+                }
+                reading.await
+            }
+        };
+        let body = match read {
             Ok(body) => body,
-            Err(error) => return route::refuse(&parts, &error, ""),
+            Err(error) => return front::refuse_unserved(&self.api, &parts, &error),
         };
         let slot = self.slots.try_acquire();
         if slot.is_err() || place.is_some_and(|place| !place.stays()) {
@@ -270,9 +284,9 @@ impl Server {
                 "Rate exceeded: {} requests are being served already.",
                 self.bounds.requests
             ));
-            return route::refuse(&parts, &error, "");
+            return front::refuse_unserved(&self.api, &parts, &error);
         }
-        let answer = front::answer(Arc::clone(&self.api), parts, body.bytes.clone()).await;
+        let answer = front::answer(Arc::clone(&self.api), admitted, parts, body.bytes.clone()).await;
         if let Some(place) = place.filter(|_| answer.is_signed) {
             place.make_known();
         }

@@ -190,7 +190,7 @@ async fn connection_whose_head_does_not_come_is_closed_and_a_body_that_does_not_
     let server = Server::new(Arc::clone(&Harness::new().api), FEW);
     let begin = |text: String| {
         let (client, theirs) = tokio::io::duplex(1 << 16);
-        let (router, place) = (server.router(Router::new()), server.enter().expect("room"));
+        let (router, place) = (server.router(Router::new()), server.enter(CancellationToken::new()).expect("room"));
         tokio::spawn(converse(theirs, router, place, CancellationToken::new()));
         async move {
             let (mut client, begun) = (client, tokio::time::Instant::now());

@@ -15,6 +15,7 @@ use berth_core::reconcile::{StandalonePlan, StandaloneRequest, plan_standalone};
 use berth_core::state::{ClusterState, Command, Event, apply};
 use berth_proto::v1::ApiCall;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use serde_json::Value;
 
@@ -347,18 +348,25 @@ impl Harness {
         signer
             .sign(&mut parts, &body, AwsTimestamp(NOW.0))
             .expect("the request can be signed");
-        front::answer(Arc::clone(&self.api), parts, body).await.response
+        self.answer(parts, body).await
+    }
+
+    async fn answer(&self, parts: Parts, body: Bytes) -> Response<Bytes> {
+        match front::screen(&self.api, &parts) {
+            Ok(admitted) => front::answer(Arc::clone(&self.api), admitted, parts, body).await.response,
+            Err(refusal) => *refusal,
+        }
     }
 
     pub(crate) async fn send_unsigned(&self, operation: &str) -> Response<Bytes> {
         let (parts, body) = request(operation, &Value::Object(serde_json::Map::new())).into_parts();
-        front::answer(Arc::clone(&self.api), parts, body).await.response
+        self.answer(parts, body).await
     }
 
     pub(crate) async fn post(&self, path: &str) -> Response<Bytes> {
         let request = Request::post(path).header("host", "localhost").body(Bytes::new());
         let (parts, body) = request.expect("a valid request").into_parts();
-        front::answer(Arc::clone(&self.api), parts, body).await.response
+        self.answer(parts, body).await
     }
 }
 

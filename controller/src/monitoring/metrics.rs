@@ -1,6 +1,8 @@
 //! The metrics of a controller: their names, their labels and how they are written. `docs/metrics.md` lists them; a test holds the page
 //! to what is served. Pure, but for the clock of a [`RequestTimer`].
 
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ pub(super) type Count = Gauge<u64, AtomicU64>;
 struct Request {
     service: &'static str,
     operation: &'static str,
-    code: &'static str,
+    code: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,8 +63,20 @@ pub(super) struct Version {
 
 /// The metrics of one controller. Clones count into the same ones.
 #[derive(Clone, Debug)]
-pub struct Metrics {
-    registry: Arc<Registry>,
+pub struct Metrics(Arc<Instruments>);
+
+impl Deref for Metrics {
+    type Target = Instruments;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// What [`Metrics`] count into.
+#[derive(Debug)]
+pub struct Instruments {
+    registry: Registry,
     /// How long commits of the store take, in seconds.
     pub(crate) store_commits: Histogram,
     proposals: Family<Outcome, Counter>,
@@ -111,8 +125,8 @@ pub(crate) enum ProposalOutcome {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut metrics = Self {
-            registry: Arc::default(),
+        let mut metrics = Instruments {
+            registry: Registry::default(),
             store_commits: Histogram::new(seconds()),
             proposals: Family::default(),
             proposal_seconds: Histogram::new(seconds()),
@@ -140,12 +154,12 @@ impl Default for Metrics {
         metrics.register_backups(&mut registry);
         metrics.register_api(&mut registry);
         metrics.register_process(&mut registry);
-        metrics.registry = Arc::new(registry);
-        metrics
+        metrics.registry = registry;
+        Self(Arc::new(metrics))
     }
 }
 
-impl Metrics {
+impl Instruments {
     fn register_raft(&self, to: &mut Registry) {
         let state = &self.state;
         add(
@@ -309,7 +323,9 @@ impl Metrics {
             &state.open_files,
         );
     }
+}
 
+impl Metrics {
     /// Scheduled backups that ended so.
     pub(crate) fn backups_with(&self, outcome: &'static str) -> Counter {
         self.backups.get_or_create(&Outcome { outcome }).clone()
@@ -391,11 +407,11 @@ pub struct RequestTimer {
 
 impl RequestTimer {
     /// The request was answered: with an error of that code, or without.
-    pub(crate) fn answered(self, called: Option<(&Service, &OperationModel)>, code: Option<&'static str>) {
+    pub(crate) fn answered(self, called: Option<(&Service, &OperationModel)>, code: Option<Cow<'static, str>>) {
         let (service, operation) = called.map_or((NO_OPERATION, NO_OPERATION), |(service, operation)| {
             (service.name, operation.name)
         });
-        let code = code.unwrap_or(NO_ERROR);
+        let code = code.unwrap_or(Cow::Borrowed(NO_ERROR));
         let request = Request {
             service,
             operation,

@@ -43,7 +43,7 @@ pub(super) trait Progress<M: StateMachine> {
     /// Entries were applied, or with `replaced` a snapshot took the place of the state.
     fn applied(&mut self, member: &Member<M>, applied: Vec<AppliedEntry<M::Outcome>>, replaced: Option<Leftovers>);
     /// The leader confirmed reads.
-    fn confirmed(&mut self, member: &Member<M>, reads: Vec<ReadState>);
+    fn confirmed(&mut self, reads: Vec<ReadState>);
 }
 
 /// What one entry was.
@@ -294,7 +294,7 @@ impl<M: StateMachine> Member<M> {
         send(progress, ready.take_persisted_messages());
         let reads = ready.take_read_states();
         if !reads.is_empty() {
-            progress.confirmed(self, reads);
+            progress.confirmed(reads);
         }
 
         let mut light = self.node.advance(ready);

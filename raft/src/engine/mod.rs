@@ -85,6 +85,8 @@ struct Book<M: StateMachine> {
     leadership: (Option<u64>, u64),
     /// Tick at which it became known who leads now.
     leadership_since: u64,
+    /// The state as it is after the newest entry that is applied.
+    published: Arc<Published<M::View>>,
     published_membership: Option<u64>,
     /// Tick at which the newest membership was taken over.
     membership_since: u64,
@@ -134,6 +136,7 @@ impl<M: StateMachine> Engine<M> {
             heard: BTreeMap::new(),
             leadership: (None, 0),
             leadership_since: 0,
+            published: Arc::new(member.published()),
             published_membership: None,
             membership_since: 0,
             removed: false,

@@ -51,6 +51,7 @@ impl<M: StateMachine, O: Outputs<M>> Progress<M> for Pass<'_, M, O> {
 
     fn applied(&mut self, member: &Member<M>, applied: Vec<AppliedEntry<M::Outcome>>, replaced: Option<Leftovers>) {
         let published = Arc::new(member.published());
+        self.book.published = Arc::clone(&published);
         let mut outcomes = Vec::new();
         let mut commands = Vec::new();
         let mut changes = Vec::new();
@@ -100,11 +101,11 @@ impl<M: StateMachine, O: Outputs<M>> Progress<M> for Pass<'_, M, O> {
         self.answer_reads(&published);
     }
 
-    fn confirmed(&mut self, member: &Member<M>, reads: Vec<ReadState>) {
+    fn confirmed(&mut self, reads: Vec<ReadState>) {
         for read in reads {
             self.book.reads.confirmed(&read.request_ctx, read.index);
         }
-        let published = Arc::new(member.published());
+        let published = Arc::clone(&self.book.published);
         self.answer_reads(&published);
     }
 }
