@@ -76,6 +76,7 @@ step "2. Build (several minutes the first time)"
 cargo build --release --locked -p berth
 
 step "3. Start a controller and three hosts"
+touch "$scratch/dev.log"
 berth dev --listen "127.0.0.1:$port" --agent-listen 127.0.0.1:0 --runtime "$runtime" --cluster "$CLUSTER" >"$scratch/dev.log" 2>&1 &
 dev_pid=$!
 for ((tenths = 0; tenths < 600; tenths++)); do

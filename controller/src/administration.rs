@@ -156,11 +156,14 @@ impl Administration for ClusterAdministration {
             let read = self.group.read().await;
             read.map_err(|error| Failure::Unavailable(error.to_string()))?;
             let status = self.group.status();
+            let members = self.group.members().members.clone();
+            let ids = members.iter().map(|member| member.record.id);
+            let hears = |id: &u64| self.network.as_ref().is_some_and(|network| network.hears(*id));
             Ok(Members {
-                members: self.group.members().members.clone(),
+                connected: ids.filter(hears).collect(),
+                members,
                 leader: status.leader,
                 term: status.term,
-                answering: status.member_id,
             })
         })
     }

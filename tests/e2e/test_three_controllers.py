@@ -5,6 +5,8 @@ import socket
 import ssl
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 
 import botocore.exceptions
 import pytest
@@ -262,3 +264,48 @@ def test_authority_is_rotated_while_all_go_on(group):
     assert "after-the-rotation" in families(restarted.client())
     group.join()
     group.wait_for_votes(4)
+
+
+def ask(member, path):
+    """Status and text of one of the paths for operators, which answer at once or not at all."""
+    try:
+        with urllib.request.urlopen(f"{member.endpoint}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_controllers_that_are_down_are_named_and_one_that_is_left_says_what_it_waits_for(tmp_path):
+    group = Group(tmp_path)
+    try:
+        lost = group.followers()[0]
+        lost.kill()
+        left = group.running()
+        unseen = lambda: [m for m in left[0].members().values() if not m["connected"]]
+        berth.wait_until(lambda: [m["memberId"] for m in unseen()] == [lost.id], "it is missed", 60)
+        for member in left:
+            assert member.run("members", "list").stdout.count("NO") == 1
+            doctor = member.run("doctor", "--only", "cluster", check=False)
+            assert doctor.returncode == 1 and f"1 of 3 are not in touch with the leader: {lost.name}" in doctor.stdout, doctor.stdout
+        for member in left:
+            member.kill()
+        alone = left[0].again()
+        group.members.append(alone)
+        berth.wait_until(lambda: answers(alone), "it listens", 60)
+        assert ask(alone, "/healthz") == (200, "ok\n")
+        berth.wait_until(lambda: "it starts, and waits until a majority" in ask(alone, "/readyz")[1], "it says what it waits for", 60)
+        assert ask(alone, "/readyz")[0] == 503 and ask(alone, "/metrics")[0] == 200
+        with pytest.raises(botocore.exceptions.ClientError, match="does not serve yet"):
+            alone.client().list_clusters()
+        group.members.append(lost.again())
+        alone.ready()
+        assert ask(alone, "/readyz") == (200, "ready\n")
+    finally:
+        group.stop()
+
+
+def answers(member):
+    try:
+        return ask(member, "/healthz")
+    except OSError:
+        return None

@@ -108,12 +108,12 @@ async fn list(arguments: ListArguments) -> Result<()> {
     if arguments.format == Format::Json {
         return output::line(&serde_json::to_string_pretty(&members)?);
     }
-    let mut table = Table::new(&["ID", "NAME", "ADDRESS", "ROLE"]);
+    let mut table = Table::new(&["ID", "NAME", "ADDRESS", "ROLE", "CONNECTED"]);
     members.iter().for_each(|member| table.row(cells(member)));
     output::line(&table.render(output::width()))
 }
 
-fn cells(member: &Member) -> [String; 4] {
+fn cells(member: &Member) -> [String; 5] {
     let role = match (member.role, member.leader) {
         (_, Some(true)) => "leader",
         (Some(MemberRole::Learner), _) => "learner",
@@ -125,6 +125,10 @@ fn cells(member: &Member) -> [String; 4] {
         member.name.clone().unwrap_or_default(),
         member.address.clone().unwrap_or_default(),
         role.to_owned(),
+        member
+            .connected
+            .map_or("", |connected| if connected { "yes" } else { "NO" })
+            .to_owned(),
     ]
 }
 
@@ -139,12 +143,13 @@ mod tests {
                 member_id: Some("7".to_owned()),
                 role: Some(role),
                 leader: Some(leader),
+                connected: Some(leader),
                 ..Member::default()
             };
             cells(&member).join("|")
         };
-        assert_eq!(row(MemberRole::Voter, true), "7|||leader");
-        assert_eq!(row(MemberRole::Voter, false), "7|||voter");
-        assert_eq!(row(MemberRole::Learner, false), "7|||learner");
+        assert_eq!(row(MemberRole::Voter, true), "7|||leader|yes");
+        assert_eq!(row(MemberRole::Voter, false), "7|||voter|NO");
+        assert_eq!(row(MemberRole::Learner, false), "7|||learner|NO");
     }
 }

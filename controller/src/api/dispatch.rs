@@ -65,7 +65,7 @@ pub static ROUTES: &[Route] = &[
     route!(berth, GetBackupPart, get_backup_part),
     route!(berth, GetTaskLogs, get_task_logs, by_leader),
     route!(berth, ListJoinTokens, list_join_tokens),
-    route!(berth, ListMembers, list_members),
+    route!(berth, ListMembers, list_members, by_leader),
     route!(berth, PromoteMember, promote_member),
     route!(berth, RemoveHost, remove_host),
     route!(berth, RemoveMember, remove_member),

@@ -39,7 +39,7 @@ pub(super) struct Answer {
 /// A request against which nothing speaks that comes before its body.
 pub(super) enum Admitted {
     /// To be verified with its body.
-    Signed(Screened),
+    Signed(Box<Screened>),
     /// A controller for tests is to be emptied.
     Reset,
 }
@@ -59,7 +59,7 @@ pub(super) fn screen(api: &Api, parts: &Parts) -> Result<Admitted, Box<Response<
         return Ok(Admitted::Reset);
     }
     sigv4::screen(parts, Timestamp(api.now().0), &api.options.root)
-        .map(Admitted::Signed)
+        .map(|screened| Admitted::Signed(Box::new(screened)))
         .map_err(|error| Box::new(refuse_unserved(api, parts, &error)))
 }
 

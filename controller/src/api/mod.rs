@@ -1,6 +1,6 @@
 //! The AWS-compatible API: one port for every service.
 //!
-//! Owns the way of a request: [`server`] accepts it ([`connections`] and [`bodies`] bound what strangers cost), [`front`] verifies its signature and finds its operation in the one table of
+//! Owns the way of a request: [`server`] accepts it ([`opening`] is what it has to serve with, [`connections`] and [`bodies`] bound what strangers cost), [`front`] verifies its signature and finds its operation in the one table of
 //! [`dispatch`], and the operation's own file (`ecs/create_service.rs` for `CreateService`) checks the input, reads the state or
 //! proposes a command, and shapes the answer. It must not know how state is replicated, how tasks are placed or how agents are
 //! reached: [`ports`] says what it needs of those. Shell.
@@ -20,6 +20,7 @@ mod ecs;
 mod errors;
 mod front;
 mod members;
+mod opening;
 mod pagination;
 pub(crate) mod passed_calls;
 pub mod ports;
@@ -32,4 +33,5 @@ pub(crate) mod testing;
 
 pub use context::{Api, ApiOptions, ApiParts};
 pub use credentials::RootCredentials;
+pub use opening::Opening;
 pub use server::{ServeError, serve};

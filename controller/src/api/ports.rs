@@ -1,5 +1,6 @@
 //! What the API needs of the rest of the controller, as traits: the replicated state, and what the agents know. Pure.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -242,8 +243,8 @@ pub struct Members {
     pub leader: Option<u64>,
     /// The term in which it does.
     pub term: u64,
-    /// The one that answers.
-    pub answering: u64,
+    /// Those that are in touch with the one that answers.
+    pub connected: BTreeSet<u64>,
 }
 
 /// A step of a rotation of the authority.

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use berth_aws::error::common;
+use berth_aws::route;
 use berth_trust::tls::Acceptor;
 use bytes::Bytes;
 use http::Response;
@@ -34,6 +35,7 @@ use super::bodies::{self, Bodies};
 use super::connections::{Connections, Place};
 use super::context::Api;
 use super::front::{self, Admitted};
+use super::opening::Opening;
 
 /// How long a client may take from one request to the whole head of the next.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
@@ -73,7 +75,7 @@ pub struct ServeError {
 
 /// What every connection works with.
 struct Server {
-    api: Arc<Api>,
+    opening: Opening,
     connections: Arc<Connections>,
     bodies: Bodies,
     /// Requests that may still be served.
@@ -81,25 +83,24 @@ struct Server {
     bounds: Bounds,
 }
 
-/// Serves the API on `listener`, over TLS with `tls`, until `stop`, then lets the requests under way end. `others` are paths that are not
-/// AWS's.
+/// Serves the API on `listener` until `stop`, then lets the requests under way end. `others` are paths that are not AWS's. Until
+/// `opening` has the API, its requests are refused at once, as those of a service that is not available; until it knows how
+/// connections are secured, they are closed.
 ///
 /// # Errors
 /// [`ServeError`] if connections can no longer be accepted.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<Acceptor>,
-    api: Arc<Api>,
+    opening: Opening,
     others: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    serve_with(Server::new(api, BOUNDS), listener, tls, others, stop).await
+    serve_with(Server::new(opening, BOUNDS), listener, others, stop).await
 }
 
 async fn serve_with(
     server: Arc<Server>,
     listener: TcpListener,
-    tls: Option<Acceptor>,
     others: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -123,6 +124,9 @@ async fn serve_with(
                 failures = 0;
                 // Without it a connection works all the same, a little slower.
                 stream.set_nodelay(true).ok();
+                let Some(tls) = server.opening.tls() else {
+                    continue;
+                };
                 if let Some(place) = server.enter(stop.child_token()) {
                     let (router, stop) = (router.clone(), stop.clone());
                     match tls.clone() {
@@ -209,9 +213,9 @@ async fn converse(
 }
 
 impl Server {
-    fn new(api: Arc<Api>, bounds: Bounds) -> Arc<Self> {
+    fn new(opening: Opening, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            api,
+            opening,
             connections: Connections::new(bounds.connections),
             bodies: Bodies::new(bounds.body_bytes),
             slots: Semaphore::new(bounds.requests),
@@ -241,8 +245,12 @@ impl Server {
     async fn handle(&self, request: Request) -> Response<Bytes> {
         let (mut parts, body) = request.into_parts();
         let place = parts.extensions.remove::<Arc<Place>>();
-        let response = match front::screen(&self.api, &parts) {
-            Ok(admitted) => self.take(admitted, parts, body, place.as_deref()).await,
+        let screened = match self.opening.api() {
+            Some(api) => front::screen(api, &parts).map(|admitted| (api, admitted)),
+            None => Err(Box::new(self.not_yet(&parts))),
+        };
+        let response = match screened {
+            Ok((api, admitted)) => self.take(api, admitted, parts, body, place.as_deref()).await,
             Err(refusal) => {
                 bodies::discard(body).await;
                 *refusal
@@ -254,9 +262,18 @@ impl Server {
         response
     }
 
+    /// Refuses a request that comes before the controller serves.
+    fn not_yet(&self, parts: &http::request::Parts) -> Response<Bytes> {
+        let error = common::SERVICE_UNAVAILABLE.error(
+            "This controller does not serve yet; /readyz says what it waits for. Try again, or ask another one.",
+        );
+        route::refuse(parts, &error, &self.opening.request_id())
+    }
+
     /// Reads and answers a request that is not refused beforehand.
     async fn take(
         &self,
+        api: &Arc<Api>,
         admitted: Admitted,
         parts: http::request::Parts,
         body: Body,
@@ -276,7 +293,7 @@ impl Server {
         };
         let body = match read {
             Ok(body) => body,
-            Err(error) => return front::refuse_unserved(&self.api, &parts, &error),
+            Err(error) => return front::refuse_unserved(api, &parts, &error),
         };
         let slot = self.slots.try_acquire();
         if slot.is_err() || place.is_some_and(|place| !place.stays()) {
@@ -284,9 +301,9 @@ impl Server {
                 "Rate exceeded: {} requests are being served already.",
                 self.bounds.requests
             ));
-            return front::refuse_unserved(&self.api, &parts, &error);
+            return front::refuse_unserved(api, &parts, &error);
         }
-        let answer = front::answer(Arc::clone(&self.api), admitted, parts, body.bytes.clone()).await;
+        let answer = front::answer(Arc::clone(api), admitted, parts, body.bytes.clone()).await;
         if let Some(place) = place.filter(|_| answer.is_signed) {
             place.make_known();
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use berth_aws::Timestamp as AwsTimestamp;
 use berth_aws::sigv4::{Credentials, Secret, Signer};
+use berth_core::ids::IdSource;
 use http::request::Parts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +22,14 @@ const FEW: Bounds = Bounds {
     body_bytes: 1000,
 };
 
+/// Has everything already.
+fn open() -> Opening {
+    let opening = Opening::new(IdSource::from_seed(1));
+    opening.secure(None);
+    opening.serve(Arc::clone(&Harness::new().api));
+    opening
+}
+
 struct Running {
     address: std::net::SocketAddr,
     stop: CancellationToken,
@@ -32,8 +41,8 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let stop = CancellationToken::new();
-        let server = Server::new(Arc::clone(&Harness::new().api), bounds);
-        let serving = tokio::spawn(serve_with(server, listener, None, Router::new(), stop.clone()));
+        let server = Server::new(open(), bounds);
+        let serving = tokio::spawn(serve_with(server, listener, Router::new(), stop.clone()));
         Self { address, stop, serving }
     }
 
@@ -187,10 +196,13 @@ async fn request_that_is_not_signed_or_by_a_key_unknown_is_refused_before_its_bo
 
 #[tokio::test(start_paused = true)]
 async fn connection_whose_head_does_not_come_is_closed_and_a_body_that_does_not_is_answered_so() {
-    let server = Server::new(Arc::clone(&Harness::new().api), FEW);
+    let server = Server::new(open(), FEW);
     let begin = |text: String| {
         let (client, theirs) = tokio::io::duplex(1 << 16);
-        let (router, place) = (server.router(Router::new()), server.enter(CancellationToken::new()).expect("room"));
+        let (router, place) = (
+            server.router(Router::new()),
+            server.enter(CancellationToken::new()).expect("room"),
+        );
         tokio::spawn(converse(theirs, router, place, CancellationToken::new()));
         async move {
             let (mut client, begun) = (client, tokio::time::Instant::now());
@@ -208,4 +220,35 @@ async fn connection_whose_head_does_not_come_is_closed_and_a_body_that_does_not_
     let (answered, after) = begin(request(SECRET, 400).0).await;
     assert!(answered.contains("did not arrive within 20 s"), "{answered}");
     assert!(after <= Duration::from_secs(21), "{after:?}");
+}
+
+#[tokio::test]
+async fn controller_that_starts_says_so_at_once_and_serves_the_same_connection_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let (opening, stop) = (Opening::new(IdSource::from_seed(1)), CancellationToken::new());
+    let others = Router::new().route("/healthz", axum::routing::get(|| async { "{}" }));
+    let serving = tokio::spawn(serve(listener, opening.clone(), others, stop.clone()));
+
+    let mut early = TcpStream::connect(address).await.expect("connected");
+    assert_eq!(
+        early.read(&mut [0]).await.unwrap_or(0),
+        0,
+        "closed, since nobody knows how to secure it"
+    );
+    opening.secure(None);
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .expect("sent");
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+    let (head, body) = request(SECRET, 10);
+    stream.write_all((head + &body).as_bytes()).await.expect("sent");
+    let text = answer(&mut stream).await;
+    assert!(text.contains("503") && text.contains("does not serve yet"), "{text}");
+    opening.serve(Arc::clone(&Harness::new().api));
+    call(&mut stream).await;
+    stop.cancel();
+    serving.await.expect("no panic").expect("served");
 }

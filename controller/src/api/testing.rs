@@ -353,7 +353,11 @@ impl Harness {
 
     async fn answer(&self, parts: Parts, body: Bytes) -> Response<Bytes> {
         match front::screen(&self.api, &parts) {
-            Ok(admitted) => front::answer(Arc::clone(&self.api), admitted, parts, body).await.response,
+            Ok(admitted) => {
+                front::answer(Arc::clone(&self.api), admitted, parts, body)
+                    .await
+                    .response
+            }
             Err(refusal) => *refusal,
         }
     }

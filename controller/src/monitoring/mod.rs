@@ -11,4 +11,4 @@ mod routes;
 pub use measured_storage::MeasuredStorage;
 pub(crate) use metrics::ProposalOutcome;
 pub use metrics::{Metrics, RequestTimer};
-pub use routes::routes;
+pub use routes::{Watched, routes};

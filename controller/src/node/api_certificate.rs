@@ -12,7 +12,7 @@ use berth_trust::{CertifiedKey, DefaultTimeProvider};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::options::{ApiTls, ControllerError};
+use super::options::ControllerError;
 use crate::registrar::{Registrar, RegistrarError};
 
 /// Between two looks whether there is a newer certificate, or it is time for one: short beside the hour that the shortest one lives.
@@ -46,48 +46,52 @@ pub enum ApiCertificateError {
     Authority(#[from] RegistrarError),
 }
 
-/// What secures connections of clients, if anything does; `parts` looks after it until `stop`.
-pub(super) async fn acceptor(
-    tls: &ApiTls,
+/// Secures connections of clients with a certificate of somebody else's making; `parts` looks after it until `stop`.
+pub(super) async fn from_files(
+    certificate: &Path,
+    key: &Path,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<Result<(), ControllerError>>,
+) -> Result<Acceptor, ApiCertificateError> {
+    let files = Files {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+    };
+    let changed_at = files.changed_at();
+    let shown = LiveCredentials::of_key(files.read().await?);
+    let looked_after = files.look_after(shown.clone(), changed_at, stop.clone());
+    parts.spawn(async move {
+        looked_after.await;
+        Ok(())
+    });
+    Ok(acceptor(shown))
+}
+
+/// Secures connections of clients with a certificate of the cluster's authority, for these names; `parts` looks after it until `stop`.
+pub(super) fn from_authority(
+    names: &[String],
     registrar: &Registrar,
     stop: &CancellationToken,
     parts: &mut JoinSet<Result<(), ControllerError>>,
-) -> Result<Option<Acceptor>, ControllerError> {
-    let shown = match tls {
-        ApiTls::Plain => return Ok(None),
-        ApiTls::Files { certificate, key } => {
-            let files = Files {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            };
-            let changed_at = files.changed_at();
-            let shown = LiveCredentials::of_key(files.read().await?);
-            let looked_after = files.look_after(shown.clone(), changed_at, stop.clone());
-            parts.spawn(async move {
-                looked_after.await;
-                Ok(())
-            });
-            shown
-        }
-        ApiTls::FromAuthority { names } => {
-            let (credentials, bundle) = registrar.sign_for_api(names).map_err(ApiCertificateError::from)?;
-            let shown = LiveCredentials::new(&credentials);
-            let made = Made {
-                registrar: registrar.clone(),
-                names: names.clone(),
-                credentials,
-                bundle,
-            };
-            let looked_after = made.look_after(shown.clone(), stop.clone());
-            parts.spawn(async move {
-                looked_after.await;
-                Ok(())
-            });
-            shown
-        }
+) -> Result<Acceptor, ApiCertificateError> {
+    let (credentials, bundle) = registrar.sign_for_api(names)?;
+    let shown = LiveCredentials::new(&credentials);
+    let made = Made {
+        registrar: registrar.clone(),
+        names: names.to_owned(),
+        credentials,
+        bundle,
     };
-    let time = Arc::new(DefaultTimeProvider);
-    Ok(Some(Acceptor::new(shown, Clients::Anyone, Protocol::Http1, time)))
+    let looked_after = made.look_after(shown.clone(), stop.clone());
+    parts.spawn(async move {
+        looked_after.await;
+        Ok(())
+    });
+    Ok(acceptor(shown))
+}
+
+fn acceptor(shown: LiveCredentials) -> Acceptor {
+    Acceptor::new(shown, Clients::Anyone, Protocol::Http1, Arc::new(DefaultTimeProvider))
 }
 
 /// A certificate of somebody else's making.

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::client_port::ClientPort;
 use super::member_file::{IDENTITY_FOLDER, MemberFile};
 use super::options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
 use super::{address, bind, caught_up, first_certificate, ids, open_group};
@@ -20,6 +21,7 @@ use crate::agents::{self, AgentsHandle};
 use crate::api::RootCredentials;
 use crate::clock::Clock;
 use crate::cluster_port::{self, Services};
+use crate::errors::chain;
 use crate::members;
 use crate::peers::{Announcer, PeerNetwork, PeersService, record_of};
 use crate::registrar::{self, JoiningService, OwnCertificate, Registrar, RootKey};
@@ -67,6 +69,7 @@ pub(super) async fn start(
     options: &ControllerOptions,
     cluster: &ClusterOptions,
     clock: Arc<dyn Clock>,
+    port: &ClientPort,
     stops: &Stops,
     parts: &mut Parts,
 ) -> Result<Member, ControllerError> {
@@ -90,6 +93,11 @@ pub(super) async fn start(
         ended.map_err(|error| ControllerError::Ended(format!("a part of the server for agents failed: {error}")))
     });
     opened.serve(listener, &sessions, stops, parts);
+    port.watch(&opened.group, &sessions);
+    // One that joins knows of the authority only once it has caught up.
+    if let Err(error) = port.secure(&opened.registrar, parts) {
+        tracing::debug!(error = %chain(&error), "clients cannot be answered yet");
+    }
     let Opened {
         group,
         registrar,

@@ -3,6 +3,7 @@
 //! Owns what runs in a controller's process and for how long. It must not know what any of the parts does. Shell.
 
 mod api_certificate;
+mod client_port;
 mod cluster;
 mod first_certificate;
 mod member_file;
@@ -19,19 +20,19 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::administration::ClusterAdministration;
 use crate::agents::{self, AgentsHandle};
-use crate::api::{self, Api, ApiOptions, ApiParts, RootCredentials};
+use crate::api::{Api, ApiOptions, ApiParts, RootCredentials};
 use crate::backup::{self, BackupStreams};
 use crate::clock::{Clock, SystemClock};
 use crate::errors::chain;
 use crate::peers::{CallsToLeader, PeerNetwork};
 use crate::registrar::{self, Registrar};
 use crate::replica::{ReplicatedState, StateGroup};
-use crate::{features, leader, monitoring};
+use crate::{features, leader};
 use berth_raft::{NoPeers, RaftOptions, ReadError, Role, RunState, Transport};
 use berth_storage::SledStorage;
-use berth_trust::tls::Acceptor;
 
 pub use api_certificate::ApiCertificateError;
+use client_port::ClientPort;
 use cluster::Stops;
 pub use first_certificate::FirstCertificateError;
 pub use member_file::{MemberFileError, is_member};
@@ -69,13 +70,6 @@ impl Drop for Controller {
     }
 }
 
-/// The port for clients.
-struct Clients {
-    listener: TcpListener,
-    /// How their connections are secured, if they are.
-    tls: Option<Acceptor>,
-}
-
 /// What everything else of a controller stands on.
 struct Base {
     group: StateGroup,
@@ -111,6 +105,7 @@ impl Controller {
             return Err(ControllerError::ClientPortNotSecured(options.listen));
         }
         let clients = bind(options.listen, "clients").await?;
+        let listen = address(&clients)?;
         let agents = match options.agent_listen {
             Some(wanted) if !wanted.ip().is_loopback() => return Err(ControllerError::AgentPortNotLoopback(wanted)),
             Some(wanted) => Some(bind(wanted, "agents").await?),
@@ -118,9 +113,10 @@ impl Controller {
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (stops, mut parts) = (Stops::default(), JoinSet::new());
+        let port = ClientPort::open(clients, &options.api_tls, &stops.serving, &mut parts).await?;
         let base = match &options.cluster {
             Some(cluster) => {
-                let member = cluster::start(&options, cluster, Arc::clone(&clock), &stops, &mut parts).await?;
+                let member = cluster::start(&options, cluster, Arc::clone(&clock), &port, &stops, &mut parts).await?;
                 Base {
                     group: member.group,
                     registrar: member.registrar,
@@ -130,16 +126,15 @@ impl Controller {
                     cluster_listen: Some(member.listen),
                 }
             }
-            None => alone(&options, Arc::clone(&clock), &stops, &mut parts).await?,
+            None => alone(&options, Arc::clone(&clock), &port, &stops, &mut parts).await?,
         };
-        let (listen, agent_listen) = (address(&clients)?, agents.as_ref().map(address).transpose()?);
+        let agent_listen = agents.as_ref().map(address).transpose()?;
         if let Some(agents) = agents {
             let serving = agents::serve_plain(agents, base.sessions.service(), stops.serving.clone());
             parts.spawn(async move { Ok(serving.await?) });
         }
-        let tls = api_certificate::acceptor(&options.api_tls, &base.registrar, &stops.serving, &mut parts).await?;
-        let clients = Clients { listener: clients, tls };
-        let leader = serve_clients(&options, &base, clients, clock, &stops, &mut parts)?;
+        port.secure(&base.registrar, &mut parts)?;
+        let leader = serve_clients(&options, &base, &port, clock, &stops, &mut parts)?;
         Ok(Self {
             data_dir: options.data_dir,
             listen,
@@ -260,6 +255,7 @@ async fn removed(network: Option<&PeerNetwork>) {
 async fn alone(
     options: &ControllerOptions,
     clock: Arc<dyn Clock>,
+    port: &ClientPort,
     stops: &Stops,
     parts: &mut JoinSet<Result<(), ControllerError>>,
 ) -> Result<Base, ControllerError> {
@@ -275,6 +271,7 @@ async fn alone(
     features::raise(&group).await;
     let registrar = Registrar::new(group.clone(), Arc::clone(&clock));
     let (sessions, helpers) = agents::begin(group.clone(), clock, ids()?, stops.serving.clone());
+    port.watch(&group, &sessions);
     parts.spawn(async move {
         let ended = helpers.await;
         ended.map_err(|error| ControllerError::Ended(format!("a part of the server for agents failed: {error}")))
@@ -289,11 +286,11 @@ async fn alone(
     })
 }
 
-/// Starts the leader's loop, the schedule of backups and the port for clients.
+/// Starts the leader's loop and the schedule of backups, and serves clients.
 fn serve_clients(
     options: &ControllerOptions,
     base: &Base,
-    clients: Clients,
+    port: &ClientPort,
     clock: Arc<dyn Clock>,
     stops: &Stops,
     parts: &mut JoinSet<Result<(), ControllerError>>,
@@ -322,16 +319,15 @@ fn serve_clients(
         ids: ids()?,
         metrics: group.metrics().clone(),
     };
-    let routes = monitoring::routes(group.clone(), base.sessions.clone());
     let api_options = ApiOptions {
         root: base.root.clone(),
         testing: options.testing,
     };
-    let (api, stopping) = (Arc::new(Api::new(api_options, api_parts)), stop.clone());
+    let api = Arc::new(Api::new(api_options, api_parts));
     if let Some(network) = &base.network {
         network.answer_with(Arc::clone(&api));
     }
-    parts.spawn(async move { Ok(api::serve(clients.listener, clients.tls, api, routes, stopping).await?) });
+    port.serve(api);
     Ok(leader)
 }
 

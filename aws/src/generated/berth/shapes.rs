@@ -248,7 +248,7 @@ pub struct Member {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub answering: Option<bool>,
+    pub connected: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -119,7 +119,7 @@ pub(super) static Member: m::Shape = m::structure("Member", &[
     m::member("address", &String),
     m::member("role", &MemberRole),
     m::member("leader", &Boolean),
-    m::member("answering", &Boolean),
+    m::member("connected", &Boolean),
 ]);
 pub(super) static MemberId: m::Shape = m::string("MemberId").min(1).max(20);
 pub(super) static MemberRole: m::Shape = m::string("MemberRole").values(&["VOTER", "LEARNER"]);

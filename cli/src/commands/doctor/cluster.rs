@@ -13,6 +13,8 @@ pub(super) struct ClusterFacts {
     pub(super) clock_ahead_secs: Option<i64>,
     /// Samples of `/metrics` by name with labels.
     pub(super) samples: Vec<(String, f64)>,
+    /// The controllers, if the API said: how many, and the names of those that are not in touch with the leader.
+    pub(super) controllers: Option<(usize, Vec<String>)>,
     /// What the API said of the cluster, or why it did not.
     pub(super) inside: Option<Result<Inside, String>>,
 }
@@ -47,6 +49,7 @@ pub(super) fn check(facts: &ClusterFacts) -> Vec<Finding> {
     }
     findings.extend(facts.clock_ahead_secs.map(skew));
     findings.extend(member(facts));
+    findings.extend(controllers(facts));
     findings.extend(disk(facts));
     findings.extend(backups(facts));
     match &facts.inside {
@@ -199,6 +202,29 @@ fn check_inside(inside: &Inside) -> Vec<Finding> {
     findings
 }
 
+fn controllers(facts: &ClusterFacts) -> Option<Finding> {
+    let (count, away) = facts.controllers.as_ref()?;
+    if *count < 2 {
+        return None;
+    }
+    if away.is_empty() {
+        return Some(Finding::ok(
+            "controllers",
+            format!("all {count} are in touch with the leader"),
+        ));
+    }
+    Some(Finding::problem(
+        "controllers",
+        format!(
+            "{} of {count} are not in touch with the leader: {}",
+            away.len(),
+            named(away)
+        ),
+        "start them (systemctl status berth-controller); one that is lost for good is replaced: `berth members remove ID`, \
+         then a new one with a token of `berth token create --role controller`",
+    ))
+}
+
 fn named(names: &[String]) -> String {
     let shown = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MAX_NAMED) {
@@ -225,6 +251,7 @@ mod tests {
             ready: Ok((true, "ready".to_owned())),
             clock_ahead_secs: Some(0),
             samples: samples.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            controllers: Some((3, vec![])),
             inside: Some(Ok(Inside {
                 name: "default".to_owned(),
                 connected: 3,
@@ -245,7 +272,7 @@ mod tests {
             findings.iter().all(|f| f.level == Level::Ok && f.advice.is_empty()),
             "{findings:#?}"
         );
-        assert_eq!(findings.len(), 5);
+        assert_eq!(findings.len(), 6);
     }
 
     #[test]
@@ -264,6 +291,7 @@ mod tests {
         facts.ready = Ok((false, "not ready: no leader".to_owned()));
         facts.clock_ahead_secs = Some(-400);
         facts.samples[0].0 = "berth_raft_role{role=\"candidate\"}".to_owned();
+        facts.controllers = Some((3, vec!["c2".to_owned()]));
         facts.samples[3].1 = 1e6;
         facts.samples[4].1 = 2.0;
         facts.inside = Some(Ok(Inside {
@@ -279,6 +307,7 @@ mod tests {
                 "controller",
                 "controller's clock",
                 "member",
+                "controllers",
                 "controller's disk",
                 "cluster default",
                 "tasks"

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use berth_aws::berth::ListMembersRequest;
+use berth_aws::berth::operations::ListMembers;
 use berth_aws::ecs::Task;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -41,6 +43,7 @@ pub(super) async fn collect(target: &Target) -> ClusterFacts {
         clock_ahead_secs: None,
         ready: Err(String::new()),
         samples: vec![],
+        controllers: None,
         inside: None,
     };
     match ready {
@@ -57,6 +60,8 @@ pub(super) async fn collect(target: &Target) -> ClusterFacts {
         facts.samples = samples(&answer.text);
     }
     if facts.ready.as_ref().is_ok_and(|(ready, _)| *ready) {
+        // Why the API does not say it is found out below.
+        facts.controllers = controllers(target).await.ok();
         facts.inside = Some(inside(target, now).await.map_err(|error| format!("{error:#}")));
     }
     facts
@@ -130,6 +135,15 @@ async fn inside(target: &Target, now: jiff::Timestamp) -> Result<Inside> {
         }
     }
     Ok(found)
+}
+
+/// How many there are, and the names of those that are not in touch with the leader.
+async fn controllers(target: &Target) -> Result<(usize, Vec<String>)> {
+    let listed = target.client()?.call::<ListMembers>(&ListMembersRequest {}).await?;
+    let members = listed.members.unwrap_or_default();
+    let away = members.iter().filter(|member| member.connected == Some(false));
+    let names = away.map(|member| member.name.clone().or(member.member_id.clone()).unwrap_or_default());
+    Ok((members.len(), names.collect()))
 }
 
 /// A task that is neither running nor over, with its status and for how many minutes.

@@ -33,6 +33,6 @@ fn render(member: &MemberInfo, members: &Members) -> Member {
             berth_raft::MemberRole::Learner => MemberRole::Learner,
         }),
         leader: Some(members.leader == Some(record.id)),
-        answering: Some(members.answering == record.id),
+        connected: Some(members.leader == Some(record.id) || members.connected.contains(&record.id)),
     }
 }
