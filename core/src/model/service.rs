@@ -197,6 +197,18 @@ impl Service {
             .filter(|d| d.status == DeploymentStatus::Primary)
     }
 
+    /// The deployment that new tasks are of: the primary one; where that has failed, the newest older one that has not and is there
+    /// still. So a revision that does not start, with none that completed before it to return to, leaves what runs alive.
+    #[must_use]
+    pub fn starting_deployment(&self) -> Option<&Deployment> {
+        let primary = self.primary()?;
+        if primary.rollout_state != RolloutState::Failed {
+            return Some(primary);
+        }
+        let runs_on = |d: &&Deployment| d.status == DeploymentStatus::Active && d.rollout_state != RolloutState::Failed;
+        self.deployments.iter().find(runs_on).or(Some(primary))
+    }
+
     /// Whether its scheduling strategy supports how its tasks are to be placed.
     ///
     /// # Errors

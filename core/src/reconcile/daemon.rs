@@ -30,23 +30,23 @@ struct FreeHosts {
 
 /// Starts and stops what is due; returns what is to be said about it.
 pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
-    let Some(primary) = service.primary() else {
+    let Some(deployment) = service.starting_deployment() else {
         return vec![];
     };
     let tally = Tally::of(&pass.state, service);
     let active = active_hosts(pass, service);
-    let free = free_hosts(pass, service, primary, &active);
+    let free = free_hosts(pass, service, deployment, &active);
     let busy = active.iter().filter(|(_, tasks)| !tasks.is_empty()).count();
     let service = set_desired(pass, service, busy + free.take.len() + free.lack_room.len());
     let mut said = vec![];
-    let held_back = deployment::held_back(pass, &service, primary);
+    let held_back = deployment::held_back(pass, &service, deployment);
     if let Some(why) = &held_back {
         said.extend(why.iter().cloned());
     } else {
-        said.extend(start(pass, &service, primary, &free));
+        said.extend(start(pass, &service, deployment, &free));
     }
     let mut stopped = stop_extra(pass, &service, &tally);
-    if primary.rollout_state != RolloutState::Failed {
+    if deployment.rollout_state != RolloutState::Failed {
         stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some()));
     }
     said.extend(events::stopped(&service.key.name, &stopped));

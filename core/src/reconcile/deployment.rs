@@ -33,15 +33,19 @@ pub(super) fn trip_circuit_breaker(pass: &mut Pass<'_>, service: &Service) {
     }
     let mut said = vec![events::deployment_failed(&service.key.name, &primary.id)];
     let mut progress = nothing_new(pass, service);
+    let mut reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
+    if breaker.rollback {
+        progress.rollback = rollback(pass, service, primary);
+        if progress.rollback.is_none() {
+            reason.push_str(" There is no completed deployment to roll back to.");
+        }
+    }
     progress.deployments = vec![DeploymentProgress {
         id: primary.id.clone(),
         status: DeploymentStatus::Primary,
         rollout_state: RolloutState::Failed,
-        rollout_state_reason: "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+        rollout_state_reason: reason,
     }];
-    if breaker.rollback {
-        progress.rollback = rollback(pass, service, primary);
-    }
     if let Some(rollback) = &progress.rollback {
         said.push(events::rolling_back(&service.key.name, &rollback.id));
     }
@@ -101,7 +105,10 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
         pass.wake_service(key, at);
     }
     let mut progress = nothing_new(pass, &service);
-    let empty = |d: &&Deployment| d.status != DeploymentStatus::Primary && !tally.deployments.contains(&d.id);
+    let stands_in = service.starting_deployment().map(|d| &d.id);
+    let empty = |d: &&Deployment| {
+        d.status != DeploymentStatus::Primary && !tally.deployments.contains(&d.id) && stands_in != Some(&d.id)
+    };
     progress.retired = service.deployments.iter().filter(empty).map(|d| d.id.clone()).collect();
     let alone = progress.retired.len() + 1 == service.deployments.len();
     let reached = alone && tally.has_reached(service.desired_count, pass.now);

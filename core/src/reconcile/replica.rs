@@ -20,7 +20,7 @@ const MAX_STARTS_PER_PASS: usize = 500;
 struct Starts {
     /// Sentences to say.
     said: Vec<String>,
-    /// Whether the primary deployment will have all of its tasks.
+    /// Whether the service will have all of its tasks, of the deployment that it keeps.
     complete: bool,
     /// Whether it waits for its back-off, or was given up.
     held_back: bool,
@@ -28,14 +28,14 @@ struct Starts {
 
 /// Starts and stops what is due; returns what is to be said about it.
 pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
-    let Some(primary) = service.primary() else {
+    let Some(deployment) = service.starting_deployment() else {
         return vec![];
     };
     let limits = Limits::of(service);
     let tally = Tally::of(&pass.state, service);
-    let starts = start_missing(pass, service, primary, &tally, limits);
+    let starts = start_missing(pass, service, deployment, &tally, limits);
     let mut stopped = stop_surplus(pass, service, &tally);
-    if primary.rollout_state != RolloutState::Failed {
+    if deployment.rollout_state != RolloutState::Failed {
         stopped.extend(stop_replaced(pass, service, &tally, limits, &starts));
     }
     let stuck = stopped.is_empty()
@@ -61,7 +61,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
 fn start_missing(
     pass: &mut Pass<'_>,
     service: &Service,
-    primary: &Deployment,
+    deployment: &Deployment,
     tally: &Tally,
     limits: Limits,
 ) -> Starts {
@@ -72,14 +72,14 @@ fn start_missing(
             ..Starts::default()
         };
     }
-    if let Some(said) = deployment::held_back(pass, service, primary) {
+    if let Some(said) = deployment::held_back(pass, service, deployment) {
         return Starts {
             said,
             held_back: true,
             ..Starts::default()
         };
     }
-    let Some(definition) = starting::definition_of(pass, primary) else {
+    let Some(definition) = starting::definition_of(pass, deployment) else {
         return Starts::default();
     };
     let wanted = missing
@@ -88,7 +88,7 @@ fn start_missing(
     if wanted == 0 {
         return Starts::default();
     }
-    let prototype = starting::prototype(service, primary, &definition, pass.now);
+    let prototype = starting::prototype(service, deployment, &definition, pass.now);
     let choice = placing::choose_hosts(pass, &prototype, wanted);
     let started = starting::start(pass, &prototype, &choice.placements);
     let mut said = events::started(&service.key.name, &started);

@@ -9,7 +9,7 @@ use crate::state::{ClusterState, STAYED_UP_MS};
 /// The tasks of a service that are not over.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Wanted, of the primary deployment, on a host that may keep them.
+    /// Wanted, of the primary deployment or the one that stands in for it, on a host that may keep them.
     pub(super) current: Vec<Arc<Task>>,
     /// Wanted until they are replaced: of an older deployment.
     pub(super) outdated: Vec<Arc<Task>>,
@@ -25,7 +25,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn of(state: &ClusterState, service: &Service) -> Self {
-        let primary = service.primary().map(|p| &p.id);
+        let kept = [service.primary(), service.starting_deployment()].map(|kept| kept.map(|kept| &kept.id));
         let mut tally = Self::default();
         for task in state.tasks_of_service(&service.key).filter(|t| !t.is_stopped()) {
             tally.deployments.extend(task.deployment().cloned());
@@ -34,7 +34,7 @@ impl Tally {
             }
             let group = if task.desired_status == DesiredStatus::Stopped {
                 &mut tally.stopping
-            } else if task.deployment() != primary {
+            } else if !kept.contains(&task.deployment()) {
                 &mut tally.outdated
             } else if is_on_draining_host(state, task) {
                 &mut tally.draining
