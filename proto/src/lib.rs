@@ -6,6 +6,7 @@
 //! The generated code is committed; `tests/generated_code.rs` proves that it is fresh and rewrites it
 //! when `BERTH_WRITE_GENERATED=1` is set. A new `.proto` file in `berth/v1/` is picked up by itself.
 
+pub mod codec;
 pub mod record;
 
 /// Messages and services of package `berth.v1`, generated.

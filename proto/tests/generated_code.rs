@@ -16,6 +16,7 @@ fn generated_code_regenerated_is_unchanged() {
     tonic_prost_build::configure()
         .out_dir(fresh.path())
         .emit_rerun_if_changed(false)
+        .codec_path("crate::codec::SmallBuffers")
         .compile_fds(descriptors)
         .unwrap();
 

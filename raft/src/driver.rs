@@ -114,6 +114,7 @@ fn run_to_the_end<M: StateMachine>(
         on_fault(&fault);
     }
     inbox.close();
+    shared.led_term.send_replace(None);
     shared.status.send_modify(|status| status.run = run);
 }
 
@@ -204,6 +205,11 @@ impl<M: StateMachine> Driver<M> {
             return Err(fault);
         }
         let fresh = self.engine.status();
+        let led_term = fresh.led_term();
+        self.outlet
+            .shared
+            .led_term
+            .send_if_modified(|led| std::mem::replace(led, led_term) != led_term);
         self.outlet.shared.status.send_if_modified(|status| {
             log_change(status, &fresh);
             // That it runs no more is said once its storage is released.

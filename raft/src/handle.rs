@@ -93,6 +93,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// The term in which this member leads, if it does.
+    pub fn led_term(&self) -> Option<u64> {
+        (self.role == Role::Leader).then_some(self.term)
+    }
+
     /// Whether the driver no longer works.
     pub fn has_stopped(&self) -> bool {
         self.run != RunState::Running
@@ -104,6 +109,8 @@ pub(super) struct Shared<M: StateMachine> {
     identity: Identity,
     pub(super) published: ArcSwap<Published<M::View>>,
     pub(super) status: watch::Sender<Status>,
+    /// The term in which this member leads. Never behind `status`.
+    pub(super) led_term: watch::Sender<Option<u64>>,
     pub(super) membership: watch::Sender<Arc<Membership>>,
     pub(super) batches: broadcast::Sender<FeedItem<M::Outcome>>,
 }
@@ -117,6 +124,7 @@ impl<M: StateMachine> Shared<M> {
                 run: RunState::Running,
                 ..engine.status()
             }),
+            led_term: watch::Sender::new(engine.status().led_term()),
             membership: watch::Sender::new(Arc::new(engine.membership())),
             batches: broadcast::Sender::new(FEED_CAPACITY),
         })
@@ -401,6 +409,12 @@ impl<M: StateMachine> Raft<M> {
     /// How this member stands now.
     pub fn status(&self) -> Status {
         self.owner.shared.status.borrow().clone()
+    }
+
+    /// Follows in which term this member leads, if it does. For those who are many: unlike [`Raft::watch_status`], it does not wake
+    /// them with every commit.
+    pub fn watch_led_term(&self) -> watch::Receiver<Option<u64>> {
+        self.owner.shared.led_term.subscribe()
     }
 
     /// Follows how this member stands.

@@ -170,9 +170,9 @@ pub struct RaftOptions {
     pub propose_deadline: Duration,
     /// How long a read waits for its confirmation.
     pub read_deadline: Duration,
-    /// Applied entries after which a snapshot is taken and the log cut.
+    /// Applied entries after which a snapshot is taken and the log cut; more if the last snapshot was large.
     pub snapshot_after_entries: u64,
-    /// Bytes of log after which a snapshot is taken and the log cut.
+    /// Bytes of log after which a snapshot is taken and the log cut; half of the last snapshot if that is more.
     pub snapshot_after_bytes: u64,
     /// Entries kept in front of a snapshot for members that lag, so that they need no snapshot. A group of one keeps none.
     pub retained_entries: u64,
@@ -198,6 +198,15 @@ impl Default for RaftOptions {
     }
 }
 
+impl RaftOptions {
+    /// How many times longer than usual the log may become before the next snapshot, after one of so many bytes: one of a large state
+    /// costs much, and is worth it once the log is half as large.
+    pub(crate) fn snapshot_patience(&self, stream_bytes: u64) -> u64 {
+        let worth_bytes = self.snapshot_after_bytes.saturating_mul(2).max(1);
+        (stream_bytes / worth_bytes).max(1)
+    }
+}
+
 /// Exit status for a failed disk or store, from sysexits.h.
 const EXIT_IO_ERROR: i32 = 74;
 
@@ -212,4 +221,17 @@ pub fn exit_process(fault: &RaftFault) {
     )
     .ok();
     std::process::exit(EXIT_IO_ERROR);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_of_a_large_state_is_followed_by_a_longer_log() {
+        let options = RaftOptions::default();
+        let mib = 1024 * 1024;
+        let patience = [0, 20 * mib, 63 * mib, 64 * mib, 160 * mib].map(|bytes| options.snapshot_patience(bytes));
+        assert_eq!(patience, [1, 1, 1, 2, 5]);
+    }
 }

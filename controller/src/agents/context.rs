@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use berth_core::ids::IdSource;
 use berth_core::model::{ClusterKey, ContainerInstanceId, HostSettings};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 use crate::clock::Clock;
 use crate::registrar;
 use crate::replica::StateGroup;
-use berth_raft::Role;
 
 /// What every session works with.
 pub(super) struct Context {
@@ -19,6 +19,8 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Mutex<IdSource>,
     pub(super) registry: Arc<Registry>,
+    /// Turns to propose reports in, see [`super::reports::MAX_PROPOSED`].
+    pub(super) report_turns: Arc<Semaphore>,
     /// The server is stopping.
     pub(super) stop: CancellationToken,
 }
@@ -34,8 +36,7 @@ impl Context {
 
     /// The term in which this member leads.
     pub(super) fn led_term(&self) -> Option<u64> {
-        let status = self.group.status();
-        (status.role == Role::Leader).then_some(status.term)
+        self.group.status().led_term()
     }
 
     /// The version of what agents are told of the cluster, see `ClusterNews`; those without a certificate are not told.

@@ -39,7 +39,10 @@ fn tell(registry: &Registry, event: &Event) {
                 registry.task_changed(host, change.task);
             }
         }
-        Event::TaskForgotten(task) => registry.task_forgotten(*task),
+        Event::TaskForgotten {
+            task,
+            container_instance: Some(host),
+        } => registry.task_forgotten(*host, *task),
         Event::ContainerInstanceDeregistered { id, .. } => registry.host_changed(*id),
         // Their container instances are gone: the agents register again, into nothing that they knew.
         Event::StateReset => registry.end_all(),

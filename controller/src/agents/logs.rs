@@ -92,7 +92,7 @@ impl Registry {
         let (reply, answer) = oneshot::channel();
         session
             .log_calls
-            .try_send(LogCall { query, reply })
+            .try_send(Box::new(LogCall { query, reply }))
             .map_err(|_| LogError::Busy(host))?;
         let reply = tokio::time::timeout(deadline, answer)
             .await

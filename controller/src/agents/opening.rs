@@ -266,6 +266,7 @@ pub(super) mod testing {
             clock: Arc::new(SystemClock),
             ids: std::sync::Mutex::new(IdSource::from_seed(1)),
             registry: Arc::new(Registry::default()),
+            report_turns: Arc::new(tokio::sync::Semaphore::new(1)),
             stop: CancellationToken::new(),
         }
     }

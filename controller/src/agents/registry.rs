@@ -64,8 +64,8 @@ impl Drop for HeldSlot<'_> {
 pub(super) struct SessionState {
     /// Ends the session, without the agent being recorded as disconnected if a newer session has its slot.
     pub(super) end: CancellationToken,
-    /// Requests for the agent.
-    pub(super) log_calls: mpsc::Sender<LogCall>,
+    /// Requests for the agent. A queue keeps room for some dozen entries from its beginning, which are small therefore.
+    pub(super) log_calls: mpsc::Sender<Box<LogCall>>,
     changes: Mutex<Changes>,
     /// There are changes.
     pub(super) changed: Notify,
@@ -84,7 +84,7 @@ pub(super) struct Changes {
 
 impl SessionState {
     /// A session that has to tell its agent everything.
-    pub(super) fn new(end: CancellationToken) -> (Arc<Self>, mpsc::Receiver<LogCall>) {
+    pub(super) fn new(end: CancellationToken) -> (Arc<Self>, mpsc::Receiver<Box<LogCall>>) {
         let (log_calls, calls) = mpsc::channel(MAX_LOG_CALLS);
         let changes = Changes {
             all: true,
@@ -190,12 +190,10 @@ impl Registry {
         }
     }
 
-    /// The task is forgotten; its host is not known any more.
-    pub(super) fn task_forgotten(&self, task: TaskId) {
-        lock(&self.sessions)
-            .by_instance
-            .values()
-            .for_each(|session| session.task_forgotten(task));
+    pub(super) fn task_forgotten(&self, host: ContainerInstanceId, task: TaskId) {
+        if let Some(session) = lock(&self.sessions).by_instance.get(&host) {
+            session.task_forgotten(task);
+        }
     }
 
     pub(super) fn host_changed(&self, host: ContainerInstanceId) {

@@ -13,6 +13,8 @@ use berth_trust::tls::Peer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -20,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::context::Context;
 use super::logs::{LogError, LogPage, LogQuery};
 use super::registry::Registry;
+use super::reports::MAX_PROPOSED;
 use super::{absent, feed, session};
 use crate::clock::Clock;
 use crate::replica::StateGroup;
@@ -134,6 +137,7 @@ pub fn begin(
         clock,
         ids: Mutex::new(ids),
         registry: Arc::clone(&registry),
+        report_turns: Arc::new(tokio::sync::Semaphore::new(MAX_PROPOSED)),
         stop,
     });
     let service = Sessions {
@@ -174,7 +178,7 @@ pub struct Sessions {
 
 #[tonic::async_trait]
 impl AgentSessions for Sessions {
-    type SessionStream = ReceiverStream<Result<ToAgent, Status>>;
+    type SessionStream = Map<ReceiverStream<Box<ToAgent>>, fn(Box<ToAgent>) -> Result<ToAgent, Status>>;
 
     async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::SessionStream>, Status> {
         let place = Arc::clone(&self.places)
@@ -190,6 +194,6 @@ impl AgentSessions for Sessions {
             session::serve(context, identity, incoming, outgoing).await;
             drop(place);
         });
-        Ok(Response::new(ReceiverStream::new(queue)))
+        Ok(Response::new(ReceiverStream::new(queue).map(|message| Ok(*message))))
     }
 }

@@ -23,7 +23,7 @@ use super::logs::{LogCall, OpenCalls};
 use super::opening::{self, Admitted};
 use super::registry::{AgentKey, SessionState};
 use super::{assignments, reports};
-use berth_raft::{self as raft, ProposeError};
+use berth_raft::ProposeError;
 use berth_trust::identity::Identity;
 
 /// How long an agent may take to introduce itself.
@@ -41,8 +41,8 @@ const MAX_FOREIGN_PORTS: usize = 64;
 /// Messages that wait for the network.
 pub(super) const SEND_QUEUE: usize = 16;
 
-/// Where messages to the agent go.
-pub(super) type Outgoing = mpsc::Sender<Result<ToAgent, Status>>;
+/// Where messages to the agent go. A queue keeps room for some dozen entries from its beginning, which are small therefore.
+pub(super) type Outgoing = mpsc::Sender<Box<ToAgent>>;
 
 /// A batch of reports on its way into the log.
 type Recording = Pin<Box<dyn Future<Output = Result<(), ProposeError>> + Send>>;
@@ -182,7 +182,7 @@ struct Session {
     state: Arc<SessionState>,
     outgoing: Outgoing,
     incoming: Streaming<FromAgent>,
-    log_calls: mpsc::Receiver<LogCall>,
+    log_calls: mpsc::Receiver<Box<LogCall>>,
     open_calls: OpenCalls,
     /// The batch that is being committed, and its sequence; the agent sends the next one after it.
     recording: Option<(u64, Recording)>,
@@ -218,7 +218,7 @@ impl Session {
     }
 
     async fn exchange(&mut self) -> Result<std::convert::Infallible, SessionEnd> {
-        let mut status = self.context.group.watch_status();
+        let mut led_term = self.context.group.watch_led_term();
         let mut heard = Instant::now();
         loop {
             let patience = silence(&self.settings);
@@ -238,13 +238,13 @@ impl Session {
                     send(&self.outgoing, to_agent::Message::ReportsRecorded(ReportsRecorded { sequence })).await?;
                 }
                 Some(call) = self.log_calls.recv() => {
-                    if let Some(request) = self.open_calls.open(call) {
+                    if let Some(request) = self.open_calls.open(*call) {
                         send(&self.outgoing, to_agent::Message::LogRequest(request)).await?;
                     }
                 }
                 () = self.context.stop.cancelled() => return Err(SessionEnd::Stopping),
                 () = self.state.end.cancelled() => return Err(SessionEnd::Replaced),
-                () = deposed(&mut status, self.term) => return Err(SessionEnd::NotLeader),
+                () = deposed(&mut led_term, self.term) => return Err(SessionEnd::NotLeader),
                 () = tokio::time::sleep_until(heard + patience) => return Err(SessionEnd::Silent(patience)),
             }
         }
@@ -313,9 +313,10 @@ impl Session {
         }
         let parts = reports::read(&batch.reports)?;
         let (group, at) = (self.context.group.clone(), self.context.clock.now());
+        let turns = Arc::clone(&self.context.report_turns);
         self.recording = Some((
             batch.sequence,
-            Box::pin(reports::commit(group, self.term, self.host, parts, at)),
+            Box::pin(reports::commit(group, turns, self.term, self.host, parts, at)),
         ));
         Ok(())
     }
@@ -372,15 +373,13 @@ async fn recorded(recording: &mut Option<(u64, Recording)>) -> (u64, Result<(), 
 }
 
 /// Waits until this controller no longer leads in this term, or its group has stopped.
-async fn deposed(status: &mut watch::Receiver<raft::Status>, term: u64) {
-    _ = status
-        .wait_for(|status| (status.role, status.term) != (raft::Role::Leader, term))
-        .await;
+async fn deposed(led_term: &mut watch::Receiver<Option<u64>>, term: u64) {
+    _ = led_term.wait_for(|led| *led != Some(term)).await;
 }
 
 async fn send(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), SessionEnd> {
-    let message = ToAgent { message: Some(message) };
-    match tokio::time::timeout(SEND_WITHIN, outgoing.send(Ok(message))).await {
+    let message = Box::new(ToAgent { message: Some(message) });
+    match tokio::time::timeout(SEND_WITHIN, outgoing.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(SessionEnd::Left),
         Err(_) => Err(SessionEnd::Stuck),

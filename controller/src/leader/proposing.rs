@@ -91,24 +91,48 @@ fn service_of(command: &Command) -> Option<ServiceKey> {
     }
 }
 
-/// Proposes a chain; a link that breaks makes those after it void.
+/// Proposes a chain; a link that breaks makes those after it void. Commands that create tasks one after the other are one link: none
+/// needs another, so that they are proposed at once and share a sync.
 async fn follow(group: StateGroup, term: u64, chain: Vec<Command>) -> End {
-    for command in chain {
-        let failure = match group.propose_in_term(command.clone(), term).await {
-            Ok(applied) => match applied.outcome {
-                Ok(_) => continue,
-                Err(rejection) => rejection.to_string(),
-            },
-            Err(error) => error.to_string(),
-        };
-        tracing::debug!(
-            service = service_of(&command).map(|s| s.name.to_string()).unwrap_or_default(),
-            failure,
-            "a decision of the leader did not take effect: it decides again"
-        );
-        return End::Broken(command);
+    let mut chain = chain.into_iter().peekable();
+    while let Some(command) = chain.next() {
+        let mut link = JoinSet::new();
+        let creates = |command: &Command| matches!(command, Command::CreateTasks { .. });
+        if creates(&command) {
+            while let Some(next) = chain.next_if(creates) {
+                link.spawn(propose(group.clone(), term, next));
+            }
+        }
+        let mut end = propose(group.clone(), term, command).await;
+        while let Some(other) = link.join_next().await {
+            match other {
+                Ok(other) if matches!(end, End::Done) => end = other,
+                Ok(_) => {}
+                // Goes on to whoever gathers the ends.
+                Err(panic) => std::panic::resume_unwind(Box::new(panic)),
+            }
+        }
+        if !matches!(end, End::Done) {
+            return end;
+        }
     }
     End::Done
+}
+
+async fn propose(group: StateGroup, term: u64, command: Command) -> End {
+    let failure = match group.propose_in_term(command.clone(), term).await {
+        Ok(applied) => match applied.outcome {
+            Ok(_) => return End::Done,
+            Err(rejection) => rejection.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    tracing::debug!(
+        service = service_of(&command).map(|s| s.name.to_string()).unwrap_or_default(),
+        failure,
+        "a decision of the leader did not take effect: it decides again"
+    );
+    End::Broken(command)
 }
 
 async fn run_tasks(group: StateGroup, term: u64, mut waiting: Waiting, command: Command, mut ran: RanTasks) -> End {

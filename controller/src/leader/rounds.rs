@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::api::ports::{RanTasks, Unavailable};
 use crate::clock::Clock;
 use crate::replica::{ApplyOutcome, StateGroup};
-use berth_raft::{AppliedFeed, FeedItem, Role, Status};
+use berth_raft::{AppliedFeed, FeedItem, Status};
 
 use super::handle::Waiting;
 use super::proposing::{Shortfall, answer_to, propose_all};
@@ -108,7 +108,7 @@ impl Rounds {
         tokio::select! {
             item = self.feed.next() => item.map_or(Woken::Stopped, Woken::Changed),
             Some(waiting) = self.requests.recv(), if takes_requests => Woken::Asked(waiting),
-            changed = self.status.wait_for(|s| led_term != term_led_by(s)) => match changed {
+            changed = self.status.wait_for(|s| led_term != s.led_term()) => match changed {
                 Ok(_) => Woken::Due,
                 Err(_) => Woken::Stopped,
             },
@@ -172,7 +172,7 @@ impl Rounds {
 
     /// Begins with everything when this member comes to lead, and drops it all when it no longer does.
     async fn follow_leadership(&mut self) {
-        self.led_term = term_led_by(&self.status.borrow_and_update());
+        self.led_term = self.status.borrow_and_update().led_term();
         if self.leading.as_ref().map(|(led, _)| *led) != self.led_term {
             self.leading = None;
         }
@@ -276,8 +276,4 @@ impl Rounds {
         }
         runs
     }
-}
-
-fn term_led_by(status: &Status) -> Option<u64> {
-    (status.role == Role::Leader).then_some(status.term)
 }

@@ -1,5 +1,7 @@
 //! Tasks: instances of a task definition, each bound for one host.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -140,11 +142,11 @@ pub struct ContainerOverride {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Name within the task.
-    pub name: String,
+    pub name: Arc<str>,
     /// Image reference.
-    pub image: String,
+    pub image: Arc<str>,
     /// Digest that the reference resolved to.
-    pub image_digest: Option<String>,
+    pub image_digest: Option<Arc<str>>,
     /// Id at the container runtime.
     pub runtime_id: Option<String>,
     /// Where it is.

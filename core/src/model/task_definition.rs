@@ -147,8 +147,8 @@ impl TaskDefinition {
     #[must_use]
     pub fn pending_containers(&self) -> Vec<Container> {
         let pending = |name: &str, image: &str| Container {
-            name: name.to_owned(),
-            image: image.to_owned(),
+            name: name.into(),
+            image: image.into(),
             image_digest: None,
             runtime_id: None,
             last_status: ContainerStatus::Pending,

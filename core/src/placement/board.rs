@@ -17,6 +17,13 @@ use crate::model::{ContainerInstanceId, ContainerInstanceStatus, CpuUnits, Memor
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HostIndex(usize);
 
+impl HostIndex {
+    /// Its place among all hosts.
+    pub(super) fn position(self) -> usize {
+        self.0
+    }
+}
+
 /// A group of tasks that the board counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupIndex(usize);
@@ -38,7 +45,8 @@ pub(super) struct Board<'p> {
     level_indices: BTreeMap<(SpreadField<'p>, GroupIndex), LevelIndex>,
     expressions: Vec<Evaluated>,
     expression_indices: BTreeMap<&'p str, ExpressionIndex>,
-    revision: u64,
+    /// The host of each reservation and release so far.
+    changes: Vec<HostIndex>,
 }
 
 struct Slot<'p> {
@@ -70,9 +78,13 @@ struct Evaluated {
 }
 
 impl<'p> Board<'p> {
-    pub(super) fn new(hosts: &'p [Host]) -> Self {
-        let by_id: BTreeMap<ContainerInstanceId, &Host> = hosts.iter().map(|host| (host.id, host)).collect();
-        assert_eq!(by_id.len(), hosts.len(), "a host is given once");
+    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>) -> Self {
+        let mut by_id: Vec<&Host> = hosts.collect();
+        by_id.sort_unstable_by_key(|host| host.id);
+        assert!(
+            by_id.windows(2).all(|two| two[0].id < two[1].id),
+            "a host is given once"
+        );
         let slot = |host: &'p Host| Slot {
             host,
             free: host.free,
@@ -80,14 +92,14 @@ impl<'p> Board<'p> {
             tasks: host.tasks_by_group.values().sum(),
         };
         Self {
-            hosts: by_id.into_values().map(slot).collect(),
+            hosts: by_id.into_iter().map(slot).collect(),
             groups: Vec::new(),
             group_indices: BTreeMap::new(),
             levels: Vec::new(),
             level_indices: BTreeMap::new(),
             expressions: Vec::new(),
             expression_indices: BTreeMap::new(),
-            revision: 0,
+            changes: Vec::new(),
         }
     }
 
@@ -160,8 +172,18 @@ impl<'p> Board<'p> {
     }
 
     /// Counts the reservations and releases so far.
-    pub(super) fn revision(&self) -> u64 {
-        self.revision
+    pub(super) fn revision(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The hosts that changed after that revision, each as often as it did.
+    pub(super) fn changed_since(&self, revision: usize) -> &[HostIndex] {
+        &self.changes[revision..]
+    }
+
+    /// Hosts with equal buckets are level with each other whatever the plan does.
+    pub(super) fn bucket(&self, level: LevelIndex, host: HostIndex) -> usize {
+        self.levels[level.0].bucket_of[host.0]
     }
 
     /// Begins to count a group.
@@ -261,7 +283,7 @@ impl<'p> Board<'p> {
     }
 
     fn reevaluate(&mut self, host: HostIndex) {
-        self.revision += 1;
+        self.changes.push(host);
         for index in 0..self.expressions.len() {
             if let Ok(expression) = &self.expressions[index].parsed
                 && expression.depends_on_tasks()

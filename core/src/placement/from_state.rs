@@ -92,7 +92,7 @@ mod tests {
         Resources, Scope, ServiceKey, StopCode, Tags, TaskDefinitionKey, TaskId, TaskOrigin, TaskOverride, TaskStatus,
         Timestamp,
     };
-    use crate::placement::{Seed, place};
+    use crate::placement::{KnownHosts, Seed, place};
     use crate::state::{Command, apply};
 
     fn cluster() -> ClusterKey {
@@ -190,6 +190,31 @@ mod tests {
         let host = Host::from_state(&state, instance);
         assert_eq!(host.free, Resources::new(768, 700));
         assert!(host.tasks_by_group.is_empty());
+    }
+
+    #[test]
+    fn hosts_known_from_earlier_states_are_what_they_would_be_described_as_anew() {
+        let mut commands = commands();
+        commands.push(Command::StopTasks {
+            tasks: vec![TaskId(10)],
+            stop_code: StopCode::UserInitiated,
+            reason: "no longer needed".to_owned(),
+            at: Timestamp(5),
+        });
+        commands.push(Command::DeregisterContainerInstance {
+            container_instance: ContainerInstanceId(1),
+            force: true,
+            at: Timestamp(6),
+        });
+        let (mut known, mut state) = (KnownHosts::default(), ClusterState::default());
+        for (index, command) in (1..).zip(commands) {
+            apply(&mut state, LogIndex(index), &command).expect("accepted");
+            let anew = PlacementProblem::from_state(&state, &cluster(), []).hosts;
+            for _ in 0..2 {
+                let hosts = known.of(&state, &cluster());
+                assert!(hosts.iter().map(|host| &**host).eq(&anew), "{hosts:?}");
+            }
+        }
     }
 
     #[test]

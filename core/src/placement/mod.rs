@@ -7,15 +7,17 @@
 //!
 //! - `filter/`: reasons to refuse a host, one file each; `strategy/`: preferences among the hosts that are left, one file
 //!   each. What to do for a new one is in `docs/checklists/new-placement-strategy.md`.
-//! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it, so that an
-//!   incremental index can take its place.
+//! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it.
+//! - `candidates.rs`: the hosts in the order of their scores, for plans with many requests that are alike.
 //! - [`query_language`]: the language of `memberOf`.
 //! - `scale_in.rs`: the same strategies turned round, for a service that shrinks.
 
 mod board;
+mod candidates;
 mod explain;
 mod filter;
 mod from_state;
+mod known_hosts;
 mod plan;
 mod planner;
 mod problem;
@@ -29,8 +31,9 @@ mod strategy;
 
 pub use explain::{Explanation, HostVerdict, explain};
 pub use filter::FilterKind;
+pub use known_hosts::KnownHosts;
 pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
-pub use planner::place;
+pub use planner::{place, place_on};
 pub use problem::{Host, PlacementProblem, TaskRequest};
 pub use refusal::{Refusal, Shortage};
 pub use scale_in::{ScaleIn, StopCandidate, choose_to_stop};

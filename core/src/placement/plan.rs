@@ -123,7 +123,17 @@ impl Funnel {
 
     pub(super) fn count(&mut self, stopped_by: Option<FilterKind>) {
         self.considered += 1;
+        self.passed(stopped_by).iter_mut().for_each(|n| *n += 1);
+    }
+
+    /// Takes back that such a host was counted.
+    pub(super) fn uncount(&mut self, stopped_by: Option<FilterKind>) {
+        self.considered -= 1;
+        self.passed(stopped_by).iter_mut().for_each(|n| *n -= 1);
+    }
+
+    fn passed(&mut self, stopped_by: Option<FilterKind>) -> &mut [u32] {
         let passed = stopped_by.map_or(self.left.len(), |filter| filter as usize);
-        self.left[..passed].iter_mut().for_each(|n| *n += 1);
+        &mut self.left[..passed]
     }
 }

@@ -1,13 +1,13 @@
-//! [`place`]: serves requests in their order, each by one pass over the hosts it may go to, and reserves what it chose.
-//! Pure.
+//! [`place`]: serves requests in their order, and reserves what it chose for each. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::board::{Board, ExpressionIndex, GroupIndex, HostIndex};
+use super::candidates::Candidates;
 use super::filter;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
-use super::problem::{PlacementProblem, TaskRequest};
+use super::problem::{Host, PlacementProblem, TaskRequest};
 use super::refusal::Refusal;
 use super::score::Score;
 use super::seed::Seed;
@@ -22,8 +22,20 @@ use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, Resources};
 /// If a host is in the problem twice.
 #[must_use]
 pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
-    let mut planner = Planner::new(problem, seed);
-    let decisions = problem.requests.iter().map(|request| Decision {
+    plan(Planner::new(problem.hosts.iter(), seed), &problem.requests)
+}
+
+/// The same for hosts that are known from plan to plan.
+///
+/// # Panics
+/// If a host is given twice.
+#[must_use]
+pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
+    plan(Planner::new(hosts.iter().map(|host| &**host), seed), requests)
+}
+
+fn plan<'p>(mut planner: Planner<'p>, requests: &'p [TaskRequest]) -> PlacementPlan {
+    let decisions = requests.iter().map(|request| Decision {
         task: request.id,
         outcome: planner.decide(request),
     });
@@ -39,11 +51,23 @@ pub(super) struct Need<'p> {
     pub(super) host_ports: &'p Ports,
     pub(super) distinct_instance: bool,
     pub(super) member_of: Vec<ExpressionIndex>,
-    ranking: Ranking,
+    pub(super) ranking: Ranking,
     /// The first request of the kind.
     like: &'p TaskRequest,
     /// What the last request of the kind got that found no host, and at which revision of the board.
-    unplaced: Option<(u64, Arc<Unplaced>)>,
+    unplaced: Option<(usize, Arc<Unplaced>)>,
+    /// Whether a request of the kind that may go to any host was served.
+    served: bool,
+    /// The hosts in order, once there was a second one.
+    candidates: Option<Candidates>,
+}
+
+/// The host that is best for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Best {
+    pub(super) host: HostIndex,
+    pub(super) score: Score,
+    pub(super) runner_up: Option<Score>,
 }
 
 /// Makes decisions one after the other.
@@ -56,9 +80,9 @@ pub(super) struct Planner<'p> {
 }
 
 impl<'p> Planner<'p> {
-    pub(super) fn new(problem: &'p PlacementProblem, seed: Seed) -> Self {
+    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>, seed: Seed) -> Self {
         Self {
-            board: Board::new(&problem.hosts),
+            board: Board::new(hosts),
             seed,
             needs: Vec::new(),
             kinds: BTreeMap::new(),
@@ -71,16 +95,17 @@ impl<'p> Planner<'p> {
         if let Some(unplaced) = self.known_unplaced(kind, request) {
             return Outcome::Unplaced(unplaced);
         }
-        let need = &self.needs[kind];
-        let (funnel, best) = self.choose(need, request);
-        let Some((host, score, runner_up)) = best else {
+        let (funnel, best) = self.choose(kind, request);
+        let Some(best) = best else {
             return Outcome::Unplaced(self.explain_unplaced(kind, request, funnel));
         };
-        self.board.reserve(host, need.group, need.resources, need.host_ports);
+        let need = &self.needs[kind];
+        self.board
+            .reserve(best.host, need.group, need.resources, need.host_ports);
         Outcome::Placed(Placement {
             funnel,
-            score,
-            runner_up,
+            score: best.score,
+            runner_up: best.runner_up,
         })
     }
 
@@ -124,14 +149,36 @@ impl<'p> Planner<'p> {
             ranking: Ranking::new(&request.strategies, group, self.seed, &mut self.board),
             like: request,
             unplaced: None,
+            served: false,
+            candidates: None,
         });
         kind
     }
 
-    /// One pass over the hosts: how many passed which filter, and the best with the score of the next best.
-    fn choose(&self, need: &Need<'p>, request: &TaskRequest) -> (Funnel, Option<(HostIndex, Score, Option<Score>)>) {
+    /// How many hosts passed which filter, and the best with the score of the next best.
+    ///
+    /// By a pass over the hosts for what is asked for once. From the second request of a kind on, by an order of the hosts that is
+    /// made once, unless each task has its own.
+    fn choose(&mut self, kind: usize, request: &TaskRequest) -> (Funnel, Option<Best>) {
+        let need = &mut self.needs[kind];
+        let is_alike = request.only_hosts.is_none() && need.ranking.is_alike_for_all_tasks();
+        if !is_alike || !std::mem::replace(&mut need.served, true) {
+            return self.pass_over(&self.needs[kind], request);
+        }
+        let mut candidates = match need.candidates.take() {
+            Some(candidates) => candidates,
+            None => Candidates::new(&self.board, need),
+        };
+        candidates.catch_up(&self.board, need);
+        let chosen = candidates.best(&self.board, need);
+        need.candidates = Some(candidates);
+        chosen
+    }
+
+    /// Looks at every host that the request may go to.
+    fn pass_over(&self, need: &Need<'p>, request: &TaskRequest) -> (Funnel, Option<Best>) {
         let mut funnel = Funnel::default();
-        let mut best: Option<(HostIndex, Score, Option<Score>)> = None;
+        let mut best: Option<Best> = None;
         let mut look_at = |host: HostIndex| {
             let stopped_by = filter::stopped_by(&self.board, need, host);
             funnel.count(stopped_by);
@@ -140,10 +187,16 @@ impl<'p> Planner<'p> {
             }
             let score = need.score(&self.board, host, request);
             match &mut best {
-                Some((_, leader, runner_up)) if *leader < score => {
-                    *runner_up = Some(runner_up.map_or(score, |second| second.min(score)));
+                Some(best) if best.score < score => {
+                    best.runner_up = Some(best.runner_up.map_or(score, |second| second.min(score)));
                 }
-                _ => best = Some((host, score, best.map(|(_, leader, _)| leader))),
+                _ => {
+                    best = Some(Best {
+                        host,
+                        score,
+                        runner_up: best.map(|leader| leader.score),
+                    });
+                }
             }
         };
         match &request.only_hosts {
@@ -222,5 +275,83 @@ impl Distance {
             short_by: refused.refusals.iter().map(short_by).sum(),
             host: refused.host,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attributes, BinpackResource, PlacementStrategy, TaskId, Timestamp};
+    use crate::placement::service_default;
+    use std::collections::BTreeSet;
+
+    /// Hosts of several sizes and zones, some away, some that hold a port.
+    fn hosts() -> Vec<Host> {
+        let host = |number: u32| Host {
+            id: ContainerInstanceId(u128::from(number)),
+            name: format!("host-{number}"),
+            attributes: Attributes::from([(
+                "ecs.availability-zone".to_owned(),
+                (number % 4 != 3).then(|| format!("zone-{}", number % 4)),
+            )]),
+            registered: Resources::new(1024, 1024),
+            free: Resources::new(128 + 64 * (number % 7), 1024),
+            used_ports: Ports::new(),
+            foreign_ports: Ports::new(),
+            status: crate::model::ContainerInstanceStatus::Active,
+            agent_connected: number % 11 != 5,
+            agent_version: String::new(),
+            registered_at: Timestamp(0),
+            running_tasks: 0,
+            tasks_by_group: BTreeMap::from([("service:web".to_owned(), number % 3)]),
+        };
+        (0..40).map(host).collect()
+    }
+
+    #[test]
+    fn order_of_candidates_chooses_what_a_pass_over_all_hosts_does() {
+        let spread = |field: &str| PlacementStrategy::Spread {
+            field: field.to_owned(),
+        };
+        let binpack = PlacementStrategy::Binpack {
+            resource: BinpackResource::Cpu,
+        };
+        let strategies = [
+            service_default(),
+            vec![binpack.clone()],
+            vec![spread("attribute:ecs.availability-zone"), binpack],
+            vec![spread("host"), spread("attribute:ecs.availability-zone")],
+            vec![],
+        ];
+        let distinct = vec![PlacementConstraint::DistinctInstance];
+        let request = |number: usize| TaskRequest {
+            id: TaskId(number as u128),
+            group: ["service:web", "service:api"][number / 5 % 2].to_owned(),
+            resources: Resources::new(64, 32),
+            host_ports: Ports::new(),
+            constraints: if number.is_multiple_of(7) {
+                distinct.clone()
+            } else {
+                vec![]
+            },
+            strategies: strategies[number % strategies.len()].clone(),
+            only_hosts: number
+                .is_multiple_of(13)
+                .then(|| BTreeSet::from([ContainerInstanceId(4)])),
+        };
+        let problem = PlacementProblem {
+            hosts: hosts(),
+            requests: (0..400).map(request).collect(),
+        };
+        let mut planner = Planner::new(problem.hosts.iter(), Seed(5));
+        let (mut ordered, mut unplaced) = (0, 0);
+        for request in &problem.requests {
+            let kind = planner.kind_of(request);
+            let by_pass = planner.pass_over(&planner.needs[kind], request);
+            assert_eq!(planner.choose(kind, request), by_pass, "{request:?}");
+            ordered += usize::from(planner.needs[kind].candidates.is_some());
+            unplaced += usize::from(matches!(planner.decide(request), Outcome::Unplaced(_)));
+        }
+        assert!(ordered > 300 && unplaced > 50, "{ordered} {unplaced}");
     }
 }

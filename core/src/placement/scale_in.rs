@@ -60,7 +60,7 @@ struct Turn {
 /// If a host is given twice.
 #[must_use]
 pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
-    let mut board = Board::new(scale_in.hosts);
+    let mut board = Board::new(scale_in.hosts.iter());
     let group = board.watch_group(scale_in.group);
     let ranking = Ranking::new(scale_in.strategies, group, scale_in.seed, &mut board);
     let (mut leaving, mut settled) = (BTreeSet::new(), BTreeMap::<HostIndex, BTreeMap<Turn, Resources>>::new());

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, Task, TaskStatus, Timestamp};
+use crate::placement::KnownHosts;
 use crate::state::{ClusterState, Command, Event};
 
 /// Something that a reconciler looks at as a whole.
@@ -28,6 +29,8 @@ pub struct Agenda {
     by_time: BTreeSet<(Timestamp, Subject)>,
     /// Services with a task that found no host, by cluster.
     unplaced: BTreeSet<ServiceKey>,
+    /// Hosts as placement saw them last.
+    pub(super) hosts: KnownHosts,
 }
 
 impl Agenda {
@@ -73,13 +76,13 @@ impl Agenda {
                 self.enqueue(Subject::Host(*id));
                 self.enqueue(Subject::HostsOf(cluster.clone()));
             }
+            Event::ClusterDeleted(cluster) => self.hosts.forget(cluster),
             Event::StateReset => *self = Self::new(),
             Event::ClusterCreated(_)
             | Event::ClusterUpdated(_)
-            | Event::ClusterDeleted(_)
             | Event::TaskDefinitionRegistered(_)
             | Event::TaskDefinitionDeregistered(_)
-            | Event::TaskForgotten(_)
+            | Event::TaskForgotten { .. }
             | Event::TagsChanged(_)
             | Event::DocumentChanged(_)
             | Event::FeatureLevelRaised(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{ContainerInstanceId, Service, Task, TaskId};
 use crate::placement::{
-    self, HOSTS_PER_SENTENCE, Host, PlacementProblem, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced,
+    self, HOSTS_PER_SENTENCE, Host, PlacementPlan, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced,
 };
 
 use super::pass::Pass;
@@ -31,7 +31,7 @@ pub(super) fn choose_hosts(pass: &mut Pass<'_>, prototype: &Task, count: usize) 
         ..request.clone()
     });
     let requests = requests.collect();
-    let plan = placement::place(&problem(pass, prototype, requests), seed(pass));
+    let plan = place(pass, prototype, requests);
     let shortfall = plan.decisions.iter().find_map(|decision| match &decision.outcome {
         placement::Outcome::Placed(_) => None,
         placement::Outcome::Unplaced(unplaced) => Some(Arc::clone(unplaced)),
@@ -63,7 +63,7 @@ pub(super) fn one_on_each(
         ..request.clone()
     });
     let requests = requests.collect();
-    let plan = placement::place(&problem(pass, prototype, requests), seed(pass));
+    let plan = place(pass, prototype, requests);
     let answers = plan.decisions.into_iter().map(|decision| match decision.outcome {
         placement::Outcome::Placed(_) => OnHost::Takes(decision.task),
         placement::Outcome::Unplaced(unplaced) => OnHost::Refuses(Unplaced::clone(&unplaced)),
@@ -117,11 +117,10 @@ pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Un
     deployment::unless_said(pass, service, sentence)
 }
 
-fn problem(pass: &Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> PlacementProblem {
-    PlacementProblem {
-        requests,
-        ..PlacementProblem::from_state(&pass.state, &prototype.cluster, [])
-    }
+fn place(pass: &mut Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> PlacementPlan {
+    let seed = seed(pass);
+    let hosts = pass.agenda.hosts.of(&pass.state, &prototype.cluster);
+    placement::place_on(&hosts, &requests, seed)
 }
 
 fn seed(pass: &mut Pass<'_>) -> Seed {

@@ -13,7 +13,7 @@ use super::tally::{Tally, is_running};
 use super::{deployment, events, placing, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
-const MAX_STARTS_PER_PASS: usize = 500;
+const MAX_STARTS_PER_PASS: usize = 1_000;
 
 /// What starting came to.
 #[derive(Default)]

@@ -40,7 +40,8 @@ pub(super) fn prototype(
         reservation: definition.reservation(),
         host_ports: definition.fixed_host_ports(),
         placement_constraints: constraints(service, definition),
-        placement_strategy: strategy(service),
+        // None where the service names none, which is the same to placement.
+        placement_strategy: service.placement_strategy.clone(),
         containers: definition.pending_containers(),
         tags: tags(service, definition),
         version: 1,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{ContainerInstanceStatus, DeploymentId, DesiredStatus, Service, Task, TaskStatus, Timestamp};
+use crate::model::{DeploymentId, DesiredStatus, Service, Task, TaskStatus, Timestamp};
 use crate::state::{ClusterState, STAYED_UP_MS};
 
 /// The tasks of a service that are not over.
@@ -28,7 +28,9 @@ impl Tally {
         let kept = [service.primary(), service.starting_deployment()].map(|kept| kept.map(|kept| &kept.id));
         let mut tally = Self::default();
         for task in state.tasks_of_service(&service.key).filter(|t| !t.is_stopped()) {
-            tally.deployments.extend(task.deployment().cloned());
+            if let Some(deployment) = task.deployment().filter(|id| !tally.deployments.contains(*id)) {
+                tally.deployments.insert(deployment.clone());
+            }
             if task.last_status <= TaskStatus::Running {
                 tally.occupying += 1;
             }
@@ -36,7 +38,7 @@ impl Tally {
                 &mut tally.stopping
             } else if !kept.contains(&task.deployment()) {
                 &mut tally.outdated
-            } else if is_on_draining_host(state, task) {
+            } else if task.container_instance.is_some_and(|host| state.is_draining(host)) {
                 &mut tally.draining
             } else {
                 &mut tally.current
@@ -84,10 +86,4 @@ fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
 
 fn settles_at(task: &Arc<Task>) -> Timestamp {
     task.started_at.unwrap_or(task.created_at).plus_ms(STAYED_UP_MS)
-}
-
-fn is_on_draining_host(state: &ClusterState, task: &Task) -> bool {
-    task.container_instance
-        .and_then(|id| state.container_instance(id))
-        .is_some_and(|host| host.status == ContainerInstanceStatus::Draining)
 }

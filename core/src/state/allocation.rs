@@ -1,7 +1,7 @@
 //! What the tasks of a host hold of it. Kept in step with the tasks by [`super::ClusterState`]'s one way of writing
 //! a task, and checked whenever a task is put on a host: a host is never promised more than it has.
 
-use imbl::{OrdMap, OrdSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     ContainerInstance, DesiredStatus, Ports, RESERVED_TCP_PORTS, Resources, Task, TaskId, TaskStatus, TransportProtocol,
@@ -15,8 +15,8 @@ pub struct Allocation {
     /// CPU and memory reserved, in sums that cannot overflow.
     cpu: u64,
     memory: u64,
-    ports: OrdSet<(TransportProtocol, u16, TaskId)>,
-    by_group: OrdMap<String, u32>,
+    ports: BTreeSet<(TransportProtocol, u16, TaskId)>,
+    by_group: BTreeMap<String, u32>,
     running: u32,
     pending: u32,
 }

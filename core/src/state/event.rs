@@ -26,7 +26,12 @@ pub enum Event {
     /// A task is new, or its desired or last status, host or containers changed.
     TaskChanged(TaskChange),
     /// A stopped task is no longer remembered.
-    TaskForgotten(TaskId),
+    TaskForgotten {
+        /// The task.
+        task: TaskId,
+        /// Where it was.
+        container_instance: Option<ContainerInstanceId>,
+    },
     /// An agent has a session for this host.
     ContainerInstanceRegistered {
         /// The host.

@@ -14,6 +14,7 @@ mod feature_level;
 mod new_history;
 mod rejection;
 mod services;
+mod sharing;
 mod snapshot;
 mod tags;
 mod task_definitions;
@@ -60,17 +61,19 @@ pub struct ClusterState {
 /// What follows from the rest of the state and is kept beside it for speed.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Index {
-    allocations: OrdMap<ContainerInstanceId, Allocation>,
+    allocations: OrdMap<ContainerInstanceId, Arc<Allocation>>,
     agents: OrdMap<(ClusterKey, AgentId), ContainerInstanceId>,
     instances_by_cluster: OrdSet<(ClusterKey, ContainerInstanceId)>,
     /// Hosts that are not deregistered.
     host_counts: OrdMap<ClusterKey, usize>,
     /// Hosts whose agent is connected, by cluster and the moment since which it is.
     connected: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
+    /// Hosts whose tasks are to move away.
+    draining: OrdSet<ContainerInstanceId>,
     /// Hosts that were given up and are not back, by cluster and the moment they were given up.
     lost: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
-    tasks_by_cluster: OrdSet<(ClusterKey, TaskId)>,
-    tasks_by_service: OrdSet<(ServiceKey, TaskId)>,
+    tasks_by_cluster: OrdMap<ClusterKey, OrdSet<TaskId>>,
+    tasks_by_service: OrdMap<ServiceKey, OrdSet<TaskId>>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
     /// Revisions that are being deleted.
     deleting: OrdSet<TaskDefinitionKey>,

@@ -136,13 +136,16 @@ fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
     task.started_at = task.started_at.or(report.started_at.map(|started| started.min(at)));
     task.execution_stopped_at = task.execution_stopped_at.or(report.execution_stopped_at);
     for reported in &report.containers {
-        let Some(container) = task.containers.iter_mut().find(|c| c.name == reported.name) else {
+        let Some(container) = task.containers.iter_mut().find(|c| *c.name == *reported.name) else {
             continue;
         };
         *container = Container {
             name: container.name.clone(),
             image: container.image.clone(),
-            image_digest: reported.image_digest.clone().or_else(|| container.image_digest.clone()),
+            image_digest: match reported.image_digest.as_deref() {
+                Some(digest) if container.image_digest.as_deref() != Some(digest) => Some(digest.into()),
+                _ => container.image_digest.clone(),
+            },
             runtime_id: reported.runtime_id.clone().or_else(|| container.runtime_id.clone()),
             last_status: reported.status,
             exit_code: reported.exit_code,
@@ -194,10 +197,14 @@ pub(super) fn end_all_of_instance(
 pub(super) fn forget(state: &mut ClusterState, tasks: &[TaskId]) -> Vec<Event> {
     let mut events = vec![];
     for id in tasks {
-        if state.task(*id).is_some_and(|t| t.is_stopped()) {
-            state.remove_task(*id);
-            events.push(Event::TaskForgotten(*id));
-        }
+        let Some(task) = state.task(*id).filter(|t| t.is_stopped()) else {
+            continue;
+        };
+        events.push(Event::TaskForgotten {
+            task: *id,
+            container_instance: task.container_instance,
+        });
+        state.remove_task(*id);
     }
     events
 }

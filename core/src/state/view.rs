@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
+
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus,
     Family, HostSettings, LogIndex, Scope, Service, ServiceKey, ServiceName, ServiceStatus, Task, TaskDefinition,
     TaskDefinitionKey, TaskDefinitionStatus, TaskId, Timestamp,
 };
 
+use super::sharing::{share_containers, share_names};
 use super::{Allocation, ClientToken, ClusterState, Rejection, RememberedRequest};
 
 const FIRST_TASK: TaskId = TaskId(0);
@@ -169,20 +172,14 @@ impl ClusterState {
 
     /// Tasks of a cluster in id order, stopped ones included as long as they are remembered.
     pub fn tasks_of_cluster(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<Task>> {
-        let range = (cluster.clone(), FIRST_TASK)..=(cluster.clone(), LAST_TASK);
-        self.index
-            .tasks_by_cluster
-            .range(range)
-            .filter_map(|(_, id)| self.tasks.get(id))
+        let ids = self.index.tasks_by_cluster.get(cluster);
+        ids.into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 
     /// Tasks of a service in id order, stopped ones included as long as they are remembered.
     pub fn tasks_of_service(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Task>> {
-        let range = (service.clone(), FIRST_TASK)..=(service.clone(), LAST_TASK);
-        self.index
-            .tasks_by_service
-            .range(range)
-            .filter_map(|(_, id)| self.tasks.get(id))
+        let ids = self.index.tasks_by_service.get(service);
+        ids.into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 
     /// Tasks of a host in id order, stopped ones included as long as they are remembered.
@@ -232,6 +229,12 @@ impl ClusterState {
         self.index.host_counts.get(cluster).copied().unwrap_or_default()
     }
 
+    /// Whether the tasks of a host are to move away.
+    #[must_use]
+    pub fn is_draining(&self, id: ContainerInstanceId) -> bool {
+        self.index.draining.contains(&id)
+    }
+
     /// Since when some agent of a cluster has been connected without a break; `None` if none is.
     #[must_use]
     pub fn in_touch_since(&self, cluster: &ClusterKey) -> Option<Timestamp> {
@@ -259,7 +262,7 @@ impl ClusterState {
 
     /// What the tasks of a host hold.
     #[must_use]
-    pub fn allocation(&self, id: ContainerInstanceId) -> Allocation {
+    pub fn allocation(&self, id: ContainerInstanceId) -> Arc<Allocation> {
         self.index.allocations.get(&id).cloned().unwrap_or_default()
     }
 
@@ -284,18 +287,25 @@ impl ClusterState {
             .ok_or(Rejection::ContainerInstanceNotFound(id))
     }
 
-    pub(super) fn put_task(&mut self, task: Task) {
+    pub(super) fn put_task(&mut self, mut task: Task) {
+        let is_new = !self.tasks.contains_key(&task.id);
+        if is_new {
+            share_names(self, &mut task);
+        }
+        share_containers(self, &mut task);
         self.unindex_task(task.id);
         let index = &mut self.index;
-        index.tasks_by_cluster.insert((task.cluster.clone(), task.id));
-        if let Some(service) = task.service() {
-            index.tasks_by_service.insert((service.clone(), task.id));
-        }
-        if let Some(instance) = task.container_instance {
-            index.tasks_by_instance.insert((instance, task.id));
-            if !task.is_stopped() {
-                index.allocations.entry(instance).or_default().add(&task);
+        if is_new {
+            insert(&mut index.tasks_by_cluster, &task.cluster, task.id);
+            if let Some(service) = task.service() {
+                insert(&mut index.tasks_by_service, service, task.id);
             }
+            if let Some(instance) = task.container_instance {
+                index.tasks_by_instance.insert((instance, task.id));
+            }
+        }
+        if let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) {
+            Arc::make_mut(index.allocations.entry(instance).or_default()).add(&task);
         }
         if let Some(stopped_at) = stopped_at(&task) {
             index.stopped.insert((stopped_at, task.id));
@@ -306,9 +316,9 @@ impl ClusterState {
     pub(super) fn remove_task(&mut self, id: TaskId) {
         self.unindex_task(id);
         if let Some(task) = self.tasks.remove(&id) {
-            self.index.tasks_by_cluster.remove(&(task.cluster.clone(), id));
+            remove(&mut self.index.tasks_by_cluster, &task.cluster, id);
             if let Some(service) = task.service() {
-                self.index.tasks_by_service.remove(&(service.clone(), id));
+                remove(&mut self.index.tasks_by_service, service, id);
             }
             if let Some(instance) = task.container_instance {
                 self.index.tasks_by_instance.remove(&(instance, id));
@@ -316,7 +326,7 @@ impl ClusterState {
         }
     }
 
-    /// Takes out of the indexes what a change of the task may change. Cluster, service and (once set) host stay.
+    /// Takes out of the indexes what a change of the task may change. Cluster, service and host stay.
     fn unindex_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         if let Some(stopped_at) = stopped_at(task) {
@@ -326,9 +336,9 @@ impl ClusterState {
             return;
         };
         if let Some(allocation) = self.index.allocations.get_mut(&instance) {
-            allocation.remove(task);
+            Arc::make_mut(allocation).remove(task);
             // A state that was built from a snapshot has none for a host that holds nothing, and must be equal.
-            if *allocation == Allocation::default() {
+            if **allocation == Allocation::default() {
                 self.index.allocations.remove(&instance);
             }
         }
@@ -360,6 +370,9 @@ impl ClusterState {
         if let Some(since) = connected_since(instance) {
             index.connected.insert((instance.cluster.clone(), since, instance.id));
         }
+        if instance.status == ContainerInstanceStatus::Draining {
+            index.draining.insert(instance.id);
+        }
         if let Some(at) = instance.lost_at {
             index.lost.insert((instance.cluster.clone(), at, instance.id));
         }
@@ -380,6 +393,7 @@ impl ClusterState {
         if let Some(since) = connected_since(known) {
             index.connected.remove(&(known.cluster.clone(), since, id));
         }
+        index.draining.remove(&id);
         if let Some(at) = known.lost_at {
             index.lost.remove(&(known.cluster.clone(), at, id));
         }
@@ -390,6 +404,20 @@ impl ClusterState {
         if let Some(instance) = self.container_instances.remove(&id) {
             self.index.instances_by_cluster.remove(&(instance.cluster.clone(), id));
             self.index.allocations.remove(&id);
+        }
+    }
+}
+
+fn insert<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<TaskId>>, key: &K, task: TaskId) {
+    index.entry(key.clone()).or_default().insert(task);
+}
+
+/// Leaves no empty set behind: a state that was built from a snapshot has none, and must be equal.
+fn remove<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<TaskId>>, key: &K, task: TaskId) {
+    if let Some(tasks) = index.get_mut(key) {
+        tasks.remove(&task);
+        if tasks.is_empty() {
+            index.remove(key);
         }
     }
 }

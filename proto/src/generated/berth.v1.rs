@@ -530,7 +530,7 @@ pub mod agent_sessions_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/berth.v1.AgentSessions/Session",
             );
@@ -674,7 +674,7 @@ pub mod agent_sessions_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -897,7 +897,7 @@ pub mod joining_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static("/berth.v1.Joining/Join");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("berth.v1.Joining", "Join"));
@@ -916,7 +916,7 @@ pub mod joining_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static("/berth.v1.Joining/Renew");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("berth.v1.Joining", "Renew"));
@@ -935,7 +935,7 @@ pub mod joining_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/berth.v1.Joining/ReportTrust",
             );
@@ -1080,7 +1080,7 @@ pub mod joining_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = JoinSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1123,7 +1123,7 @@ pub mod joining_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1166,7 +1166,7 @@ pub mod joining_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportTrustSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1970,7 +1970,7 @@ pub mod peers_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static("/berth.v1.Peers/Exchange");
             let mut req = request.into_streaming_request();
             req.extensions_mut().insert(GrpcMethod::new("berth.v1.Peers", "Exchange"));
@@ -1989,7 +1989,7 @@ pub mod peers_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static("/berth.v1.Peers/Announce");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("berth.v1.Peers", "Announce"));
@@ -2009,7 +2009,7 @@ pub mod peers_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallBuffers::default();
             let path = http::uri::PathAndQuery::from_static("/berth.v1.Peers/CallApi");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("berth.v1.Peers", "CallApi"));
@@ -2155,7 +2155,7 @@ pub mod peers_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExchangeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2198,7 +2198,7 @@ pub mod peers_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AnnounceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2241,7 +2241,7 @@ pub mod peers_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CallApiSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

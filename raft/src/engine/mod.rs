@@ -406,10 +406,11 @@ impl<M: StateMachine> Engine<M> {
     fn snapshot_if_due(&mut self) {
         let log = self.member.log();
         let wanted = log.take_snapshot_wanted();
-        let snapshot = log.snapshot_meta().index;
+        let meta = log.snapshot_meta();
+        let (snapshot, patience) = (meta.index, self.options.snapshot_patience(meta.stream_bytes));
         let entries = self.member.applied_index().saturating_sub(snapshot);
-        let due = entries >= self.options.snapshot_after_entries
-            || (entries > 0 && log.log_bytes() >= self.options.snapshot_after_bytes)
+        let due = entries >= self.options.snapshot_after_entries.saturating_mul(patience)
+            || (entries > 0 && log.log_bytes() >= self.options.snapshot_after_bytes.saturating_mul(patience))
             // A group founded by an older version: whoever joins needs a snapshot first.
             || (entries > 0 && snapshot == 0);
         if self.book.jobs.writes() || !(wanted || due) || entries == 0 {

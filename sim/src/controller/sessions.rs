@@ -140,8 +140,12 @@ impl Sessions {
                         session.changed.insert(change.task);
                     }
                 }
-                Event::TaskForgotten(task) => {
-                    for session in self.sessions.values_mut().filter(|s| s.all || s.known.contains(task)) {
+                Event::TaskForgotten {
+                    task,
+                    container_instance,
+                } => {
+                    let sessions = self.sessions.values_mut().filter(|s| s.host == *container_instance);
+                    for session in sessions.filter(|s| s.all || s.known.contains(task)) {
                         session.changed.insert(*task);
                     }
                 }

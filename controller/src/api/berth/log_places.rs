@@ -57,7 +57,7 @@ impl Places {
         tail: Option<u32>,
         token: Option<&str>,
     ) -> Result<Self, AwsError> {
-        let names: Vec<&str> = task.containers.iter().map(|c| c.name.as_str()).collect();
+        let names: Vec<&str> = task.containers.iter().map(|c| &*c.name).collect();
         let wanted = match container {
             Some(name) if names.contains(&name) => vec![name],
             Some(name) => {

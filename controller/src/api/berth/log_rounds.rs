@@ -82,7 +82,7 @@ fn readable(task: &Task, container: &str, piece: Result<LogPiece, LogFailure>) -
 }
 
 fn has_started(task: &Task, container: &str) -> bool {
-    let known = task.containers.iter().find(|c| c.name == container);
+    let known = task.containers.iter().find(|c| &*c.name == container);
     known.is_some_and(|c| c.last_status != ContainerStatus::Pending && c.runtime_id.is_some())
 }
 

@@ -6,7 +6,7 @@ mod spread;
 
 pub use spread::SpreadField;
 
-use super::board::{Board, GroupIndex, HostIndex};
+use super::board::{Board, GroupIndex, HostIndex, LevelIndex};
 use super::score::{MAX_STRATEGIES, Score};
 use super::seed::Seed;
 use crate::model::{PlacementStrategy, Resources, TaskId, attribute_names};
@@ -25,6 +25,17 @@ pub(super) trait Strategy {
     /// Whether it fills hosts, so that where it sees no difference a host in use is better than an idle one.
     fn packs(&self) -> bool {
         false
+    }
+
+    /// Whether it ranks the hosts differently for each task, rather than for all that are alike.
+    fn draws(&self) -> bool {
+        false
+    }
+
+    /// The level whose count is the rank of a new task, where hosts share it. All other ranks may only change when the board changes
+    /// for the host: planning relies on it.
+    fn shared_level(&self) -> Option<LevelIndex> {
+        None
     }
 }
 
@@ -86,6 +97,38 @@ impl Ranking {
             occupancy: if self.packs { u32::MAX - tasks } else { tasks },
             host: board.host(host).id,
         }
+    }
+
+    /// Whether a host is as good for one task as for any other that is like it.
+    pub(super) fn is_alike_for_all_tasks(&self) -> bool {
+        !self.strategies.iter().any(|strategy| strategy.draws())
+    }
+
+    /// What tells apart hosts that do not share all of their shared ranks.
+    pub(super) fn class_of(&self, board: &Board<'_>, host: HostIndex) -> Vec<usize> {
+        let levels = self.strategies.iter().filter_map(|strategy| strategy.shared_level());
+        levels.map(|level| board.bucket(level, host)).collect()
+    }
+
+    /// How good the host is beside others of its class: shared ranks are left out. The ranking must be alike for all tasks.
+    pub(super) fn score_within_class(&self, board: &Board<'_>, host: HostIndex) -> Score {
+        let mut score = self.score(board, host, TaskId(0));
+        for (rank, strategy) in score.ranks.iter_mut().zip(&self.strategies) {
+            if strategy.shared_level().is_some() {
+                *rank = 0;
+            }
+        }
+        score
+    }
+
+    /// The score with the shared ranks as they are now.
+    pub(super) fn complete(&self, mut score: Score, board: &Board<'_>, host: HostIndex) -> Score {
+        for (rank, strategy) in score.ranks.iter_mut().zip(&self.strategies) {
+            if strategy.shared_level().is_some() {
+                *rank = strategy.rank_to_place(board, host, TaskId(0));
+            }
+        }
+        score
     }
 
     /// How good it is to stop this task.

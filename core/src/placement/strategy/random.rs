@@ -19,4 +19,8 @@ impl Strategy for Random {
     fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, task: TaskId, _: Resources) -> u64 {
         self.seed.draw(task, board.host(host).id)
     }
+
+    fn draws(&self) -> bool {
+        true
+    }
 }

@@ -55,12 +55,16 @@ impl<'a> SpreadField<'a> {
 pub(super) struct Spread {
     /// `None` where the field is none: then no host is better than another.
     level: Option<LevelIndex>,
+    /// Whether each host is a value of its own.
+    by_host: bool,
 }
 
 impl Spread {
     pub(super) fn new<'p>(field: &'p str, group: GroupIndex, board: &mut Board<'p>) -> Self {
+        let field = SpreadField::parse(field);
         Self {
-            level: SpreadField::parse(field).map(|field| board.watch_level(field, group)),
+            level: field.map(|field| board.watch_level(field, group)),
+            by_host: field == Some(SpreadField::Host),
         }
     }
 
@@ -77,5 +81,9 @@ impl Strategy for Spread {
 
     fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, _: Resources) -> u64 {
         u64::MAX - self.tasks(board, host)
+    }
+
+    fn shared_level(&self) -> Option<LevelIndex> {
+        self.level.filter(|_| !self.by_host)
     }
 }

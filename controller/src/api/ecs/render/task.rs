@@ -76,7 +76,7 @@ fn connectivity(host: &ContainerInstance) -> Connectivity {
 
 fn container(task: &Task, definition: Option<&TaskDefinition>, index: usize, container: &Container) -> AwsContainer {
     let defined = definition.and_then(|d| d.container(&container.name));
-    let changed = task.overrides.containers.iter().find(|o| o.name == container.name);
+    let changed = task.overrides.containers.iter().find(|o| *o.name == *container.name);
     let cpu = changed.and_then(|o| o.cpu).or(defined.map(|c| c.cpu));
     let memory = changed.and_then(|o| o.memory).or_else(|| defined?.memory);
     let reserved = changed
@@ -85,9 +85,9 @@ fn container(task: &Task, definition: Option<&TaskDefinition>, index: usize, con
     AwsContainer {
         container_arn: Some(container_arn(task, index)),
         task_arn: Some(task.arn()),
-        name: Some(container.name.clone()),
-        image: Some(container.image.clone()),
-        image_digest: container.image_digest.clone(),
+        name: Some(container.name.to_string()),
+        image: Some(container.image.to_string()),
+        image_digest: container.image_digest.as_deref().map(str::to_owned),
         runtime_id: container.runtime_id.clone(),
         last_status: Some(container.last_status.as_str().to_owned()),
         exit_code: container.exit_code,
@@ -132,10 +132,10 @@ fn network_binding(binding: &NetworkBinding) -> AwsNetworkBinding {
 /// ECS names every container in the overrides, those without any included.
 fn overrides(task: &Task) -> AwsTaskOverride {
     let of = |container: &Container| {
-        let changed = task.overrides.containers.iter().find(|o| o.name == container.name);
+        let changed = task.overrides.containers.iter().find(|o| *o.name == *container.name);
         changed.map_or_else(
             || AwsContainerOverride {
-                name: Some(container.name.clone()),
+                name: Some(container.name.to_string()),
                 ..Default::default()
             },
             container_override,
