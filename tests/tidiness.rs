@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "berth-trust",
         ],
     ),
-    ("tests", &["berth-aws"]),
+    ("tests", &["berth-aws", "berth-core", "berth-proto"]),
 ];
 
 /// What `core` may use: data structures and formats; nothing that does IO, waits, logs or knows the time.

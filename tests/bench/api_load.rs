@@ -60,11 +60,12 @@ async fn main() -> anyhow::Result<()> {
     latencies.sort_unstable();
     let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e3;
     println!(
-        "{operation} connections={connections} requests={} per_second={:.0} p50_ms={:.2} p99_ms={:.2}",
+        "{operation} connections={connections} requests={} per_second={:.0} p50_ms={:.2} p99_ms={:.2} max_ms={:.2}",
         latencies.len(),
         latencies.len() as f64 / seconds as f64,
         at(50),
         at(99),
+        at(100),
     );
     Ok(())
 }

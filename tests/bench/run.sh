@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections]; all of them without arguments. All
+# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections] [scale]; all of them without arguments. All
 # but `build`, which times a release build into an empty folder, measure an optimised build. `members` and `failover` measure three
 # controllers beside three of Debian's etcd, which is unpacked into the build's folder; the leader is killed BERTH_BENCH_KILLS times, 50
-# unless it says otherwise. `elections` takes BERTH_BENCH_MINUTES, 10 unless it says otherwise.
+# unless it says otherwise. `elections` takes BERTH_BENCH_MINUTES, 10 unless it says otherwise. `scale` measures ten thousand hosts.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -38,16 +38,18 @@ unpack_etcd() {
 
 measured=()
 groups=()
-[ "$#" -gt 0 ] || set -- build starts api memory members failover elections
+scale=()
+[ "$#" -gt 0 ] || set -- build starts api memory members failover elections scale
 for word in "$@"; do
     case "$word" in
         build) build ;;
         starts | api | memory) measured+=("$word") ;;
         members | failover | elections) groups+=("$word") ;;
-        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections" >&2; exit 2 ;;
+        scale) scale=(alone members) ;;
+        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections scale" >&2; exit 2 ;;
     esac
 done
-[ "${#measured[@]}" -gt 0 ] || [ "${#groups[@]}" -gt 0 ] || exit 0
+[ "${#measured[@]}" -gt 0 ] || [ "${#groups[@]}" -gt 0 ] || [ "${#scale[@]}" -gt 0 ] || exit 0
 
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 venv="$target/python-bench"
@@ -62,4 +64,7 @@ fi
 if [ "${#groups[@]}" -gt 0 ]; then
     unpack_etcd
     "$venv/bin/python" tests/bench/members_bench.py "${groups[@]}"
+fi
+if [ "${#scale[@]}" -gt 0 ]; then
+    "$venv/bin/python" tests/bench/scale.py "${scale[@]}"
 fi
