@@ -462,6 +462,7 @@ async fn task_forgotten_is_removed_from_its_host() {
         tasks: ran.tasks.clone(),
         services: vec![],
         container_instances: vec![],
+        clusters: vec![],
     };
     port.cluster.propose(command).await;
     assert_eq!(agent.assignments().await.removed, [ran.tasks[0].to_string()]);

@@ -168,31 +168,7 @@ pub(crate) fn token(name: String, at: Timestamp) -> ClientToken {
 pub(crate) fn standalone(definition: &TaskDefinition, ids: &mut IdSource, at: Timestamp) -> Task {
     Task {
         id: ids.task_id(),
-        cluster: cluster(),
-        task_definition: definition.key.clone(),
-        origin: TaskOrigin::Standalone,
-        group: format!("family:{}", definition.key.family),
-        started_by: None,
-        launch_type: None,
-        overrides: TaskOverride::default(),
-        desired_status: DesiredStatus::Running,
-        last_status: TaskStatus::Provisioning,
-        container_instance: None,
-        reservation: definition.reservation(),
-        host_ports: definition.fixed_host_ports(),
-        placement_constraints: vec![],
-        placement_strategy: vec![],
         containers: vec![],
-        tags: Tags::new(),
-        version: 1,
-        created_at: at,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
+        ..Task::new(cluster(), definition, TaskOrigin::Standalone, at)
     }
 }

@@ -403,6 +403,7 @@ mod tests {
             host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: Timestamp(0),
+            inactive_since: None,
         });
         context.group.propose(cluster).await.unwrap().outcome.unwrap();
         let (session, _calls) = SessionState::new(context.stop.child_token());

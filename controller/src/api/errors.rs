@@ -8,6 +8,9 @@ use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
 use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailable};
 
+/// What is said of a client token that comes with another request than before.
+pub(super) const TOKEN_REUSED: &str = "The clientToken was used before with a request that has other parameters.";
+
 /// The AWS error for a command that took no effect, or is not known to have.
 pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
     match failure {
@@ -86,9 +89,9 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         }
         R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
         R::UnsupportedByDaemon(what) => unsupported_by_daemon(*what),
-        R::ClientTokenReused => {
-            ecs::CONFLICT.error("The clientToken was used before with a request that has other parameters.")
-        }
+        R::ClientTokenReused { tasks } => ecs::CONFLICT
+            .error(TOKEN_REUSED)
+            .with_member("resourceIds", tasks.clone()),
         R::TaskNotFound(_) => ecs::INVALID_PARAMETER.error("The referenced task was not found."),
         R::ContainerInstanceNotFound(_) => {
             ecs::INVALID_PARAMETER.error("The referenced container instance was not found.")

@@ -280,6 +280,7 @@ impl Harness {
             host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: NOW,
+            inactive_since: None,
         };
         self.state
             .apply(&Command::CreateCluster(cluster))

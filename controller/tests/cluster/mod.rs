@@ -125,6 +125,7 @@ impl TestCluster {
             host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: self.now(),
+            inactive_since: None,
         };
         self.propose(Command::CreateCluster(cluster)).await;
         let update = UpdateCluster {
@@ -298,6 +299,7 @@ fn standalone(id: TaskId, definition: &TaskDefinition, now: Timestamp) -> Task {
         pull_started_at: None,
         pull_stopped_at: None,
         started_at: None,
+        running_since: None,
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,

@@ -9,7 +9,7 @@ use super::{ClusterKey, HostSettings, Tags, Timestamp};
 pub enum ClusterStatus {
     /// In use.
     Active,
-    /// Deleted; kept so that it can still be described.
+    /// Deleted; kept for a while so that it can still be described.
     Inactive,
 }
 
@@ -37,4 +37,7 @@ pub struct Cluster {
     pub tags: Tags,
     /// When it was created.
     pub created_at: Timestamp,
+    /// When it became `INACTIVE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_since: Option<Timestamp>,
 }

@@ -12,6 +12,17 @@ pub struct CircuitBreaker {
     pub enable: bool,
     /// Whether a failed deployment returns to the last completed one.
     pub rollback: bool,
+    /// `resetOnHealthyTask` as given: whether failures count from zero again, and not at all, while a task of the deployment is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_on_healthy_task: Option<bool>,
+}
+
+impl CircuitBreaker {
+    /// Whether a healthy task resets the count of failures (ECS's default).
+    #[must_use]
+    pub fn resets_on_healthy_task(self) -> bool {
+        self.reset_on_healthy_task.unwrap_or(true)
+    }
 }
 
 /// How a deployment proceeds.

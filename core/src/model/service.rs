@@ -100,7 +100,8 @@ pub struct Deployment {
     pub rollout_state: RolloutState,
     /// Why it is there, in a sentence.
     pub rollout_state_reason: String,
-    /// Tasks that failed to start.
+    /// Tasks that failed to start or to stay up since one was healthy last, or since the beginning where the circuit breaker is not to
+    /// reset.
     pub failed_tasks: u32,
     /// Back-off of starts.
     pub backoff: StartBackoff,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib, NetworkBinding,
-    PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinitionKey, TaskId, Timestamp,
+    PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinition, TaskDefinitionKey,
+    TaskId, Timestamp,
 };
 
 /// Where a task is on its way; it only ever moves to a later one.
@@ -206,11 +207,15 @@ pub struct Task {
     pub pull_stopped_at: Option<Timestamp>,
     /// When it reached `RUNNING`.
     pub started_at: Option<Timestamp>,
+    /// When a controller heard that it runs. This, by the clock of the leader, counts for what the cluster decides; the other times of the
+    /// run are its host's, whose clock may be off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<Timestamp>,
     /// When its desired status became `STOPPED`.
     pub stopping_at: Option<Timestamp>,
     /// When its last container ended.
     pub execution_stopped_at: Option<Timestamp>,
-    /// When it reached `STOPPED`.
+    /// When a controller heard that it reached `STOPPED`; it is remembered for a while from then on.
     pub stopped_at: Option<Timestamp>,
     /// Why it stopped, as a code.
     pub stop_code: Option<StopCode>,
@@ -219,6 +224,44 @@ pub struct Task {
 }
 
 impl Task {
+    /// A task of `definition` that is wanted from now on and has no id, no host, no tags and no placement strategy yet.
+    #[must_use]
+    pub fn new(cluster: ClusterKey, definition: &TaskDefinition, origin: TaskOrigin, now: Timestamp) -> Self {
+        Self {
+            id: TaskId(0),
+            cluster,
+            task_definition: definition.key.clone(),
+            group: match &origin {
+                TaskOrigin::Service { service, .. } => format!("service:{}", service.name),
+                TaskOrigin::Standalone => format!("family:{}", definition.key.family),
+            },
+            origin,
+            started_by: None,
+            launch_type: None,
+            overrides: TaskOverride::default(),
+            desired_status: DesiredStatus::Running,
+            last_status: TaskStatus::Provisioning,
+            container_instance: None,
+            reservation: definition.reservation(),
+            host_ports: definition.fixed_host_ports(),
+            placement_constraints: definition.placement_constraints.clone(),
+            placement_strategy: vec![],
+            containers: definition.pending_containers(),
+            tags: Tags::new(),
+            version: 1,
+            created_at: now,
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: None,
+            running_since: None,
+            stopping_at: None,
+            execution_stopped_at: None,
+            stopped_at: None,
+            stop_code: None,
+            stopped_reason: None,
+        }
+    }
+
     /// The ARN.
     #[must_use]
     pub fn arn(&self) -> String {
@@ -241,6 +284,12 @@ impl Task {
             TaskOrigin::Service { deployment, .. } => Some(deployment),
             TaskOrigin::Standalone => None,
         }
+    }
+
+    /// How long it ran by its host's clock, as far as the host has said; never less than nothing.
+    #[must_use]
+    pub fn ran_for_ms(&self) -> Option<i64> {
+        Some(self.execution_stopped_at?.ms_since(self.started_at?).max(0))
     }
 
     /// Whether it is over.

@@ -127,6 +127,7 @@ mod tests {
             pull_started_at: None,
             pull_stopped_at: None,
             started_at: None,
+            running_since: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,

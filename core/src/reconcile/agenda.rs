@@ -10,14 +10,18 @@ use crate::state::{ClusterState, Command, Event};
 /// Something that a reconciler looks at as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
-    /// One host.
+    /// One host, and the services with tasks on it.
     Host(ContainerInstanceId),
+    /// Whether one host whose agent is away is to be given up.
+    AwayHost(ContainerInstanceId),
+    /// Whether any host of a cluster whose agent is away is to be given up, since that may be due at another time than before.
+    AwayHostsOf(ClusterKey),
     /// What a change of any host of a cluster means to its services.
     HostsOf(ClusterKey),
     /// One service.
     Service(ServiceKey),
-    /// The stopped tasks that are still remembered, and the task definitions that are being deleted.
-    StoppedTasks,
+    /// What is over and still remembered: stopped tasks, task definitions that are being deleted, deleted clusters.
+    Retention,
 }
 
 /// What there is to look at, first come first served, and when to look again.
@@ -31,6 +35,8 @@ pub struct Agenda {
     unplaced: BTreeSet<ServiceKey>,
     /// Hosts as placement saw them last.
     pub(super) hosts: KnownHosts,
+    /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
+    out_of_touch: BTreeSet<ClusterKey>,
 }
 
 impl Agenda {
@@ -50,7 +56,7 @@ impl Agenda {
         for service in state.all_services() {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
-        agenda.enqueue(Subject::StoppedTasks);
+        agenda.enqueue(Subject::Retention);
         agenda
     }
 
@@ -64,22 +70,25 @@ impl Agenda {
                 }
                 if change.to == TaskStatus::Stopped {
                     self.enqueue_unplaced(&change.cluster);
-                    if !self.wakes.contains_key(&Subject::StoppedTasks) {
-                        self.enqueue(Subject::StoppedTasks);
+                    if !self.wakes.contains_key(&Subject::Retention) {
+                        self.enqueue(Subject::Retention);
                     }
                 }
             }
-            Event::TaskDefinitionDeleted(_) => self.enqueue(Subject::StoppedTasks),
+            Event::TaskDefinitionDeleted(_) => self.enqueue(Subject::Retention),
             Event::ContainerInstanceRegistered { id, cluster }
             | Event::ContainerInstanceChanged { id, cluster }
             | Event::ContainerInstanceDeregistered { id, cluster } => {
                 self.enqueue(Subject::Host(*id));
                 self.enqueue(Subject::HostsOf(cluster.clone()));
             }
-            Event::ClusterDeleted(cluster) => self.hosts.forget(cluster),
+            Event::ClusterDeleted(cluster) => {
+                self.hosts.forget(cluster);
+                self.enqueue(Subject::Retention);
+            }
+            Event::ClusterUpdated(cluster) => self.enqueue(Subject::AwayHostsOf(cluster.clone())),
             Event::StateReset => *self = Self::new(),
             Event::ClusterCreated(_)
-            | Event::ClusterUpdated(_)
             | Event::TaskDefinitionRegistered(_)
             | Event::TaskDefinitionDeregistered(_)
             | Event::TaskForgotten { .. }
@@ -100,14 +109,15 @@ impl Agenda {
                 self.enqueue_services(tasks.filter_map(|task| task.service()));
             }
             Command::DeclareHostLost { container_instance, .. } => self.enqueue(Subject::Host(*container_instance)),
-            Command::ForgetTaskDefinitions { .. } => self.enqueue(Subject::StoppedTasks),
+            Command::ForgetTaskDefinitions { .. } => self.enqueue(Subject::Retention),
             Command::Forget {
                 tasks,
                 services,
                 container_instances,
+                clusters,
             } => {
-                if !tasks.is_empty() {
-                    self.enqueue(Subject::StoppedTasks);
+                if !tasks.is_empty() || !clusters.is_empty() {
+                    self.enqueue(Subject::Retention);
                 }
                 self.enqueue_services(services);
                 let hosts = container_instances.iter().copied().map(Subject::Host);
@@ -169,6 +179,18 @@ impl Agenda {
     fn clear_wake(&mut self, subject: &Subject) {
         if let Some(at) = self.wakes.remove(subject) {
             self.by_time.remove(&(at, subject.clone()));
+        }
+    }
+
+    /// Remembers that hosts of a cluster wait for the first of its agents to be connected, before they can be given up.
+    pub(super) fn set_out_of_touch(&mut self, cluster: &ClusterKey) {
+        self.out_of_touch.insert(cluster.clone());
+    }
+
+    /// An agent of `cluster` is connected: looks at the hosts that waited for it.
+    pub(super) fn set_in_touch(&mut self, cluster: &ClusterKey) {
+        if self.out_of_touch.remove(cluster) {
+            self.enqueue(Subject::AwayHostsOf(cluster.clone()));
         }
     }
 
@@ -240,6 +262,7 @@ mod tests {
             tasks: vec![crate::model::TaskId(1)],
             services: vec![service("web")],
             container_instances: vec![host],
+            clusters: vec![],
         };
         let definitions = Command::ForgetTaskDefinitions {
             task_definitions: vec![],
@@ -247,9 +270,9 @@ mod tests {
         let (host, web) = (Subject::Host(host), Subject::Service(service("web")));
         for (command, subjects) in [
             (lost, vec![host.clone()]),
-            (forget, vec![Subject::StoppedTasks, web, host]),
-            (definitions, vec![Subject::StoppedTasks]),
-            (Command::Reset, vec![Subject::StoppedTasks]),
+            (forget, vec![Subject::Retention, web, host]),
+            (definitions, vec![Subject::Retention]),
+            (Command::Reset, vec![Subject::Retention]),
         ] {
             let mut agenda = Agenda::new();
             agenda.revisit(&state, &command);

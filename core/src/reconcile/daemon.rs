@@ -95,7 +95,12 @@ fn free_hosts(
 
 /// Whether the service's constraints admit the host, so that it counts for the desired count.
 fn only_lacks_room(why: &Unplaced) -> bool {
-    let lacks_room = |refusal: &Refusal| matches!(refusal, Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_));
+    let lacks_room = |refusal: &Refusal| {
+        matches!(
+            refusal,
+            Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_) | Refusal::ForeignPorts(_)
+        )
+    };
     why.hosts.iter().all(|host| host.refusals.iter().all(lacks_room))
 }
 

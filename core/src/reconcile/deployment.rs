@@ -28,7 +28,7 @@ pub(super) fn trip_circuit_breaker(pass: &mut Pass<'_>, service: &Service) {
     let has_failed = breaker.enable
         && primary.rollout_state == RolloutState::InProgress
         && primary.failed_tasks >= failure_threshold(service.desired_count);
-    if !has_failed {
+    if !has_failed || resets_failures(pass, service, &Tally::of(&pass.state, service)) {
         return;
     }
     let mut said = vec![events::deployment_failed(&service.key.name, &primary.id)];
@@ -45,12 +45,23 @@ pub(super) fn trip_circuit_breaker(pass: &mut Pass<'_>, service: &Service) {
         status: DeploymentStatus::Primary,
         rollout_state: RolloutState::Failed,
         rollout_state_reason: reason,
+        resets_failed_tasks: false,
     }];
     if let Some(rollback) = &progress.rollback {
         said.push(events::rolling_back(&service.key.name, &rollback.id));
     }
     progress.events = as_events(pass, said);
     pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+}
+
+/// Whether failures of the primary deployment are not counted now, since one of its tasks is healthy.
+fn resets_failures(pass: &Pass<'_>, service: &Service, tally: &Tally) -> bool {
+    let breaker = service.deployment_configuration.circuit_breaker;
+    // Where the primary one was given up, what is healthy is of the one that stands in for it.
+    let is_kept = service
+        .primary()
+        .is_some_and(|p| p.rollout_state != RolloutState::Failed);
+    is_kept && breaker.resets_on_healthy_task() && tally.any_settled(pass.now)
 }
 
 fn failure_threshold(desired: u32) -> u32 {
@@ -111,6 +122,7 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
     };
     progress.retired = service.deployments.iter().filter(empty).map(|d| d.id.clone()).collect();
     let alone = progress.retired.len() + 1 == service.deployments.len();
+    let resets_failed_tasks = primary.failed_tasks > 0 && resets_failures(pass, &service, &tally);
     let reached = alone && tally.has_reached(service.desired_count, pass.now);
     if reached && primary.rollout_state == RolloutState::InProgress {
         said.push(events::deployment_completed(&key.name, &primary.id));
@@ -119,6 +131,15 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
             status: DeploymentStatus::Primary,
             rollout_state: RolloutState::Completed,
             rollout_state_reason: format!("ECS deployment {} completed.", primary.id),
+            resets_failed_tasks,
+        }];
+    } else if resets_failed_tasks {
+        progress.deployments = vec![DeploymentProgress {
+            id: primary.id.clone(),
+            status: primary.status,
+            rollout_state: primary.rollout_state,
+            rollout_state_reason: primary.rollout_state_reason.clone(),
+            resets_failed_tasks,
         }];
     }
     let steady = reached && primary.rollout_state != RolloutState::Failed;

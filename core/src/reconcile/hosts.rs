@@ -20,9 +20,6 @@ const SHARE_GIVEN_UP_AT_ONCE: usize = 20;
 /// The window in which so many hosts are given up.
 pub const MASS_LOSS_WINDOW_MS: i64 = 10_000;
 
-/// Until a cluster none of whose agents is connected is looked at again.
-const LOOK_AGAIN_MS: i64 = 1_000;
-
 /// How many of `hosts` are given up within [`MASS_LOSS_WINDOW_MS`].
 #[must_use]
 pub fn hosts_given_up_at_once(hosts: usize) -> usize {
@@ -38,9 +35,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
         retention::inactive_host(pass, &host);
         return;
     }
-    if !host.agent_connected {
-        give_up_if_lost(pass, &host);
-    }
+    give_up_if_lost(pass, &host);
     let services: Vec<ServiceKey> = pass
         .state
         .tasks_of_instance(id)
@@ -51,8 +46,27 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
     }
 }
 
-/// Looks at the services to which any host of `cluster` matters.
+/// Looks at one host whose agent may be away; what waiting for it means to services has been looked at.
+pub(super) fn reconcile_away(pass: &mut Pass<'_>, id: ContainerInstanceId) {
+    if let Some(host) = pass.state.container_instance(id).cloned() {
+        give_up_if_lost(pass, &host);
+    }
+}
+
+/// Looks at every host of `cluster` whose agent is away.
+pub(super) fn reconcile_all_away(pass: &mut Pass<'_>, cluster: &ClusterKey) {
+    for host in pass.state.container_instances_of(cluster) {
+        if !host.agent_connected {
+            pass.agenda.enqueue(Subject::AwayHost(host.id));
+        }
+    }
+}
+
+/// Looks at the services to which any host of `cluster` matters, and at hosts that waited for one to be in touch.
 pub(super) fn reconcile_all(pass: &mut Pass<'_>, cluster: &ClusterKey) {
+    if pass.state.in_touch_since(cluster).is_some() {
+        pass.agenda.set_in_touch(cluster);
+    }
     pass.agenda.enqueue_unplaced(cluster);
     let daemons: Vec<ServiceKey> = pass
         .state
@@ -66,11 +80,15 @@ pub(super) fn reconcile_all(pass: &mut Pass<'_>, cluster: &ClusterKey) {
 }
 
 fn give_up_if_lost(pass: &mut Pass<'_>, host: &ContainerInstance) {
-    if pass.state.tasks_of_instance(host.id).all(|t| t.is_stopped()) {
+    if host.agent_connected || pass.state.tasks_of_instance(host.id).all(|t| t.is_stopped()) {
         return;
     }
-    if let Some(later) = hold_back_until(pass, host).filter(|at| *at > pass.now) {
-        pass.agenda.wake(Subject::Host(host.id), later);
+    let Some(due) = due(pass, host) else {
+        pass.agenda.set_out_of_touch(&host.cluster);
+        return;
+    };
+    if due > pass.now {
+        pass.agenda.wake(Subject::AwayHost(host.id), due);
         return;
     }
     let away_secs = pass.now.ms_since(host.last_heard_at) / 1_000;
@@ -84,16 +102,14 @@ fn give_up_if_lost(pass: &mut Pass<'_>, host: &ContainerInstance) {
     });
 }
 
-/// Until when the host is not given up.
+/// When the host is to be given up; `None` while no agent of its cluster is connected.
 ///
 /// Where no agent of its cluster is connected, the controllers' own network is likelier to have failed than every host,
 /// and there is nowhere to start anything: what runs is left alone, and once the first agent is back, the others have
 /// as long as ever to come back too.
-fn hold_back_until(pass: &Pass<'_>, host: &ContainerInstance) -> Option<Timestamp> {
+fn due(pass: &Pass<'_>, host: &ContainerInstance) -> Option<Timestamp> {
     let (state, cluster) = (&pass.state, &host.cluster);
-    let Some(in_touch_since) = state.in_touch_since(cluster) else {
-        return Some(pass.now.plus_ms(LOOK_AGAIN_MS));
-    };
+    let in_touch_since = state.in_touch_since(cluster)?;
     let patience_ms = i64::from(state.host_settings(cluster).host_lost_after_ms);
     let due = host.last_heard_at.max(in_touch_since).plus_ms(patience_ms);
     let allowed = hosts_given_up_at_once(state.host_count(cluster));

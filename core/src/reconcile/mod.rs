@@ -54,9 +54,11 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
     {
         match subject {
             Subject::Host(id) => hosts::reconcile(&mut pass, id),
+            Subject::AwayHost(id) => hosts::reconcile_away(&mut pass, id),
+            Subject::AwayHostsOf(cluster) => hosts::reconcile_all_away(&mut pass, &cluster),
             Subject::HostsOf(cluster) => hosts::reconcile_all(&mut pass, &cluster),
             Subject::Service(key) => service::reconcile(&mut pass, &key),
-            Subject::StoppedTasks => retention::reconcile(&mut pass),
+            Subject::Retention => retention::reconcile(&mut pass),
         }
     }
     pass.commands

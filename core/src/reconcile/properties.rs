@@ -52,6 +52,12 @@ fn name(host: usize) -> String {
     format!("h{host}")
 }
 
+fn host_ids(world: &World) -> Vec<ContainerInstanceId> {
+    let cluster = cluster();
+    let hosts = world.state.container_instances_of(&cluster);
+    hosts.map(|host| host.id).collect()
+}
+
 fn zone(host: usize) -> &'static str {
     ["a", "b", "c"][host % 3]
 }
@@ -264,4 +270,87 @@ fn deleted_service_after_a_day_is_forgotten() {
     assert_eq!(world.service("web").status, ServiceStatus::Inactive);
     world.pass_ms(25 * HOUR_MS);
     assert!(world.state.service(&cluster().service("web")).is_none());
+}
+
+#[test]
+fn deleted_cluster_is_forgotten_a_day_later_once_nothing_of_it_is_remembered() {
+    let mut world = world(1, 100, 200);
+    world.pass_ms(11_000);
+    let (service, at) = (cluster().service("web"), world.now);
+    world
+        .apply(Command::DeleteService {
+            service,
+            force: true,
+            at,
+        })
+        .expect("deletes");
+    world.pass_ms(11_000);
+    let at = world.now;
+    for container_instance in host_ids(&world) {
+        let command = Command::DeregisterContainerInstance {
+            container_instance,
+            force: true,
+            at,
+        };
+        world.apply(command).expect("deregisters");
+    }
+    let command = Command::DeleteCluster { cluster: cluster(), at };
+    world.apply(command).expect("deletes");
+    world.pass_ms(23 * HOUR_MS);
+    assert!(world.state.cluster(&cluster()).is_some());
+    world.pass_ms(2 * HOUR_MS);
+    assert!(world.state.cluster(&cluster()).is_none());
+    assert_eq!(world.agenda.next_wake(), None, "nothing is left to wait for");
+}
+
+#[test]
+fn deleted_task_definitions_are_forgotten_in_commands_that_stay_small() {
+    let mut world = World::new();
+    for _ in 0..1_201 {
+        let revision = world.add_definition("old", Resources::new(1, 1), None);
+        let task_definition = TaskDefinitionKey {
+            scope: cluster().scope,
+            family: "old".into(),
+            revision,
+        };
+        let at = world.now;
+        let deregister = Command::DeregisterTaskDefinition {
+            task_definition: task_definition.clone(),
+            at,
+        };
+        world.apply(deregister).expect("deregisters");
+        world
+            .apply(Command::DeleteTaskDefinition { task_definition })
+            .expect("deletes");
+    }
+    let sizes: Vec<usize> = world
+        .reconcile()
+        .iter()
+        .map(|command| match command {
+            Command::ForgetTaskDefinitions { task_definitions } => task_definitions.len(),
+            other => panic!("decided on {other:?}"),
+        })
+        .collect();
+    assert_eq!(sizes, [500, 500, 201]);
+    assert_eq!(world.state.deleting_task_definitions().count(), 0);
+}
+
+#[test]
+fn cluster_none_of_whose_agents_is_connected_costs_nothing_while_it_waits() {
+    let mut world = world(4, 100, 200);
+    world.pass_ms(11_000);
+    for container_instance in host_ids(&world) {
+        let at = world.now;
+        let command = Command::RecordAgentDisconnected {
+            container_instance,
+            last_heard_at: at,
+            at,
+        };
+        world.apply(command).expect("a host");
+        world.cut_off.insert(container_instance);
+    }
+    world.reconcile();
+    world.now = world.now.plus_ms(HOUR_MS);
+    assert_eq!(world.reconcile(), []);
+    assert_eq!(world.agenda.next_wake(), None, "until an agent is back");
 }

@@ -1,10 +1,11 @@
-//! Forgets what has been over for long: stopped tasks, deleted services and task definitions, hosts that
-//! left. Pure.
+//! Forgets what has been over for long: stopped tasks, deleted services, task definitions and clusters, hosts that left. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::model::{
-    ClusterKey, ContainerInstance, ContainerInstanceId, Service, ServiceKey, TaskDefinitionKey, TaskId, Timestamp,
+    Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId, Service, ServiceKey, TaskDefinitionKey,
+    TaskId, Timestamp,
 };
 use crate::state::Command;
 
@@ -23,7 +24,13 @@ const LOOK_EVERY_MS: i64 = 60_000;
 /// Tasks in one command.
 const MAX_TASKS_PER_COMMAND: usize = 500;
 
-/// Looks at the stopped tasks and at the task definitions that are being deleted.
+/// Task definitions in one command: the longest key takes about half a KiB of the 1 MiB that a command may have.
+const MAX_TASK_DEFINITIONS_PER_COMMAND: usize = 500;
+
+/// Clusters in one command, whose keys are as long.
+const MAX_CLUSTERS_PER_COMMAND: usize = 500;
+
+/// Looks at the stopped tasks, at the task definitions that are being deleted, and at the deleted clusters.
 pub(super) fn reconcile(pass: &mut Pass<'_>) {
     let expired = expired(pass);
     let surplus = surplus(pass, &expired);
@@ -34,16 +41,39 @@ pub(super) fn reconcile(pass: &mut Pass<'_>) {
         .collect::<Vec<_>>()
         .chunks(MAX_TASKS_PER_COMMAND)
     {
-        pass.decide(forget(tasks.to_vec(), vec![], vec![]));
+        pass.decide(forget(tasks.to_vec(), vec![], vec![], vec![]));
     }
-    let unused = |key: &&TaskDefinitionKey| !pass.state.uses_task_definition(key);
-    let task_definitions: Vec<_> = pass.state.deleting_task_definitions().filter(unused).cloned().collect();
-    if !task_definitions.is_empty() {
+    let deleting: BTreeSet<&TaskDefinitionKey> = pass.state.deleting_task_definitions().collect();
+    let used = pass.state.used_task_definitions(&deleting);
+    let unused: Vec<_> = deleting
+        .into_iter()
+        .filter(|key| !used.contains(key))
+        .cloned()
+        .collect();
+    for task_definitions in unused.chunks(MAX_TASK_DEFINITIONS_PER_COMMAND) {
+        let task_definitions = task_definitions.to_vec();
         pass.decide(Command::ForgetTaskDefinitions { task_definitions });
     }
-    if pass.state.stopped_task_count() > 0 || pass.state.deleting_task_definitions().next().is_some() {
+    forget_clusters(pass);
+    let is_over = |cluster: &Arc<Cluster>| cluster.status == ClusterStatus::Inactive;
+    let waits = pass.state.stopped_task_count() > 0
+        || pass.state.deleting_task_definitions().next().is_some()
+        || pass.state.all_clusters().any(is_over);
+    if waits {
         let next = pass.now.plus_ms(LOOK_EVERY_MS);
-        pass.agenda.wake(Subject::StoppedTasks, next);
+        pass.agenda.wake(Subject::Retention, next);
+    }
+}
+
+/// Deleted clusters: forgets those whose time has come and of which nothing else is remembered.
+fn forget_clusters(pass: &mut Pass<'_>) {
+    let is_old = |c: &Cluster| pass.now.ms_since(c.inactive_since.unwrap_or(c.created_at)) >= RETAIN_MS;
+    let over = pass.state.all_clusters();
+    let over = over.filter(|c| c.status == ClusterStatus::Inactive && is_old(c));
+    let over = over.filter(|c| !pass.state.remembers_contents_of(&c.key));
+    let over: Vec<ClusterKey> = over.map(|c| c.key.clone()).collect();
+    for clusters in over.chunks(MAX_CLUSTERS_PER_COMMAND) {
+        pass.decide(forget(vec![], vec![], vec![], clusters.to_vec()));
     }
 }
 
@@ -85,7 +115,7 @@ pub(super) fn inactive_service(pass: &mut Pass<'_>, service: &Service) {
     if due > pass.now {
         pass.wake_service(&service.key, due);
     } else {
-        pass.decide(forget(vec![], vec![service.key.clone()], vec![]));
+        pass.decide(forget(vec![], vec![service.key.clone()], vec![], vec![]));
     }
 }
 
@@ -98,14 +128,20 @@ pub(super) fn inactive_host(pass: &mut Pass<'_>, host: &ContainerInstance) {
         let next = pass.now.plus_ms(LOOK_EVERY_MS);
         pass.agenda.wake(Subject::Host(host.id), next);
     } else {
-        pass.decide(forget(vec![], vec![], vec![host.id]));
+        pass.decide(forget(vec![], vec![], vec![host.id], vec![]));
     }
 }
 
-fn forget(tasks: Vec<TaskId>, services: Vec<ServiceKey>, container_instances: Vec<ContainerInstanceId>) -> Command {
+fn forget(
+    tasks: Vec<TaskId>,
+    services: Vec<ServiceKey>,
+    container_instances: Vec<ContainerInstanceId>,
+    clusters: Vec<ClusterKey>,
+) -> Command {
     Command::Forget {
         tasks,
         services,
         container_instances,
+        clusters,
     }
 }

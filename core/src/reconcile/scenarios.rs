@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::model::*;
-use crate::state::Command;
+use crate::state::{Command, UpdateCluster};
 
 use super::world::{START, World, cluster};
 
@@ -68,7 +68,14 @@ impl Stage {
         let subject = args.first().copied().unwrap_or_default();
         let needs = Resources::new(number("cpu").unwrap_or(1024), number("memory").unwrap_or(1024));
         match verb {
-            "host" => _ = self.world.add_host(subject, options.get("zone").unwrap_or(&"a"), needs),
+            "host" => {
+                let id = self.world.add_host(subject, options.get("zone").unwrap_or(&"a"), needs);
+                let seconds = |key: &str| options.get(key).map(|s| s.parse::<i64>().expect("seconds"));
+                let ahead_s = seconds("ahead").unwrap_or(0) - seconds("behind").unwrap_or(0);
+                self.world.ahead_ms.insert(id, ahead_s * 1_000);
+            }
+            "lost-after" => self.set_lost_after(number("s").expect("seconds")),
+            "foreign-port" => self.set_foreign_port(subject, number("port")),
             "cut" => self.cut(subject),
             "drain" => self.set_status(subject, ContainerInstanceStatus::Draining),
             "activate" => self.set_status(subject, ContainerInstanceStatus::Active),
@@ -91,6 +98,7 @@ impl Stage {
                 configuration.circuit_breaker = CircuitBreaker {
                     enable: args.contains(&"breaker"),
                     rollback: args.contains(&"rollback"),
+                    reset_on_healthy_task: args.contains(&"no-reset").then_some(false),
                 };
                 service.desired_count = number("desired").unwrap_or(0);
             }),
@@ -108,7 +116,7 @@ impl Stage {
                     })
                     .expect("deletes");
             }
-            "kill" => self.kill(subject),
+            "kill" => self.kill(subject, args.contains(&"newest")),
             "reconcile" => _ = self.world.reconcile(),
             "hosts-work" => self.world.hosts_finish(),
             "hosts-step" => _ = self.world.hosts_step(),
@@ -130,6 +138,30 @@ impl Stage {
             .expect("a host");
     }
 
+    fn set_lost_after(&mut self, seconds: u32) {
+        let update = UpdateCluster {
+            cluster: cluster(),
+            settings: vec![],
+            host_settings: HostSettingsChange {
+                host_lost_after_ms: Some(seconds * 1_000),
+                ..HostSettingsChange::default()
+            },
+        };
+        self.world.apply(Command::UpdateCluster(update)).expect("can be kept");
+    }
+
+    /// Has a program that is no task hold a port of a host, or none.
+    fn set_foreign_port(&mut self, name: &str, port: Option<u32>) {
+        let container_instance = self.world.host(name).expect("a host");
+        let port = port.map(|port| (TransportProtocol::Tcp, u16::try_from(port).expect("a port")));
+        let ports = port.into_iter().collect();
+        let command = Command::RecordForeignPorts {
+            container_instance,
+            ports,
+        };
+        self.world.apply(command).expect("a host");
+    }
+
     fn set_status(&mut self, name: &str, status: ContainerInstanceStatus) {
         let container_instance = self.world.host(name).expect("a host");
         self.world
@@ -140,15 +172,16 @@ impl Stage {
             .expect("a host");
     }
 
-    /// Has the first running task of a service begin to end by itself, as its host reports first.
-    fn kill(&mut self, service: &str) {
+    /// Has the first running task of a service, or the one that began last, begin to end by itself, as its host reports first.
+    fn kill(&mut self, service: &str, newest: bool) {
         let key = cluster().service(service);
-        let task = self
-            .world
-            .state
-            .tasks_of_service(&key)
-            .find(|t| t.last_status == TaskStatus::Running);
-        let task = task.expect("a running task").clone();
+        let tasks = self.world.state.tasks_of_service(&key);
+        let running = tasks.filter(|t| t.last_status == TaskStatus::Running);
+        let mut running: Vec<Task> = running.map(|t| Task::clone(t)).collect();
+        if newest {
+            running.sort_by_key(|t| std::cmp::Reverse(t.running_since));
+        }
+        let task = running.first().expect("a running task");
         let command = Command::RecordTaskReports {
             container_instance: task.container_instance.expect("runs on a host"),
             reports: vec![self.world.report_of(task.id, TaskStatus::Deactivating)],

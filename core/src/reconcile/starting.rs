@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ContainerInstanceId, Deployment, DesiredStatus, PlacementConstraint, PlacementStrategy, PropagateTags, Service,
-    Tags, Task, TaskDefinition, TaskId, TaskOrigin, TaskOverride, TaskStatus, Timestamp,
+    ContainerInstanceId, Deployment, PlacementConstraint, PlacementStrategy, PropagateTags, Service, Tags, Task,
+    TaskDefinition, TaskId, TaskOrigin, TaskStatus, Timestamp,
 };
 use crate::placement;
 use crate::state::{Command, MAX_TAGS};
@@ -22,38 +22,18 @@ pub(super) fn prototype(
     definition: &TaskDefinition,
     now: Timestamp,
 ) -> Task {
+    let origin = TaskOrigin::Service {
+        service: service.key.clone(),
+        deployment: deployment.id.clone(),
+    };
     Task {
-        id: TaskId(0),
-        cluster: service.key.cluster.clone(),
-        task_definition: definition.key.clone(),
-        origin: TaskOrigin::Service {
-            service: service.key.clone(),
-            deployment: deployment.id.clone(),
-        },
-        group: format!("service:{}", service.key.name),
         started_by: Some(deployment.id.as_str().to_owned()),
         launch_type: service.launch_type.clone(),
-        overrides: TaskOverride::default(),
-        desired_status: DesiredStatus::Running,
-        last_status: TaskStatus::Provisioning,
-        container_instance: None,
-        reservation: definition.reservation(),
-        host_ports: definition.fixed_host_ports(),
         placement_constraints: constraints(service, definition),
         // None where the service names none, which is the same to placement.
         placement_strategy: service.placement_strategy.clone(),
-        containers: definition.pending_containers(),
         tags: tags(service, definition),
-        version: 1,
-        created_at: now,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
+        ..Task::new(service.key.cluster.clone(), definition, origin, now)
     }
 }
 

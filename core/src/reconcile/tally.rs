@@ -67,6 +67,11 @@ impl Tally {
             && self.current.iter().all(|t| has_settled(t, now))
     }
 
+    /// Whether a task of the primary deployment has settled.
+    pub(super) fn any_settled(&self, now: Timestamp) -> bool {
+        self.current.iter().any(|t| has_settled(t, now))
+    }
+
     /// When the next of the running tasks will have settled.
     pub(super) fn next_to_settle(&self, now: Timestamp) -> Option<Timestamp> {
         let settles = self.current.iter().filter(|t| is_running(t)).map(settles_at);
@@ -85,5 +90,5 @@ fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
 }
 
 fn settles_at(task: &Arc<Task>) -> Timestamp {
-    task.started_at.unwrap_or(task.created_at).plus_ms(STAYED_UP_MS)
+    task.running_since.unwrap_or(task.created_at).plus_ms(STAYED_UP_MS)
 }

@@ -1,6 +1,6 @@
 //! A small world for tests: a state, hosts that run what they are told, and a clock that only moves when told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::IdSource;
 use crate::model::*;
@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) broken: BTreeSet<(String, u32)>,
     /// Hosts whose agent is away.
     pub(super) cut_off: BTreeSet<ContainerInstanceId>,
+    /// Hosts whose clock is not that of the leader, and by how much it is ahead.
+    pub(super) ahead_ms: BTreeMap<ContainerInstanceId, i64>,
     index: u64,
 }
 
@@ -32,6 +34,7 @@ impl World {
             ids: IdSource::from_seed(1),
             broken: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            ahead_ms: BTreeMap::new(),
             index: 0,
         };
         let cluster = Cluster {
@@ -41,6 +44,7 @@ impl World {
             host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: START,
+            inactive_since: None,
         };
         world.apply(Command::CreateCluster(cluster)).expect("creates");
         world
@@ -130,15 +134,18 @@ impl World {
 
     pub(super) fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
         let ends = status > TaskStatus::Running;
+        let host = self.state.task(task).and_then(|t| t.container_instance);
+        let ahead_ms = host.and_then(|host| self.ahead_ms.get(&host));
+        let clock = self.now.plus_ms(ahead_ms.copied().unwrap_or_default());
         TaskReport {
             task,
             status,
             containers: vec![],
             pull_started_at: None,
             pull_stopped_at: None,
-            started_at: (status == TaskStatus::Running).then_some(self.now),
-            execution_stopped_at: (status > TaskStatus::Stopping).then_some(self.now),
-            stopped_at: (status == TaskStatus::Stopped).then_some(self.now),
+            started_at: (status == TaskStatus::Running).then_some(clock),
+            execution_stopped_at: (status > TaskStatus::Stopping).then_some(clock),
+            stopped_at: (status == TaskStatus::Stopped).then_some(clock),
             stop_code: ends.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ends.then(|| "Essential container in task exited".to_owned()),
         }
@@ -323,8 +330,8 @@ impl World {
     }
 
     /// Tasks of a service that are wanted, by zone.
-    pub(super) fn by_zone(&self, name: &str) -> std::collections::BTreeMap<String, usize> {
-        let mut zones = std::collections::BTreeMap::new();
+    pub(super) fn by_zone(&self, name: &str) -> BTreeMap<String, usize> {
+        let mut zones = BTreeMap::new();
         for host in self.state.container_instances_of(&cluster()) {
             let zone = host.availability_zone().unwrap_or("none").to_owned();
             let tasks = self.state.tasks_of_instance(host.id);

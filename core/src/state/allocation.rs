@@ -1,6 +1,7 @@
 //! What the tasks of a host hold of it. Kept in step with the tasks by [`super::ClusterState`]'s one way of writing
 //! a task, and checked whenever a task is put on a host: a host is never promised more than it has.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
@@ -99,7 +100,9 @@ impl Allocation {
         if task.desired_status == DesiredStatus::Running {
             *self.by_group.entry(task.group.clone()).or_insert(0) += 1;
         }
-        *self.counter(task) += 1;
+        if let Some(counter) = self.counter(task) {
+            *counter += 1;
+        }
     }
 
     pub(super) fn remove(&mut self, task: &Task) {
@@ -120,14 +123,17 @@ impl Allocation {
                 self.by_group.remove(&task.group);
             }
         }
-        *self.counter(task) -= 1;
+        if let Some(counter) = self.counter(task) {
+            *counter -= 1;
+        }
     }
 
-    fn counter(&mut self, task: &Task) -> &mut u32 {
-        if task.last_status < TaskStatus::Running {
-            &mut self.pending
-        } else {
-            &mut self.running
+    /// Where the task is counted; one that is being stopped neither runs nor is about to (ECS's rule).
+    fn counter(&mut self, task: &Task) -> Option<&mut u32> {
+        match task.last_status.cmp(&TaskStatus::Running) {
+            Ordering::Less => Some(&mut self.pending),
+            Ordering::Equal => Some(&mut self.running),
+            Ordering::Greater => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Cluster, ClusterKey, ClusterStatus, ServiceStatus};
+use crate::model::{Cluster, ClusterKey, ClusterStatus, ServiceStatus, Timestamp};
 
 use super::{ClusterState, Event, Rejection, UpdateCluster};
 
@@ -26,7 +26,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateCluster) -> Result
     Ok(vec![Event::ClusterUpdated(update.cluster.clone())])
 }
 
-pub(super) fn delete(state: &mut ClusterState, key: &ClusterKey) -> Result<Vec<Event>, Rejection> {
+pub(super) fn delete(state: &mut ClusterState, key: &ClusterKey, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     let mut cluster = Cluster::clone(state.active_cluster(key)?);
     if state.container_instances_of(key).next().is_some() {
         return Err(Rejection::ClusterContainsContainerInstances(key.clone()));
@@ -38,6 +38,17 @@ pub(super) fn delete(state: &mut ClusterState, key: &ClusterKey) -> Result<Vec<E
         return Err(Rejection::ClusterContainsTasks(key.clone()));
     }
     cluster.status = ClusterStatus::Inactive;
+    cluster.inactive_since = Some(at);
     state.clusters.insert(key.clone(), Arc::new(cluster));
     Ok(vec![Event::ClusterDeleted(key.clone())])
+}
+
+/// Leaves out clusters of which something is still remembered.
+pub(super) fn forget(state: &mut ClusterState, clusters: &[ClusterKey]) {
+    for key in clusters {
+        let is_over = state.cluster(key).is_some_and(|c| c.status == ClusterStatus::Inactive);
+        if is_over && !state.remembers_contents_of(key) {
+            state.clusters.remove(key);
+        }
+    }
 }

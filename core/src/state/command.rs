@@ -23,6 +23,9 @@ pub enum Command {
     DeleteCluster {
         /// Which.
         cluster: ClusterKey,
+        /// Now.
+        #[serde(default)]
+        at: Timestamp,
     },
     /// Adds the next revision of a family; the revision in the command is overwritten. Valid always. Emits
     /// `TaskDefinitionRegistered`, which says the revision.
@@ -56,8 +59,8 @@ pub enum Command {
     /// Changes a service: what is named is merged with what is. Valid when it is active, deployments could proceed by
     /// the merged configuration, and the definition of a new deployment is active. Emits `ServiceUpdated`.
     UpdateService(Box<UpdateService>),
-    /// Begins to delete a service. Valid when its desired count is 0, it is a daemon service, or `force`. Emits
-    /// `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
+    /// Begins to delete a service, or nothing if that has begun. Valid when it exists and its desired count is 0, it is a daemon service, or
+    /// `force`. Emits `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
     DeleteService {
         /// Which.
         service: ServiceKey,
@@ -120,6 +123,9 @@ pub enum Command {
         services: Vec<ServiceKey>,
         /// Inactive container instances.
         container_instances: Vec<ContainerInstanceId>,
+        /// Inactive clusters.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        clusters: Vec<ClusterKey>,
     },
     /// An agent has a session: makes its container instance, or brings it up to date. A host that comes back with less
     /// than its tasks hold keeps them, and takes none until there is room. Valid when the cluster is active (the
@@ -302,6 +308,9 @@ pub struct DeploymentProgress {
     pub rollout_state: RolloutState,
     /// Why it is there, in a sentence.
     pub rollout_state_reason: String,
+    /// Whether one of its tasks is healthy, so that failures count from zero again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resets_failed_tasks: bool,
 }
 
 /// A resource that can carry tags.

@@ -46,6 +46,7 @@ pub(super) fn register(
             host_settings: HostSettings::default(),
             tags: Tags::new(),
             created_at: at,
+            inactive_since: None,
         };
         state.clusters.insert(cluster.clone(), Arc::new(created));
         events.push(Event::ClusterCreated(cluster.clone()));

@@ -90,7 +90,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
     match command {
         Command::CreateCluster(cluster) => Ok(clusters::create(state, cluster)),
         Command::UpdateCluster(update) => clusters::update(state, update),
-        Command::DeleteCluster { cluster } => clusters::delete(state, cluster),
+        Command::DeleteCluster { cluster, at } => clusters::delete(state, cluster, *at),
         Command::RegisterTaskDefinition(definition) => task_definitions::register(state, definition),
         Command::DeregisterTaskDefinition { task_definition, at } => {
             task_definitions::deregister(state, task_definition, *at)
@@ -125,7 +125,8 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             tasks,
             services,
             container_instances,
-        } => Ok(forget(state, tasks, services, container_instances)),
+            clusters,
+        } => Ok(forget(state, tasks, services, container_instances, clusters)),
         Command::RegisterContainerInstance {
             id,
             previous,
@@ -179,9 +180,11 @@ fn forget(
     tasks: &[TaskId],
     services: &[ServiceKey],
     container_instances: &[ContainerInstanceId],
+    clusters: &[ClusterKey],
 ) -> Vec<Event> {
     let mut events = tasks::forget(state, tasks);
     events.extend(services::forget(state, services));
     events.extend(container_instances::forget(state, container_instances));
+    clusters::forget(state, clusters);
     events
 }

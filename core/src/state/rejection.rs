@@ -54,7 +54,10 @@ pub enum Rejection {
     UnsupportedByDaemon(#[from] UnsupportedByDaemon),
     /// The token came with another request before.
     #[error("client token was used before with another request")]
-    ClientTokenReused,
+    ClientTokenReused {
+        /// The tasks that the other request made and that are still remembered, by ARN.
+        tasks: Vec<String>,
+    },
     /// No such task.
     #[error("task {0} not found")]
     TaskNotFound(TaskId),

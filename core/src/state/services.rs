@@ -18,7 +18,7 @@ pub(super) fn create(
     client_token: Option<&ClientToken>,
 ) -> Result<Vec<Event>, Rejection> {
     if let Some(token) = client_token
-        && state.tokens.seen(token)?.is_some()
+        && state.remembered_request(token)?.is_some()
     {
         return Ok(vec![Event::RequestRepeated { tasks: vec![] }]);
     }
@@ -100,7 +100,13 @@ pub(super) fn delete(
     force: bool,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
-    let mut service = Service::clone(state.active_service(key)?);
+    let service = state
+        .service(key)
+        .ok_or_else(|| Rejection::ServiceNotFound(key.clone()))?;
+    if service.status != ServiceStatus::Active {
+        return Ok(vec![]);
+    }
+    let mut service = Service::clone(service);
     let replica = service.scheduling_strategy == SchedulingStrategy::Replica;
     if replica && service.desired_count > 0 && !force {
         return Err(Rejection::ServiceScaledAboveZero(key.clone()));
@@ -131,6 +137,9 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         deployment
             .rollout_state_reason
             .clone_from(&finding.rollout_state_reason);
+        if finding.resets_failed_tasks {
+            deployment.failed_tasks = 0;
+        }
         deployment.updated_at = progress.at;
     }
     service
@@ -170,13 +179,15 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
 /// Counts a task that stopped although its service wanted it to run, if it never started or did not stay up.
 pub(super) fn count_failure(state: &mut ClusterState, task: &Task, at: Timestamp) -> Option<Event> {
     let (key, id) = (task.service()?, task.deployment()?);
-    let stayed_up = task
-        .started_at
-        .is_some_and(|started| at.ms_since(started) >= backoff::STAYED_UP_MS);
-    let mut service = Service::clone(state.service(key)?);
-    if stayed_up {
+    // A host that was away while its task ran and ended tells of both at once; then only its own clock knows for how long.
+    let ran_for_ms = match task.running_since {
+        Some(since) => Some(at.ms_since(since)),
+        None => task.ran_for_ms(),
+    };
+    if ran_for_ms.is_some_and(|ms| ms >= backoff::STAYED_UP_MS) {
         return None;
     }
+    let mut service = Service::clone(state.service(key)?);
     let deployment = service.deployments.iter_mut().find(|d| d.id == *id)?;
     deployment.failed_tasks = deployment.failed_tasks.saturating_add(1);
     deployment.backoff = backoff::after_failure(deployment.backoff, at);

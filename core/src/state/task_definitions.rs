@@ -1,5 +1,6 @@
 //! Commands on task definitions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, Timestamp};
@@ -54,11 +55,11 @@ pub(super) fn delete(state: &mut ClusterState, key: &TaskDefinitionKey) -> Resul
 }
 
 pub(super) fn forget(state: &mut ClusterState, keys: &[TaskDefinitionKey]) {
-    for key in keys {
-        if state.index.deleting.contains(key) && !state.uses_task_definition(key) {
-            state.index.deleting.remove(key);
-            state.task_definitions.remove(key);
-        }
+    let deleting: BTreeSet<_> = keys.iter().filter(|key| state.index.deleting.contains(*key)).collect();
+    let used = state.used_task_definitions(&deleting);
+    for key in deleting.into_iter().filter(|key| !used.contains(key)) {
+        state.index.deleting.remove(key);
+        state.task_definitions.remove(key);
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn run(
     client_token: Option<&ClientToken>,
 ) -> Result<Vec<Event>, Rejection> {
     if let Some(token) = client_token
-        && let Some(seen) = state.tokens.seen(token)?
+        && let Some(seen) = state.remembered_request(token)?
     {
         return Ok(vec![Event::RequestRepeated {
             tasks: seen.tasks.clone(),
@@ -130,11 +130,16 @@ pub(super) fn record_reports(
 
 fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
     task.last_status = report.status;
-    task.pull_started_at = task.pull_started_at.or(report.pull_started_at);
-    task.pull_stopped_at = task.pull_stopped_at.or(report.pull_stopped_at);
-    // A host's clock may be ahead; a task that starts in the future would never count as settled.
-    task.started_at = task.started_at.or(report.started_at.map(|started| started.min(at)));
-    task.execution_stopped_at = task.execution_stopped_at.or(report.execution_stopped_at);
+    if task.last_status == TaskStatus::Running {
+        task.running_since = task.running_since.or(Some(at));
+    }
+    // A host's clock may be off: what it says is held between the task's creation and now, and nothing is decided by it.
+    let created_at = task.created_at;
+    let told = |time: Option<Timestamp>| time.map(|time| time.min(at).max(created_at));
+    task.pull_started_at = task.pull_started_at.or(told(report.pull_started_at));
+    task.pull_stopped_at = task.pull_stopped_at.or(told(report.pull_stopped_at));
+    task.started_at = task.started_at.or(told(report.started_at));
+    task.execution_stopped_at = task.execution_stopped_at.or(told(report.execution_stopped_at));
     for reported in &report.containers {
         let Some(container) = task.containers.iter_mut().find(|c| *c.name == *reported.name) else {
             continue;
@@ -165,7 +170,7 @@ fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
         }
     }
     if task.is_stopped() {
-        end(task, report.stopped_at.unwrap_or(at));
+        end(task, at);
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Scope, TaskId, Timestamp};
 
-use super::{ClientToken, Rejection};
+use super::ClientToken;
 
 /// How long a token is remembered (ECS: up to 24 hours).
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -36,17 +36,11 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// The request that came with this token before, if any.
-    pub(super) fn seen(&self, token: &ClientToken) -> Result<Option<&RememberedRequest>, Rejection> {
-        let Some(request) = self.requests.get(&key(token)) else {
-            return Ok(None);
-        };
+    /// The request that came with this token before, if any, whatever it was.
+    pub(super) fn seen(&self, token: &ClientToken) -> Option<&RememberedRequest> {
+        let request = self.requests.get(&key(token))?;
         let expired = token.at.ms_since(request.at) > REMEMBERED_MS;
-        match request.request_digest == token.request_digest {
-            _ if expired => Ok(None),
-            true => Ok(Some(request)),
-            false => Err(Rejection::ClientTokenReused),
-        }
+        (!expired).then_some(request)
     }
 
     /// Remembers the request, and forgets those that are older than a day or too many.
@@ -102,7 +96,7 @@ mod tests {
             (tokens.requests.len(), tokens.by_age.len()),
             (MAX_REMEMBERED, MAX_REMEMBERED)
         );
-        let is_remembered = |number| matches!(tokens.seen(&token(number, 0)), Ok(Some(_)));
+        let is_remembered = |number| tokens.seen(&token(number, 0)).is_some();
         assert_eq!([0, 1, MAX_REMEMBERED].map(is_remembered), [false, true, true]);
     }
 
@@ -111,10 +105,10 @@ mod tests {
         let mut tokens = Tokens::default();
         tokens.remember(&token(1, 0), vec![]);
         let again = token(1, REMEMBERED_MS + 1);
-        assert_eq!(tokens.seen(&again), Ok(None));
+        assert_eq!(tokens.seen(&again), None);
         tokens.remember(&again, vec![]);
         tokens.remember(&token(2, again.at.0 + 1), vec![]);
-        assert!(matches!(tokens.seen(&again), Ok(Some(_))));
+        assert!(tokens.seen(&again).is_some());
         assert_eq!(tokens.by_age.len(), 2);
     }
 }

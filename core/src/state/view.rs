@@ -1,5 +1,6 @@
 //! Reading the state, and the one way of writing a task or a host, which keeps the indexes in step.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -53,6 +54,15 @@ impl ClusterState {
             .ok_or_else(|| Rejection::ClusterNotFound(key.clone()))
     }
 
+    /// Whether any host, service or task of a cluster is remembered, deregistered, deleted and stopped ones included.
+    #[must_use]
+    pub fn remembers_contents_of(&self, key: &ClusterKey) -> bool {
+        let first = (key.clone(), ContainerInstanceId(0));
+        let last = (key.clone(), ContainerInstanceId(u128::MAX));
+        let mut hosts = self.index.instances_by_cluster.range(first..=last);
+        hosts.next().is_some() || self.services_of(key).next().is_some() || self.tasks_of_cluster(key).next().is_some()
+    }
+
     /// All clusters of all accounts and regions.
     pub fn all_clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.clusters.values()
@@ -97,13 +107,20 @@ impl ClusterState {
         self.index.deleting.iter()
     }
 
-    /// Whether a task that is remembered or a service uses a revision. Looks at all of them.
+    /// Those of `keys` that a task that is remembered or a service uses. Looks at all tasks and services, once.
     #[must_use]
-    pub fn uses_task_definition(&self, key: &TaskDefinitionKey) -> bool {
-        let of_service = |s: &Arc<Service>| {
-            s.last_completed.as_ref() == Some(key) || s.deployments.iter().any(|d| d.task_definition == *key)
+    pub fn used_task_definitions(&self, keys: &BTreeSet<&TaskDefinitionKey>) -> BTreeSet<TaskDefinitionKey> {
+        if keys.is_empty() {
+            return BTreeSet::new();
+        }
+        let by_tasks = self.tasks.values().map(|task| &task.task_definition);
+        let of_service = |service: &'_ Arc<Service>| {
+            let deployed = service.deployments.iter().map(|d| d.task_definition.clone());
+            deployed.chain(service.last_completed.clone()).collect::<Vec<_>>()
         };
-        self.tasks.values().any(|t| t.task_definition == *key) || self.services.values().any(of_service)
+        let by_services = self.services.values().flat_map(of_service);
+        let by_tasks = by_tasks.filter(|key| keys.contains(key)).cloned();
+        by_tasks.chain(by_services.filter(|key| keys.contains(key))).collect()
     }
 
     /// The newest active revision of a family.
@@ -277,7 +294,16 @@ impl ClusterState {
     /// # Errors
     /// `ClientTokenReused` where it was another request.
     pub fn remembered_request(&self, token: &ClientToken) -> Result<Option<&RememberedRequest>, Rejection> {
-        self.tokens.seen(token)
+        let Some(request) = self.tokens.seen(token) else {
+            return Ok(None);
+        };
+        if request.request_digest == token.request_digest {
+            return Ok(Some(request));
+        }
+        let made = request.tasks.iter().filter_map(|id| self.task(*id));
+        Err(Rejection::ClientTokenReused {
+            tasks: made.map(|task| task.arn()).collect(),
+        })
     }
 
     pub(super) fn live_instance(&self, id: ContainerInstanceId) -> Result<&Arc<ContainerInstance>, Rejection> {

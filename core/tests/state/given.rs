@@ -69,6 +69,7 @@ pub(crate) fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16
         pull_started_at: None,
         pull_stopped_at: None,
         started_at: None,
+        running_since: None,
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,

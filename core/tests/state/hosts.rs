@@ -121,7 +121,39 @@ fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
         host_settings: HostSettings::default(),
         tags: Tags::new(),
         created_at: Timestamp(0),
+        inactive_since: None,
     };
     apply(&mut state, LogIndex(3), &Command::CreateCluster(created)).expect("creates");
     assert!(apply(&mut state, LogIndex(4), &elsewhere).is_ok());
+}
+
+#[test]
+fn host_counts_as_running_only_what_runs() {
+    let mut state = ClusterState::default();
+    let run = Command::RunTasks {
+        tasks: vec![task(1, 0, 1, 1, None)],
+        client_token: None,
+    };
+    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
+    apply(&mut state, LogIndex(2), &run).expect("runs");
+    let counts = |state: &ClusterState| {
+        let allocation = state.allocation(ContainerInstanceId(0));
+        (allocation.pending_tasks(), allocation.running_tasks())
+    };
+    assert_eq!(counts(&state), (1, 0));
+    for (index, status, expected) in [
+        (3, TaskStatus::Activating, (1, 0)),
+        (4, TaskStatus::Running, (0, 1)),
+        (5, TaskStatus::Deactivating, (0, 0)),
+        (6, TaskStatus::Deprovisioning, (0, 0)),
+        (7, TaskStatus::Stopped, (0, 0)),
+    ] {
+        let reported = Command::RecordTaskReports {
+            container_instance: ContainerInstanceId(0),
+            reports: vec![report(1, status)],
+            at: Timestamp(2),
+        };
+        apply(&mut state, LogIndex(index), &reported).expect("records");
+        assert_eq!(counts(&state), expected, "{status:?}");
+    }
 }

@@ -69,6 +69,7 @@ fn commands() -> impl Strategy<Value = Command> {
             tasks: vec![TaskId(id)],
             services: vec![],
             container_instances: vec![ContainerInstanceId(id)],
+            clusters: vec![],
         }),
         Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
     ]

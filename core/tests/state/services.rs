@@ -2,60 +2,118 @@
 
 use berth_core::model::{
     ContainerInstanceId, DeploymentConfiguration, DeploymentConfigurationChanges, LogIndex, PlacementConstraint,
-    PlacementStrategy, SchedulingStrategy, Service, Task, TaskDefinitionKey, TaskOrigin, TaskStatus, Timestamp,
-    UnsupportedByDaemon,
+    PlacementStrategy, SchedulingStrategy, Service, Task, TaskDefinitionKey, TaskId, TaskOrigin, TaskReport,
+    TaskStatus, Timestamp, UnsupportedByDaemon,
 };
 use berth_core::state::{ClusterState, Command, Rejection, UpdateService, apply};
 
 use super::given::{cluster, definition, no_change, register, report, service, task};
 
-#[test]
-fn service_task_that_ends_step_by_step_counts_as_one_failure() {
+/// A service whose one task is on host 0.
+fn state_with_a_service_task() -> (ClusterState, Service) {
     let mut state = ClusterState::default();
-    apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let key = TaskDefinitionKey {
         scope: cluster().scope,
         family: "web".into(),
         revision: 1,
     };
-    apply(
-        &mut state,
-        LogIndex(2),
-        &Command::RegisterTaskDefinition(definition(&key)),
-    )
-    .expect("registers");
     let service = service(&key);
     let origin = TaskOrigin::Service {
         service: service.key.clone(),
         deployment: service.deployments[0].id.clone(),
     };
-    let create = Command::CreateService {
-        service: Box::new(service.clone()),
-        client_token: None,
-    };
-    apply(&mut state, LogIndex(3), &create).expect("creates");
     let tasks = vec![Task {
         origin,
         ..task(1, 0, 1, 1, None)
     }];
-    apply(&mut state, LogIndex(4), &Command::CreateTasks { tasks }).expect("creates");
-    let ways = [
+    let commands = [
+        register(0, 0),
+        Command::RegisterTaskDefinition(definition(&key)),
+        Command::CreateService {
+            service: Box::new(service.clone()),
+            client_token: None,
+        },
+        Command::CreateTasks { tasks },
+    ];
+    for (index, command) in (1..).zip(commands) {
+        apply(&mut state, LogIndex(index), &command).expect("accepted");
+    }
+    (state, service)
+}
+
+fn tell(state: &mut ClusterState, report: TaskReport, at: i64) {
+    let index = LogIndex(state.applied().0 + 1);
+    let reported = Command::RecordTaskReports {
+        container_instance: ContainerInstanceId(0),
+        reports: vec![report],
+        at: Timestamp(at),
+    };
+    apply(state, index, &reported).expect("records");
+}
+
+fn failures(state: &ClusterState, service: &Service) -> u32 {
+    state.service(&service.key).expect("exists").deployments[0].failed_tasks
+}
+
+#[test]
+fn service_task_that_ends_step_by_step_counts_as_one_failure() {
+    let (mut state, service) = state_with_a_service_task();
+    for status in [
         TaskStatus::Running,
         TaskStatus::Deactivating,
         TaskStatus::Stopping,
         TaskStatus::Deprovisioning,
         TaskStatus::Stopped,
-    ];
-    for (index, status) in (5u64..).zip(ways) {
-        let reported = Command::RecordTaskReports {
-            container_instance: ContainerInstanceId(0),
-            reports: vec![report(1, status)],
-            at: Timestamp(1_000),
-        };
-        apply(&mut state, LogIndex(index), &reported).expect("records");
+    ] {
+        tell(&mut state, report(1, status), 1_000);
     }
-    let failed = state.service(&service.key).map(|s| s.deployments[0].failed_tasks);
-    assert_eq!(failed, Some(1));
+    assert_eq!(failures(&state, &service), 1);
+}
+
+#[test]
+fn service_task_counts_as_failed_by_the_time_for_which_it_ran_and_not_by_the_clock_of_its_host() {
+    let hour = 3_600_000;
+    for ahead in [-hour, 0, hour] {
+        for (ran_for, failed) in [(9_000, 1), (10_000, 0)] {
+            let (mut state, service) = state_with_a_service_task();
+            let (began, ended) = (2 * hour, 2 * hour + ran_for);
+            let running = TaskReport {
+                started_at: Some(Timestamp(began + ahead)),
+                ..report(1, TaskStatus::Running)
+            };
+            let stopped = TaskReport {
+                execution_stopped_at: Some(Timestamp(ended + ahead)),
+                stopped_at: Some(Timestamp(ended + ahead)),
+                ..running.clone()
+            };
+            let stopped = TaskReport {
+                status: TaskStatus::Stopped,
+                ..stopped
+            };
+            tell(&mut state, running, began);
+            tell(&mut state, stopped, ended);
+            assert_eq!(failures(&state, &service), failed, "ahead {ahead} ran for {ran_for}");
+            let task = state.task(TaskId(1)).expect("remembered");
+            assert_eq!(task.stopped_at, Some(Timestamp(ended)));
+            let told = [task.started_at, task.execution_stopped_at];
+            let told: Vec<i64> = told.into_iter().flatten().map(|time| time.0).collect();
+            assert!(told.iter().all(|time| (0..=ended).contains(time)), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn service_task_that_ran_and_ended_while_its_host_was_away_counts_by_how_long_it_ran() {
+    for (ran_for, failed) in [(9_000, 1), (10_000, 0)] {
+        let (mut state, service) = state_with_a_service_task();
+        let stopped = TaskReport {
+            started_at: Some(Timestamp(1_000)),
+            execution_stopped_at: Some(Timestamp(1_000 + ran_for)),
+            ..report(1, TaskStatus::Stopped)
+        };
+        tell(&mut state, stopped, 3_600_000);
+        assert_eq!(failures(&state, &service), failed, "ran for {ran_for}");
+    }
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn deleted_task_definition_is_forgotten_only_once_no_task_uses_it() {
         tasks: vec![TaskId(1)],
         services: vec![],
         container_instances: vec![],
+        clusters: vec![],
     };
     apply(&mut state, LogIndex(9), &forgotten).expect("forgets");
     apply(&mut state, LogIndex(10), &forget).expect("forgets");

@@ -36,7 +36,9 @@ fn run_tasks_repeated_with_its_token_answers_with_the_first_tasks() {
     };
     assert_eq!(
         apply(&mut state, LogIndex(4), &other),
-        Err(Rejection::ClientTokenReused)
+        Err(Rejection::ClientTokenReused {
+            tasks: vec![cluster().task_arn(TaskId(1))]
+        })
     );
     assert_eq!(state.tasks_of_cluster(&cluster()).count(), 1);
 }

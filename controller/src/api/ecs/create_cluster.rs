@@ -34,6 +34,7 @@ pub(crate) async fn handle(
         host_settings: HostSettings::default(),
         tags: tags::from_request(input.tags)?,
         created_at: call.now,
+        inactive_since: None,
     };
     let created = !api.propose(Command::CreateCluster(wanted.clone())).await?.is_empty();
     let state = api.read().await?;

@@ -7,9 +7,9 @@ use berth_core::model::{
     Deployment, DeploymentConfiguration, PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
     TaskDefinition, UnsupportedByDaemon,
 };
-use berth_core::state::{ClusterState, Command, Rejection};
+use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{idempotency, placement, references, render, service_input, tags};
+use super::{idempotency, new_task, placement, references, render, service_input, tags};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -46,8 +46,11 @@ pub(crate) async fn handle(
     let state = api.read().await?;
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     let key = cluster.key.service(input.service_name.as_deref().unwrap_or_default());
+    if let Some(service) = created_before(&state, client_token.as_ref(), &key)? {
+        return Ok(answer(&state, service));
+    }
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
-    service_input::check_compatible(&definition.requires_compatibilities)?;
+    new_task::check_compatible(&definition.requires_compatibilities)?;
     let service = Box::new(service(api, call, input, key.clone(), definition, digest)?);
     match api.try_propose(Command::CreateService { service, client_token }).await {
         Ok(_) => {}
@@ -55,13 +58,35 @@ pub(crate) async fn handle(
             let state = api.read().await?;
             return Err(exists(&state, &key));
         }
+        // ConflictException is none of the errors that CreateService has.
+        Err(ProposeFailure::Rejected(Rejection::ClientTokenReused { .. })) => {
+            return Err(invalid(errors::TOKEN_REUSED));
+        }
         Err(failure) => return Err(errors::failure(&failure)),
     }
     let state = api.read().await?;
     let created = state.service(&key).ok_or_else(errors::service_not_found)?;
-    Ok(CreateServiceResponse {
-        service: Some(render::service(&state, created, true)),
-    })
+    Ok(answer(&state, created))
+}
+
+fn answer(state: &ClusterState, service: &Service) -> CreateServiceResponse {
+    CreateServiceResponse {
+        service: Some(render::service(state, service, true)),
+    }
+}
+
+/// The service that the same request with the same token made: what has become of its task definition meanwhile does not matter.
+fn created_before<'s>(
+    state: &'s ClusterState,
+    token: Option<&ClientToken>,
+    key: &ServiceKey,
+) -> Result<Option<&'s Service>, AwsError> {
+    let Some(token) = token else { return Ok(None) };
+    match state.remembered_request(token) {
+        Ok(Some(_)) => Ok(state.service(key).map(|service| &**service)),
+        Ok(None) => Ok(None),
+        Err(_) => Err(invalid(errors::TOKEN_REUSED)),
+    }
 }
 
 fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {
@@ -124,7 +149,7 @@ fn service(
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::operations::{CreateService, DeleteService, RegisterTaskDefinition};
+    use berth_aws::ecs::operations::{CreateService, DeleteService, DeregisterTaskDefinition, RegisterTaskDefinition};
     use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
@@ -219,6 +244,36 @@ mod tests {
             .await
             .expect_err("draining");
         assert_eq!(error.message, "Unable to Start a service that is still Draining.");
+    }
+
+    #[tokio::test]
+    async fn token_stands_for_the_request_that_it_came_with_first() {
+        let harness = harness().await;
+        let with_token = |count| request(json!({"clientToken": "t", "desiredCount": count}));
+        let first = harness.call::<CreateService>(with_token(2)).await.expect("creates");
+        let error = harness.call::<CreateService>(with_token(3)).await.expect_err("another");
+        assert_eq!(error.kind.code, "InvalidParameterException", "which CreateService has");
+        let input = json!({"taskDefinition": "web:1"});
+        harness
+            .call::<DeregisterTaskDefinition>(input)
+            .await
+            .expect("deregisters");
+        let late = harness.call::<CreateService>(with_token(2)).await.expect("idempotent");
+        assert_eq!(first["service"]["deployments"], late["service"]["deployments"]);
+    }
+
+    #[tokio::test]
+    async fn circuit_breaker_comes_back_as_it_was_given() {
+        let harness = harness().await;
+        for reset in [true, false] {
+            let breaker = json!({"enable": true, "rollback": false, "resetOnHealthyTask": reset});
+            let input = request(json!({
+                "serviceName": format!("site-{reset}"), "deploymentConfiguration": {"deploymentCircuitBreaker": breaker}
+            }));
+            let answer = harness.call::<CreateService>(input).await.expect("creates");
+            let configuration = &answer["service"]["deploymentConfiguration"];
+            assert_eq!(configuration["deploymentCircuitBreaker"], breaker);
+        }
     }
 
     #[tokio::test]

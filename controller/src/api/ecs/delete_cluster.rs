@@ -15,6 +15,7 @@ pub(crate) async fn handle(
 ) -> Result<DeleteClusterResponse, AwsError> {
     let cluster = references::cluster_key(&call.scope, input.cluster.as_deref())?;
     api.propose(Command::DeleteCluster {
+        at: call.now,
         cluster: cluster.clone(),
     })
     .await?;

@@ -89,6 +89,16 @@ mod tests {
             .await
             .expect("deletes");
         assert_eq!(answer["service"]["status"], "DRAINING");
+        let again = harness
+            .call::<DeleteService>(json!({"service": "a"}))
+            .await
+            .expect("is under way");
+        assert_eq!(again["service"]["status"], "DRAINING");
+        let missing = harness
+            .call::<DeleteService>(json!({"service": "b"}))
+            .await
+            .expect_err("there is none");
+        assert_eq!(missing.kind.code, "ServiceNotFoundException");
         let input = json!({"service": "a", "desiredCount": 1});
         let error = harness.call::<UpdateService>(input).await.expect_err("refused");
         assert_eq!(
@@ -108,6 +118,14 @@ mod tests {
             .await
             .expect("lists");
         assert_eq!(second["serviceArns"].as_array().map(Vec::len), Some(2));
+        let input = json!({"service": "s11", "force": true});
+        let deleted = harness.call::<DeleteService>(input).await.expect("deletes");
+        assert_eq!(deleted["service"]["status"], "DRAINING");
+        let second = harness
+            .call::<ListServices>(json!({"nextToken": first["nextToken"]}))
+            .await
+            .expect("lists");
+        assert_eq!(second["serviceArns"].as_array().map(Vec::len), Some(1));
         let none = harness
             .call::<ListServices>(json!({"schedulingStrategy": "DAEMON"}))
             .await

@@ -42,8 +42,9 @@ fn matches(service: &Service, input: &ListServicesRequest) -> bool {
         SchedulingStrategy::Replica => AwsStrategy::Replica,
         SchedulingStrategy::Daemon => AwsStrategy::Daemon,
     };
-    // Every service runs on hosts that people own, launched as EC2 and managed by the customer.
-    service.status != ServiceStatus::Inactive
+    // One that is being deleted is not listed any more (ECS's rule). Every service runs on hosts that people own, launched as EC2 and
+    // managed by the customer.
+    service.status == ServiceStatus::Active
         && input.scheduling_strategy.is_none_or(|wanted| wanted == strategy)
         && input.launch_type.is_none_or(|wanted| wanted == LaunchType::Ec2)
         && input

@@ -1,15 +1,14 @@
-//! A standalone task, as `RunTask` and `StartTask` make it. Pure.
+//! Tasks as `RunTask` and `StartTask` make them, and what holds for every task that is asked for. Pure.
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{PropagateTags, Tag, TaskOverride as AwsTaskOverride};
 use berth_core::model::{
-    ClusterKey, DesiredStatus, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskId, TaskOrigin,
-    TaskOverride, TaskStatus, Timestamp,
+    ClusterKey, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskOrigin, TaskOverride, Timestamp,
 };
 use berth_core::state::MAX_TAGS;
 
 use super::{overrides, tags};
-use crate::api::errors::invalid;
+use crate::api::errors::{client, invalid};
 
 /// Longest `group` (ECS: 255 characters).
 const MAX_GROUP: usize = 255;
@@ -46,21 +45,12 @@ pub(super) fn prototype(
     let mut placement_constraints = definition.placement_constraints.clone();
     placement_constraints.extend(input.constraints);
     Ok(Task {
-        id: TaskId(0),
-        cluster: cluster.clone(),
-        task_definition: definition.key.clone(),
-        origin: TaskOrigin::Standalone,
         group: group(definition, input.group)?,
         started_by: started_by(input.started_by)?,
         launch_type: input.launch_type,
-        desired_status: DesiredStatus::Running,
-        last_status: TaskStatus::Provisioning,
-        container_instance: None,
         reservation: overrides::reservation(definition, &overrides),
-        host_ports: definition.fixed_host_ports(),
         placement_constraints,
         placement_strategy: input.strategies,
-        containers: definition.pending_containers(),
         tags: all_tags(
             cluster,
             definition,
@@ -69,17 +59,19 @@ pub(super) fn prototype(
             input.managed_tags,
         )?,
         overrides: without_nothing(overrides),
-        version: 1,
-        created_at: now,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
+        ..Task::new(cluster.clone(), definition, TaskOrigin::Standalone, now)
     })
+}
+
+/// Refuses tasks that would need more than Berth's default launch type.
+///
+/// # Errors
+/// `ClientException` for a definition that requires another launch type.
+pub(super) fn check_compatible(requires: &[String]) -> Result<(), AwsError> {
+    match requires.is_empty() || requires.iter().any(|name| name == "EC2") {
+        true => Ok(()),
+        false => Err(client("Task definition does not support launch_type EC2.")),
+    }
 }
 
 /// Leaves out overrides that name a container and change nothing of it.

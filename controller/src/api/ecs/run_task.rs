@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{RunTaskRequest, RunTaskResponse};
+use berth_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::Task;
+use berth_core::model::{Task, TaskId};
 use berth_core::reconcile::StandaloneRequest;
+use berth_core::state::ClusterState;
 
-use super::new_task::{TaskInput, prototype};
+use super::new_task::{TaskInput, check_compatible, prototype};
 use super::{idempotency, overrides, placement, references, render};
 use crate::api::context::{Api, Call};
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
 
 /// Copies that one request can ask for (ECS: 10).
@@ -46,10 +47,18 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     let token = input.client_token.take();
     let token = idempotency::client_token(call, "RunTask", token.as_deref(), &idempotency::digest(&input))?;
     let state = api.read().await?;
+    // Before anything that may have changed since the request came first.
+    if let Some(token) = &token {
+        let seen = state.remembered_request(token).map_err(|why| errors::rejection(&why))?;
+        if let Some(seen) = seen {
+            return Ok(answer(&state, &seen.tasks, vec![]));
+        }
+    }
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?
         .key
         .clone();
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
+    check_compatible(&definition.requires_compatibilities)?;
     if state.container_instances_of(&cluster).next().is_none() {
         return Err(invalid("No Container Instances were found in your cluster."));
     }
@@ -76,16 +85,21 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     };
     let ran = api.run_tasks(request).await?;
     let state = api.read().await?;
-    let tasks = ran.tasks.iter().filter_map(|id| state.task(*id));
-    Ok(RunTaskResponse {
-        tasks: Some(tasks.map(|task| render::task(&state, task, true)).collect()),
-        failures: Some(placement::failures(&cluster, ran.unplaced.iter().map(|(_, why)| why))),
-    })
+    let failures = placement::failures(&cluster, ran.unplaced.iter().map(|(_, why)| why));
+    Ok(answer(&state, &ran.tasks, failures))
+}
+
+fn answer(state: &ClusterState, tasks: &[TaskId], failures: Vec<Failure>) -> RunTaskResponse {
+    let tasks = tasks.iter().filter_map(|id| state.task(*id));
+    RunTaskResponse {
+        tasks: Some(tasks.map(|task| render::task(state, task, true)).collect()),
+        failures: Some(failures),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::operations::{RegisterTaskDefinition, RunTask};
+    use berth_aws::ecs::operations::{DeregisterTaskDefinition, RegisterTaskDefinition, RunTask, StartTask};
     use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
@@ -151,6 +165,37 @@ mod tests {
         let other = json!({"clientToken": "t", "count": 2, "taskDefinition": "job"});
         let error = harness.call::<RunTask>(other).await.expect_err("another request");
         assert_eq!(error.kind.code, "ConflictException");
+        assert_eq!(
+            error.members["resourceIds"],
+            json!([first["tasks"][0]["taskArn"]]),
+            "the tasks that the token stands for"
+        );
+        let input = json!({"taskDefinition": "job:1"});
+        harness
+            .call::<DeregisterTaskDefinition>(input)
+            .await
+            .expect("deregisters");
+        let late = run(&harness, json!({"clientToken": "t"})).await;
+        assert_eq!(first["tasks"][0]["taskArn"], late["tasks"][0]["taskArn"]);
+    }
+
+    #[tokio::test]
+    async fn task_of_a_definition_for_another_launch_type_is_refused() {
+        let harness = harness().await;
+        let host = harness.add_host(1, "a");
+        let container = json!({"name": "c", "image": "i", "memory": 64});
+        let input = json!({
+            "family": "elsewhere", "requiresCompatibilities": ["EXTERNAL"], "containerDefinitions": [container]
+        });
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let run = json!({"taskDefinition": "elsewhere"});
+        let start = json!({"taskDefinition": "elsewhere", "containerInstances": [host.to_string()]});
+        for error in [
+            harness.call::<RunTask>(run).await.expect_err("refused"),
+            harness.call::<StartTask>(start).await.expect_err("refused"),
+        ] {
+            assert_eq!(error.message, "Task definition does not support launch_type EC2.");
+        }
     }
 
     #[tokio::test]

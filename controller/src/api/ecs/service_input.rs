@@ -4,7 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{DeploymentConfiguration as AwsConfiguration, PropagateTags as AwsPropagateTags};
 use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, PropagateTags};
 
-use crate::api::errors::{client, invalid};
+use crate::api::errors::invalid;
 use crate::api::members::Honoured;
 
 /// Most tasks of a service (ECS: 5,000).
@@ -20,7 +20,11 @@ pub(super) const CONFIGURATION: Honoured = Honoured::Members(&[
     ("bakeTimeInMinutes", Honoured::Only(&["0"])),
     (
         "deploymentCircuitBreaker",
-        Honoured::Members(&[("enable", Honoured::All), ("rollback", Honoured::All)]),
+        Honoured::Members(&[
+            ("enable", Honoured::All),
+            ("rollback", Honoured::All),
+            ("resetOnHealthyTask", Honoured::All),
+        ]),
     ),
 ]);
 /// The one deployment controller.
@@ -60,6 +64,7 @@ pub(super) fn configuration(given: AwsConfiguration) -> Result<DeploymentConfigu
         circuit_breaker: given.deployment_circuit_breaker.map(|breaker| CircuitBreaker {
             enable: breaker.enable.unwrap_or(false),
             rollback: breaker.rollback.unwrap_or(false),
+            reset_on_healthy_task: breaker.reset_on_healthy_task,
         }),
     })
 }
@@ -88,15 +93,4 @@ pub(super) fn check_name(name: &str) -> Result<(), AwsError> {
         ));
     }
     Ok(())
-}
-
-/// Refuses tasks that would need more than Berth's default launch type.
-///
-/// # Errors
-/// `ClientException` for a definition that requires another launch type.
-pub(super) fn check_compatible(requires: &[String]) -> Result<(), AwsError> {
-    match requires.is_empty() || requires.iter().any(|name| name == "EC2") {
-        true => Ok(()),
-        false => Err(client("Task definition does not support launch_type EC2.")),
-    }
 }

@@ -6,7 +6,7 @@ use berth_core::ids::IdSource;
 use berth_core::model::{ServiceKey, TaskDefinitionKey};
 use berth_core::state::{ClusterState, Command, UpdateService};
 
-use super::{placement, references, render, service_input};
+use super::{new_task, placement, references, render, service_input};
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::members::{Honoured, refuse_others};
@@ -81,7 +81,7 @@ fn task_definition(
         return Ok(None);
     };
     let definition = references::usable_task_definition(state, &call.scope, Some(name))?;
-    service_input::check_compatible(&definition.requires_compatibilities)?;
+    new_task::check_compatible(&definition.requires_compatibilities)?;
     Ok(Some(definition.key.clone()))
 }
 

@@ -115,6 +115,7 @@ fn configuration(configuration: &DeploymentConfiguration) -> AwsDeploymentConfig
         deployment_circuit_breaker: Some(DeploymentCircuitBreaker {
             enable: Some(configuration.circuit_breaker.enable),
             rollback: Some(configuration.circuit_breaker.rollback),
+            reset_on_healthy_task: configuration.circuit_breaker.reset_on_healthy_task,
             ..Default::default()
         }),
         maximum_percent: count(configuration.maximum_percent),
