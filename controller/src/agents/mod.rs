@@ -19,6 +19,9 @@ mod reports;
 mod server;
 mod session;
 
+#[cfg(test)]
+pub(crate) use opening::testing;
+
 pub use logs::{LogError, LogLine, LogPage, LogQuery};
 pub(crate) use server::serve_plain;
 pub use server::{AgentsError, AgentsHandle, Sessions, begin, start};

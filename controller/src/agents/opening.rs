@@ -236,7 +236,7 @@ pub(super) fn refused(code: RefusalCode, message: String) -> Refused {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     //! A controller that leads, and agents that want to speak to it.
 
     use std::collections::BTreeMap;
@@ -253,6 +253,17 @@ pub(super) mod testing {
     use crate::replica::{ReplicatedState, StateGroup};
 
     pub(in super::super) async fn leading_context() -> Context {
+        Context {
+            group: leading_group().await,
+            clock: Arc::new(SystemClock),
+            ids: std::sync::Mutex::new(IdSource::from_seed(1)),
+            registry: Arc::new(Registry::default()),
+            report_turns: Arc::new(tokio::sync::Semaphore::new(1)),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) async fn leading_group() -> StateGroup {
         let options = RaftOptions {
             required_free_bytes: 0,
             on_fault: |_| {},
@@ -261,14 +272,7 @@ pub(super) mod testing {
         let storage = Arc::new(MemoryStorage::default());
         let group = StateGroup::start(storage, ReplicatedState::default(), options).expect("the group starts");
         group.read().await.expect("the group has a leader");
-        Context {
-            group,
-            clock: Arc::new(SystemClock),
-            ids: std::sync::Mutex::new(IdSource::from_seed(1)),
-            registry: Arc::new(Registry::default()),
-            report_turns: Arc::new(tokio::sync::Semaphore::new(1)),
-            stop: CancellationToken::new(),
-        }
+        group
     }
 
     pub(in super::super) fn applicant(agent: &str) -> Applicant {

@@ -39,10 +39,10 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// Why agents cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentsError {
-    /// The port would be open to other machines.
+    /// The port without TLS would be open to other machines.
     #[error(
-        "the port for agents is bound to {0}, which is not a loopback address: agents do not authenticate themselves yet, so \
-         their port must not be reachable from other machines"
+        "the port for agents is bound to {0}, which is not a loopback address: agents show no certificate at a port without TLS, so it \
+         must not be reachable from other machines"
     )]
     NotLoopback(SocketAddr),
     /// The listener has no address.
@@ -93,8 +93,8 @@ impl AgentsHandle {
     }
 }
 
-/// Serves agents on `listener`, which must be bound to a loopback address, until `stop` is cancelled. `ids` must be seeded
-/// by the operating system, since ids must not repeat.
+/// Serves agents without TLS on `listener`, which must be bound to a loopback address: for tests and measurements of what agents make
+/// controllers do. It ends after `stop` is cancelled. `ids` must be seeded by the operating system, since ids must not repeat.
 ///
 /// # Errors
 /// [`AgentsError`] where the listener may not be used.

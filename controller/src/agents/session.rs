@@ -35,6 +35,9 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// Difference between an agent's clock and this controller's that is worth a warning.
 const CLOCK_WARNING_MS: u64 = 5_000;
 
+/// How late this controller notices that an agent is silent before it takes itself for the one that stood still.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// Ports that a host may tell of, as the conversation bounds them.
 const MAX_FOREIGN_PORTS: usize = 64;
 
@@ -161,6 +164,18 @@ pub(super) async fn record_disconnected(
     }
 }
 
+/// Proposes which ports of the host foreign programs hold, as the leader of the term in which the agent said so: to another leader it says so
+/// again, and what it says by then may be something else.
+async fn record_foreign_ports(context: &Context, term: u64, host: ContainerInstanceId, ports: Ports) {
+    let command = Command::RecordForeignPorts {
+        container_instance: host,
+        ports,
+    };
+    if let Err(error) = context.group.propose_in_term(command, term).await {
+        tracing::warn!(container_instance = %host, %error, "could not record a host's ports");
+    }
+}
+
 async fn first_message(incoming: &mut Streaming<FromAgent>) -> Result<Register, Refused> {
     let invalid = |message: String| opening::refused(RefusalCode::Invalid, message);
     let message = tokio::time::timeout(REGISTER_WITHIN, incoming.message())
@@ -222,7 +237,14 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             let patience = silence(&self.settings);
+            let silent_at = heard + patience;
+            // In this order: what ends the session, then what the agent has said, so that no message which is there already is missed
+            // for what else there is to do, and silence last.
             tokio::select! {
+                biased;
+                () = self.context.stop.cancelled() => return Err(SessionEnd::Stopping),
+                () = self.state.end.cancelled() => return Err(SessionEnd::Replaced),
+                () = deposed(&mut led_term, self.term) => return Err(SessionEnd::NotLeader),
                 message = self.incoming.message() => {
                     (heard, self.last_heard_at) = (Instant::now(), self.context.clock.now());
                     match message {
@@ -242,10 +264,12 @@ impl Session {
                         send(&self.outgoing, to_agent::Message::LogRequest(request)).await?;
                     }
                 }
-                () = self.context.stop.cancelled() => return Err(SessionEnd::Stopping),
-                () = self.state.end.cancelled() => return Err(SessionEnd::Replaced),
-                () = deposed(&mut led_term, self.term) => return Err(SessionEnd::NotLeader),
-                () = tokio::time::sleep_until(heard + patience) => return Err(SessionEnd::Silent(patience)),
+                () = tokio::time::sleep_until(silent_at) => {
+                    if !stood_still(silent_at) {
+                        return Err(SessionEnd::Silent(patience));
+                    }
+                    heard = Instant::now();
+                }
             }
         }
     }
@@ -285,16 +309,9 @@ impl Session {
             return;
         }
         tracing::info!(container_instance = %self.host, ?ports, "ports of a host are held by programs that are no tasks");
-        let command = Command::RecordForeignPorts {
-            container_instance: self.host,
-            ports,
-        };
-        match tokio::time::timeout(SEND_WITHIN, self.context.group.propose(command)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(container_instance = %self.host, %error, "could not record a host's ports")
-            }
-            Err(_) => tracing::warn!(container_instance = %self.host, "a host's ports were not recorded in time"),
+        let recorded = record_foreign_ports(&self.context, self.term, self.host, ports);
+        if tokio::time::timeout(SEND_WITHIN, recorded).await.is_err() {
+            tracing::warn!(container_instance = %self.host, "a host's ports were not recorded in time");
         }
     }
 
@@ -350,6 +367,12 @@ impl Session {
     }
 }
 
+/// Whether a moment that was waited for has been missed by so much that it was this controller that did nothing meanwhile: what the agent has
+/// sent may be there, and not read yet.
+fn stood_still(waited_for: Instant) -> bool {
+    waited_for.elapsed() >= STOOD_STILL
+}
+
 /// The ports that a heartbeat tells of. What is none is left out: it would match nothing.
 fn foreign_ports(heartbeat: &Heartbeat) -> Ports {
     let read = |port: &HostPort| {
@@ -393,7 +416,7 @@ mod tests {
     use berth_core::model::{Cluster, ClusterStatus, Tags};
 
     #[tokio::test]
-    async fn host_missed_in_another_term_stays_connected() {
+    async fn host_stays_as_it_is_whatever_was_found_in_another_term() {
         let context = leading_context().await;
         let agent = applicant("agent-1");
         let cluster = Command::CreateCluster(Cluster {
@@ -417,6 +440,15 @@ mod tests {
                 .container_instance(host)
                 .map(|host| host.agent_connected)
         };
+        let ports = Ports::from([(TransportProtocol::Tcp, 9_000)]);
+        let held = || {
+            let host = context.group.view().view.container_instance(host).cloned();
+            host.map(|host| host.foreign_ports.clone())
+        };
+        record_foreign_ports(&context, term - 1, host, ports.clone()).await;
+        assert_eq!(held(), Some(Ports::new()), "decided in a term that is over");
+        record_foreign_ports(&context, term, host, ports.clone()).await;
+        assert_eq!(held(), Some(ports));
         record_disconnected(&context, term - 1, host, Timestamp(0)).await;
         assert_eq!(connected(), Some(true), "another leader may have heard it since");
         record_disconnected(&context, term, host, Timestamp(0)).await;

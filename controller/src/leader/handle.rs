@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A request with who waits for it.
 pub(super) struct Waiting {
     pub(super) request: StandaloneRequest,
-    /// Rounds in which others took the room first.
+    /// Rounds in which others took the room first, or whose term passed.
     pub(super) attempts: u32,
     pub(super) reply: oneshot::Sender<Result<RanTasks, ProposeFailure>>,
 }

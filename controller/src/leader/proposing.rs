@@ -13,8 +13,8 @@ use berth_raft::ProposeError;
 
 use super::handle::Waiting;
 
-/// Rounds in which a request may find its room taken before it is refused. Only commands from outside the loop can
-/// take it, so that twice in a row is rare.
+/// Rounds in which a request may find its room taken, or the term over, before it is refused. Only commands from outside the loop can
+/// take the room, and terms last, so that twice in a row is rare.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// What did not come about.
@@ -26,12 +26,15 @@ pub(super) struct Shortfall {
     pub(super) unknown: bool,
     /// Requests to place again.
     pub(super) requests: Vec<Waiting>,
+    /// The term has passed: what is to be done now is for whoever leads in the next one.
+    pub(super) term_passed: bool,
 }
 
 /// How one proposal, or one chain of them, ended.
 enum End {
     Done,
     Again(Waiting),
+    TermPassed(Waiting),
     Broken(Command),
 }
 
@@ -59,6 +62,10 @@ async fn gather(mut under_way: JoinSet<End>) -> Shortfall {
             Ok(End::Done) => {}
             Ok(End::Broken(command)) => shortfall.commands.push(command),
             Ok(End::Again(waiting)) => shortfall.requests.push(waiting),
+            Ok(End::TermPassed(waiting)) => {
+                shortfall.requests.push(waiting);
+                shortfall.term_passed = true;
+            }
             Err(panic) => {
                 tracing::error!(%panic, "a proposal of the leader panicked: it looks at everything again");
                 shortfall.unknown = true;
@@ -155,7 +162,10 @@ async fn run_tasks(group: StateGroup, term: u64, mut waiting: Waiting, command: 
             Err(rejection) => Err(rejection.into()),
         },
         // Nothing came of it: whoever leads now plans it, or it is refused.
-        Err(ProposeError::TermPassed) => return End::Again(waiting),
+        Err(ProposeError::TermPassed) if waiting.attempts + 1 < MAX_ATTEMPTS => {
+            waiting.attempts += 1;
+            return End::TermPassed(waiting);
+        }
         Err(error) => Err(ProposeFailure::from(unavailable(error))),
     };
     answer_to(waiting, answer);
@@ -169,7 +179,10 @@ pub(super) fn answer_to(waiting: Waiting, answer: Result<RanTasks, ProposeFailur
 
 #[cfg(test)]
 mod tests {
+    use berth_core::reconcile::StandaloneRequest;
+
     use super::*;
+    use crate::agents::testing::leading_group;
 
     #[tokio::test]
     async fn proposal_that_panics_has_the_leader_look_at_everything() {
@@ -177,5 +190,36 @@ mod tests {
         under_way.spawn(async { End::Done });
         under_way.spawn(async { panic!("as a test may") });
         assert!(gather(under_way).await.unknown);
+    }
+
+    #[tokio::test]
+    async fn request_whose_term_passes_again_and_again_is_tried_some_times_and_then_answered() {
+        let group = leading_group().await;
+        let passed = group.status().term - 1;
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        let mut waiting = Waiting {
+            request: StandaloneRequest::default(),
+            attempts: 0,
+            reply,
+        };
+        let run = || Command::RunTasks {
+            tasks: vec![],
+            client_token: None,
+        };
+        let ran = || RanTasks {
+            tasks: vec![],
+            unplaced: vec![],
+        };
+        for _ in 1..MAX_ATTEMPTS {
+            let mut under_way = JoinSet::new();
+            under_way.spawn(run_tasks(group.clone(), passed, waiting, run(), ran()));
+            let mut shortfall = gather(under_way).await;
+            assert!(shortfall.term_passed);
+            waiting = shortfall.requests.pop().expect("it is tried again");
+            assert!(answer.try_recv().is_err(), "nobody has answered it");
+        }
+        run_tasks(group, passed, waiting, run(), ran()).await;
+        let answer = answer.try_recv().expect("it is answered");
+        assert!(matches!(answer, Err(ProposeFailure::Unavailable(_))), "{answer:?}");
     }
 }

@@ -218,6 +218,11 @@ impl Rounds {
         let shortfall = propose_all(&self.group, term, commands, runs).await;
         self.look_again(&shortfall);
         self.waiting.extend(shortfall.requests);
+        if shortfall.term_passed {
+            // Begins anew once it is known who leads now, which may be this member again.
+            self.leading = None;
+            self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
+        }
         self.group.metrics().round_took(began.elapsed());
     }
 
