@@ -191,7 +191,8 @@ impl World {
             let (task, host) = self.tasks.remove(at);
             _ = writeln!(out, "stop task {} on {host}", id.0);
             let host = self.hosts.iter_mut().find(|h| h.id == host).expect("known");
-            host.free = host.free.checked_add(task.resources).expect("small");
+            let (free, held) = (host.free, task.resources);
+            host.free = Resources::new(free.cpu.0 + held.cpu.0, free.memory.0 + held.memory.0);
             *host.tasks_by_group.entry(task.group).or_default() -= 1;
         }
         out

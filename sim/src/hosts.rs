@@ -93,6 +93,7 @@ pub(crate) fn definition(family: &str, at: Timestamp) -> Command {
         registered_at: at,
         deregistered_at: None,
         registered_by: "arn:aws:iam::123456789012:root".to_owned(),
+        also_given: String::new(),
     })
 }
 

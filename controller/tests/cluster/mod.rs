@@ -223,6 +223,7 @@ pub(crate) fn definition(family: &str, needs: Resources) -> TaskDefinition {
         registered_at: SystemClock.now(),
         deregistered_at: None,
         registered_by: "arn:aws:iam::123456789012:root".to_owned(),
+        also_given: String::new(),
     }
 }
 

@@ -100,13 +100,19 @@ impl ClusterKey {
     /// The ARN of a task in this cluster.
     #[must_use]
     pub fn task_arn(&self, id: TaskId) -> String {
-        write(&self.scope, format_args!("task/{}/{id}", self.name))
+        self.arn_of("task", id)
     }
 
     /// The ARN of a container instance in this cluster.
     #[must_use]
     pub fn container_instance_arn(&self, id: ContainerInstanceId) -> String {
-        write(&self.scope, format_args!("container-instance/{}/{id}", self.name))
+        self.arn_of("container-instance", id)
+    }
+
+    /// The ARN of what a caller names in this cluster, or of a part of something in it, whether or not it exists.
+    #[must_use]
+    pub fn arn_of(&self, kind: &str, id: impl fmt::Display) -> String {
+        write(&self.scope, format_args!("{kind}/{}/{id}", self.name))
     }
 }
 

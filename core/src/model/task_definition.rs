@@ -111,6 +111,9 @@ pub struct TaskDefinition {
     pub deregistered_at: Option<Timestamp>,
     /// ARN of the identity that registered it.
     pub registered_by: String,
+    /// Members of the request that ask for nothing, in the words of whoever shows the definition; no one else reads them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub also_given: String,
 }
 
 impl TaskDefinition {
@@ -131,16 +134,20 @@ impl TaskDefinition {
     /// Host ports that a task of this definition takes on whichever host it runs.
     #[must_use]
     pub fn fixed_host_ports(&self) -> Ports {
-        let fixed = |mapping: &PortMapping| match self.network_mode {
+        let mappings = self.containers.iter().flat_map(|c| &c.port_mappings);
+        mappings
+            .filter_map(|m| self.fixed_host_port(m).map(|port| (m.protocol, port)))
+            .collect()
+    }
+
+    /// The host port that a mapping takes on whichever host the task runs.
+    #[must_use]
+    pub fn fixed_host_port(&self, mapping: &PortMapping) -> Option<u16> {
+        match self.network_mode {
             NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
             NetworkMode::Bridge => mapping.host_port,
             NetworkMode::None => None,
-        };
-        self.containers
-            .iter()
-            .flat_map(|c| &c.port_mappings)
-            .filter_map(|m| fixed(m).map(|port| (m.protocol, port)))
-            .collect()
+        }
     }
 
     /// The containers of a task that has not begun.

@@ -31,15 +31,6 @@ impl Resources {
         }
     }
 
-    /// The sum, or `None` where a quantity would overflow.
-    #[must_use]
-    pub fn checked_add(self, other: Self) -> Option<Self> {
-        Some(Self {
-            cpu: CpuUnits(self.cpu.0.checked_add(other.cpu.0)?),
-            memory: MemoryMib(self.memory.0.checked_add(other.memory.0)?),
-        })
-    }
-
     /// The difference, or `None` where `other` is larger in either quantity.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {

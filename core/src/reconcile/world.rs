@@ -239,6 +239,7 @@ impl World {
             registered_at: self.now,
             deregistered_at: None,
             registered_by: "arn:aws:iam::123456789012:root".to_owned(),
+            also_given: String::new(),
         };
         let events = self
             .apply(Command::RegisterTaskDefinition(definition))

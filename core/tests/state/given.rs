@@ -124,6 +124,7 @@ pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
         registered_at: Timestamp(0),
         deregistered_at: None,
         registered_by: String::new(),
+        also_given: String::new(),
     }
 }
 

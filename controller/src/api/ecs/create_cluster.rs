@@ -6,7 +6,7 @@ use berth_core::model::{Cluster, ClusterStatus, HostSettings};
 use berth_core::state::Command;
 
 use super::render;
-use super::{cluster_settings, references, tags};
+use super::{cluster_settings, names, references, tags};
 use crate::api::context::{Api, Call};
 use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
@@ -16,8 +16,6 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("tags", Honoured::All),
     ("settings", Honoured::All),
 ]);
-/// Longest name of a cluster (ECS's limit).
-const MAX_NAME: usize = 255;
 const NAME_OF_DEFAULT: &str = "default";
 
 pub(crate) async fn handle(
@@ -58,12 +56,10 @@ fn is_repetition(cluster: &Cluster, wanted: &Cluster) -> bool {
 }
 
 fn checked(name: &str) -> Result<&str, AwsError> {
-    let well_formed = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if !well_formed || name.len() > MAX_NAME {
+    if !names::is_well_formed(name) {
         return Err(invalid(format!(
-            "The cluster name must have at most {MAX_NAME} letters, numbers, underscores and hyphens, and no others."
+            "The cluster name must have at most {} letters, numbers, underscores and hyphens, and no others.",
+            names::MAX_NAME
         )));
     }
     Ok(name)

@@ -6,6 +6,7 @@ pub(super) mod attributes;
 pub(super) mod cluster_settings;
 mod definition;
 mod idempotency;
+mod names;
 mod new_task;
 mod overrides;
 mod placement;

@@ -106,7 +106,7 @@ pub(crate) fn task<'s>(
     let found = id.parse::<TaskId>().ok().and_then(|id| state.task(id));
     Ok(match found.filter(|task| task.cluster == *cluster) {
         Some(task) => Lookup::Found(task),
-        None => Lookup::Missing(cluster_resource_arn(cluster, "task", &id)),
+        None => Lookup::Missing(cluster.arn_of("task", &id)),
     })
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn container_instance<'s>(
         .and_then(|id| state.container_instance(id));
     Ok(match found.filter(|instance| instance.cluster == *cluster) {
         Some(instance) => Lookup::Found(instance),
-        None => Lookup::Missing(cluster_resource_arn(cluster, "container-instance", &id)),
+        None => Lookup::Missing(cluster.arn_of("container-instance", &id)),
     })
 }
 
@@ -246,11 +246,6 @@ fn same_cluster(cluster: &ClusterKey, of: Option<&str>) -> Result<(), AwsError> 
         ))),
         _ => Ok(()),
     }
-}
-
-fn cluster_resource_arn(cluster: &ClusterKey, kind: &str, id: &str) -> String {
-    let Scope { account, region } = &cluster.scope;
-    format!("arn:aws:ecs:{region}:{account}:{kind}/{}/{id}", cluster.name)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) async fn handle(
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::operations::RegisterTaskDefinition;
+    use berth_aws::ecs::operations::{DescribeTaskDefinition, RegisterTaskDefinition};
     use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
@@ -134,15 +134,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn member_at_its_default_is_accepted() {
-        let mut input = definition(json!({
-            "memory": 64, "essential": true, "interactive": false, "mountPoints": [], "volumesFrom": [], "linuxParameters": {}
-        }));
-        input["volumes"] = json!([]);
-        Harness::new()
-            .call::<RegisterTaskDefinition>(input)
+    async fn member_at_its_default_is_accepted_and_comes_back_as_it_was_given() {
+        let harness = Harness::new();
+        let given = json!({
+            "name": "web", "image": "busybox", "cpu": 0, "memory": 64, "essential": true, "environment": [],
+            "portMappings": [], "mountPoints": [], "volumesFrom": [], "systemControls": [],
+            "privileged": false, "readonlyRootFilesystem": false, "interactive": false, "versionConsistency": "disabled",
+            "linuxParameters": {}, "secrets": [], "entryPoint": [], "dockerLabels": {},
+            "restartPolicy": {"enabled": false, "ignoredExitCodes": []}
+        });
+        let other = json!({"name": "other", "image": "busybox", "memory": 64});
+        let input = json!({
+            "family": "site", "containerDefinitions": [other, given], "volumes": [], "enableFaultInjection": false,
+            "requiresCompatibilities": [], "tags": [{"key": "k", "value": "v"}]
+        });
+        let registered = harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let described = harness
+            .call::<DescribeTaskDefinition>(json!({"taskDefinition": "site"}))
             .await
-            .expect("registers");
+            .expect("describes");
+        assert_eq!(registered["taskDefinition"], described["taskDefinition"]);
+        let described = &described["taskDefinition"];
+        assert_eq!(described["containerDefinitions"][1], given);
+        assert!(described["containerDefinitions"][0].get("privileged").is_none());
+        assert_eq!(described["enableFaultInjection"], false);
+        assert_eq!(described["requiresCompatibilities"], json!([]));
+        assert!(described["registeredAt"].is_number());
+        assert!(described.get("tags").is_none(), "they are beside it");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{DeploymentConfiguration as AwsConfiguration, PropagateTags as AwsPropagateTags};
 use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, PropagateTags};
 
+use super::names;
 use crate::api::errors::invalid;
 use crate::api::members::Honoured;
 
@@ -83,11 +84,10 @@ pub(super) fn propagate_tags(given: AwsPropagateTags) -> PropagateTags {
 /// # Errors
 /// `InvalidParameterException`.
 pub(super) fn check_name(name: &str) -> Result<(), AwsError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if name.is_empty() {
         return Err(invalid("Service name can not be blank."));
     }
-    if name.len() > 255 || !name.bytes().all(allowed) {
+    if !names::is_well_formed(name) {
         return Err(invalid(
             "Invalid service name: use up to 255 letters, numbers, hyphens and underscores.",
         ));

@@ -1,5 +1,6 @@
 //! Task definitions as requests carry them: ECS's rules, in ECS's words, and what the model keeps. Pure.
 
+pub(in crate::api::ecs) mod also_given;
 mod container;
 mod ports;
 pub(super) mod quantity;
@@ -13,7 +14,7 @@ use berth_core::model::{
     ContainerDefinition, NetworkMode, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TransportProtocol,
 };
 
-use super::{placement, tags};
+use super::{names, placement, render, tags};
 use crate::api::context::Call;
 use crate::api::errors::client;
 use crate::api::members::{Honoured, refuse_others};
@@ -22,8 +23,6 @@ use crate::api::members::{Honoured, refuse_others};
 const MAX_CONTAINERS: usize = 10;
 /// Largest task definition in bytes (ECS: 64 KiB).
 const MAX_BYTES: usize = 64 * 1024;
-/// Longest name (ECS: 255 characters).
-const MAX_NAME: usize = 255;
 
 /// What Berth honours of a task definition; all else is refused by name.
 const HONOURED: Honoured = Honoured::Members(&[
@@ -72,6 +71,7 @@ const HONOURED: Honoured = Honoured::Members(&[
 pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) -> Result<TaskDefinition, AwsError> {
     check_size(&input)?;
     refuse_others(&input, &HONOURED)?;
+    let given = input.clone();
     let family = input.family.unwrap_or_default();
     check_name("Family", &family)?;
     let network_mode = network_mode(input.network_mode)?;
@@ -82,7 +82,7 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
         .map(|container| container::from_request(network_mode, container))
         .collect::<Result<_, _>>()?;
     let requires = input.requires_compatibilities.unwrap_or_default();
-    let definition = TaskDefinition {
+    let mut definition = TaskDefinition {
         key: TaskDefinitionKey {
             scope: call.scope.clone(),
             family: family.into(),
@@ -100,11 +100,13 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
         registered_at: call.now,
         deregistered_at: None,
         registered_by: call.caller_arn.clone(),
+        also_given: String::new(),
     };
     check_containers(&definition)?;
     check_memory(&definition)?;
     check_cpu(&definition)?;
     check_host_ports(&definition)?;
+    definition.also_given = also_given::of(&given, &render::task_definition(&definition));
     Ok(definition)
 }
 
@@ -123,15 +125,13 @@ fn check_name(what: &str, name: &str) -> Result<(), AwsError> {
     if name.is_empty() {
         return Err(client(format!("{what} should not be null or empty.")));
     }
-    if name.len() > MAX_NAME {
+    if name.len() > names::MAX_NAME {
         return Err(client(format!(
-            "{what} should not be longer than {MAX_NAME} characters."
+            "{what} should not be longer than {} characters.",
+            names::MAX_NAME
         )));
     }
-    if !name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
+    if !names::has_only_allowed(name) {
         return Err(client(format!("{what} contains invalid characters.")));
     }
     Ok(())
@@ -225,7 +225,7 @@ fn check_host_ports(definition: &TaskDefinition) -> Result<(), AwsError> {
     let mut taken = BTreeSet::new();
     for container in &definition.containers {
         for mapping in &container.port_mappings {
-            let Some(port) = ports::fixed_host_port(definition.network_mode, mapping) else {
+            let Some(port) = definition.fixed_host_port(mapping) else {
                 continue;
             };
             if !taken.insert((mapping.protocol, port)) {

@@ -65,12 +65,3 @@ fn one(mode: NetworkMode, container: &str, given: AwsPortMapping) -> Result<Port
         name: given.name.filter(|name| !name.is_empty()),
     })
 }
-
-/// The host port that a mapping takes wherever the task runs.
-pub(super) fn fixed_host_port(mode: NetworkMode, mapping: &PortMapping) -> Option<u16> {
-    match mode {
-        NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
-        NetworkMode::Bridge => mapping.host_port,
-        NetworkMode::None => None,
-    }
-}

@@ -105,18 +105,8 @@ fn container(task: &Task, definition: Option<&TaskDefinition>, index: usize, con
 /// A container has no id of its own in the state: its place in the task makes one that stays.
 fn container_arn(task: &Task, index: usize) -> String {
     let id = format!("{:032x}", task.id.0 ^ (index as u128 + 1));
-    let (scope, cluster) = (&task.cluster.scope, &task.cluster.name);
-    format!(
-        "arn:aws:ecs:{}:{}:container/{cluster}/{}/{}-{}-{}-{}-{}",
-        scope.region,
-        scope.account,
-        task.id,
-        &id[..8],
-        &id[8..12],
-        &id[12..16],
-        &id[16..20],
-        &id[20..]
-    )
+    let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
+    task.cluster.arn_of("container", format_args!("{}/{uuid}", task.id))
 }
 
 fn network_binding(binding: &NetworkBinding) -> AwsNetworkBinding {

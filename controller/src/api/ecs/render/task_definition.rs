@@ -10,10 +10,19 @@ use berth_core::model::{
 };
 
 use super::{count, protocol, time, unless_empty};
+use crate::api::ecs::definition::also_given;
 use crate::api::ecs::placement;
 
 /// A task definition.
 pub(in crate::api::ecs) fn task_definition(definition: &TaskDefinition) -> AwsTaskDefinition {
+    let shown = what_is_honoured(definition);
+    if definition.also_given.is_empty() {
+        return shown;
+    }
+    also_given::add(shown, &definition.also_given)
+}
+
+fn what_is_honoured(definition: &TaskDefinition) -> AwsTaskDefinition {
     let required = definition.requires_compatibilities.iter();
     let required: Vec<Compatibility> = required.filter_map(|name| name.parse().ok()).collect();
     AwsTaskDefinition {
