@@ -111,7 +111,7 @@ fn read_state(gauges: &StateGauges, state: &ClusterState) {
 fn missing_tasks(state: &ClusterState) -> u64 {
     let active = state.all_services().filter(|s| s.status == ServiceStatus::Active);
     let missing = active.map(|service| {
-        let tasks = state.tasks_of_service(&service.key);
+        let tasks = state.live_tasks_of_service(&service.key);
         let wanted = tasks.filter(|t| t.desired_status == DesiredStatus::Running);
         u64::from(service.desired_count).saturating_sub(wanted.count() as u64)
     });

@@ -58,7 +58,7 @@ fn active_hosts(pass: &Pass<'_>, service: &Service) -> BTreeMap<ContainerInstanc
     let hosts = pass.state.container_instances_of(&service.key.cluster);
     let hosts = hosts.filter(|h| h.status == ContainerInstanceStatus::Active);
     let mut on_host: BTreeMap<_, Vec<_>> = hosts.map(|h| (h.id, vec![])).collect();
-    for task in pass.state.tasks_of_service(&service.key).filter(|t| !t.is_stopped()) {
+    for task in pass.state.live_tasks_of_service(&service.key) {
         if let Some(tasks) = task.container_instance.and_then(|host| on_host.get_mut(&host)) {
             tasks.push(Arc::clone(task));
         }

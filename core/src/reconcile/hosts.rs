@@ -39,6 +39,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
     let services: Vec<ServiceKey> = pass
         .state
         .tasks_of_instance(id)
+        .filter(|t| !t.is_stopped())
         .filter_map(|t| t.service().cloned())
         .collect();
     for service in services {

@@ -35,7 +35,7 @@ fn active(pass: &mut Pass<'_>, service: &Service) {
 
 /// Stops what a deleted service still has, then lets it go.
 fn draining(pass: &mut Pass<'_>, service: &Service) {
-    let tasks: Vec<Arc<Task>> = pass.state.tasks_of_service(&service.key).cloned().collect();
+    let tasks: Vec<Arc<Task>> = pass.state.live_tasks_of_service(&service.key).cloned().collect();
     let mut progress = nothing_new(pass, service);
     let unwanted: Vec<Arc<Task>> = tasks
         .iter()
@@ -45,8 +45,8 @@ fn draining(pass: &mut Pass<'_>, service: &Service) {
     let stopped = stopping::stop(pass, service, &unwanted);
     let said = events::stopped(&service.key.name, &stopped);
     progress.events = deployment::as_events(pass, said);
-    progress.inactive = tasks.iter().all(|t| t.is_stopped());
-    let with_tasks = |id| tasks.iter().any(|t| !t.is_stopped() && t.deployment() == Some(id));
+    progress.inactive = tasks.is_empty();
+    let with_tasks = |id| tasks.iter().any(|t| t.deployment() == Some(id));
     progress.retired = service
         .deployments
         .iter()

@@ -27,7 +27,7 @@ impl Tally {
     pub(super) fn of(state: &ClusterState, service: &Service) -> Self {
         let kept = [service.primary(), service.starting_deployment()].map(|kept| kept.map(|kept| &kept.id));
         let mut tally = Self::default();
-        for task in state.tasks_of_service(&service.key).filter(|t| !t.is_stopped()) {
+        for task in state.live_tasks_of_service(&service.key) {
             if let Some(deployment) = task.deployment().filter(|id| !tally.deployments.contains(*id)) {
                 tally.deployments.insert(deployment.clone());
             }

@@ -163,7 +163,7 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         service.desired_count = count;
     }
     if progress.inactive {
-        if state.tasks_of_service(&service.key).any(|t| !t.is_stopped()) {
+        if state.live_tasks_of_service(&service.key).next().is_some() {
             return Err(Rejection::Stale(format!(
                 "service {} still has tasks",
                 service.key.name

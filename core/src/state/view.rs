@@ -199,6 +199,11 @@ impl ClusterState {
         ids.into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 
+    /// Tasks of a service that are not over, in id order.
+    pub fn live_tasks_of_service(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_of_service(service).filter(|task| !task.is_stopped())
+    }
+
     /// Tasks of a host in id order, stopped ones included as long as they are remembered.
     pub fn tasks_of_instance(&self, id: ContainerInstanceId) -> impl Iterator<Item = &Arc<Task>> {
         self.index

@@ -1,5 +1,7 @@
 //! Services in answers. Pure.
 
+use std::collections::BTreeMap;
+
 use berth_aws::ecs::{
     AvailabilityZoneRebalancing, Deployment as AwsDeployment, DeploymentCircuitBreaker,
     DeploymentConfiguration as AwsDeploymentConfiguration, DeploymentController, DeploymentControllerType,
@@ -8,7 +10,7 @@ use berth_aws::ecs::{
 };
 use berth_core::model::{
     Deployment, DeploymentConfiguration, DeploymentId, DeploymentStatus, DesiredStatus, PropagateTags, RolloutState,
-    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, TaskStatus,
+    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, Task, TaskStatus,
 };
 use berth_core::state::ClusterState;
 
@@ -17,7 +19,7 @@ use crate::api::ecs::{placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
 pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
-    let all = Counts::of(state, service, None);
+    let counts = ServiceCounts::of(state, service);
     let shown = service.deployments.iter();
     let shown = shown.filter(|d| d.status != DeploymentStatus::Inactive);
     AwsService {
@@ -28,12 +30,16 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
         service_registries: Some(vec![]),
         status: Some(status(service.status).to_owned()),
         desired_count: count(service.desired_count),
-        running_count: count(all.running),
-        pending_count: count(all.pending),
+        running_count: count(counts.all.running),
+        pending_count: count(counts.all.pending),
         launch_type: Some(LaunchType::Ec2),
         task_definition: service.primary().map(|d| d.task_definition.arn()),
         deployment_configuration: Some(configuration(&service.deployment_configuration)),
-        deployments: Some(shown.map(|d| deployment(state, service, d)).collect()),
+        deployments: Some(
+            shown
+                .map(|d| deployment(service, d, counts.of_deployment(&d.id)))
+                .collect(),
+        ),
         events: Some(service.events.iter().map(event).collect()),
         created_at: Some(time(service.created_at)),
         placement_constraints: Some(placement::render_constraints(&service.placement_constraints)),
@@ -59,7 +65,8 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
     }
 }
 
-#[derive(Default)]
+/// Counts of tasks.
+#[derive(Clone, Copy, Default)]
 struct Counts {
     /// Tasks that are wanted to run.
     wanted: usize,
@@ -68,22 +75,39 @@ struct Counts {
 }
 
 impl Counts {
-    /// Counts the tasks of a service, or of one of its deployments.
-    fn of(state: &ClusterState, service: &Service, deployment: Option<&DeploymentId>) -> Self {
-        let tasks = state.tasks_of_service(&service.key);
-        let tasks = tasks.filter(|task| deployment.is_none() || task.deployment() == deployment);
-        tasks.fold(Self::default(), |mut counts, task| {
-            counts.wanted += usize::from(task.desired_status == DesiredStatus::Running);
-            counts.running += usize::from(task.last_status == TaskStatus::Running);
-            let on_its_way = task.last_status < TaskStatus::Running && task.desired_status == DesiredStatus::Running;
-            counts.pending += usize::from(on_its_way);
-            counts
-        })
+    fn add(&mut self, task: &Task) {
+        let is_wanted = task.desired_status == DesiredStatus::Running;
+        self.wanted += usize::from(is_wanted);
+        self.running += usize::from(task.last_status == TaskStatus::Running);
+        self.pending += usize::from(task.last_status < TaskStatus::Running && is_wanted);
     }
 }
 
-fn deployment(state: &ClusterState, service: &Service, deployment: &Deployment) -> AwsDeployment {
-    let counts = Counts::of(state, service, Some(&deployment.id));
+/// The counts of a service and of each of its deployments that has tasks, from one look at its tasks.
+#[derive(Default)]
+struct ServiceCounts<'s> {
+    all: Counts,
+    by_deployment: BTreeMap<&'s DeploymentId, Counts>,
+}
+
+impl<'s> ServiceCounts<'s> {
+    fn of(state: &'s ClusterState, service: &Service) -> Self {
+        let mut counts = Self::default();
+        for task in state.live_tasks_of_service(&service.key) {
+            counts.all.add(task);
+            if let Some(deployment) = task.deployment() {
+                counts.by_deployment.entry(deployment).or_default().add(task);
+            }
+        }
+        counts
+    }
+
+    fn of_deployment(&self, deployment: &DeploymentId) -> Counts {
+        self.by_deployment.get(deployment).copied().unwrap_or_default()
+    }
+}
+
+fn deployment(service: &Service, deployment: &Deployment, counts: Counts) -> AwsDeployment {
     let is_primary = deployment.status == DeploymentStatus::Primary;
     AwsDeployment {
         id: Some(deployment.id.as_str().to_owned()),
