@@ -159,6 +159,13 @@ fn check(before: &ClusterState, world: &World) {
     if occupying > occupying_before {
         assert!(occupying <= limits.upper, "{occupying} tasks, {} allowed", limits.upper);
     }
+    let web = cluster().service("web");
+    let all = world.state.tasks_of_service(&web);
+    let live = world.state.live_tasks_of_service(&web);
+    assert!(
+        live.eq(all.filter(|t| !t.is_stopped())),
+        "the index of live tasks is off"
+    );
 }
 
 proptest! {

@@ -74,6 +74,8 @@ struct Index {
     lost: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
     tasks_by_cluster: OrdMap<ClusterKey, OrdSet<TaskId>>,
     tasks_by_service: OrdMap<ServiceKey, OrdSet<TaskId>>,
+    /// Of the tasks of each service, those that are not over: few beside those that are remembered where tasks keep failing.
+    live_by_service: OrdMap<ServiceKey, OrdSet<TaskId>>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
     /// Revisions that are being deleted.
     deleting: OrdSet<TaskDefinitionKey>,

@@ -201,7 +201,8 @@ impl ClusterState {
 
     /// Tasks of a service that are not over, in id order.
     pub fn live_tasks_of_service(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Task>> {
-        self.tasks_of_service(service).filter(|task| !task.is_stopped())
+        let ids = self.index.live_by_service.get(service);
+        ids.into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 
     /// Tasks of a host in id order, stopped ones included as long as they are remembered.
@@ -341,7 +342,22 @@ impl ClusterState {
         if let Some(stopped_at) = stopped_at(&task) {
             index.stopped.insert((stopped_at, task.id));
         }
+        self.index_liveness(&task);
         self.tasks.insert(task.id, Arc::new(task));
+    }
+
+    /// Keeps the index of the tasks that are not over in step, which few changes of a task concern.
+    fn index_liveness(&mut self, task: &Task) {
+        let was_live = self.tasks.get(&task.id).is_some_and(|known| !known.is_stopped());
+        let Some(service) = task.service().filter(|_| was_live == task.is_stopped()) else {
+            return;
+        };
+        let live = &mut self.index.live_by_service;
+        if was_live {
+            remove(live, service, task.id);
+        } else {
+            insert(live, service, task.id);
+        }
     }
 
     pub(super) fn remove_task(&mut self, id: TaskId) {
@@ -350,6 +366,7 @@ impl ClusterState {
             remove(&mut self.index.tasks_by_cluster, &task.cluster, id);
             if let Some(service) = task.service() {
                 remove(&mut self.index.tasks_by_service, service, id);
+                remove(&mut self.index.live_by_service, service, id);
             }
             if let Some(instance) = task.container_instance {
                 self.index.tasks_by_instance.remove(&(instance, id));
