@@ -34,6 +34,16 @@ fn member(folder: &Path, token: Option<&str>, peers: &[&Controller]) -> AgentCon
     }
 }
 
+/// Has a host join with a new token, and stop again. Its id.
+async fn join_and_stop(cluster: &Cluster, controller: &mut Controller, folder: &Path) -> String {
+    let token = cluster.token(Role::Agent, Duration::ZERO);
+    let config = member(folder, Some(&token), &[controller]);
+    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
+    let id = controller.registered().await.register.agent_id.clone();
+    agent.stop().await;
+    id
+}
+
 async fn refused(config: AgentConfig) -> String {
     let runtime = std::sync::Arc::new(SimulatedRuntime::new());
     let started = Agent::start(config, runtime.clone(), runtime, CancellationToken::new()).await;
@@ -312,31 +322,18 @@ async fn host_joins_although_somebody_else_answers_at_one_of_the_addresses() {
 async fn host_whose_old_id_was_removed_joins_under_another_one() {
     let (cluster, folder) = (Cluster::new("home"), tempfile::tempdir().unwrap());
     let mut controller = cluster.controller().await;
-    let token = cluster.token(Role::Agent, Duration::ZERO);
-    let config = member(folder.path(), Some(&token), &[&controller]);
-    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
-    let id = controller.registered().await.register.agent_id.clone();
-    agent.stop().await;
+    let id = join_and_stop(&cluster, &mut controller, folder.path()).await;
     cluster.remove(&id);
     // The ledger knows the id still.
     std::fs::remove_dir_all(folder.path().join("identity")).unwrap();
-    let token = cluster.token(Role::Agent, Duration::ZERO);
-    let config = member(folder.path(), Some(&token), &[&controller]);
-    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
-    let session = controller.registered().await;
-    assert_ne!(session.register.agent_id, id);
-    agent.stop().await;
+    assert_ne!(join_and_stop(&cluster, &mut controller, folder.path()).await, id);
 }
 
 #[tokio::test]
 async fn host_whose_clock_is_behind_its_certificate_is_told_so_and_may_try_again() {
     let (cluster, folder) = (Cluster::new("home"), tempfile::tempdir().unwrap());
     let mut controller = cluster.controller().await;
-    let token = cluster.token(Role::Agent, Duration::ZERO);
-    let config = member(folder.path(), Some(&token), &[&controller]);
-    let agent = TestAgent::start(config, &SimulatedRuntime::new()).await;
-    let id = controller.registered().await.register.agent_id.clone();
-    agent.stop().await;
+    let id = join_and_stop(&cluster, &mut controller, folder.path()).await;
     let day = Duration::from_secs(86_400);
     let tomorrow = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + day);
     let credentials = cluster.with(|office| office.credentials_from(&format!("agent/{id}"), tomorrow));

@@ -93,21 +93,13 @@ mod tests {
     use super::super::opening::testing::{applicant, leading_context};
     use super::super::registry::SessionState;
     use super::*;
-    use berth_core::model::{Cluster, ClusterStatus, HostSettings, Tags, Timestamp};
+    use berth_core::model::{Cluster, Timestamp};
     use berth_core::state::Command;
 
     #[tokio::test]
     async fn agents_that_are_absent_together_are_missed_together_and_only_in_the_term_in_which_they_were() {
         let context = Arc::new(leading_context().await);
-        let cluster = Command::CreateCluster(Cluster {
-            key: applicant("agent").agent.0,
-            status: ClusterStatus::Active,
-            settings: vec![],
-            host_settings: HostSettings::default(),
-            tags: Tags::new(),
-            created_at: Timestamp(0),
-            inactive_since: None,
-        });
+        let cluster = Command::CreateCluster(Cluster::new(applicant("agent").agent.0, Timestamp(0)));
         context.group.propose(cluster).await.unwrap().outcome.unwrap();
         for number in 0..3 * MAX_AT_ONCE {
             let (session, _calls) = SessionState::new(context.stop.child_token());

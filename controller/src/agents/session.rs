@@ -413,21 +413,13 @@ async fn send(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), Ses
 mod tests {
     use super::super::opening::testing::{applicant, leading_context};
     use super::*;
-    use berth_core::model::{Cluster, ClusterStatus, Tags};
+    use berth_core::model::Cluster;
 
     #[tokio::test]
     async fn host_stays_as_it_is_whatever_was_found_in_another_term() {
         let context = leading_context().await;
         let agent = applicant("agent-1");
-        let cluster = Command::CreateCluster(Cluster {
-            key: agent.agent.0.clone(),
-            status: ClusterStatus::Active,
-            settings: vec![],
-            host_settings: HostSettings::default(),
-            tags: Tags::new(),
-            created_at: Timestamp(0),
-            inactive_since: None,
-        });
+        let cluster = Command::CreateCluster(Cluster::new(agent.agent.0.clone(), Timestamp(0)));
         context.group.propose(cluster).await.unwrap().outcome.unwrap();
         let (session, _calls) = SessionState::new(context.stop.child_token());
         let Admitted { host, term, .. } = opening::admit(&context, agent, false, &session).await.unwrap();

@@ -7,8 +7,7 @@ use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstanceId, HostDescription, HostSettings, LogIndex,
-    Resources, Scope, Tags, Timestamp,
+    AgentId, Cluster, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, Timestamp,
 };
 use berth_core::placement::Seed;
 use berth_core::reconcile::{StandalonePlan, StandaloneRequest, plan_standalone};
@@ -273,15 +272,7 @@ impl Harness {
 
     /// Creates a cluster without hosts.
     pub(crate) fn add_cluster(&self, name: &str) {
-        let cluster = Cluster {
-            key: self.cluster(name),
-            status: ClusterStatus::Active,
-            settings: vec![],
-            host_settings: HostSettings::default(),
-            tags: Tags::new(),
-            created_at: NOW,
-            inactive_since: None,
-        };
+        let cluster = Cluster::new(self.cluster(name), NOW);
         self.state
             .apply(&Command::CreateCluster(cluster))
             .expect("a cluster can be created");

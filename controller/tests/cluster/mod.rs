@@ -118,15 +118,7 @@ impl TestCluster {
 
     /// Changes the settings of the cluster, which is created if it is not there yet.
     pub(crate) async fn change_host_settings(&self, host_settings: HostSettingsChange) {
-        let cluster = Cluster {
-            key: key(),
-            status: ClusterStatus::Active,
-            settings: vec![],
-            host_settings: HostSettings::default(),
-            tags: Tags::new(),
-            created_at: self.now(),
-            inactive_since: None,
-        };
+        let cluster = Cluster::new(key(), self.now());
         self.propose(Command::CreateCluster(cluster)).await;
         let update = UpdateCluster {
             cluster: key(),
@@ -279,33 +271,8 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
 fn standalone(id: TaskId, definition: &TaskDefinition, now: Timestamp) -> Task {
     Task {
         id,
-        cluster: key(),
-        task_definition: definition.key.clone(),
-        origin: TaskOrigin::Standalone,
-        group: format!("family:{}", definition.key.family),
-        started_by: None,
-        launch_type: None,
-        overrides: TaskOverride::default(),
-        desired_status: DesiredStatus::Running,
-        last_status: TaskStatus::Provisioning,
-        container_instance: None,
-        reservation: definition.reservation(),
-        host_ports: definition.fixed_host_ports(),
-        placement_constraints: vec![],
-        placement_strategy: vec![],
         containers: vec![],
-        tags: Tags::new(),
-        version: 1,
-        created_at: now,
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        running_since: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
+        ..Task::new(key(), definition, TaskOrigin::Standalone, now)
     }
 }
 

@@ -41,3 +41,19 @@ pub struct Cluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactive_since: Option<Timestamp>,
 }
+
+impl Cluster {
+    /// An active cluster with neither settings of its own nor tags.
+    #[must_use]
+    pub fn new(key: ClusterKey, created_at: Timestamp) -> Self {
+        Self {
+            key,
+            status: ClusterStatus::Active,
+            settings: vec![],
+            host_settings: HostSettings::default(),
+            tags: Tags::new(),
+            created_at,
+            inactive_since: None,
+        }
+    }
+}

@@ -261,18 +261,21 @@ fn stopped_task_after_a_day_is_forgotten() {
     assert_eq!(world.state.stopped_task_count(), 0);
 }
 
+fn delete_web(world: &mut World) {
+    let (service, at) = (cluster().service("web"), world.now);
+    let command = Command::DeleteService {
+        service,
+        force: true,
+        at,
+    };
+    world.apply(command).expect("deletes");
+}
+
 #[test]
 fn deleted_service_after_a_day_is_forgotten() {
     let mut world = world(2, 100, 200);
     world.pass_ms(11_000);
-    let (service, at) = (cluster().service("web"), world.now);
-    world
-        .apply(Command::DeleteService {
-            service,
-            force: true,
-            at,
-        })
-        .expect("deletes");
+    delete_web(&mut world);
     world.pass_ms(11_000);
     assert_eq!(world.service("web").status, ServiceStatus::Inactive);
     world.pass_ms(25 * HOUR_MS);
@@ -283,14 +286,7 @@ fn deleted_service_after_a_day_is_forgotten() {
 fn deleted_cluster_is_forgotten_a_day_later_once_nothing_of_it_is_remembered() {
     let mut world = world(1, 100, 200);
     world.pass_ms(11_000);
-    let (service, at) = (cluster().service("web"), world.now);
-    world
-        .apply(Command::DeleteService {
-            service,
-            force: true,
-            at,
-        })
-        .expect("deletes");
+    delete_web(&mut world);
     world.pass_ms(11_000);
     let at = world.now;
     for container_instance in host_ids(&world) {

@@ -37,15 +37,7 @@ impl World {
             ahead_ms: BTreeMap::new(),
             index: 0,
         };
-        let cluster = Cluster {
-            key: cluster(),
-            status: ClusterStatus::Active,
-            settings: vec![],
-            host_settings: HostSettings::default(),
-            tags: Tags::new(),
-            created_at: START,
-            inactive_since: None,
-        };
+        let cluster = Cluster::new(cluster(), START);
         world.apply(Command::CreateCluster(cluster)).expect("creates");
         world
     }

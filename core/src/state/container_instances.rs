@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    AgentId, Attributes, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId,
-    ContainerInstanceStatus, HostDescription, HostSettings, Ports, Tags, Timestamp,
+    AgentId, Attributes, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus,
+    HostDescription, Ports, Tags, Timestamp,
 };
 
 use super::{ClusterState, Event, Rejection, tasks};
@@ -39,15 +39,7 @@ pub(super) fn register(
         if cluster.name.as_str() != DEFAULT_CLUSTER {
             return Err(Rejection::ClusterNotFound(cluster.clone()));
         }
-        let created = Cluster {
-            key: cluster.clone(),
-            status: ClusterStatus::Active,
-            settings: vec![],
-            host_settings: HostSettings::default(),
-            tags: Tags::new(),
-            created_at: at,
-            inactive_since: None,
-        };
+        let created = Cluster::new(cluster.clone(), at);
         state.clusters.insert(cluster.clone(), Arc::new(created));
         events.push(Event::ClusterCreated(cluster.clone()));
     }

@@ -114,13 +114,12 @@ impl ClusterState {
             return BTreeSet::new();
         }
         let by_tasks = self.tasks.values().map(|task| &task.task_definition);
-        let of_service = |service: &'_ Arc<Service>| {
-            let deployed = service.deployments.iter().map(|d| d.task_definition.clone());
-            deployed.chain(service.last_completed.clone()).collect::<Vec<_>>()
-        };
-        let by_services = self.services.values().flat_map(of_service);
-        let by_tasks = by_tasks.filter(|key| keys.contains(key)).cloned();
-        by_tasks.chain(by_services.filter(|key| keys.contains(key))).collect()
+        let by_services = self.services.values().flat_map(|service| {
+            let deployed = service.deployments.iter().map(|d| &d.task_definition);
+            deployed.chain(&service.last_completed)
+        });
+        let used = by_tasks.chain(by_services);
+        used.filter(|key| keys.contains(key)).cloned().collect()
     }
 
     /// The newest active revision of a family.

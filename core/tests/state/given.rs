@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     AgentId, Attributes, CircuitBreaker, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
-    DeploymentConfiguration, DeploymentConfigurationChanges, DeploymentStatus, DesiredStatus, HostDescription,
-    MemoryMib, NetworkMode, PropagateTags, Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus,
-    StartBackoff, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin,
-    TaskOverride, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+    DeploymentConfiguration, DeploymentConfigurationChanges, DeploymentStatus, HostDescription, MemoryMib, NetworkMode,
+    PropagateTags, Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags,
+    Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus,
+    Timestamp, TransportProtocol,
 };
 use berth_core::state::{Command, UpdateService};
 
@@ -42,39 +42,19 @@ pub(crate) fn register_with(host: u128, (cpu, memory): (u32, u32), at: i64) -> C
 }
 
 pub(crate) fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16>) -> Task {
+    let web = TaskDefinitionKey {
+        scope: cluster().scope,
+        family: "web".into(),
+        revision: 1,
+    };
     Task {
         id: TaskId(id),
-        cluster: cluster(),
-        task_definition: TaskDefinitionKey {
-            scope: cluster().scope,
-            family: "web".into(),
-            revision: 1,
-        },
-        origin: TaskOrigin::Standalone,
-        group: "family:web".to_owned(),
-        started_by: None,
-        launch_type: None,
-        overrides: TaskOverride::default(),
-        desired_status: DesiredStatus::Running,
         last_status: TaskStatus::Pending,
         container_instance: Some(ContainerInstanceId(host)),
         reservation: Resources::new(cpu, memory),
         host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
-        placement_constraints: vec![],
-        placement_strategy: vec![],
         containers: vec![],
-        tags: Tags::new(),
-        version: 1,
-        created_at: Timestamp(0),
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        running_since: None,
-        stopping_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
+        ..Task::new(cluster(), &definition(&web), TaskOrigin::Standalone, Timestamp(0))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Hosts that come, go, come back otherwise, and the default cluster.
 
 use berth_core::model::{
-    AgentId, Cluster, ClusterStatus, ContainerInstanceId, DesiredStatus, HostSettings, LogIndex, Resources, Tags,
-    TaskStatus, Timestamp,
+    AgentId, Cluster, ClusterStatus, ContainerInstanceId, DesiredStatus, LogIndex, Resources, TaskStatus, Timestamp,
 };
 use berth_core::state::{ClusterState, Command, Rejection, apply};
 
@@ -114,15 +113,7 @@ fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
         apply(&mut state, LogIndex(2), &elsewhere),
         Err(Rejection::ClusterNotFound(shop.clone()))
     );
-    let created = Cluster {
-        key: shop,
-        status: ClusterStatus::Active,
-        settings: vec![],
-        host_settings: HostSettings::default(),
-        tags: Tags::new(),
-        created_at: Timestamp(0),
-        inactive_since: None,
-    };
+    let created = Cluster::new(shop, Timestamp(0));
     apply(&mut state, LogIndex(3), &Command::CreateCluster(created)).expect("creates");
     assert!(apply(&mut state, LogIndex(4), &elsewhere).is_ok());
 }

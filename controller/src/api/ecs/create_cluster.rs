@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{ClusterField, CreateClusterRequest, CreateClusterResponse};
-use berth_core::model::{Cluster, ClusterStatus, HostSettings};
+use berth_core::model::{Cluster, ClusterStatus};
 use berth_core::state::Command;
 
 use super::render;
@@ -25,14 +25,11 @@ pub(crate) async fn handle(
 ) -> Result<CreateClusterResponse, AwsError> {
     refuse_others(&input, &HONOURED)?;
     let name = input.cluster_name.filter(|name| !name.is_empty());
+    let key = call.scope.cluster(checked(name.as_deref().unwrap_or(NAME_OF_DEFAULT))?);
     let wanted = Cluster {
-        key: call.scope.cluster(checked(name.as_deref().unwrap_or(NAME_OF_DEFAULT))?),
-        status: ClusterStatus::Active,
         settings: cluster_settings::from_request(input.settings)?,
-        host_settings: HostSettings::default(),
         tags: tags::from_request(input.tags)?,
-        created_at: call.now,
-        inactive_since: None,
+        ..Cluster::new(key, call.now)
     };
     let created = !api.propose(Command::CreateCluster(wanted.clone())).await?.is_empty();
     let state = api.read().await?;
