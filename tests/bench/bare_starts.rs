@@ -1,6 +1,6 @@
-//! The floor that Berth's starts are measured against: a bare loop over containerd that starts N containers with the
-//! host's network, at most C at a time, and nothing else. Prints the seconds from the first call until all run, then
-//! removes them. `bare-starts SOCKET NAMESPACE IMAGE COUNT CONCURRENCY COMMAND...`
+//! The floor that Berth's starts are measured against: a bare loop over containerd that starts N copies of a container that runs, with its
+//! very specification, at most C at a time, and nothing else. Prints the seconds from the first call until all run, then removes them.
+//! `bare-starts SOCKET NAMESPACE CONTAINER COUNT CONCURRENCY`
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 use std::collections::HashMap;
@@ -8,52 +8,36 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use containerd_client::services::v1::container::Runtime;
-use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveSnapshotRequest};
+use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest};
 use containerd_client::services::v1::{
-    Container, CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest, GetImageRequest,
-    KillRequest, ReadContentRequest, StartRequest, WaitRequest,
+    Container, CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest,
+    GetContainerRequest, KillRequest, StartRequest, WaitRequest,
 };
 use containerd_client::{Client, tonic, with_namespace};
 use prost_types::Any;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tonic::Request;
-
-const SNAPSHOTTER: &str = "overlayfs";
-const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 struct Bare {
     client: Client,
     namespace: String,
-    image: String,
-    chain: String,
-    arguments: Vec<String>,
+    /// What is copied.
+    original: Container,
+    /// Its specification.
+    spec: Value,
+    /// The snapshot that its own is made from.
+    parent: String,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [socket, namespace, image, count, concurrency, command @ ..] = arguments.as_slice() else {
-        bail!("usage: bare-starts SOCKET NAMESPACE IMAGE COUNT CONCURRENCY COMMAND...");
+    let [socket, namespace, original, count, concurrency] = arguments.as_slice() else {
+        bail!("usage: bare-starts SOCKET NAMESPACE CONTAINER COUNT CONCURRENCY");
     };
-    let client = Client::from_path(socket)
-        .await
-        .with_context(|| format!("cannot reach containerd at {socket}"))?;
-    let mut bare = Bare {
-        client,
-        namespace: namespace.clone(),
-        image: image.clone(),
-        chain: String::new(),
-        arguments: command.to_vec(),
-    };
-    bare.read_image().await?;
-    let (bare, count, permits) = (
-        Arc::new(bare),
-        count.parse::<u32>()?,
-        Arc::new(Semaphore::new(concurrency.parse()?)),
-    );
+    let bare = Arc::new(Bare::like(socket, namespace, original).await?);
+    let (count, permits) = (count.parse::<u32>()?, Arc::new(Semaphore::new(concurrency.parse()?)));
     let began = Instant::now();
     each(&bare, count, &permits, |bare, id| async move { bare.start(&id).await }).await?;
     println!("{:.3}", began.elapsed().as_secs_f64());
@@ -87,56 +71,34 @@ where
 }
 
 impl Bare {
-    async fn content(&self, digest: &str) -> anyhow::Result<Value> {
-        let request = ReadContentRequest {
-            digest: digest.to_owned(),
-            offset: 0,
-            size: 0,
+    async fn like(socket: &str, namespace: &str, id: &str) -> anyhow::Result<Self> {
+        let client = Client::from_path(socket)
+            .await
+            .with_context(|| format!("cannot reach containerd at {socket}"))?;
+        let get = GetContainerRequest { id: id.to_owned() };
+        let answer = client.containers().get(with_namespace!(get, namespace)).await?;
+        let original = answer.into_inner().container.context("containerd shows no container")?;
+        let stat = StatSnapshotRequest {
+            snapshotter: original.snapshotter.clone(),
+            key: original.snapshot_key.clone(),
         };
-        let mut stream = self
-            .client
-            .content()
-            .read(with_namespace!(request, self.namespace))
-            .await?
-            .into_inner();
-        let mut bytes = vec![];
-        while let Some(part) = stream.message().await? {
-            bytes.extend(part.data);
-        }
-        Ok(serde_json::from_slice(&bytes)?)
-    }
-
-    async fn read_image(&mut self) -> anyhow::Result<()> {
-        let request = GetImageRequest {
-            name: self.image.clone(),
-        };
-        let image = self
-            .client
-            .images()
-            .get(with_namespace!(request, self.namespace))
-            .await?
-            .into_inner()
-            .image;
-        let target = image.and_then(|i| i.target).context("the image has no target")?;
-        let manifest = self.content(&target.digest).await?;
-        let config = self
-            .content(manifest["config"]["digest"].as_str().context("no config digest")?)
-            .await?;
-        let layers = config["rootfs"]["diff_ids"].as_array().context("no layers")?;
-        for layer in layers.iter().filter_map(Value::as_str) {
-            self.chain = match self.chain.as_str() {
-                "" => layer.to_owned(),
-                parent => format!("sha256:{}", hex::encode(Sha256::digest(format!("{parent} {layer}")))),
-            };
-        }
-        Ok(())
+        let answer = client.snapshots().stat(with_namespace!(stat, namespace)).await?;
+        let parent = answer.into_inner().info.context("containerd shows no snapshot")?.parent;
+        let spec = original.spec.as_ref().context("the container has no specification")?;
+        Ok(Self {
+            spec: serde_json::from_slice(&spec.value)?,
+            namespace: namespace.to_owned(),
+            client,
+            original,
+            parent,
+        })
     }
 
     async fn start(&self, id: &str) -> anyhow::Result<()> {
         let prepare = PrepareSnapshotRequest {
-            snapshotter: SNAPSHOTTER.into(),
+            snapshotter: self.original.snapshotter.clone(),
             key: id.into(),
-            parent: self.chain.clone(),
+            parent: self.parent.clone(),
             labels: HashMap::from([("containerd.io/gc.root".to_owned(), "now".to_owned())]),
         };
         let mounts = self
@@ -148,18 +110,10 @@ impl Bare {
             .mounts;
         let container = Container {
             id: id.into(),
-            image: self.image.clone(),
-            runtime: Some(Runtime {
-                name: "io.containerd.runc.v2".into(),
-                options: None,
-            }),
-            spec: Some(Any {
-                type_url: SPEC_TYPE.into(),
-                value: serde_json::to_vec(&self.spec(id))?,
-            }),
-            snapshotter: SNAPSHOTTER.into(),
+            spec: Some(self.spec_of(id)?),
             snapshot_key: id.into(),
-            ..Default::default()
+            labels: HashMap::new(),
+            ..self.original.clone()
         };
         let create = CreateContainerRequest {
             container: Some(container),
@@ -188,32 +142,16 @@ impl Bare {
         Ok(())
     }
 
-    fn spec(&self, id: &str) -> Value {
-        let capabilities = json!([
-            "CAP_CHOWN",
-            "CAP_SETGID",
-            "CAP_SETUID",
-            "CAP_NET_BIND_SERVICE",
-            "CAP_KILL"
-        ]);
-        let mount = |to: &str, kind: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": kind, "options": options});
-        json!({
-            "ociVersion": "1.0.2",
-            "process": {"user": {"uid": 0, "gid": 0}, "args": self.arguments, "env": ["PATH=/bin:/usr/bin"], "cwd": "/",
-                "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities}},
-            "root": {"path": "rootfs"},
-            "mounts": [
-                mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-                mount("/dev", "tmpfs", &["nosuid", "mode=755", "size=65536k"]),
-                mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-                mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
-                mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            ],
-            "linux": {
-                "cgroupsPath": format!("/berth-bare/{id}"),
-                "resources": {"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 64 << 20}},
-                "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
-            },
+    /// The original's, with a control group of its own.
+    fn spec_of(&self, id: &str) -> anyhow::Result<Any> {
+        let mut spec = self.spec.clone();
+        let group = spec
+            .pointer_mut("/linux/cgroupsPath")
+            .context("the original has no control group")?;
+        *group = format!("/berth-bare/{id}").into();
+        Ok(Any {
+            type_url: self.original.spec.clone().unwrap_or_default().type_url,
+            value: serde_json::to_vec(&spec)?,
         })
     }
 
@@ -242,7 +180,7 @@ impl Bare {
             .delete(with_namespace!(delete, self.namespace))
             .await?;
         let remove = RemoveSnapshotRequest {
-            snapshotter: SNAPSHOTTER.into(),
+            snapshotter: self.original.snapshotter.clone(),
             key: id.into(),
         };
         self.client

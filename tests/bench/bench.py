@@ -23,7 +23,6 @@ TASKS = 100
 CONCURRENCY = 4
 ROUNDS = 5
 COMMAND = ["sleep", "3600"]
-IMAGE = "docker.io/library/berth-sample:latest"
 LOAD_SECONDS = 5
 
 
@@ -59,11 +58,25 @@ def rss_mib(pid):
     return int(fields["VmRSS"].split()[0]) / 1024
 
 
+def container_of(found, task):
+    """The container of a task of one, in the containerd of its host."""
+    name = task["taskArn"].rsplit("/", 1)[1]
+    for namespace in found["namespaces"]:
+        listed = subprocess.run(["ctr", "-a", found["socket"], "-n", namespace, "containers", "list", "-q"], capture_output=True, text=True, check=True)
+        for container in listed.stdout.split():
+            if name in container:
+                return namespace, container
+    raise AssertionError(f"no container of {name} in {found}")
+
+
 def measure_starts(dev, memory):
-    """Seconds from CreateService to all RUNNING, and seconds of the bare loop, alternating."""
+    """Seconds from CreateService to all RUNNING, and seconds of the bare loop that starts the same containers, alternating."""
     ecs = berth.client(dev.endpoint)
     arn = definition(ecs, "bench-starts")
     found = announced(dev)["containerd"]
+    ecs.create_service(cluster="default", serviceName="original", taskDefinition=arn, desiredCount=1)
+    wait_running(ecs, "original", 1)
+    namespace, original = container_of(found, berth.tasks_of(ecs, "default", "RUNNING")[0])
     ratios, ours, bare = [], [], []
     for number in range(ROUNDS):
         name = f"starts-{number}"
@@ -74,7 +87,7 @@ def measure_starts(dev, memory):
         if memory and number == 0:
             print(f"memory: controller and 3 agents in one process with {TASKS} tasks: {rss_mib(dev.pid):.0f} MiB RSS", flush=True)
         remove_service(ecs, name)
-        loop = [BINARIES / "bare-starts", found["socket"], found["namespaces"][0], IMAGE, str(TASKS), str(CONCURRENCY), *COMMAND]
+        loop = [BINARIES / "bare-starts", found["socket"], namespace, original, str(TASKS), str(CONCURRENCY)]
         result = subprocess.run(loop, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr
         bare.append(float(result.stdout))
