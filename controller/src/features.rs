@@ -2,8 +2,8 @@
 //!
 //! `docs/decisions/2026-11-25-how-formats-evolve.md` says what the level is for.
 
-use berth_core::state::{Command, FeatureLevel, NEWEST_FEATURE_LEVEL};
-use berth_raft::{Membership, Role};
+use berth_core::state::{ClusterState, Command, FeatureLevel, NEWEST_FEATURE_LEVEL};
+use berth_raft::{MemberRecord, Membership, Role};
 
 use crate::peers::FEATURE_LEVEL;
 use crate::replica::StateGroup;
@@ -32,21 +32,33 @@ pub(crate) fn known_level() -> String {
     NEWEST_FEATURE_LEVEL.to_string()
 }
 
+/// Why a member that wants to join cannot: it could not read what the others have.
+pub(crate) fn too_old(state: &ClusterState, joiner: &MemberRecord) -> Option<String> {
+    let level = state.agreed_level()?;
+    let known = known_to(joiner).unwrap_or(0);
+    (known < level.level()).then(|| {
+        format!(
+            "the cluster has been raised to feature level {}, and this controller knows levels up to {known}: run berth {} or newer",
+            level.level(),
+            level.needs_version()
+        )
+    })
+}
+
 fn all_know(members: &Membership, own: u64, level: u32) -> bool {
     let mut others = members.members.iter().filter(|member| member.record.id != own);
-    others.all(|member| {
-        let known = member.record.details.get(FEATURE_LEVEL);
-        known
-            .and_then(|known| known.parse::<u32>().ok())
-            .is_some_and(|known| known >= level)
-    })
+    others.all(|member| known_to(&member.record).is_some_and(|known| known >= level))
+}
+
+fn known_to(member: &MemberRecord) -> Option<u32> {
+    member.details.get(FEATURE_LEVEL)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use berth_raft::{MemberInfo, MemberRecord, MemberRole};
+    use berth_raft::{MemberInfo, MemberRole};
 
     use super::*;
 
@@ -60,6 +72,16 @@ mod tests {
             },
             role: MemberRole::Voter,
         }
+    }
+
+    #[test]
+    fn member_that_could_not_read_what_the_others_have_is_not_let_in() {
+        let state = ClusterState::at_newest_level();
+        assert_eq!(too_old(&state, &member(2, Some(&known_level())).record), None);
+        let refused = too_old(&state, &member(2, Some("1")).record).expect("a refusal");
+        assert!(refused.contains(env!("CARGO_PKG_VERSION")), "{refused}");
+        assert!(too_old(&state, &member(2, None).record).is_some());
+        assert_eq!(too_old(&ClusterState::default(), &member(2, None).record), None);
     }
 
     #[test]

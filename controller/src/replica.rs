@@ -167,6 +167,10 @@ impl Replica for StateGroup {
             Ok(Arc::clone(&published.view))
         })
     }
+
+    fn seen(&self) -> Arc<ClusterState> {
+        Arc::clone(&self.view().view)
+    }
 }
 
 /// A failed proposal in the API's terms.

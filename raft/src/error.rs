@@ -280,6 +280,14 @@ impl RaftFault {
         Self::Damaged { reason: reason.into() }
     }
 
+    /// Whether the store or the group holds what another version of this program wrote and this one does not understand: what is damaged
+    /// fails its checksum. Starting this program again changes nothing.
+    pub fn is_of_another_version(&self) -> bool {
+        let is_of_another =
+            |source: &RecordError| matches!(source, RecordError::NewerFormat { .. } | RecordError::Payload { .. });
+        matches!(self, Self::Record { source, .. } if is_of_another(source))
+    }
+
     /// The error with all its causes on one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -295,4 +303,28 @@ impl RaftFault {
 
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f32())
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_proto::record::{self, FORMAT_VERSION, RecordKind};
+
+    use super::*;
+
+    fn fault(bytes: &[u8]) -> RaftFault {
+        let read = record::decode::<u32>(RecordKind::Command, bytes);
+        RaftFault::record("log entry 7")(read.expect_err("not a number"))
+    }
+
+    #[test]
+    fn record_of_another_version_is_told_from_a_damaged_one() {
+        let newer = record::seal_as(FORMAT_VERSION + 1, RecordKind::Command, b"1".to_vec());
+        let unknown = record::seal(RecordKind::Command, b"{\"FromTheFuture\":1}".to_vec());
+        for record in [newer, unknown.clone()] {
+            assert!(fault(&record).is_of_another_version());
+        }
+        let mut damaged = unknown;
+        *damaged.last_mut().expect("bytes") ^= 1;
+        assert!(!fault(&damaged).is_of_another_version());
+    }
 }

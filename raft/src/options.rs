@@ -210,9 +210,21 @@ impl RaftOptions {
 /// Exit status for a failed disk or store, from sysexits.h.
 const EXIT_IO_ERROR: i32 = 74;
 
+/// Exit status of a controller that somebody has to do something about, which is not started again by itself.
+const EXIT_NOT_AGAIN: u8 = 3;
+
 /// Ends the process with a message: after a failed write nobody knows what the disk holds, so nothing goes on.
 pub fn exit_process(fault: &RaftFault) {
     use std::io::Write;
+    if fault.is_of_another_version() {
+        let why = fault.chain();
+        writeln!(
+            std::io::stderr(),
+            "berth controller: this is not the version of berth for its data: {why}. Running containers are not affected."
+        )
+        .ok();
+        std::process::exit(EXIT_NOT_AGAIN.into());
+    }
     writeln!(
         std::io::stderr(),
         "berth controller: stopped since it can no longer keep its state: {}. Running containers are not \

@@ -51,6 +51,13 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: ClusterState::at_newest_level(),
+            ..Self::default()
+        }
+    }
+
     /// The state with all that any controller has applied.
     pub(crate) fn state(&self) -> &ClusterState {
         &self.state
@@ -130,7 +137,7 @@ impl Checks {
         }
         let is_as_expected = match self.states.range(..=index).next_back() {
             Some((_, expected)) => expected == view,
-            None => **view == ClusterState::default(),
+            None => **view == ClusterState::at_newest_level(),
         };
         if is_as_expected {
             return Ok(());

@@ -48,7 +48,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(tape: Tape, bugs: Bugs) -> Self {
         Self {
-            state: ClusterState::default(),
+            state: ClusterState::at_newest_level(),
             tape,
             bugs,
             restored: false,

@@ -109,7 +109,7 @@ impl World {
             agents: (0..agents).map(|number| Agent::new(number, bugs)).collect(),
             network: Network::default(),
             clients: Clients::new(bugs),
-            checks: Checks::default(),
+            checks: Checks::new(),
             busy: false,
             counts: BTreeMap::new(),
             seed,

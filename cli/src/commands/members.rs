@@ -108,12 +108,33 @@ async fn list(arguments: ListArguments) -> Result<()> {
     if arguments.format == Format::Json {
         return output::line(&serde_json::to_string_pretty(&members)?);
     }
-    let mut table = Table::new(&["ID", "NAME", "ADDRESS", "ROLE", "CONNECTED"]);
+    let mut table = Table::new(&["ID", "NAME", "ADDRESS", "ROLE", "CONNECTED", "LEVEL"]);
     members.iter().for_each(|member| table.row(cells(member)));
-    output::line(&table.render(output::width()))
+    output::line(&table.render(output::width()))?;
+    match listed
+        .feature_level
+        .and_then(|level| upgrade_under_way(level, &members))
+    {
+        Some(sentence) => output::line(&sentence),
+        None => Ok(()),
+    }
 }
 
-fn cells(member: &Member) -> [String; 5] {
+/// What an upgrade still waits for, if some controllers know a newer feature level than the cluster uses.
+fn upgrade_under_way(level: i32, members: &[Member]) -> Option<String> {
+    let newest = members.iter().filter_map(|member| member.feature_level).max()?;
+    let older = members
+        .iter()
+        .filter(|member| member.feature_level.is_none_or(|known| known < newest));
+    let older: Vec<&str> = older.filter_map(|member| member.name.as_deref()).collect();
+    let waits_for = match older.as_slice() {
+        [] => "that is about to change".to_owned(),
+        older => format!("{newest} once these are upgraded or removed: {}", older.join(", ")),
+    };
+    (level < newest).then(|| format!("The cluster uses feature level {level}; {waits_for}"))
+}
+
+fn cells(member: &Member) -> [String; 6] {
     let role = match (member.role, member.leader) {
         (_, Some(true)) => "leader",
         (Some(MemberRole::Learner), _) => "learner",
@@ -129,6 +150,7 @@ fn cells(member: &Member) -> [String; 5] {
             .connected
             .map_or("", |connected| if connected { "yes" } else { "NO" })
             .to_owned(),
+        member.feature_level.map_or_else(String::new, |level| level.to_string()),
     ]
 }
 
@@ -144,12 +166,31 @@ mod tests {
                 role: Some(role),
                 leader: Some(leader),
                 connected: Some(leader),
+                feature_level: Some(2),
                 ..Member::default()
             };
             cells(&member).join("|")
         };
-        assert_eq!(row(MemberRole::Voter, true), "7|||leader|yes");
-        assert_eq!(row(MemberRole::Voter, false), "7|||voter|NO");
-        assert_eq!(row(MemberRole::Learner, false), "7|||learner|NO");
+        assert_eq!(row(MemberRole::Voter, true), "7|||leader|yes|2");
+        assert_eq!(row(MemberRole::Voter, false), "7|||voter|NO|2");
+        assert_eq!(row(MemberRole::Learner, false), "7|||learner|NO|2");
+    }
+
+    #[test]
+    fn upgrade_that_is_not_finished_says_for_whom_it_waits() {
+        let member = |name: &str, level| Member {
+            name: Some(name.to_owned()),
+            feature_level: level,
+            ..Member::default()
+        };
+        let mixed = [member("a", Some(2)), member("b", Some(1)), member("c", None)];
+        assert_eq!(
+            upgrade_under_way(1, &mixed).as_deref(),
+            Some("The cluster uses feature level 1; 2 once these are upgraded or removed: b, c")
+        );
+        let all = [member("a", Some(2)), member("b", Some(2))];
+        assert!(upgrade_under_way(1, &all).is_some_and(|said| said.contains("about to change")));
+        assert_eq!(upgrade_under_way(2, &all), None);
+        assert_eq!(upgrade_under_way(0, &[]), None);
     }
 }

@@ -6,7 +6,7 @@ use berth_aws::AwsError;
 use berth_core::ids::IdSource;
 use berth_core::model::{Scope, Timestamp};
 use berth_core::reconcile::StandaloneRequest;
-use berth_core::state::{ClusterState, Command, Event};
+use berth_core::state::{ClusterState, Command, Event, Feature};
 
 use super::credentials::RootCredentials;
 use super::errors;
@@ -112,6 +112,16 @@ impl Api {
     /// The state with everything that was answered before this call.
     pub(super) async fn read(&self) -> Result<Arc<ClusterState>, AwsError> {
         self.replica.read().await.map_err(|error| errors::unavailable(&error))
+    }
+
+    /// Whether a feature may be used in what is proposed now: it may once every member knows it.
+    pub(super) fn uses(&self, feature: Feature) -> bool {
+        self.replica.seen().uses(feature)
+    }
+
+    /// The feature level that the group has agreed on.
+    pub(super) fn feature_level(&self) -> u32 {
+        self.replica.seen().feature_level()
     }
 
     /// Proposes a command; a rejection becomes the AWS error for it.

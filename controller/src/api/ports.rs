@@ -32,6 +32,9 @@ pub trait Replica: Send + Sync + 'static {
 
     /// The state with everything that was answered before the call.
     fn read(&self) -> PortFuture<'_, Result<Arc<ClusterState>, Unavailable>>;
+
+    /// The state as far as this controller has it, without asking others: what cannot be taken back may be read from it.
+    fn seen(&self) -> Arc<ClusterState>;
 }
 
 /// Runs tasks outside services.

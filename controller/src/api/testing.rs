@@ -39,7 +39,6 @@ pub(crate) const ACCESS_KEY: &str = "AKIDEXAMPLE";
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// The replicated state without a group: a command is applied at once.
-#[derive(Default)]
 pub(crate) struct StateInMemory(Mutex<(u64, ClusterState)>);
 
 impl StateInMemory {
@@ -62,6 +61,10 @@ impl Replica for StateInMemory {
 
     fn read(&self) -> PortFuture<'_, Result<Arc<ClusterState>, Unavailable>> {
         Box::pin(async move { Ok(Arc::new(self.state())) })
+    }
+
+    fn seen(&self) -> Arc<ClusterState> {
+        Arc::new(self.state())
     }
 }
 
@@ -202,24 +205,29 @@ pub(crate) struct Harness {
 
 impl Harness {
     pub(crate) fn new() -> Self {
-        Self::with(false, Arc::new(NoAgents))
+        Self::with(false, Arc::new(NoAgents), ClusterState::at_newest_level())
+    }
+
+    /// One whose group has agreed on no feature level yet.
+    pub(crate) fn before_levels() -> Self {
+        Self::with(false, Arc::new(NoAgents), ClusterState::default())
     }
 
     pub(crate) fn for_testing() -> Self {
-        Self::with(true, Arc::new(NoAgents))
+        Self::with(true, Arc::new(NoAgents), ClusterState::at_newest_level())
     }
 
     pub(crate) fn with_logs(logs: Arc<dyn ContainerLogs>) -> Self {
-        Self::with(false, logs)
+        Self::with(false, logs, ClusterState::at_newest_level())
     }
 
-    fn with(testing: bool, logs: Arc<dyn ContainerLogs>) -> Self {
+    fn with(testing: bool, logs: Arc<dyn ContainerLogs>, state: ClusterState) -> Self {
         let root = RootCredentials {
             account: ACCOUNT.into(),
             access_key_id: ACCESS_KEY.into(),
             secret_access_key: SECRET.into(),
         };
-        let state = Arc::new(StateInMemory::default());
+        let state = Arc::new(StateInMemory(Mutex::new((0, state))));
         let options = ApiOptions { root, testing };
         let parts = ApiParts {
             replica: Arc::clone(&state) as Arc<dyn Replica>,

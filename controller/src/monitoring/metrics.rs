@@ -101,6 +101,7 @@ pub(super) struct StateGauges {
     pub(super) raft_commit_index: Count,
     pub(super) raft_applied_index: Count,
     pub(super) raft_snapshot_index: Count,
+    pub(super) feature_level: Count,
     pub(super) store_free_bytes: Count,
     pub(super) agent_sessions: Count,
     pub(super) hosts: Family<HostLabels, Count>,
@@ -191,6 +192,12 @@ impl Instruments {
             "berth_raft_snapshot_index",
             "The log index of the newest snapshot, 0 without one",
             &state.raft_snapshot_index,
+        );
+        add(
+            to,
+            "berth_feature_level",
+            "The feature level that the cluster uses; it rises at the end of an upgrade",
+            &state.feature_level,
         );
         add(
             to,

@@ -69,6 +69,7 @@ fn read_group(gauges: &StateGauges, group: &StateGroup) {
 }
 
 fn read_state(gauges: &StateGauges, state: &ClusterState) {
+    gauges.feature_level.set(state.feature_level().into());
     for status in HOST_STATUSES {
         for connected in [false, true] {
             let hosts = state.all_container_instances();

@@ -249,6 +249,7 @@ impl ControllerError {
             | Self::MemberRemoved(_)
             | Self::NotLetIn(_) => true,
             Self::FirstCertificate(error) => error.is_final(),
+            Self::Raft(fault) => fault.is_of_another_version(),
             _ => false,
         }
     }

@@ -45,6 +45,8 @@ enum Attempt {
     Answered(Result<Response<Bytes>, Unavailable>),
     /// Nothing happened, for this reason.
     Again(String),
+    /// The leader is of a version in which every controller answers such calls by itself.
+    LeftToUs,
 }
 
 impl CallsToLeader {
@@ -70,6 +72,7 @@ impl CallsToLeader {
             };
             match attempt {
                 Attempt::Answered(answer) => return Some(answer),
+                Attempt::LeftToUs => return None,
                 Attempt::Again(reason) if Instant::now() >= until || status.has_stopped() => {
                     let text = format!("the controller that leads did not take the call: {reason}");
                     return Some(Err(Unavailable::NoAnswer(text)));
@@ -94,6 +97,7 @@ impl CallsToLeader {
             Err(status) if status.code() == Code::Unavailable && status.metadata().contains_key(NOTHING_DONE) => {
                 Attempt::Again(status.message().to_owned())
             }
+            Err(status) if status.code() == Code::Unimplemented => Attempt::LeftToUs,
             Err(status) => {
                 self.forget(leader);
                 Attempt::Answered(Err(Unavailable::NoAnswer(format!(

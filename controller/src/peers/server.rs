@@ -12,6 +12,7 @@ use super::calls::NOTHING_DONE;
 use super::links::PeerNetwork;
 use super::{ADDRESS, ADDRESS_METADATA};
 use crate::api::passed_calls;
+use crate::features;
 use crate::replica::ReplicatedState;
 
 /// The service for other members.
@@ -88,6 +89,10 @@ impl Peers for PeersService {
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let members = group.members();
+        let is_new = members.get(caller).is_none();
+        if let Some(why) = features::too_old(&group.view().view, &record).filter(|_| is_new) {
+            return Err(Status::failed_precondition(why));
+        }
         let change = match members.get(caller) {
             Some(known) if known.record == record => {
                 return Ok(Response::new(Announced { index: members.index }));

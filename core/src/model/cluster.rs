@@ -15,6 +15,7 @@ pub enum ClusterStatus {
 
 /// A named setting such as `containerInsights`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClusterSetting {
     /// Name.
     pub name: String,
@@ -24,6 +25,7 @@ pub struct ClusterSetting {
 
 /// A cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Its key.
     pub key: ClusterKey,
@@ -37,7 +39,7 @@ pub struct Cluster {
     pub tags: Tags,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it became `INACTIVE`.
+    /// When it became `INACTIVE`; nothing if that was before this was written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inactive_since: Option<Timestamp>,
 }

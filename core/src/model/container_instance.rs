@@ -20,6 +20,7 @@ pub enum ContainerInstanceStatus {
 
 /// What an agent says of its host when it registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HostDescription {
     /// Host name, also shown as `ec2InstanceId`.
     pub host_name: String,
@@ -35,6 +36,7 @@ pub struct HostDescription {
 
 /// A host that has registered into a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ContainerInstance {
     /// Its id.
     pub id: ContainerInstanceId,

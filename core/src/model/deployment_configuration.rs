@@ -7,6 +7,7 @@ use super::SchedulingStrategy;
 
 /// Stops a deployment whose tasks keep failing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CircuitBreaker {
     /// Whether it is on.
     pub enable: bool,
@@ -27,6 +28,7 @@ impl CircuitBreaker {
 
 /// How a deployment proceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeploymentConfiguration {
     /// At most this share of the desired count may exist, in percent, rounded down.
     pub maximum_percent: u32,

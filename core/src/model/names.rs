@@ -145,6 +145,7 @@ hex_id!(
 
 /// The account and region that a resource lives in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scope {
     /// Account.
     pub account: AccountId,
@@ -174,6 +175,7 @@ impl Scope {
 
 /// A cluster, uniquely.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClusterKey {
     /// Account and region.
     pub scope: Scope,
@@ -194,6 +196,7 @@ impl ClusterKey {
 
 /// A service, uniquely.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServiceKey {
     /// Its cluster.
     pub cluster: ClusterKey,
@@ -203,6 +206,7 @@ pub struct ServiceKey {
 
 /// A revision of a task definition, uniquely.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskDefinitionKey {
     /// Account and region.
     pub scope: Scope,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A rule that binds: a host that breaks it is not considered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum PlacementConstraint {
     /// Each task of the group on a host of its own.
     DistinctInstance,
@@ -16,6 +17,7 @@ pub enum PlacementConstraint {
 
 /// A preference among hosts that fit, applied in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum PlacementStrategy {
     /// Any host.
     Random,

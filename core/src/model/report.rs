@@ -29,6 +29,7 @@ impl ContainerStatus {
 
 /// A container port as bound on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetworkBinding {
     /// Address that it is bound to.
     pub bind_ip: String,
@@ -42,6 +43,7 @@ pub struct NetworkBinding {
 
 /// A container, as its host sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ContainerReport {
     /// Name within the task.
     pub name: String,
@@ -61,6 +63,7 @@ pub struct ContainerReport {
 
 /// A task, as its host sees it: always the whole picture, so that a later report replaces an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskReport {
     /// Which task.
     pub task: TaskId,

@@ -7,6 +7,7 @@ const DEFAULT_ATTEMPT_PERIOD_SECS: u32 = 300;
 
 /// A container's `restartPolicy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RestartPolicy {
     /// Whether it is in force at all.
     pub enabled: bool,

@@ -78,6 +78,7 @@ pub enum RolloutState {
 /// Failures to start in a row, and when the next try may be: kept in the replicated state, so that a new leader
 /// neither forgets nor doubles a back-off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StartBackoff {
     /// Tasks of the deployment that failed to start or to stay up, one soon after the other.
     pub consecutive_failures: u32,
@@ -89,6 +90,7 @@ pub struct StartBackoff {
 
 /// One version of what a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Deployment {
     /// Its id.
     pub id: DeploymentId,
@@ -131,6 +133,7 @@ impl Deployment {
 
 /// What happened to a service, in ECS's own sentences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServiceEvent {
     /// UUID.
     pub id: String,
@@ -142,6 +145,7 @@ pub struct ServiceEvent {
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Service {
     /// Its key.
     pub key: ServiceKey,

@@ -99,6 +99,7 @@ impl StopCode {
 
 /// What asked for a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum TaskOrigin {
     /// A deployment of a service.
     Service {
@@ -113,6 +114,7 @@ pub enum TaskOrigin {
 
 /// Values that a task has instead of its definition's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskOverride {
     /// Task-level CPU limit.
     pub cpu: Option<CpuUnits>,
@@ -124,6 +126,7 @@ pub struct TaskOverride {
 
 /// Values that one container has instead of its definition's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ContainerOverride {
     /// Which container.
     pub name: String,
@@ -141,6 +144,7 @@ pub struct ContainerOverride {
 
 /// A container as the host last reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Container {
     /// Name within the task.
     pub name: Arc<str>,
@@ -162,6 +166,7 @@ pub struct Container {
 
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Task {
     /// Its id.
     pub id: TaskId,

@@ -35,6 +35,7 @@ pub type Ports = BTreeSet<(TransportProtocol, u16)>;
 
 /// A container port and where on the host it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PortMapping {
     /// Port inside the container.
     pub container_port: u16,
@@ -48,6 +49,7 @@ pub struct PortMapping {
 
 /// One container of a task definition. Only members that are honoured are here; others are refused at registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ContainerDefinition {
     /// Name, unique within the task definition.
     pub name: String,
@@ -84,6 +86,7 @@ pub struct ContainerDefinition {
 
 /// A revision of a task definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskDefinition {
     /// Family and revision.
     pub key: TaskDefinitionKey,

@@ -14,6 +14,7 @@ pub struct MemoryMib(pub u32);
 
 /// CPU and memory together, as a task reserves them and a host offers them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resources {
     /// CPU units.
     pub cpu: CpuUnits,
@@ -67,6 +68,7 @@ pub struct LogIndex(pub u64);
 
 /// Where in history something was decided: an agent refuses an assignment older than the newest it has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogPosition {
     /// Raft term.
     pub term: u64,

@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn state_after(commands: Vec<Command>) -> ClusterState {
-        let mut state = ClusterState::default();
+        let mut state = ClusterState::at_newest_level();
         for (index, command) in (1..).zip(commands) {
             apply(&mut state, LogIndex(index), &command).expect("accepted");
         }
@@ -207,7 +207,7 @@ mod tests {
             force: true,
             at: Timestamp(6),
         });
-        let (mut known, mut state) = (KnownHosts::default(), ClusterState::default());
+        let (mut known, mut state) = (KnownHosts::default(), ClusterState::at_newest_level());
         for (index, command) in (1..).zip(commands) {
             apply(&mut state, LogIndex(index), &command).expect("accepted");
             let anew = PlacementProblem::from_state(&state, &cluster(), []).hosts;

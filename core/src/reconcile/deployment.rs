@@ -1,7 +1,7 @@
 //! How far a deployment has come: completed, held back by its failures, given up by the circuit breaker, retired. Pure.
 
 use crate::model::{Deployment, DeploymentStatus, RolloutState, Service, ServiceEvent, ServiceKey};
-use crate::state::{Command, DeploymentProgress, backoff_delay_ms};
+use crate::state::{Command, DeploymentProgress, Feature, backoff_delay_ms};
 
 use super::events;
 use super::pass::Pass;
@@ -61,7 +61,8 @@ fn resets_failures(pass: &Pass<'_>, service: &Service, tally: &Tally) -> bool {
     let is_kept = service
         .primary()
         .is_some_and(|p| p.rollout_state != RolloutState::Failed);
-    is_kept && breaker.resets_on_healthy_task() && tally.any_settled(pass.now)
+    let may_reset = pass.state.uses(Feature::ResetOnHealthyTask) && breaker.resets_on_healthy_task();
+    is_kept && may_reset && tally.any_settled(pass.now)
 }
 
 fn failure_threshold(desired: u32) -> u32 {

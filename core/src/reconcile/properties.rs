@@ -297,7 +297,10 @@ fn deleted_cluster_is_forgotten_a_day_later_once_nothing_of_it_is_remembered() {
         };
         world.apply(command).expect("deregisters");
     }
-    let command = Command::DeleteCluster { cluster: cluster(), at };
+    let command = Command::DeleteCluster {
+        cluster: cluster(),
+        at: Some(at),
+    };
     world.apply(command).expect("deletes");
     world.pass_ms(23 * HOUR_MS);
     assert!(world.state.cluster(&cluster()).is_some());

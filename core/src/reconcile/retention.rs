@@ -7,7 +7,7 @@ use crate::model::{
     Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId, Service, ServiceKey, TaskDefinitionKey,
     TaskId, Timestamp,
 };
-use crate::state::Command;
+use crate::state::{Command, Feature};
 
 use super::agenda::Subject;
 use super::pass::Pass;
@@ -67,6 +67,9 @@ pub(super) fn reconcile(pass: &mut Pass<'_>) {
 
 /// Deleted clusters: forgets those whose time has come and of which nothing else is remembered.
 fn forget_clusters(pass: &mut Pass<'_>) {
+    if !pass.state.uses(Feature::ForgottenClusters) {
+        return;
+    }
     let is_old = |c: &Cluster| pass.now.ms_since(c.inactive_since.unwrap_or(c.created_at)) >= RETAIN_MS;
     let over = pass.state.all_clusters();
     let over = over.filter(|c| c.status == ClusterStatus::Inactive && is_old(c));

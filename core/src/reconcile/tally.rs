@@ -90,5 +90,7 @@ fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
 }
 
 fn settles_at(task: &Arc<Task>) -> Timestamp {
-    task.running_since.unwrap_or(task.created_at).plus_ms(STAYED_UP_MS)
+    // Of those that were heard of before it was written down since when they run, only their hosts have said so.
+    let since = task.running_since.or(task.started_at).unwrap_or(task.created_at);
+    since.plus_ms(STAYED_UP_MS)
 }

@@ -28,7 +28,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let mut world = Self {
-            state: ClusterState::default(),
+            state: ClusterState::at_newest_level(),
             agenda: Agenda::new(),
             now: START,
             ids: IdSource::from_seed(1),

@@ -26,7 +26,11 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateCluster) -> Result
     Ok(vec![Event::ClusterUpdated(update.cluster.clone())])
 }
 
-pub(super) fn delete(state: &mut ClusterState, key: &ClusterKey, at: Timestamp) -> Result<Vec<Event>, Rejection> {
+pub(super) fn delete(
+    state: &mut ClusterState,
+    key: &ClusterKey,
+    at: Option<Timestamp>,
+) -> Result<Vec<Event>, Rejection> {
     let mut cluster = Cluster::clone(state.active_cluster(key)?);
     if state.container_instances_of(key).next().is_some() {
         return Err(Rejection::ClusterContainsContainerInstances(key.clone()));
@@ -38,7 +42,7 @@ pub(super) fn delete(state: &mut ClusterState, key: &ClusterKey, at: Timestamp) 
         return Err(Rejection::ClusterContainsTasks(key.clone()));
     }
     cluster.status = ClusterStatus::Inactive;
-    cluster.inactive_since = Some(at);
+    cluster.inactive_since = at;
     state.clusters.insert(key.clone(), Arc::new(cluster));
     Ok(vec![Event::ClusterDeleted(key.clone())])
 }

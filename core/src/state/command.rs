@@ -23,9 +23,9 @@ pub enum Command {
     DeleteCluster {
         /// Which.
         cluster: ClusterKey,
-        /// Now.
-        #[serde(default)]
-        at: Timestamp,
+        /// Now. With [`Feature::ForgottenClusters`](super::Feature) alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
     },
     /// Adds the next revision of a family; the revision in the command is overwritten. Valid always. Emits
     /// `TaskDefinitionRegistered`, which says the revision.
@@ -59,8 +59,9 @@ pub enum Command {
     /// Changes a service: what is named is merged with what is. Valid when it is active, deployments could proceed by
     /// the merged configuration, and the definition of a new deployment is active. Emits `ServiceUpdated`.
     UpdateService(Box<UpdateService>),
-    /// Begins to delete a service, or nothing if that has begun. Valid when it exists and its desired count is 0, it is a daemon service, or
-    /// `force`. Emits `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
+    /// Begins to delete a service, or nothing if that has begun. Valid when it exists (and is active, without
+    /// [`Feature::RepeatedDeletion`](super::Feature)) and its desired count is 0, it is a daemon service, or `force`. Emits
+    /// `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
     DeleteService {
         /// Which.
         service: ServiceKey,
@@ -98,7 +99,7 @@ pub enum Command {
         at: Timestamp,
     },
     /// What a host says of its tasks. Reports of tasks that are not on this host, or that would move a task back,
-    /// are left out. Valid when the host exists. Emits `TaskChanged` for each that changed.
+    /// are left out. With [`Feature::LeadersClock`](super::Feature), their times are held to `at`. Valid when the host exists. Emits `TaskChanged` for each that changed.
     RecordTaskReports {
         /// The host.
         container_instance: ContainerInstanceId,
@@ -123,7 +124,7 @@ pub enum Command {
         services: Vec<ServiceKey>,
         /// Inactive container instances.
         container_instances: Vec<ContainerInstanceId>,
-        /// Inactive clusters.
+        /// Inactive clusters. With [`Feature::ForgottenClusters`](super::Feature) alone.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         clusters: Vec<ClusterKey>,
     },
@@ -308,7 +309,8 @@ pub struct DeploymentProgress {
     pub rollout_state: RolloutState,
     /// Why it is there, in a sentence.
     pub rollout_state_reason: String,
-    /// Whether one of its tasks is healthy, so that failures count from zero again.
+    /// Whether one of its tasks is healthy, so that failures count from zero again. With
+    /// [`Feature::ResetOnHealthyTask`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resets_failed_tasks: bool,
 }

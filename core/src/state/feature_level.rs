@@ -8,8 +8,38 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClusterState, Event, Rejection};
 
-/// The newest level that this program knows. Level 1 is everything up to its first release.
-pub const NEWEST_FEATURE_LEVEL: u32 = 1;
+/// The newest level that this program knows.
+pub const NEWEST_FEATURE_LEVEL: u32 = 2;
+
+/// What members have to agree on before any of them uses it. Without it they do as those did that do not know it: what is written has none
+/// of its fields, and commands have the effect that they had. What is not named here is older than levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// What the cluster decides counts when tasks run and end by the leader's clock, and the times of hosts are held to it.
+    LeadersClock,
+    /// The circuit breaker's failures count from zero again once a task is healthy, unless `resetOnHealthyTask` says otherwise.
+    ResetOnHealthyTask,
+    /// Members of a task definition that ask for nothing are kept, to be shown.
+    MembersThatAskForNothing,
+    /// A service that is being deleted is deleted again without an error.
+    RepeatedDeletion,
+    /// Deleted clusters are forgotten after a while.
+    ForgottenClusters,
+}
+
+impl Feature {
+    /// The level that it belongs to.
+    #[must_use]
+    pub fn level(self) -> u32 {
+        match self {
+            Self::LeadersClock
+            | Self::ResetOnHealthyTask
+            | Self::MembersThatAskForNothing
+            | Self::RepeatedDeletion
+            | Self::ForgottenClusters => 2,
+        }
+    }
+}
 
 /// A level, and the version of berth from which on it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +92,12 @@ impl FeatureLevel {
     pub fn level(&self) -> u32 {
         self.level
     }
+
+    /// The version of berth from which on it is known.
+    #[must_use]
+    pub fn needs_version(&self) -> &str {
+        &self.needs_version
+    }
 }
 
 impl TryFrom<Unchecked> for FeatureLevel {
@@ -77,6 +113,27 @@ impl TryFrom<Unchecked> for FeatureLevel {
 }
 
 impl ClusterState {
+    /// An empty state whose group has agreed on the newest level, as the state of a group that this program founds is soon.
+    #[must_use]
+    pub fn at_newest_level() -> Self {
+        Self {
+            feature_level: Some(FeatureLevel::newest(env!("CARGO_PKG_VERSION"))),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the group has agreed to use a feature. Once it has, it has for ever.
+    #[must_use]
+    pub fn uses(&self, feature: Feature) -> bool {
+        self.feature_level() >= feature.level()
+    }
+
+    /// The level that the group has agreed on, with the version that it takes; nothing until it has on any.
+    #[must_use]
+    pub fn agreed_level(&self) -> Option<&FeatureLevel> {
+        self.feature_level.as_ref()
+    }
+
     /// The level that the group has agreed on; 0 until it has on any.
     #[must_use]
     pub fn feature_level(&self) -> u32 {
@@ -141,7 +198,8 @@ mod tests {
                 .to_string(),
         ];
         for refusal in refusals {
-            assert!(refusal.contains("feature level 2"), "{refusal}");
+            let level = format!("feature level {}", NEWEST_FEATURE_LEVEL + 1);
+            assert!(refusal.contains(&level), "{refusal}");
             assert!(refusal.contains("run berth 9.1.0 or newer"), "{refusal}");
         }
     }

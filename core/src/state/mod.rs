@@ -36,7 +36,7 @@ pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
 pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
-pub use feature_level::{FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
+pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use snapshot::{SnapshotError, SnapshotRecord};
 pub use tokens::{RememberedRequest, TokenKey};

@@ -7,7 +7,7 @@ use crate::model::{
     Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
 };
 
-use super::{ClientToken, ClusterState, Event, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff};
+use super::{ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff};
 
 /// Events kept for each service (ECS: the last 100).
 const MAX_EVENTS: usize = 100;
@@ -103,10 +103,10 @@ pub(super) fn delete(
     let service = state
         .service(key)
         .ok_or_else(|| Rejection::ServiceNotFound(key.clone()))?;
-    if service.status != ServiceStatus::Active {
+    if service.status != ServiceStatus::Active && state.uses(Feature::RepeatedDeletion) {
         return Ok(vec![]);
     }
-    let mut service = Service::clone(service);
+    let mut service = Service::clone(state.active_service(key)?);
     let replica = service.scheduling_strategy == SchedulingStrategy::Replica;
     if replica && service.desired_count > 0 && !force {
         return Err(Rejection::ServiceScaledAboveZero(key.clone()));
@@ -179,12 +179,7 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
 /// Counts a task that stopped although its service wanted it to run, if it never started or did not stay up.
 pub(super) fn count_failure(state: &mut ClusterState, task: &Task, at: Timestamp) -> Option<Event> {
     let (key, id) = (task.service()?, task.deployment()?);
-    // A host that was away while its task ran and ended tells of both at once; then only its own clock knows for how long.
-    let ran_for_ms = match task.running_since {
-        Some(since) => Some(at.ms_since(since)),
-        None => task.ran_for_ms(),
-    };
-    if ran_for_ms.is_some_and(|ms| ms >= backoff::STAYED_UP_MS) {
+    if ran_for_ms(state, task, at).is_some_and(|ms| ms >= backoff::STAYED_UP_MS) {
         return None;
     }
     let mut service = Service::clone(state.service(key)?);
@@ -192,6 +187,18 @@ pub(super) fn count_failure(state: &mut ClusterState, task: &Task, at: Timestamp
     deployment.failed_tasks = deployment.failed_tasks.saturating_add(1);
     deployment.backoff = backoff::after_failure(deployment.backoff, at);
     put(state, service).pop()
+}
+
+/// How long a task that ends now has run, as far as anybody has said.
+fn ran_for_ms(state: &ClusterState, task: &Task, now: Timestamp) -> Option<i64> {
+    if !state.uses(Feature::LeadersClock) {
+        return Some(now.ms_since(task.started_at?));
+    }
+    // A host that was away while its task ran and ended tells of both at once; then only its own clock knows for how long.
+    match task.running_since {
+        Some(since) => Some(now.ms_since(since)),
+        None => task.ran_for_ms(),
+    }
 }
 
 pub(super) fn forget(state: &mut ClusterState, services: &[ServiceKey]) -> Vec<Event> {

@@ -5,7 +5,7 @@ use crate::model::{
     TaskReport, TaskStatus, Timestamp,
 };
 
-use super::{ClientToken, ClusterState, Event, Rejection, TaskChange, services};
+use super::{ClientToken, ClusterState, Event, Feature, Rejection, TaskChange, services};
 
 pub(super) fn run(
     state: &mut ClusterState,
@@ -112,6 +112,7 @@ pub(super) fn record_reports(
         }
         let (was_wanted, mut task) = (task.desired_status == DesiredStatus::Running, Task::clone(task));
         let before = task.clone();
+        take_times(&mut task, report, at, state.uses(Feature::LeadersClock));
         merge(&mut task, report, at);
         if task == before {
             continue;
@@ -128,18 +129,32 @@ pub(super) fn record_reports(
     Ok(events)
 }
 
-fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
-    task.last_status = report.status;
-    if task.last_status == TaskStatus::Running {
-        task.running_since = task.running_since.or(Some(at));
+/// Takes over when what is reported happened. Before the task's status, which tells what was known until now.
+fn take_times(task: &mut Task, report: &TaskReport, at: Timestamp, by_leaders_clock: bool) {
+    if by_leaders_clock && task.last_status == TaskStatus::Running {
+        // It was heard that it runs before that was written down.
+        task.running_since = task.running_since.or(task.started_at);
+    } else if by_leaders_clock && report.status == TaskStatus::Running {
+        task.running_since = Some(at);
     }
     // A host's clock may be off: what it says is held between the task's creation and now, and nothing is decided by it.
     let created_at = task.created_at;
-    let told = |time: Option<Timestamp>| time.map(|time| time.min(at).max(created_at));
+    let held = |time: Timestamp| time.min(at).max(created_at);
+    let told = |time: Option<Timestamp>| time.map(|time| if by_leaders_clock { held(time) } else { time });
     task.pull_started_at = task.pull_started_at.or(told(report.pull_started_at));
     task.pull_stopped_at = task.pull_stopped_at.or(told(report.pull_stopped_at));
-    task.started_at = task.started_at.or(told(report.started_at));
+    task.started_at = task
+        .started_at
+        .or(told(report.started_at).map(|started| started.min(at)));
     task.execution_stopped_at = task.execution_stopped_at.or(told(report.execution_stopped_at));
+    if report.status == TaskStatus::Stopped {
+        let stopped_at = report.stopped_at.filter(|_| !by_leaders_clock).unwrap_or(at);
+        task.stopped_at = task.stopped_at.or(Some(stopped_at));
+    }
+}
+
+fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
+    task.last_status = report.status;
     for reported in &report.containers {
         let Some(container) = task.containers.iter_mut().find(|c| *c.name == *reported.name) else {
             continue;
@@ -170,7 +185,7 @@ fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
         }
     }
     if task.is_stopped() {
-        end(task, at);
+        end(task, task.stopped_at.unwrap_or(at));
     }
 }
 

@@ -19,6 +19,7 @@ pub type TokenKey = (Scope, String, String);
 
 /// A request that came with a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RememberedRequest {
     /// Digest of the request without the token.
     pub request_digest: String,

@@ -9,7 +9,7 @@ use super::given::{cluster, register, register_with, report, task};
 
 #[test]
 fn host_that_comes_back_smaller_keeps_its_tasks_and_takes_none_until_there_is_room() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     let run = |id| Command::RunTasks {
         tasks: vec![task(id, 0, 300, 300, None)],
         client_token: None,
@@ -59,7 +59,7 @@ fn host_that_comes_back_smaller_keeps_its_tasks_and_takes_none_until_there_is_ro
 
 #[test]
 fn host_that_was_deregistered_comes_back_only_as_a_new_one_of_an_agent_started_anew() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let deregister = Command::DeregisterContainerInstance {
         container_instance: ContainerInstanceId(0),
@@ -91,7 +91,7 @@ fn host_that_was_deregistered_comes_back_only_as_a_new_one_of_an_agent_started_a
 
 #[test]
 fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     assert_eq!(state.cluster(&cluster()).map(|c| c.status), Some(ClusterStatus::Active));
     let Command::RegisterContainerInstance {
@@ -120,7 +120,7 @@ fn default_cluster_is_created_by_its_first_host_and_no_other_is() {
 
 #[test]
 fn host_counts_as_running_only_what_runs() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     let run = Command::RunTasks {
         tasks: vec![task(1, 0, 1, 1, None)],
         client_token: None,

@@ -2,6 +2,7 @@
 
 mod given;
 mod hosts;
+mod levels;
 mod properties;
 mod services;
 mod task_definitions;

@@ -10,8 +10,11 @@ use berth_core::state::{ClusterState, Command, Rejection, UpdateService, apply};
 use super::given::{cluster, definition, no_change, register, report, service, task};
 
 /// A service whose one task is on host 0.
-fn state_with_a_service_task() -> (ClusterState, Service) {
-    let mut state = ClusterState::default();
+pub(crate) fn state_with_a_service_task() -> (ClusterState, Service) {
+    state_with_a_service_task_in(ClusterState::at_newest_level())
+}
+
+pub(crate) fn state_with_a_service_task_in(mut state: ClusterState) -> (ClusterState, Service) {
     let key = TaskDefinitionKey {
         scope: cluster().scope,
         family: "web".into(),
@@ -41,7 +44,7 @@ fn state_with_a_service_task() -> (ClusterState, Service) {
     (state, service)
 }
 
-fn tell(state: &mut ClusterState, report: TaskReport, at: i64) {
+pub(crate) fn tell(state: &mut ClusterState, report: TaskReport, at: i64) {
     let index = LogIndex(state.applied().0 + 1);
     let reported = Command::RecordTaskReports {
         container_instance: ContainerInstanceId(0),
@@ -51,7 +54,7 @@ fn tell(state: &mut ClusterState, report: TaskReport, at: i64) {
     apply(state, index, &reported).expect("records");
 }
 
-fn failures(state: &ClusterState, service: &Service) -> u32 {
+pub(crate) fn failures(state: &ClusterState, service: &Service) -> u32 {
     state.service(&service.key).expect("exists").deployments[0].failed_tasks
 }
 
@@ -118,7 +121,7 @@ fn service_task_that_ran_and_ended_while_its_host_was_away_counts_by_how_long_it
 
 #[test]
 fn service_updated_by_two_who_saw_it_as_it_was_keeps_what_both_changed() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let revision = |revision| TaskDefinitionKey {
         scope: cluster().scope,
@@ -182,7 +185,7 @@ fn service_updated_by_two_who_saw_it_as_it_was_keeps_what_both_changed() {
 
 #[test]
 fn update_that_was_made_for_a_replica_service_is_refused_by_the_daemon_service_that_took_its_name() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let revision = TaskDefinitionKey {
         scope: cluster().scope,

@@ -7,7 +7,7 @@ use super::given::{cluster, definition, register, report, task};
 
 #[test]
 fn task_definition_revisions_are_never_used_twice() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     let key = TaskDefinitionKey {
         scope: cluster().scope,
         family: "web".into(),
@@ -35,7 +35,7 @@ fn task_definition_revisions_are_never_used_twice() {
 
 #[test]
 fn deleted_task_definition_is_forgotten_only_once_no_task_uses_it() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let key = TaskDefinitionKey {
         scope: cluster().scope,

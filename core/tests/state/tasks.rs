@@ -17,7 +17,7 @@ fn token(digest: &str, at: i64) -> ClientToken {
 
 #[test]
 fn run_tasks_repeated_with_its_token_answers_with_the_first_tasks() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let first = Command::RunTasks {
         tasks: vec![task(1, 0, 1, 1, None)],
@@ -45,7 +45,7 @@ fn run_tasks_repeated_with_its_token_answers_with_the_first_tasks() {
 
 #[test]
 fn run_tasks_with_one_that_does_not_fit_creates_none() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let tasks = vec![task(1, 0, 1000, 1, None), task(2, 0, 25, 1, None)];
     let refused = apply(
@@ -69,7 +69,7 @@ fn run_tasks_with_one_that_does_not_fit_creates_none() {
 
 #[test]
 fn run_tasks_with_one_that_has_no_host_creates_none() {
-    let mut state = ClusterState::default();
+    let mut state = ClusterState::at_newest_level();
     apply(&mut state, LogIndex(1), &register(0, 0)).expect("registers");
     let homeless = Task {
         container_instance: None,

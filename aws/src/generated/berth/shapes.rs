@@ -217,6 +217,8 @@ pub struct ListMembersResponse {
     pub members: Option<Vec<Member>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub term: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -249,6 +251,8 @@ pub struct Member {
     pub leader: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -102,6 +102,7 @@ pub(super) static ListMembersRequest: m::Shape = m::structure("ListMembersReques
 pub(super) static ListMembersResponse: m::Shape = m::structure("ListMembersResponse", &[
     m::member("members", &Members),
     m::member("term", &Long),
+    m::member("featureLevel", &Integer),
 ]);
 pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
     m::member("timestamp", &Timestamp),
@@ -120,6 +121,7 @@ pub(super) static Member: m::Shape = m::structure("Member", &[
     m::member("role", &MemberRole),
     m::member("leader", &Boolean),
     m::member("connected", &Boolean),
+    m::member("featureLevel", &Integer),
 ]);
 pub(super) static MemberId: m::Shape = m::string("MemberId").min(1).max(20);
 pub(super) static MemberRole: m::Shape = m::string("MemberRole").values(&["VOTER", "LEARNER"]);

@@ -7,7 +7,7 @@ use berth_raft::MemberInfo;
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::ports::Members;
-use crate::peers::ADDRESS;
+use crate::peers::{ADDRESS, FEATURE_LEVEL};
 
 pub(crate) async fn handle(
     api: &Api,
@@ -19,6 +19,7 @@ pub(crate) async fn handle(
     Ok(ListMembersResponse {
         members: Some(members.members.iter().map(|member| render(member, &members)).collect()),
         term: i64::try_from(members.term).ok(),
+        feature_level: i32::try_from(api.feature_level()).ok(),
     })
 }
 
@@ -34,5 +35,6 @@ fn render(member: &MemberInfo, members: &Members) -> Member {
         }),
         leader: Some(members.leader == Some(record.id)),
         connected: Some(members.leader == Some(record.id) || members.connected.contains(&record.id)),
+        feature_level: record.details.get(FEATURE_LEVEL).and_then(|level| level.parse().ok()),
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn handle(
     }
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
     new_task::check_compatible(&definition.requires_compatibilities)?;
-    let service = Box::new(service(api, call, input, key.clone(), definition, digest)?);
+    let service = Box::new(service(api, call, &state, input, key.clone(), definition, digest)?);
     match api.try_propose(Command::CreateService { service, client_token }).await {
         Ok(_) => {}
         Err(ProposeFailure::Rejected(Rejection::ServiceExists(_))) => {
@@ -99,6 +99,7 @@ fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {
 fn service(
     api: &Api,
     call: &Call,
+    state: &ClusterState,
     input: CreateServiceRequest,
     key: ServiceKey,
     definition: &TaskDefinition,
@@ -119,7 +120,7 @@ fn service(
             return Err(errors::unsupported_by_daemon(UnsupportedByDaemon::DesiredCount));
         }
     };
-    let configuration = service_input::configuration(input.deployment_configuration.unwrap_or_default())?;
+    let configuration = service_input::configuration(state, input.deployment_configuration.unwrap_or_default())?;
     let configuration = DeploymentConfiguration::default_of(strategy).with(configuration);
     let deployment_id = api.with_ids(IdSource::deployment_id);
     Ok(Service {
@@ -274,6 +275,21 @@ mod tests {
             let configuration = &answer["service"]["deploymentConfiguration"];
             assert_eq!(configuration["deploymentCircuitBreaker"], breaker);
         }
+    }
+
+    #[tokio::test]
+    async fn reset_of_the_circuit_breaker_is_refused_while_there_may_be_controllers_that_do_not_know_it() {
+        let harness = Harness::before_levels();
+        harness.add_host(1, "a");
+        let input = json!({"family": "web", "containerDefinitions": [{"name": "c", "image": "i", "memory": 64}]});
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let with = |breaker: Value| request(json!({"deploymentConfiguration": {"deploymentCircuitBreaker": breaker}}));
+        let input = with(json!({"enable": true, "rollback": false, "resetOnHealthyTask": false}));
+        let error = harness.call::<CreateService>(input).await.expect_err("refused");
+        assert_eq!(error.kind.code, "InvalidParameterException");
+        assert!(error.message.contains("upgraded"), "{}", error.message);
+        let input = with(json!({"enable": true, "rollback": false}));
+        harness.call::<CreateService>(input).await.expect("creates");
     }
 
     #[tokio::test]

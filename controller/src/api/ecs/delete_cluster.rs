@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{DeleteClusterRequest, DeleteClusterResponse};
-use berth_core::state::Command;
+use berth_core::state::{Command, Feature};
 
 use super::{references, render};
 use crate::api::context::{Api, Call};
@@ -15,7 +15,7 @@ pub(crate) async fn handle(
 ) -> Result<DeleteClusterResponse, AwsError> {
     let cluster = references::cluster_key(&call.scope, input.cluster.as_deref())?;
     api.propose(Command::DeleteCluster {
-        at: call.now,
+        at: api.uses(Feature::ForgottenClusters).then_some(call.now),
         cluster: cluster.clone(),
     })
     .await?;

@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, errors as ecs};
-use berth_core::state::{Command, Event};
+use berth_core::state::{Command, Event, Feature};
 
 use super::{definition, render, tags};
 use crate::api::context::{Api, Call};
@@ -13,6 +13,9 @@ pub(crate) async fn handle(
     input: RegisterTaskDefinitionRequest,
 ) -> Result<RegisterTaskDefinitionResponse, AwsError> {
     let mut definition = definition::from_request(call, input)?;
+    if !api.uses(Feature::MembersThatAskForNothing) {
+        definition.also_given.clear();
+    }
     let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;
     let registered = events.into_iter().find_map(|event| match event {
         Event::TaskDefinitionRegistered(key) => Some(key),
@@ -161,6 +164,19 @@ mod tests {
         assert_eq!(described["requiresCompatibilities"], json!([]));
         assert!(described["registeredAt"].is_number());
         assert!(described.get("tags").is_none(), "they are beside it");
+    }
+
+    #[tokio::test]
+    async fn member_that_asks_for_nothing_is_not_kept_while_there_may_be_controllers_that_do_not_know_it() {
+        let harness = Harness::before_levels();
+        let input = definition(json!({"memory": 64, "privileged": false}));
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let described = harness
+            .call::<DescribeTaskDefinition>(json!({"taskDefinition": "site"}))
+            .await
+            .expect("describes");
+        let container = &described["taskDefinition"]["containerDefinitions"][0];
+        assert!(container.get("privileged").is_none(), "{container}");
     }
 
     #[tokio::test]

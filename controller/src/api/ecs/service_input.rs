@@ -3,6 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{DeploymentConfiguration as AwsConfiguration, PropagateTags as AwsPropagateTags};
 use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, PropagateTags};
+use berth_core::state::{ClusterState, Feature};
 
 use super::names;
 use crate::api::errors::invalid;
@@ -51,8 +52,18 @@ pub(super) fn desired_count(given: i32) -> Result<u32, AwsError> {
 /// What the request changes of a deployment configuration; whether the outcome makes sense is checked where it is merged.
 ///
 /// # Errors
-/// `InvalidParameterException` for percentages out of range.
-pub(super) fn configuration(given: AwsConfiguration) -> Result<DeploymentConfigurationChanges, AwsError> {
+/// `InvalidParameterException` for percentages out of range, and for what not all controllers know.
+pub(super) fn configuration(
+    state: &ClusterState,
+    given: AwsConfiguration,
+) -> Result<DeploymentConfigurationChanges, AwsError> {
+    let breaker = given.deployment_circuit_breaker.as_ref();
+    let says_reset = breaker.is_some_and(|breaker| breaker.reset_on_healthy_task.is_some());
+    if says_reset && !state.uses(Feature::ResetOnHealthyTask) {
+        return Err(invalid(
+            "resetOnHealthyTask is not supported yet: not every controller of the cluster has been upgraded.",
+        ));
+    }
     let percent = |member: &str, given: Option<i32>| match given {
         Some(percent) if !(0..=MAX_PERCENT).contains(&percent) => Err(invalid(format!(
             "{member} must be between 0 and {MAX_PERCENT}, not {percent}."

@@ -64,7 +64,10 @@ fn update(
         deployment_id: api.with_ids(IdSource::deployment_id),
         placement_constraints: input.placement_constraints.map(placement::constraints).transpose()?,
         placement_strategy: input.placement_strategy.map(placement::strategies).transpose()?,
-        deployment_configuration: service_input::configuration(input.deployment_configuration.unwrap_or_default())?,
+        deployment_configuration: service_input::configuration(
+            state,
+            input.deployment_configuration.unwrap_or_default(),
+        )?,
         propagate_tags: input.propagate_tags.map(service_input::propagate_tags),
         enable_ecs_managed_tags: input.enable_ecs_managed_tags,
         at: call.now,
