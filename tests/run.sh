@@ -2,7 +2,7 @@
 # Every check and every test, with the time that each stage took. Installs what it needs.
 #
 #   tests/run.sh                 everything
-#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release simulation package e2e
+#   tests/run.sh STAGE...        some stages: format lint dependencies generated unit release simulation package earlier e2e
 #
 # Stops at the first stage that fails. Containers need root; without it, the tests that start real ones fail, and say so.
 set -euo pipefail
@@ -14,7 +14,7 @@ readonly BOTOCORE=1.44.5
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 readonly target
 readonly venv="$target/python-$BOTOCORE"
-readonly stages=(format lint dependencies generated unit release simulation package e2e)
+readonly stages=(format lint dependencies generated unit release simulation package earlier e2e)
 times=()
 
 # Debian's packages that are not there yet.
@@ -85,18 +85,63 @@ stage_simulation() {
 
 stage_package() { deploy/deb.sh --no-build; }
 
+# The commit whose build upgrades are tested from: the first word of a file that also says why.
+earlier_commit() { grep -v '^#' tests/e2e/earlier.txt | head -n 1; }
+
+earlier_binary() { echo "$target/earlier/$(earlier_commit)/berth"; }
+
+# The binary of an earlier format, built once for each commit that is named. Aside, from a copy of the dependencies that the release has, since crates of
+# the same name would take each other's place. What is Berth's own is not optimised, which is quicker to build and quick enough.
+stage_earlier() {
+    local commit binary aside crate
+    commit="$(earlier_commit)"
+    binary="$(earlier_binary)"
+    aside="$target/earlier/build"
+    if [ -x "$binary" ]; then
+        echo "$binary is there already"
+        return
+    fi
+    if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
+        echo "WARNING: this clone has no commit $commit: UPGRADES FROM AN EARLIER FORMAT ARE NOT TESTED (git fetch --unshallow brings it)" >&2
+        return
+    fi
+    rm -rf "$aside"
+    mkdir -p "$aside/source" "$aside/target/release" "$(dirname "$binary")"
+    git archive "$commit" | tar -x -C "$aside/source"
+    if [ -d "$target/release/deps" ]; then
+        ( cd "$target/release" && tar -c --exclude='*berth*' .fingerprint build deps | tar -x -C "$aside/target/release" )
+    fi
+    local cheap=()
+    for crate in "$aside"/source/*/Cargo.toml; do
+        crate="$(sed -n 's/^name = "\(.*\)"/\1/p' "$crate" | head -n 1)"
+        cheap+=(--config "profile.release.package.$crate.opt-level=0")
+    done
+    ( cd "$aside/source" && CARGO_TARGET_DIR="$aside/target" cargo build --release --locked --quiet -p berth "${cheap[@]}" )
+    cp "$aside/target/release/berth" "$binary"
+    rm -rf "$aside"
+    "$binary" --version
+}
+
 stage_e2e() {
     install_packages
     install_clients
     install_registry
+    local earlier
+    earlier="$(earlier_binary)"
+    [ -x "$earlier" ] || echo "WARNING: there is no $earlier (tests/run.sh earlier builds it): UPGRADES ARE TESTED FROM THIS BUILD ITSELF" >&2
+    [ -x "$earlier" ] && export BERTH_EARLIER_BINARY="${BERTH_EARLIER_BINARY:-$earlier}"
     BERTH_BINARY="$target/release/berth" PATH="$venv/bin:$target/docker-registry/usr/bin:$PATH" "$venv/bin/pytest" -q --durations=10 tests/e2e
 }
 
 run() {
     local name="$1" start=$SECONDS
     printf '\n== %s\n' "$name"
-    # In a subshell of its own, so that `set -e` holds inside the stage.
-    ( set -e; "stage_$name" ) || { printf '\n== %s FAILED after %d s\n' "$name" "$((SECONDS - start))"; exit 1; }
+    # In a subshell of its own whose outcome is looked at afterwards: where a command's failure is handled, `set -e` does not hold inside it.
+    set +e
+    ( set -e; "stage_$name" )
+    local outcome=$?
+    set -e
+    [ "$outcome" = 0 ] || { printf '\n== %s FAILED after %d s\n' "$name" "$((SECONDS - start))"; exit 1; }
     times+=("$(printf '%-14s %4d s' "$name" "$((SECONDS - start))")")
 }
 

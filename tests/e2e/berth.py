@@ -17,6 +17,8 @@ import botocore.config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("BERTH_BINARY", str(ROOT / "target/release/berth"))
+# A build of an earlier format to upgrade from, which `tests/run.sh earlier` makes; where there is none, the same build stands in for it.
+EARLIER = os.environ.get("BERTH_EARLIER_BINARY", BINARY)
 ACCESS_KEY = "AKIAE2ETESTSE2ETESTS"
 SECRET = "abcdefghijklmnopqrstuvwxyz0123456789ABCD"
 REGION = "us-east-1"

@@ -16,8 +16,14 @@ SAMPLE_IMAGE = "berth-sample:latest"
 
 
 def pytest_report_header():
-    version = subprocess.run([berth.BINARY, "--version"], capture_output=True, text=True, check=False)
-    return f"binary: {berth.BINARY} ({version.stdout.strip()})"
+    def version(binary):
+        asked = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+        return f"{binary} ({asked.stdout.strip()})"
+
+    earlier = f"upgrades are tested from: {version(berth.EARLIER)}"
+    if berth.EARLIER == berth.BINARY:
+        earlier = "UPGRADES FROM AN EARLIER FORMAT ARE NOT TESTED: there is no BERTH_EARLIER_BINARY, so this build stands in for it"
+    return [f"binary: {version(berth.BINARY)}", earlier]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,9 @@
 import json
 import pathlib
 import subprocess
+import threading
+
+import botocore.exceptions
 
 import berth
 import netns
@@ -138,3 +141,38 @@ class Group:
     def stop(self):
         for member in self.running():
             member.kill()
+
+
+def register(ecs, family):
+    container = {"name": "app", "image": "none", "memory": 16}
+    answer = ecs.register_task_definition(family=family, containerDefinitions=[container])
+    return answer["taskDefinition"]["taskDefinitionArn"]
+
+
+def families(ecs):
+    return set(berth.pages(ecs, "list_task_definition_families", "families"))
+
+
+class Writer(threading.Thread):
+    """Registers families through all members in turn, and remembers those that were acknowledged."""
+
+    def __init__(self, members):
+        super().__init__()
+        self.clients = [member.client(retries=0) for member in members]
+        self.acknowledged = []
+        self.stopping = threading.Event()
+
+    def run(self):
+        number = 0
+        while not self.stopping.is_set():
+            family = f"write-{number}"
+            try:
+                register(self.clients[number % len(self.clients)], family)
+                self.acknowledged.append(family)
+            except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+                self.stopping.wait(0.05)
+            number += 1
+
+    def stop(self):
+        self.stopping.set()
+        self.join()

@@ -1,8 +1,7 @@
-"""The walk of `docs/operating.md`: what an operator does in the life of a cluster, in the order of that page, on machines of their own with containers that
-have to run on through all of it."""
+"""The walk of `docs/operating.md`: what an operator does in the life of a cluster, on machines of their own with containers that have to run on through
+all of it. It begins with a build of an earlier format, if there is one, and upgrades on the way."""
 
 import contextlib
-import os
 import pathlib
 import shutil
 import signal
@@ -17,12 +16,9 @@ from netns import Network
 
 pytestmark = pytest.mark.containers
 
-# A build of an earlier version from which the walk upgrades, if there is one at hand; the same build, installed anew, if not.
-EARLIER = os.environ.get("BERTH_EARLIER_BINARY", berth.BINARY)
-
 
 def test_walk_of_the_operators_page(tmp_path, sample_image):
-    installed = pathlib.Path(shutil.copy(EARLIER, tmp_path / "berth"))
+    installed = pathlib.Path(shutil.copy(berth.EARLIER, tmp_path / "berth"))
     with machines_with_a_cluster(tmp_path, sample_image, str(installed)) as machines:
         machines.serve(6)
         before = machines.pids()
@@ -30,12 +26,12 @@ def test_walk_of_the_operators_page(tmp_path, sample_image):
         lose_the_leader(machines)
         replace_a_controller(machines)
         assert machines.pids() == before
+        upgrade(machines)
+        assert machines.pids() == before
         file = back_up(machines)
         lose_all_controllers(machines)
         restore(machines, file)
         assert machines.pids() == before, "what the backup knows runs on, and what it does not is stopped"
-        upgrade(machines)
-        assert machines.pids() == before
         rotate_the_authority(machines)
         assert machines.pids() == before
         scale(machines, 9)

@@ -4,7 +4,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import threading
 import urllib.error
 import urllib.request
 
@@ -12,7 +11,7 @@ import botocore.exceptions
 import pytest
 
 import berth
-from members import Group, Member
+from members import Group, Member, Writer, families, register
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +36,6 @@ def host(group):
     agent.stop()
 
 
-def register(ecs, family):
-    container = {"name": "app", "image": "none", "memory": 16}
-    answer = ecs.register_task_definition(family=family, containerDefinitions=[container])
-    return answer["taskDefinition"]["taskDefinitionArn"]
-
-
-def families(ecs):
-    return set(berth.pages(ecs, "list_task_definition_families", "families"))
-
-
 def test_write_through_any_member_is_read_through_every_other_at_once(group):
     for number, member in enumerate(group.members):
         register(member.client(), f"through-{number}")
@@ -69,31 +58,6 @@ def test_tasks_run_through_a_follower(group, host):
     assert logs.returncode == 0, "the leader has asked the host"
     stopped = follower.stop_task(cluster="default", task=task["taskArn"])["task"]
     assert stopped["desiredStatus"] == "STOPPED"
-
-
-class Writer(threading.Thread):
-    """Registers families through all members in turn, and remembers those that were acknowledged."""
-
-    def __init__(self, members):
-        super().__init__()
-        self.clients = [member.client(retries=0) for member in members]
-        self.acknowledged = []
-        self.stopping = threading.Event()
-
-    def run(self):
-        number = 0
-        while not self.stopping.is_set():
-            family = f"write-{number}"
-            try:
-                register(self.clients[number % len(self.clients)], family)
-                self.acknowledged.append(family)
-            except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
-                self.stopping.wait(0.05)
-            number += 1
-
-    def stop(self):
-        self.stopping.set()
-        self.join()
 
 
 def test_leader_killed_loses_nothing_and_comes_back(group):
