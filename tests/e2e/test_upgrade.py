@@ -207,6 +207,8 @@ def test_members_are_upgraded_one_by_one_while_clients_write(tmp_path, order):
                 is_new = [shows_what_asks_for_nothing(upgraded, name), deletes_again(upgraded, name), takes_a_reset(upgraded)]
                 assert is_new == [OLD == NEW] * 3
                 cluster.all_say_the_same()
+            for binary in (berth.EARLIER, berth.BINARY):
+                come_and_go(group, binary)
             if OLD != NEW:
                 listed = upgraded.run("members", "list").stdout
                 assert f"uses feature level {OLD}; {NEW} once these are upgraded or removed" in listed, listed
@@ -229,6 +231,18 @@ def test_members_are_upgraded_one_by_one_while_clients_write(tmp_path, order):
             the_earlier_build_is_refused(cluster)
     finally:
         cluster.stop()
+
+
+def come_and_go(group, binary):
+    """A controller joins, of whichever build, learns all there is, votes, and is removed again."""
+    group.variables["binary"] = binary
+    joined = group.join(through=len(group.members) - 1)
+    group.wait_for_votes(4)
+    assert families(joined.client()) >= {"web"}
+    group.members.pop()
+    group.members[0].run("members", "remove", joined.id)
+    berth.wait_until(lambda: joined.child.poll() is not None, "the removed controller ends", 30)
+    assert joined.child.returncode == 3, joined.output()
 
 
 def the_earlier_build_is_refused(cluster):
