@@ -7,6 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+mod journal;
 mod memory;
 mod sled_storage;
 mod tally;

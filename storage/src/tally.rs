@@ -13,7 +13,7 @@ use crate::Operation;
 pub(crate) const TALLY_KEY: &[u8] = b"\xff\xfftally";
 
 /// Length of an encoded tally.
-const TALLY_BYTES: usize = 8 + 16;
+pub(crate) const TALLY_BYTES: usize = 8 + 16;
 
 /// The content of a store in two numbers.
 ///

@@ -16,9 +16,8 @@ const DAMAGES: u64 = 200;
 
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// A store as a log leaves it: appended to, cut at the front, one value set again and again. With a copy of its folder
-/// from before the last commits, for writes that never arrived.
-fn store(folder: &Path, commits: std::ops::Range<u64>, content: &mut Content) {
+/// A store as a log leaves it, still open: appended to, cut at the front, one value set again and again.
+fn store(folder: &Path, commits: std::ops::Range<u64>, content: &mut Content) -> SledStorage {
     let storage = SledStorage::open(folder).unwrap();
     for commit in commits {
         let mut batch = Batch::default();
@@ -46,6 +45,7 @@ fn store(folder: &Path, commits: std::ops::Range<u64>, content: &mut Content) {
         }
         storage.commit(batch).unwrap();
     }
+    storage
 }
 
 fn read(storage: &SledStorage) -> Result<Content, StorageError> {
@@ -55,16 +55,20 @@ fn read(storage: &SledStorage) -> Result<Content, StorageError> {
 #[test]
 fn sled_store_damaged_holds_what_was_committed_or_says_that_it_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
-    let (whole, older) = (folder.path().join("whole"), folder.path().join("older"));
+    let [work, closed, killed, older] = ["work", "closed", "killed", "older"].map(|name| folder.path().join(name));
     let mut content = Content::new();
-    store(&whole, 0..900, &mut content);
-    copy(&whole, &older);
-    store(&whole, 900..1000, &mut content);
+    drop(store(&work, 0..900, &mut content));
+    // For writes that never arrived.
+    copy(&work, &older);
+    let storage = store(&work, 900..1000, &mut content);
+    copy(&work, &killed);
+    drop(storage);
+    copy(&work, &closed);
     let mut wrong = Vec::new();
     let mut detected = 0;
     for seed in 0..DAMAGES {
         let damaged = folder.path().join("damaged");
-        copy(&whole, &damaged);
+        copy(if seed % 2 == 0 { &closed } else { &killed }, &damaged);
         let what = damage(&damaged, &older, seed);
         match SledStorage::open(&damaged) {
             Err(StorageError::Damaged { .. } | StorageError::Open { .. }) => detected += 1,
@@ -110,13 +114,35 @@ fn fault_of(storage: SledStorage, folder: &Path, content: &Content) -> Option<St
 }
 
 #[test]
+fn sled_store_read_at_any_time_has_what_was_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut content = Content::new();
+    for commits in [0..40, 40..300, 300..301, 301..900] {
+        let storage = store(folder.path(), commits, &mut content);
+        assert_eq!(read(&storage).unwrap(), content);
+        let range = b"hard".to_vec()..[b"log/".as_slice(), &200_u64.to_be_bytes()].concat();
+        let found: Result<Content, StorageError> = storage.scan(range.clone()).collect();
+        let expected: Content = content
+            .range(range)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        assert_eq!(found.unwrap(), expected);
+        assert_eq!(
+            storage.get(b"hard-state").unwrap().as_ref(),
+            content.get(b"hard-state".as_slice())
+        );
+        assert_eq!(storage.get(b"log/").unwrap(), None);
+    }
+}
+
+#[test]
 fn sled_store_that_lost_its_newest_commits_or_its_witness_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (store_folder, older) = (folder.path().join("store"), folder.path().join("older"));
     let mut content = Content::new();
-    store(&store_folder, 0..10, &mut content);
+    drop(store(&store_folder, 0..10, &mut content));
     copy(&store_folder, &older);
-    store(&store_folder, 10..12, &mut content);
+    drop(store(&store_folder, 10..12, &mut content));
     fs::copy(store_folder.join("witness"), older.join("witness")).unwrap();
     let error = SledStorage::open(&older).unwrap_err().to_string();
     assert!(error.contains("ends with commit 10, and commit 12"), "{error}");

@@ -17,10 +17,11 @@ pub(crate) struct Set {
 }
 
 impl Set {
+    /// One of many, of which some are short and some are long.
     pub(crate) fn numbered(number: usize) -> Self {
         Self {
             key: format!("key-{number:06}"),
-            value: format!("value-{number}"),
+            value: format!("value-{number}-{}", "#".repeat(number % 7 * 300)),
         }
     }
 }

@@ -1,0 +1,381 @@
+//! The file that makes commits durable: a file of a fixed length in front of the engine's own, to which each commit is appended and synced. Shell.
+//!
+//! The engine gets the changes when the journal is full: a checkpoint, after which the journal begins anew at its front. Whoever opens a store
+//! takes from the journal what the engine may lack. That it has some of it already does no harm, since a record says which value a
+//! key has afterwards.
+//!
+//! Its space is written when it is made, so that a commit changes no length and takes no space: the sync of a commit is one write to the disk,
+//! and no full disk stops it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::tally::{Changes, TALLY_BYTES, Tally};
+use crate::{StorageError, io_error};
+
+/// Its name in the folder of the store.
+const FILE_NAME: &str = "journal";
+
+/// Nobody but the owner of the store reads it.
+const FILE_MODE: u32 = 0o600;
+
+/// Length of the file; a commit that is larger makes it longer.
+const FILE_BYTES: usize = 1024 * 1024;
+
+/// Where the first record is. In front of it is the header, alone in what a disk writes as one.
+const FIRST: usize = 4096;
+
+/// What the header begins with; the number is that of the format.
+const MAGIC: &[u8; 16] = b"berth journal 1\n";
+
+/// What sets apart the records of this journal from bytes that look like some.
+const SALT_BYTES: usize = 16;
+
+/// Bytes of a hash that are kept.
+const HASH_BYTES: usize = 16;
+
+/// Bytes of a length.
+const LENGTH_BYTES: usize = 8;
+
+/// Length and tally, in front of the changes of a record.
+const FRONT_BYTES: usize = LENGTH_BYTES + TALLY_BYTES;
+
+/// The length of a value that says that there is none.
+const NO_VALUE: u64 = u64::MAX;
+
+/// The journal of an open store.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: Arc<File>,
+    salt: [u8; SALT_BYTES],
+    /// Where the next record goes.
+    end: usize,
+    buffer: Vec<u8>,
+}
+
+/// One commit.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// The tally of the content that it left.
+    pub(crate) tally: Tally,
+    /// What it changed.
+    pub(crate) changes: Changes,
+}
+
+impl Journal {
+    /// Opens the journal in the folder of a store, and reads what it holds; none if the folder has none.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], and [`StorageError::Damaged`] if its header cannot be read. Behind a record that cannot be read there are none.
+    pub(crate) fn open(folder: &Path) -> Result<Option<(Self, Vec<Record>)>, StorageError> {
+        let path = folder.join(FILE_NAME);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io_error("read", &path, source)),
+        };
+        let salt = salt_of(&bytes).ok_or_else(|| StorageError::Damaged {
+            path: folder.to_owned(),
+            reason: format!("its file {FILE_NAME} cannot be read"),
+        })?;
+        let file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|source| io_error("open", &path, source))?;
+        let mut rest = bytes.get(FIRST..).unwrap_or_default();
+        let mut records: Vec<Record> = Vec::new();
+        while let Some((record, behind)) = Record::decode(rest, &salt) {
+            let before = records.last().map(|record| record.tally.commits);
+            if before.is_some_and(|before| record.tally.commits != before + 1) {
+                // Left over from before the journal began anew.
+                break;
+            }
+            records.push(record);
+            rest = behind;
+        }
+        let journal = Self {
+            path,
+            file: Arc::new(file),
+            salt,
+            end: bytes.len() - rest.len(),
+            buffer: Vec::new(),
+        };
+        Ok(Some((journal, records)))
+    }
+
+    /// Makes an empty journal, durable when this returns, apart from its folder.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn create(folder: &Path) -> Result<Self, StorageError> {
+        let path = folder.join(FILE_NAME);
+        let unfinished = folder.join("journal.new");
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(|error| {
+            let source = io::Error::other(error.to_string());
+            io_error("draw a random number for", &path, source)
+        })?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&unfinished)
+            .map_err(|source| io_error("create", &unfinished, source))?;
+        let write = || {
+            let mut bytes = vec![0; FILE_BYTES];
+            let header = header(&salt);
+            bytes[..header.len()].copy_from_slice(&header);
+            file.write_all_at(&bytes, 0)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)
+        };
+        write().map_err(|source| io_error("write", &path, source))?;
+        Ok(Self {
+            path,
+            file: Arc::new(file),
+            salt,
+            end: FIRST,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Puts a commit together, for [`Journal::append`]. Whether there is room for it.
+    pub(crate) fn prepare(&mut self, tally: Tally, changes: &Changes) -> bool {
+        encode(&mut self.buffer, tally, changes, &self.salt);
+        // At the front there is always room: the file grows.
+        self.end == FIRST || self.end + self.buffer.len() <= FILE_BYTES
+    }
+
+    /// Writes the commit that was put together, not synced yet.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn append(&mut self) -> Result<(), StorageError> {
+        self.file
+            .write_all_at(&self.buffer, self.end as u64)
+            .map_err(|source| io_error("write", &self.path, source))?;
+        self.end += self.buffer.len();
+        Ok(())
+    }
+
+    /// Begins anew, once all that was appended is durable elsewhere.
+    pub(crate) fn restart(&mut self) {
+        self.end = FIRST;
+    }
+
+    /// Forgets what it has, once all of it is durable elsewhere.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn empty(&mut self) -> Result<(), StorageError> {
+        self.restart();
+        self.file
+            .write_all_at(&[0; FRONT_BYTES], FIRST as u64)
+            .map_err(|source| io_error("write", &self.path, source))
+    }
+
+    /// What makes appended commits durable.
+    pub(crate) fn syncing(&self) -> Syncing {
+        Syncing {
+            path: self.path.clone(),
+            file: Arc::clone(&self.file),
+        }
+    }
+}
+
+/// Makes durable what was appended to a journal.
+#[derive(Debug)]
+pub(crate) struct Syncing {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl Syncing {
+    /// Returns once all that was appended before is durable.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.file
+            .sync_data()
+            .map_err(|source| io_error("sync", &self.path, source))
+    }
+}
+
+fn header(salt: &[u8; SALT_BYTES]) -> Vec<u8> {
+    let mut bytes = [MAGIC.as_slice(), salt].concat();
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
+    bytes.extend(hash);
+    bytes
+}
+
+fn salt_of(file: &[u8]) -> Option<[u8; SALT_BYTES]> {
+    let salt: [u8; SALT_BYTES] = *file.get(MAGIC.len()..)?.first_chunk()?;
+    file.starts_with(&header(&salt)).then_some(salt)
+}
+
+fn encode(buffer: &mut Vec<u8>, tally: Tally, changes: &Changes, salt: &[u8]) {
+    buffer.clear();
+    buffer.extend([0; LENGTH_BYTES]);
+    buffer.extend(tally.encode());
+    for (key, value) in changes {
+        put_part(buffer, key);
+        match value {
+            Some(value) => put_part(buffer, value),
+            None => buffer.extend(NO_VALUE.to_be_bytes()),
+        }
+    }
+    let length = (buffer.len() - FRONT_BYTES) as u64;
+    buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    let hash = hash(salt, buffer);
+    buffer.extend(hash);
+}
+
+fn put_part(buffer: &mut Vec<u8>, part: &[u8]) {
+    buffer.extend((part.len() as u64).to_be_bytes());
+    buffer.extend(part);
+}
+
+fn hash(salt: &[u8], bytes: &[u8]) -> [u8; HASH_BYTES] {
+    let whole: [u8; 32] = Sha256::new().chain_update(salt).chain_update(bytes).finalize().into();
+    let mut half = [0; HASH_BYTES];
+    half.copy_from_slice(&whole[..HASH_BYTES]);
+    half
+}
+
+impl Record {
+    /// The record at the front of some bytes, and what is behind it.
+    fn decode<'a>(bytes: &'a [u8], salt: &[u8]) -> Option<(Self, &'a [u8])> {
+        let length = usize::try_from(u64::from_be_bytes(*bytes.first_chunk()?)).ok()?;
+        let (hashed, behind) = bytes.split_at_checked(FRONT_BYTES.checked_add(length)?)?;
+        let (found, behind) = behind.split_first_chunk::<HASH_BYTES>()?;
+        if *found != hash(salt, hashed) {
+            return None;
+        }
+        let tally = Tally::decode(hashed.get(LENGTH_BYTES..FRONT_BYTES)?)?;
+        let mut rest = hashed.get(FRONT_BYTES..)?;
+        let mut changes = Changes::new();
+        while !rest.is_empty() {
+            let key = take_part(&mut rest)??;
+            let value = take_part(&mut rest)?;
+            changes.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        }
+        Some((Self { tally, changes }, behind))
+    }
+}
+
+/// The next part of a record, which may say that there is no value; nothing if the record ends before it does.
+fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = u64::from_be_bytes(*length);
+    if length == NO_VALUE {
+        *bytes = rest;
+        return Some(None);
+    }
+    let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    Some(Some(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(commits: u64) -> Tally {
+        let mut tally = Tally::default();
+        tally.commits = commits;
+        tally
+    }
+
+    fn changes(key: &[u8], value: Option<Vec<u8>>) -> Changes {
+        Changes::from([(key.to_vec(), value), (b"always".to_vec(), Some(vec![7]))])
+    }
+
+    fn append(journal: &mut Journal, commits: u64, value: Option<Vec<u8>>) {
+        journal.prepare(tally(commits), &changes(b"key", value));
+        journal.append().unwrap();
+    }
+
+    fn found(folder: &Path) -> Vec<u64> {
+        let (_, records) = Journal::open(folder).unwrap().unwrap();
+        records.iter().map(|record| record.tally.commits).collect()
+    }
+
+    #[test]
+    fn journal_opened_again_has_its_records_and_goes_on_behind_them() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Journal::open(folder.path()).unwrap().is_none());
+        let mut journal = Journal::create(folder.path()).unwrap();
+        append(&mut journal, 5, Some(vec![1, 2, 3]));
+        append(&mut journal, 6, None);
+        let (mut journal, records) = Journal::open(folder.path()).unwrap().unwrap();
+        assert_eq!(records[0].changes, changes(b"key", Some(vec![1, 2, 3])));
+        assert_eq!(records[1].changes, changes(b"key", None));
+        append(&mut journal, 7, Some(vec![]));
+        assert_eq!(found(folder.path()), [5, 6, 7]);
+    }
+
+    #[test]
+    fn journal_begun_anew_has_only_what_came_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path()).unwrap();
+        for commits in 1..=9 {
+            append(&mut journal, commits, Some(vec![1]));
+        }
+        journal.restart();
+        append(&mut journal, 10, Some(vec![1]));
+        append(&mut journal, 11, Some(vec![1]));
+        assert_eq!(found(folder.path()), [10, 11]);
+        journal.empty().unwrap();
+        assert_eq!(found(folder.path()), [0_u64; 0]);
+    }
+
+    #[test]
+    fn journal_ends_in_front_of_a_record_that_is_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path()).unwrap();
+        append(&mut journal, 1, Some(vec![1; 100]));
+        let second = journal.end;
+        append(&mut journal, 2, Some(vec![2; 100]));
+        append(&mut journal, 3, Some(vec![3; 100]));
+        journal.file.write_all_at(&[9], second as u64 + 70).unwrap();
+        assert_eq!(found(folder.path()), [1]);
+    }
+
+    #[test]
+    fn journal_that_is_full_takes_a_larger_commit_at_its_front() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path()).unwrap();
+        append(&mut journal, 1, Some(vec![1]));
+        let large = changes(b"large", Some(vec![1; 2 * FILE_BYTES]));
+        assert!(!journal.prepare(tally(2), &large));
+        journal.restart();
+        assert!(journal.prepare(tally(2), &large));
+        journal.append().unwrap();
+        assert!(!journal.prepare(tally(3), &changes(b"key", None)));
+        assert_eq!(found(folder.path()), [2]);
+    }
+
+    #[test]
+    fn journal_with_a_damaged_header_says_so_and_the_records_of_another_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path()).unwrap();
+        append(&mut journal, 1, Some(vec![1]));
+        let first = journal.file.clone();
+        let bytes = fs::read(folder.path().join(FILE_NAME)).unwrap();
+        let other = Journal::create(folder.path()).unwrap();
+        other.file.write_all_at(&bytes[FIRST..], FIRST as u64).unwrap();
+        assert_eq!(found(folder.path()), [0_u64; 0]);
+        drop(first);
+        other.file.write_all_at(&[1], 20).unwrap();
+        let error = Journal::open(folder.path()).unwrap_err();
+        assert!(matches!(error, StorageError::Damaged { .. }), "{error:?}");
+    }
+}
