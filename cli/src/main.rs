@@ -30,6 +30,10 @@ use clap::Parser;
 
 use crate::commands::Command;
 
+/// Why: `docs/decisions/2026-11-26-the-program-allocates-with-jemalloc.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Amazon ECS for machines you own.
 #[derive(Parser)]
 #[command(name = "berth", version, propagate_version = true, arg_required_else_help = true)]
