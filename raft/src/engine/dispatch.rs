@@ -137,7 +137,8 @@ impl<M: StateMachine> Engine<M> {
         if group.entries.is_empty() {
             return;
         }
-        if self.member.append(group.entries).is_ok() {
+        let is_awaited = group.offers.iter().any(|offer| offer.from.is_some());
+        if self.member.append(group.entries, is_awaited).is_ok() {
             let ids = group.offers.iter().map(|offer| offer.proposal.id);
             self.book.in_flight.extend(ids.map(|id| (id.origin, id.sequence)));
             return;

@@ -34,6 +34,10 @@ pub(super) struct Member<M: StateMachine> {
     applied_term: u64,
     /// The snapshot of another member whose chunks are stored, until the library asks for its installation.
     arrived: Option<v1::SnapshotMeta>,
+    /// What others wait for to be committed: the newest entry that one of them proposed.
+    awaited_index: u64,
+    /// What a leader told the others to be committed when one of them asked last.
+    told_index: u64,
 }
 
 /// What becomes of a pass over the member, while it is under way.
@@ -87,6 +91,8 @@ impl<M: StateMachine> Member<M> {
             read_only_option: ReadOnlyOption::Safe,
             max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
             max_committed_size_per_ready: MAX_APPLY_BYTES,
+            // That entries are committed the others learn with the next ones, or a heartbeat, unless somebody there waits.
+            skip_bcast_commit: true,
             ..Config::default()
         };
         let node = RawNode::new(&config, log, &slog_drain::logger(member_id))
@@ -98,6 +104,8 @@ impl<M: StateMachine> Member<M> {
             applied_index: meta.index,
             applied_term: meta.term,
             arrived: None,
+            awaited_index: 0,
+            told_index: 0,
         })
     }
 
@@ -183,18 +191,35 @@ impl<M: StateMachine> Member<M> {
 
     /// Takes in a message of the library. What it does not accept is dropped, as if it had been lost.
     pub(super) fn step(&mut self, message: Message) {
+        if message.get_msg_type() == MessageType::MsgReadIndex {
+            self.tell_commit();
+        }
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "raft message dropped");
         }
     }
 
-    /// Appends entries to the log of a leader, all or none.
-    pub(super) fn append(&mut self, entries: Vec<Entry>) -> Result<(), raft::Error> {
+    /// Tells the others what is committed, since one of them is about to read it: it may have the entries, and not know that they are.
+    fn tell_commit(&mut self) {
+        let commit = self.node.raft.raft_log.committed;
+        if self.leads() && commit > self.told_index {
+            self.told_index = commit;
+            self.node.raft.bcast_append();
+        }
+    }
+
+    /// Appends entries to the log of a leader, all or none. If another member proposed any, it is told at once when they are committed.
+    pub(super) fn append(&mut self, entries: Vec<Entry>, is_awaited: bool) -> Result<(), raft::Error> {
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.id();
         message.set_entries(entries);
-        self.node.step(message)
+        self.node.step(message)?;
+        if is_awaited {
+            self.awaited_index = self.node.raft.raft_log.last_index();
+            self.node.skip_bcast_commit(false);
+        }
+        Ok(())
     }
 
     /// The entry that makes a change of the membership.
@@ -304,6 +329,9 @@ impl<M: StateMachine> Member<M> {
         send(progress, light.take_messages());
         self.apply(light.take_committed_entries(), progress)?;
         self.node.advance_apply();
+        if self.awaited_index <= self.node.raft.raft_log.committed {
+            self.node.skip_bcast_commit(true);
+        }
         Ok(())
     }
 
