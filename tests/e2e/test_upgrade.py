@@ -195,8 +195,10 @@ def test_members_are_upgraded_one_by_one_while_clients_write(tmp_path, order):
             if number == 3:
                 break
             if number == 1:
-                # Second thoughts, which are possible as long as the level is not raised.
+                # Second thoughts, which are possible as long as the level is not raised, for one that was told to stop.
                 upgraded = cluster.start_again_as(cluster.start_again_as(upgraded, berth.EARLIER), berth.BINARY)
+                if OLD != NEW:
+                    upgraded = killed_and_put_back(cluster, upgraded)
             assert level(upgraded) == OLD, "there are members that know no other"
             # Whichever build leads, the others can read what it decides.
             for leads in (upgraded, members[-1]):
@@ -231,6 +233,21 @@ def test_members_are_upgraded_one_by_one_while_clients_write(tmp_path, order):
             the_earlier_build_is_refused(cluster)
     finally:
         cluster.stop()
+
+
+def killed_and_put_back(cluster, member):
+    """One that was killed has left more than the earlier build can read, which says so instead of going on without it."""
+    written = len(cluster.writer.acknowledged)
+    berth.wait_until(lambda: len(cluster.writer.acknowledged) >= written + 10, "writes go on", 60)
+    member.kill()
+    again = member.again(binary=berth.EARLIER)
+    berth.wait_until(lambda: again.child.poll() is not None or "Ready" in again.output(), "it starts or refuses", 60)
+    if again.child.poll() is None:
+        # It was killed in the moment after everything had been written where the earlier build reads it.
+        again.stop()
+    else:
+        assert again.child.returncode == 3 and "damaged" in again.output(), again.output()
+    return cluster.group.restart(member, binary=berth.BINARY)
 
 
 def come_and_go(group, binary):
