@@ -87,6 +87,8 @@ pub(super) async fn serve(
     outgoing: Outgoing,
 ) {
     let (state, log_calls) = SessionState::new(context.stop.child_token());
+    // What only the beginning, the end or a rare message needs is kept elsewhere meanwhile: a future is as large as the largest of what it
+    // may wait for, and there are thousands of sessions.
     let Admitted {
         agent,
         host,
@@ -94,7 +96,7 @@ pub(super) async fn serve(
         settings,
         answer,
         tasks,
-    } = match open(&context, identity.as_ref(), &mut incoming, &state).await {
+    } = match Box::pin(open(&context, identity.as_ref(), &mut incoming, &state)).await {
         Ok(admitted) => admitted,
         Err(refused) => {
             tracing::info!(reason = refused.message, "refused an agent");
@@ -132,7 +134,7 @@ pub(super) async fn serve(
     }
     tracing::info!(container_instance = %host, reason = %end, "the session of an agent ended");
     context.registry.remove(host, &state);
-    session.leave().await;
+    Box::pin(session.leave()).await;
 }
 
 async fn open(
@@ -309,7 +311,7 @@ impl Session {
             return;
         }
         tracing::info!(container_instance = %self.host, ?ports, "ports of a host are held by programs that are no tasks");
-        let recorded = record_foreign_ports(&self.context, self.term, self.host, ports);
+        let recorded = Box::pin(record_foreign_ports(&self.context, self.term, self.host, ports));
         if tokio::time::timeout(SEND_WITHIN, recorded).await.is_err() {
             tracing::warn!(container_instance = %self.host, "a host's ports were not recorded in time");
         }
@@ -413,6 +415,16 @@ async fn send(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), Ses
 mod tests {
     use super::super::opening::testing::{applicant, leading_context};
     use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn session_that_waits_takes_little_memory() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 3_072, "each of ten thousand hosts costs {bytes} bytes");
+    }
     use berth_core::model::Cluster;
 
     #[tokio::test]
