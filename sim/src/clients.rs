@@ -186,10 +186,8 @@ fn run(
         return None;
     }
     let token = retried.unwrap_or_else(|| format!("client-{client}-operation-{operation}"));
-    let task = Task {
-        started_by: Some(token.clone()),
-        ..hosts::standalone(definition, ids, at)
-    };
+    let mut task = hosts::standalone(definition, ids, at);
+    task.blueprint_mut().started_by = Some(token.clone());
     let request = StandaloneRequest {
         tasks: vec![task],
         client_token: Some(hosts::token(token.clone(), at)),

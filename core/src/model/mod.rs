@@ -14,6 +14,7 @@ mod restart_policy;
 mod service;
 mod task;
 mod task_definition;
+mod task_record;
 mod task_spec;
 mod units;
 
@@ -36,7 +37,9 @@ pub use service::{
     Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
     ServiceStatus, StartBackoff, UnsupportedByDaemon,
 };
-pub use task::{Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskOrigin, TaskOverride, TaskStatus};
+pub use task::{
+    Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus,
+};
 pub use task_definition::{
     ContainerDefinition, PortMapping, Ports, TaskDefinition, TaskDefinitionStatus, TransportProtocol,
 };

@@ -1,5 +1,6 @@
 //! Tasks: instances of a task definition, each bound for one host.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib, NetworkBinding,
     PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinition, TaskDefinitionKey,
-    TaskId, Timestamp,
+    TaskId, Timestamp, task_record::TaskRecord,
 };
 
 /// Where a task is on its way; it only ever moves to a later one.
@@ -166,10 +167,48 @@ pub struct Container {
 
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "TaskRecord", into = "TaskRecord")]
 pub struct Task {
     /// Its id.
     pub id: TaskId,
+    /// What it has in common with tasks like it; read as if it were the task's own.
+    pub blueprint: Arc<TaskBlueprint>,
+    /// What the cluster wants.
+    pub desired_status: DesiredStatus,
+    /// What the host last reported.
+    pub last_status: TaskStatus,
+    /// The host; `None` only until the task is placed, before it is part of the state.
+    pub container_instance: Option<ContainerInstanceId>,
+    /// Containers in the order of the definition.
+    pub containers: Vec<Container>,
+    /// Counts the changes of this record, as ECS's `version`.
+    pub version: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its host began to fetch images.
+    pub pull_started_at: Option<Timestamp>,
+    /// When its host had all images.
+    pub pull_stopped_at: Option<Timestamp>,
+    /// When it reached `RUNNING`.
+    pub started_at: Option<Timestamp>,
+    /// When a controller heard that it runs. This, by the clock of the leader, counts for what the cluster decides; the other times of the
+    /// run are its host's, whose clock may be off.
+    pub running_since: Option<Timestamp>,
+    /// When its desired status became `STOPPED`.
+    pub stopping_at: Option<Timestamp>,
+    /// When its last container ended.
+    pub execution_stopped_at: Option<Timestamp>,
+    /// When a controller heard that it reached `STOPPED`; it is remembered for a while from then on.
+    pub stopped_at: Option<Timestamp>,
+    /// Why it stopped, as a code.
+    pub stop_code: Option<StopCode>,
+    /// Why it stopped, in a sentence.
+    pub stopped_reason: Option<String>,
+}
+
+/// What the tasks of a deployment have in common, kept once for all of them: most of what there is to say of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskBlueprint {
     /// Its cluster.
     pub cluster: ClusterKey,
     /// Its definition.
@@ -184,12 +223,6 @@ pub struct Task {
     pub launch_type: Option<String>,
     /// Values that differ from the definition's.
     pub overrides: TaskOverride,
-    /// What the cluster wants.
-    pub desired_status: DesiredStatus,
-    /// What the host last reported.
-    pub last_status: TaskStatus,
-    /// The host; `None` only until the task is placed, before it is part of the state.
-    pub container_instance: Option<ContainerInstanceId>,
     /// CPU and memory that it holds on its host until it has stopped.
     pub reservation: Resources,
     /// Fixed host ports that it holds on its host until it has stopped.
@@ -198,42 +231,23 @@ pub struct Task {
     pub placement_constraints: Vec<PlacementConstraint>,
     /// Preferences among hosts that fit.
     pub placement_strategy: Vec<PlacementStrategy>,
-    /// Containers in the order of the definition.
-    pub containers: Vec<Container>,
     /// Tags.
     pub tags: Tags,
-    /// Counts the changes of this record, as ECS's `version`.
-    pub version: u64,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When its host began to fetch images.
-    pub pull_started_at: Option<Timestamp>,
-    /// When its host had all images.
-    pub pull_stopped_at: Option<Timestamp>,
-    /// When it reached `RUNNING`.
-    pub started_at: Option<Timestamp>,
-    /// When a controller heard that it runs. This, by the clock of the leader, counts for what the cluster decides; the other times of the
-    /// run are its host's, whose clock may be off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub running_since: Option<Timestamp>,
-    /// When its desired status became `STOPPED`.
-    pub stopping_at: Option<Timestamp>,
-    /// When its last container ended.
-    pub execution_stopped_at: Option<Timestamp>,
-    /// When a controller heard that it reached `STOPPED`; it is remembered for a while from then on.
-    pub stopped_at: Option<Timestamp>,
-    /// Why it stopped, as a code.
-    pub stop_code: Option<StopCode>,
-    /// Why it stopped, in a sentence.
-    pub stopped_reason: Option<String>,
+}
+
+impl Deref for Task {
+    type Target = TaskBlueprint;
+
+    fn deref(&self) -> &TaskBlueprint {
+        &self.blueprint
+    }
 }
 
 impl Task {
     /// A task of `definition` that is wanted from now on and has no id, no host, no tags and no placement strategy yet.
     #[must_use]
     pub fn new(cluster: ClusterKey, definition: &TaskDefinition, origin: TaskOrigin, now: Timestamp) -> Self {
-        Self {
-            id: TaskId(0),
+        let blueprint = TaskBlueprint {
             cluster,
             task_definition: definition.key.clone(),
             group: match &origin {
@@ -244,15 +258,19 @@ impl Task {
             started_by: None,
             launch_type: None,
             overrides: TaskOverride::default(),
-            desired_status: DesiredStatus::Running,
-            last_status: TaskStatus::Provisioning,
-            container_instance: None,
             reservation: definition.reservation(),
             host_ports: definition.fixed_host_ports(),
             placement_constraints: definition.placement_constraints.clone(),
             placement_strategy: vec![],
-            containers: definition.pending_containers(),
             tags: Tags::new(),
+        };
+        Self {
+            id: TaskId(0),
+            blueprint: Arc::new(blueprint),
+            desired_status: DesiredStatus::Running,
+            last_status: TaskStatus::Provisioning,
+            container_instance: None,
+            containers: definition.pending_containers(),
             version: 1,
             created_at: now,
             pull_started_at: None,
@@ -265,6 +283,11 @@ impl Task {
             stop_code: None,
             stopped_reason: None,
         }
+    }
+
+    /// What it has in common with tasks like it, to be changed for this one alone.
+    pub fn blueprint_mut(&mut self) -> &mut TaskBlueprint {
+        Arc::make_mut(&mut self.blueprint)
     }
 
     /// The ARN.

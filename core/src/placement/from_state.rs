@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use crate::model::{
         AgentId, Attributes, ContainerInstanceId, DesiredStatus, HostDescription, LogIndex, PlacementStrategy,
-        Resources, Scope, ServiceKey, StopCode, Tags, TaskDefinitionKey, TaskId, TaskOrigin, TaskOverride, TaskStatus,
-        Timestamp,
+        Resources, Scope, ServiceKey, StopCode, Tags, TaskBlueprint, TaskDefinitionKey, TaskId, TaskOrigin,
+        TaskOverride, TaskStatus, Timestamp,
     };
     use crate::placement::{KnownHosts, Seed, place};
     use crate::state::{Command, apply};
@@ -100,8 +100,7 @@ mod tests {
     }
 
     fn task(id: u128, host: Option<u128>) -> Task {
-        Task {
-            id: TaskId(id),
+        let blueprint = TaskBlueprint {
             cluster: cluster(),
             task_definition: TaskDefinitionKey {
                 scope: cluster().scope,
@@ -113,15 +112,19 @@ mod tests {
             started_by: None,
             launch_type: None,
             overrides: TaskOverride::default(),
-            desired_status: DesiredStatus::Running,
-            last_status: TaskStatus::Provisioning,
-            container_instance: host.map(ContainerInstanceId),
             reservation: Resources::new(256, 300),
             host_ports: [(TransportProtocol::Tcp, 8080)].into(),
             placement_constraints: vec![],
             placement_strategy: vec![],
-            containers: vec![],
             tags: Tags::new(),
+        };
+        Task {
+            blueprint: blueprint.into(),
+            id: TaskId(id),
+            desired_status: DesiredStatus::Running,
+            last_status: TaskStatus::Provisioning,
+            container_instance: host.map(ContainerInstanceId),
+            containers: vec![],
             version: 1,
             created_at: Timestamp(0),
             pull_started_at: None,
@@ -254,7 +257,7 @@ mod tests {
     fn task_that_names_no_strategy_gets_the_default_of_its_kind() {
         let mut waiting = task(11, None);
         assert_eq!(TaskRequest::of(&waiting).strategies, standalone_default());
-        waiting.origin = TaskOrigin::Service {
+        waiting.blueprint_mut().origin = TaskOrigin::Service {
             service: ServiceKey {
                 cluster: cluster(),
                 name: "web".into(),
@@ -262,7 +265,7 @@ mod tests {
             deployment: "ecs-svc/1".into(),
         };
         assert_eq!(TaskRequest::of(&waiting).strategies, service_default());
-        waiting.placement_strategy = vec![PlacementStrategy::Random];
+        waiting.blueprint_mut().placement_strategy = vec![PlacementStrategy::Random];
         assert_eq!(TaskRequest::of(&waiting).strategies, vec![PlacementStrategy::Random]);
     }
 }

@@ -26,15 +26,15 @@ pub(super) fn prototype(
         service: service.key.clone(),
         deployment: deployment.id.clone(),
     };
-    Task {
-        started_by: Some(deployment.id.as_str().to_owned()),
-        launch_type: service.launch_type.clone(),
-        placement_constraints: constraints(service, definition),
-        // None where the service names none, which is the same to placement.
-        placement_strategy: service.placement_strategy.clone(),
-        tags: tags(service, definition),
-        ..Task::new(service.key.cluster.clone(), definition, origin, now)
-    }
+    let mut task = Task::new(service.key.cluster.clone(), definition, origin, now);
+    let blueprint = task.blueprint_mut();
+    blueprint.started_by = Some(deployment.id.as_str().to_owned());
+    blueprint.launch_type = service.launch_type.clone();
+    blueprint.placement_constraints = constraints(service, definition);
+    // None where the service names none, which is the same to placement.
+    blueprint.placement_strategy = service.placement_strategy.clone();
+    blueprint.tags = tags(service, definition);
+    task
 }
 
 /// Creates tasks like `prototype`, with these ids on these hosts; returns those that the state takes.

@@ -314,12 +314,11 @@ impl World {
             service.deployments[0].task_definition = definition.key.clone()
         });
         let service = self.service(&name).clone();
-        let prototype = super::starting::prototype(&service, &service.deployments[0], &definition, self.now);
-        Task {
-            origin: TaskOrigin::Standalone,
-            group: format!("family:{family}"),
-            ..prototype
-        }
+        let mut task = super::starting::prototype(&service, &service.deployments[0], &definition, self.now);
+        let blueprint = task.blueprint_mut();
+        blueprint.origin = TaskOrigin::Standalone;
+        blueprint.group = format!("family:{family}");
+        task
     }
 
     /// Tasks of a service that are wanted, by zone.

@@ -1,18 +1,44 @@
-//! Names that many tasks have in common are kept once: a command or a snapshot brings each task its own. Pure.
+//! What many tasks have in common is kept once: a command or a snapshot brings each task its own. Pure.
+
+use std::sync::Arc;
 
 use crate::model::{Task, TaskOrigin};
 
 use super::ClusterState;
 
-/// Gives a task that is new to the state the names of what it belongs to.
-pub(super) fn share_names(state: &ClusterState, task: &mut Task) {
-    if let Some(cluster) = state.clusters.get(&task.cluster) {
-        task.cluster = cluster.key.clone();
+/// Tasks of a service among which one like another is looked for: enough where two revisions run beside each other, and no burden where
+/// there are thousands.
+const SIBLINGS: usize = 4;
+
+/// Gives a task that is put into the state what another of its deployment has already: its blueprint, if it is the same, and the texts of its
+/// containers. One that is new and the first of its kind gets the names of what it belongs to.
+pub(super) fn share(state: &ClusterState, task: &mut Task, is_new: bool) {
+    let (id, deployment) = (task.id, task.deployment());
+    let siblings = task
+        .service()
+        .into_iter()
+        .flat_map(|key| state.live_tasks_of_service(key));
+    let sibling = siblings
+        .take(SIBLINGS)
+        .find(|sibling| sibling.id != id && sibling.deployment() == deployment)
+        .cloned();
+    if let Some(sibling) = &sibling {
+        share_with(sibling, task);
     }
-    if let Some(definition) = state.task_definitions.get(&task.task_definition) {
-        task.task_definition = definition.key.clone();
+    if is_new && !sibling.is_some_and(|sibling| Arc::ptr_eq(&sibling.blueprint, &task.blueprint)) {
+        share_names(state, task);
     }
-    if let TaskOrigin::Service { service, deployment } = &mut task.origin
+}
+
+fn share_names(state: &ClusterState, task: &mut Task) {
+    let blueprint = task.blueprint_mut();
+    if let Some(cluster) = state.clusters.get(&blueprint.cluster) {
+        blueprint.cluster = cluster.key.clone();
+    }
+    if let Some(definition) = state.task_definitions.get(&blueprint.task_definition) {
+        blueprint.task_definition = definition.key.clone();
+    }
+    if let TaskOrigin::Service { service, deployment } = &mut blueprint.origin
         && let Some(known) = state.services.get(service)
     {
         *service = known.key.clone();
@@ -22,18 +48,10 @@ pub(super) fn share_names(state: &ClusterState, task: &mut Task) {
     }
 }
 
-/// Gives a task that is put into the state the texts of its containers that another task of its service has already: they have the same
-/// containers, as long as the service deploys nothing else.
-pub(super) fn share_containers(state: &ClusterState, task: &mut Task) {
-    let sibling = task
-        .service()
-        .and_then(|service| state.tasks_of_service(service).next());
-    if let Some(sibling) = sibling.filter(|sibling| sibling.id != task.id) {
-        share_with(sibling, task);
-    }
-}
-
 fn share_with(sibling: &Task, task: &mut Task) {
+    if task.blueprint == sibling.blueprint {
+        task.blueprint = Arc::clone(&sibling.blueprint);
+    }
     for (theirs, own) in sibling.containers.iter().zip(&mut task.containers) {
         if theirs.name == own.name {
             own.name = theirs.name.clone();

@@ -40,7 +40,7 @@ fn change(
         }
         Taggable::Task(id) => {
             let mut task = Task::clone(state.task(*id).ok_or(Rejection::TaskNotFound(*id))?);
-            checked(&mut task.tags)?;
+            checked(&mut task.blueprint_mut().tags)?;
             state.put_task(task);
         }
         Taggable::TaskDefinition(key) => {

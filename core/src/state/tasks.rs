@@ -19,32 +19,43 @@ pub(super) fn run(
             tasks: seen.tasks.clone(),
         }]);
     }
-    let mut trial = state.clone();
-    let mut events = vec![];
-    for task in tasks {
-        events.push(add(&mut trial, task)?);
-    }
+    let events = add_all(state, tasks, add)?;
     if let Some(token) = client_token {
-        trial.tokens.remember(token, tasks.iter().map(|t| t.id).collect());
+        state.tokens.remember(token, tasks.iter().map(|t| t.id).collect());
     }
-    *state = trial;
     Ok(events)
 }
 
 pub(super) fn create_for_service(state: &mut ClusterState, tasks: &[Task]) -> Result<Vec<Event>, Rejection> {
-    let mut trial = state.clone();
-    let mut events = vec![];
-    for task in tasks {
+    add_all(state, tasks, |state, task| {
         let (Some(key), Some(deployment)) = (task.service(), task.deployment()) else {
             return Err(Rejection::Stale(format!("task {} belongs to no service", task.id)));
         };
-        let service = trial.active_service(key)?;
+        let service = state.active_service(key)?;
         if service.deployment(deployment).is_none() {
             return Err(Rejection::Stale(format!("deployment {deployment} is gone")));
         }
-        events.push(add(&mut trial, task)?);
+        add(state, task)
+    })
+}
+
+/// Adds all tasks or none: those that were added before one was refused are taken out again, which costs nothing where none is, while a copy of
+/// the state to try it on would have every part copied that changes.
+fn add_all(
+    state: &mut ClusterState,
+    tasks: &[Task],
+    add: impl Fn(&mut ClusterState, &Task) -> Result<Event, Rejection>,
+) -> Result<Vec<Event>, Rejection> {
+    let mut events = vec![];
+    for (added, task) in tasks.iter().enumerate() {
+        match add(state, task) {
+            Ok(event) => events.push(event),
+            Err(rejection) => {
+                tasks[..added].iter().for_each(|task| state.remove_task(task.id));
+                return Err(rejection);
+            }
+        }
     }
-    *state = trial;
     Ok(events)
 }
 
@@ -111,10 +122,9 @@ pub(super) fn record_reports(
             continue;
         }
         let (was_wanted, mut task) = (task.desired_status == DesiredStatus::Running, Task::clone(task));
-        let before = task.clone();
         take_times(&mut task, report, at, state.uses(Feature::LeadersClock));
         merge(&mut task, report, at);
-        if task == before {
+        if state.task(task.id).is_some_and(|before| **before == task) {
             continue;
         }
         // Counted when it begins to end, which happens once: from then on it is no longer wanted. What ends since its host was cut

@@ -11,7 +11,7 @@ use crate::model::{
     TaskDefinitionKey, TaskDefinitionStatus, TaskId, Timestamp,
 };
 
-use super::sharing::{share_containers, share_names};
+use super::sharing::share;
 use super::{Allocation, ClientToken, ClusterState, Rejection, RememberedRequest};
 
 const FIRST_TASK: TaskId = TaskId(0);
@@ -320,10 +320,7 @@ impl ClusterState {
 
     pub(super) fn put_task(&mut self, mut task: Task) {
         let is_new = !self.tasks.contains_key(&task.id);
-        if is_new {
-            share_names(self, &mut task);
-        }
-        share_containers(self, &mut task);
+        share(self, &mut task, is_new);
         self.unindex_task(task.id);
         let index = &mut self.index;
         if is_new {

@@ -47,15 +47,17 @@ pub(crate) fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16
         family: "web".into(),
         revision: 1,
     };
-    Task {
+    let mut task = Task {
         id: TaskId(id),
         last_status: TaskStatus::Pending,
         container_instance: Some(ContainerInstanceId(host)),
-        reservation: Resources::new(cpu, memory),
-        host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
         containers: vec![],
         ..Task::new(cluster(), &definition(&web), TaskOrigin::Standalone, Timestamp(0))
-    }
+    };
+    let blueprint = task.blueprint_mut();
+    blueprint.reservation = Resources::new(cpu, memory);
+    blueprint.host_ports = port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect();
+    task
 }
 
 pub(crate) fn report(id: u128, status: TaskStatus) -> TaskReport {

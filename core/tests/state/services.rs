@@ -2,8 +2,8 @@
 
 use berth_core::model::{
     ContainerInstanceId, DeploymentConfiguration, DeploymentConfigurationChanges, LogIndex, PlacementConstraint,
-    PlacementStrategy, SchedulingStrategy, Service, Task, TaskDefinitionKey, TaskId, TaskOrigin, TaskReport,
-    TaskStatus, Timestamp, UnsupportedByDaemon,
+    PlacementStrategy, SchedulingStrategy, Service, TaskDefinitionKey, TaskId, TaskOrigin, TaskReport, TaskStatus,
+    Timestamp, UnsupportedByDaemon,
 };
 use berth_core::state::{ClusterState, Command, Rejection, UpdateService, apply};
 
@@ -25,10 +25,9 @@ pub(crate) fn state_with_a_service_task_in(mut state: ClusterState) -> (ClusterS
         service: service.key.clone(),
         deployment: service.deployments[0].id.clone(),
     };
-    let tasks = vec![Task {
-        origin,
-        ..task(1, 0, 1, 1, None)
-    }];
+    let mut started = task(1, 0, 1, 1, None);
+    started.blueprint_mut().origin = origin;
+    let tasks = vec![started];
     let commands = [
         register(0, 0),
         Command::RegisterTaskDefinition(definition(&key)),

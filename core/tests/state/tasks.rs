@@ -1,9 +1,12 @@
 //! Tasks that are created together, or not at all.
 
+use std::sync::Arc;
+
 use berth_core::model::{ContainerInstanceId, LogIndex, Task, TaskId, Timestamp};
 use berth_core::state::{ClientToken, ClusterState, Command, Event, Rejection, apply};
 
 use super::given::{cluster, register, task};
+use super::services::state_with_a_service_task;
 
 fn token(digest: &str, at: i64) -> ClientToken {
     ClientToken {
@@ -82,4 +85,46 @@ fn run_tasks_with_one_that_has_no_host_creates_none() {
     let refused = apply(&mut state, LogIndex(2), &run);
     assert!(matches!(refused, Err(Rejection::Stale(_))), "{refused:?}");
     assert_eq!(state.tasks_of_cluster(&cluster()).count(), 0);
+}
+
+#[test]
+fn tasks_of_a_service_of_which_one_is_refused_leave_the_state_as_it_was() {
+    let (mut state, _) = state_with_a_service_task();
+    let first = state.task(TaskId(1)).expect("a task").clone();
+    let another = |id| Task {
+        id: TaskId(id),
+        ..Task::clone(&first)
+    };
+    let before = state.clone();
+    let create = Command::CreateTasks {
+        tasks: vec![another(2), another(3), another(2)],
+    };
+    let refused = apply(&mut state, before.applied(), &create);
+    assert_eq!(refused, Err(Rejection::TaskExists(TaskId(2))));
+    assert_eq!(state, before);
+}
+
+#[test]
+fn tasks_of_a_deployment_keep_what_they_have_in_common_once_also_after_a_snapshot() {
+    let (mut state, _) = state_with_a_service_task();
+    let first = state.task(TaskId(1)).expect("a task").clone();
+    let another = Task {
+        id: TaskId(2),
+        ..Task::clone(&first)
+    };
+    let create = Command::CreateTasks { tasks: vec![another] };
+    let written = serde_json::to_string(&create).expect("JSON");
+    let read: Command = serde_json::from_str(&written).expect("a command");
+    apply(&mut state, LogIndex(9), &read).expect("accepted");
+    let records: Vec<_> = state.snapshot().map(|record| serde_json::to_string(&record)).collect();
+    let read = records
+        .iter()
+        .flatten()
+        .map(|record| serde_json::from_str(record).expect("a record"));
+    let restored = ClusterState::from_snapshot(read).expect("whole");
+    assert_eq!(restored, state);
+    for state in [state, restored] {
+        let [one, other] = [1, 2].map(|id| state.task(TaskId(id)).expect("a task"));
+        assert!(Arc::ptr_eq(&one.blueprint, &other.blueprint));
+    }
 }

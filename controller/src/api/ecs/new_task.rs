@@ -44,23 +44,23 @@ pub(super) fn prototype(
     let overrides = overrides::from_request(definition, input.overrides)?;
     let mut placement_constraints = definition.placement_constraints.clone();
     placement_constraints.extend(input.constraints);
-    Ok(Task {
-        group: group(definition, input.group)?,
-        started_by: started_by(input.started_by)?,
-        launch_type: input.launch_type,
-        reservation: overrides::reservation(definition, &overrides),
-        placement_constraints,
-        placement_strategy: input.strategies,
-        tags: all_tags(
-            cluster,
-            definition,
-            input.tags,
-            input.propagate_tags,
-            input.managed_tags,
-        )?,
-        overrides: without_nothing(overrides),
-        ..Task::new(cluster.clone(), definition, TaskOrigin::Standalone, now)
-    })
+    let mut task = Task::new(cluster.clone(), definition, TaskOrigin::Standalone, now);
+    let blueprint = task.blueprint_mut();
+    blueprint.group = group(definition, input.group)?;
+    blueprint.started_by = started_by(input.started_by)?;
+    blueprint.launch_type = input.launch_type;
+    blueprint.reservation = overrides::reservation(definition, &overrides);
+    blueprint.placement_constraints = placement_constraints;
+    blueprint.placement_strategy = input.strategies;
+    blueprint.tags = all_tags(
+        cluster,
+        definition,
+        input.tags,
+        input.propagate_tags,
+        input.managed_tags,
+    )?;
+    blueprint.overrides = without_nothing(overrides);
+    Ok(task)
 }
 
 /// Refuses tasks that would need more than Berth's default launch type.
