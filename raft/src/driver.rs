@@ -116,6 +116,7 @@ fn run_to_the_end<M: StateMachine>(
     inbox.close();
     shared.led_term.send_replace(None);
     shared.status.send_modify(|status| status.run = run);
+    shared.stopped.send_replace(true);
 }
 
 struct Driver<M: StateMachine> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
 
-use super::handle::{Applied, Status};
+use super::handle::Applied;
 
 /// What one pass of the driver applied.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub enum FeedItem<O> {
 #[derive(Debug)]
 pub struct AppliedFeed<O> {
     pub(super) batches: broadcast::Receiver<FeedItem<O>>,
-    pub(super) status: watch::Receiver<Status>,
+    pub(super) stopped: watch::Receiver<bool>,
 }
 
 impl<O: Clone + Send + Sync + 'static> AppliedFeed<O> {
@@ -39,7 +39,7 @@ impl<O: Clone + Send + Sync + 'static> AppliedFeed<O> {
         let received = tokio::select! {
             biased;
             received = self.batches.recv() => received,
-            _ = self.status.wait_for(Status::has_stopped) => return None,
+            _ = self.stopped.wait_for(|stopped| *stopped) => return None,
         };
         match received {
             Ok(item) => Some(item),

@@ -113,6 +113,8 @@ pub(super) struct Shared<M: StateMachine> {
     pub(super) led_term: watch::Sender<Option<u64>>,
     pub(super) membership: watch::Sender<Arc<Membership>>,
     pub(super) batches: broadcast::Sender<FeedItem<M::Outcome>>,
+    /// Whether the driver no longer works. Never ahead of `status`, and apart from it, since that changes with every commit.
+    pub(super) stopped: watch::Sender<bool>,
 }
 
 impl<M: StateMachine> Shared<M> {
@@ -127,6 +129,7 @@ impl<M: StateMachine> Shared<M> {
             led_term: watch::Sender::new(engine.status().led_term()),
             membership: watch::Sender::new(Arc::new(engine.membership())),
             batches: broadcast::Sender::new(FEED_CAPACITY),
+            stopped: watch::Sender::new(false),
         })
     }
 }
@@ -426,7 +429,7 @@ impl<M: StateMachine> Raft<M> {
     pub fn subscribe(&self) -> AppliedFeed<M::Outcome> {
         AppliedFeed {
             batches: self.owner.shared.batches.subscribe(),
-            status: self.watch_status(),
+            stopped: self.owner.shared.stopped.subscribe(),
         }
     }
 

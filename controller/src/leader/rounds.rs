@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::api::ports::{RanTasks, Unavailable};
 use crate::clock::Clock;
 use crate::replica::{ApplyOutcome, StateGroup};
-use berth_raft::{AppliedFeed, FeedItem, Status};
+use berth_raft::{AppliedFeed, FeedItem};
 
 use super::handle::Waiting;
 use super::proposing::{Shortfall, answer_to, propose_all};
@@ -36,7 +36,7 @@ pub(super) struct Rounds {
     ids: IdSource,
     requests: mpsc::Receiver<Waiting>,
     feed: AppliedFeed<ApplyOutcome>,
-    status: watch::Receiver<Status>,
+    leads: watch::Receiver<Option<u64>>,
     /// Term in which this member led when last looked at.
     led_term: Option<u64>,
     /// That term, and what there is to look at in it, once this member has caught up with all that came before it.
@@ -62,7 +62,7 @@ impl Rounds {
     ) -> Self {
         Self {
             feed: group.subscribe(),
-            status: group.watch_status(),
+            leads: group.watch_led_term(),
             group,
             clock,
             ids,
@@ -108,7 +108,7 @@ impl Rounds {
         tokio::select! {
             item = self.feed.next() => item.map_or(Woken::Stopped, Woken::Changed),
             Some(waiting) = self.requests.recv(), if takes_requests => Woken::Asked(waiting),
-            changed = self.status.wait_for(|s| led_term != s.led_term()) => match changed {
+            changed = self.leads.wait_for(|leads| *leads != led_term) => match changed {
                 Ok(_) => Woken::Due,
                 Err(_) => Woken::Stopped,
             },
@@ -172,7 +172,7 @@ impl Rounds {
 
     /// Begins with everything when this member comes to lead, and drops it all when it no longer does.
     async fn follow_leadership(&mut self) {
-        self.led_term = self.status.borrow_and_update().led_term();
+        self.led_term = *self.leads.borrow_and_update();
         if self.leading.as_ref().map(|(led, _)| *led) != self.led_term {
             self.leading = None;
         }
@@ -197,7 +197,7 @@ impl Rounds {
 
     /// Nobody places requests here: says so to all that wait.
     fn refuse_all(&mut self) {
-        let leader = self.status.borrow().leader;
+        let leader = self.group.status().leader;
         for waiting in self.waiting.drain(..) {
             let leader = leader.map_or_else(|| "unknown".to_owned(), |id| format!("member {id}"));
             let text = format!("this controller does not lead its group; the leader is {leader}");
