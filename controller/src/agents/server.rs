@@ -11,6 +11,7 @@ use berth_proto::v1::agent_sessions_server::{AgentSessions, AgentSessionsServer}
 use berth_proto::v1::{FromAgent, ToAgent};
 use berth_trust::tls::Peer;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -143,6 +144,7 @@ pub fn begin(
     let service = Sessions {
         places: Arc::new(tokio::sync::Semaphore::new(MAX_SESSIONS)),
         context: Arc::clone(&context),
+        runtime: Handle::current(),
     };
     let helpers = async move {
         tokio::join!(
@@ -174,6 +176,8 @@ pub(crate) async fn serve_plain(
 pub struct Sessions {
     context: Arc<Context>,
     places: Arc<tokio::sync::Semaphore>,
+    /// Where sessions run, wherever their connections are looked after.
+    runtime: Handle,
 }
 
 #[tonic::async_trait]
@@ -190,7 +194,7 @@ impl AgentSessions for Sessions {
             .get::<Peer>()
             .and_then(|peer| peer.identity.clone());
         let (context, incoming) = (Arc::clone(&self.context), request.into_inner());
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             session::serve(context, identity, incoming, outgoing).await;
             drop(place);
         });

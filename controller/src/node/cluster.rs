@@ -10,10 +10,12 @@ use berth_raft::{Founding, RaftOptions};
 use berth_trust::identity::ClusterId as TrustClusterId;
 use berth_trust::keeper::Keeper;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client_port::ClientPort;
+use super::cluster_thread::ClusterThread;
 use super::member_file::{IDENTITY_FOLDER, MemberFile};
 use super::options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
 use super::{address, bind, caught_up, first_certificate, ids, open_group};
@@ -62,6 +64,7 @@ struct Opening<'a> {
     cluster: &'a ClusterOptions,
     clock: Arc<dyn Clock>,
     listen: SocketAddr,
+    thread: &'a ClusterThread,
 }
 
 /// Starts the member, and waits until it has caught up with its group.
@@ -75,11 +78,13 @@ pub(super) async fn start(
 ) -> Result<Member, ControllerError> {
     let listener = bind(cluster.listen, "members and agents").await?;
     let listen = address(&listener)?;
+    let thread = ClusterThread::start().map_err(ControllerError::ClusterThread)?;
     let opening = Opening {
         options,
         cluster,
         clock: Arc::clone(&clock),
         listen,
+        thread: &thread,
     };
     let opened = match (MemberFile::load(&options.data_dir)?, &cluster.start) {
         (Some(file), _) => opening.resume(file).await?,
@@ -92,7 +97,7 @@ pub(super) async fn start(
         let ended = helpers.await;
         ended.map_err(|error| ControllerError::Ended(format!("a part of the server for agents failed: {error}")))
     });
-    opened.serve(listener, &sessions, stops, parts);
+    opened.serve(thread, listener, &sessions, stops, parts)?;
     port.watch(&opened.group, &sessions);
     // One that joins knows of the authority only once it has caught up.
     if let Err(error) = port.secure(&opened.registrar, parts) {
@@ -135,21 +140,40 @@ pub(super) async fn start(
 
 impl Opened {
     /// Serves the port, and looks after the certificate.
-    fn serve(&self, listener: TcpListener, sessions: &AgentsHandle, stops: &Stops, parts: &mut Parts) {
+    fn serve(
+        &self,
+        thread: ClusterThread,
+        listener: TcpListener,
+        sessions: &AgentsHandle,
+        stops: &Stops,
+        parts: &mut Parts,
+    ) -> Result<(), ControllerError> {
         let tls = self.certificate.shown().tls;
         self.network.show(tls.clone());
         let services = Services {
-            peers: PeersService::new(self.network.clone(), stops.peers.clone()),
+            peers: PeersService::new(self.network.clone(), Handle::current(), stops.peers.clone()),
             agents: sessions.clone(),
             joining: JoiningService::new(self.registrar.clone()),
         };
-        let serving = cluster_port::serve(listener, tls, services, stops.peers.clone());
-        parts.spawn(async move { serving.await.map_err(ControllerError::ClusterPort) });
+        // Events of a connection come to the runtime on which its listener was made.
+        let listener = listener.into_std().map_err(ControllerError::ClusterThread)?;
+        let stop = stops.peers.clone();
+        let serving = thread.spawn(async move {
+            let listener = TcpListener::from_std(listener).map_err(ControllerError::ClusterThread)?;
+            let serving = cluster_port::serve(listener, tls, services, stop);
+            serving.await.map_err(ControllerError::ClusterPort)
+        });
+        parts.spawn(async move {
+            let ended = serving.await;
+            drop(thread);
+            ended.map_err(|error| ControllerError::Ended(format!("the port for members and agents failed: {error}")))?
+        });
         let looked_after = self.certificate.clone().look_after(stops.peers.clone());
         parts.spawn(async move {
             looked_after.await;
             Ok(())
         });
+        Ok(())
     }
 }
 
@@ -179,7 +203,7 @@ impl Opening<'_> {
     /// Founds a cluster, or makes one of a controller that was by itself.
     async fn bootstrap(&self, root: Option<&RootCredentials>) -> Result<Opened, ControllerError> {
         let address = self.address(None)?;
-        let network = PeerNetwork::new(&address);
+        let network = PeerNetwork::new(&address, self.thread.runtime().clone());
         let details = record_of(0, &self.cluster.name, &address).details;
         let founding = Founding::Bootstrap {
             name: self.cluster.name.clone(),
@@ -258,7 +282,7 @@ impl Opening<'_> {
     }
 
     async fn go_on(&self, mut file: MemberFile, kept: berth_trust::keeper::Kept) -> Result<Opened, ControllerError> {
-        let network = PeerNetwork::new(&file.address);
+        let network = PeerNetwork::new(&file.address, self.thread.runtime().clone());
         // What is read from the file is checked there.
         let cluster = file.cluster().unwrap_or(berth_raft::ClusterId([0; 16]));
         let opened = self

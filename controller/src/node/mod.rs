@@ -5,6 +5,7 @@
 mod api_certificate;
 mod client_port;
 mod cluster;
+mod cluster_thread;
 mod first_certificate;
 mod member_file;
 mod options;

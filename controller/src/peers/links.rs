@@ -62,10 +62,10 @@ impl std::fmt::Debug for PeerTransport {
 }
 
 impl PeerNetwork {
-    /// A network that connects to nobody before [`PeerNetwork::show`]; must be made on a runtime. `own_address` is where this
+    /// A network that connects to nobody before [`PeerNetwork::show`], and speaks to others on this runtime. `own_address` is where this
     /// member is reached.
     #[must_use]
-    pub fn new(own_address: &str) -> Self {
+    pub fn new(own_address: &str, runtime: tokio::runtime::Handle) -> Self {
         let (tls, follows) = watch::channel(None);
         let group: Arc<OnceLock<WeakRaft<ReplicatedState>>> = Arc::default();
         let told = Arc::clone(&group);
@@ -81,7 +81,7 @@ impl PeerNetwork {
         };
         Self {
             shared: Arc::new(Shared {
-                runtime: tokio::runtime::Handle::current(),
+                runtime,
                 tls,
                 context: Arc::new(context),
                 group,

@@ -4,6 +4,7 @@ use berth_proto::v1::peers_server::Peers;
 use berth_proto::v1::{Announced, Announcement, ApiAnswer, ApiCall, ExchangeEnd, PeerMessage};
 use berth_raft::{MAX_PEER_MESSAGE_BYTES, MemberRecord, MembershipChange, MembershipError, Raft, ReceiveError, Role};
 use berth_trust::tls::Peer;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
@@ -20,13 +21,16 @@ use crate::replica::ReplicatedState;
 pub struct PeersService {
     network: PeerNetwork,
     stop: CancellationToken,
+    /// Where calls of the API are answered.
+    runtime: Handle,
 }
 
 impl PeersService {
-    /// The service of the group that the network delivers to. Streams end when `stop` is cancelled.
+    /// The service of the group that the network delivers to; calls of the API that others pass on are answered on this runtime. Streams
+    /// end when `stop` is cancelled.
     #[must_use]
-    pub fn new(network: PeerNetwork, stop: CancellationToken) -> Self {
-        Self { network, stop }
+    pub fn new(network: PeerNetwork, runtime: Handle, stop: CancellationToken) -> Self {
+        Self { network, stop, runtime }
     }
 
     /// The largest message that it takes.
@@ -114,7 +118,9 @@ impl Peers for PeersService {
         let Some(api) = self.network.api().filter(|_| is_leader && !self.stop.is_cancelled()) else {
             return Err(nothing_done("this controller does not lead, or does not serve yet"));
         };
-        let answer = passed_calls::answer(api, request.into_inner()).await;
+        let call = request.into_inner();
+        let answering = self.runtime.spawn(async move { passed_calls::answer(api, call).await });
+        let answer = answering.await.map_err(|error| Status::internal(error.to_string()))?;
         let unknown = || Status::unimplemented("this operation is not passed on");
         answer.map(Response::new).ok_or_else(unknown)
     }

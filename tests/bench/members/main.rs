@@ -18,6 +18,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+/// As in the program that is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const USAGE: &str = "usage: members-bench member FOLDER NUMBER LISTEN CLUSTER_LISTEN FOUNDER
        members-bench settled SECONDS ENDPOINT...
        members-bench load CLIENTS SECONDS ENDPOINT...
