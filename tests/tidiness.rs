@@ -19,18 +19,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("storage", &[]),
     ("raft", &["berth-proto", "berth-storage"]),
     ("trust", &[]),
+    ("joining", &["berth-proto", "berth-trust"]),
     (
         "controller",
         &[
             "berth-core",
             "berth-aws",
+            "berth-joining",
             "berth-proto",
             "berth-raft",
             "berth-storage",
             "berth-trust",
         ],
     ),
-    ("agent", &["berth-core", "berth-proto", "berth-storage", "berth-trust"]),
+    (
+        "agent",
+        &[
+            "berth-core",
+            "berth-joining",
+            "berth-proto",
+            "berth-storage",
+            "berth-trust",
+        ],
+    ),
     ("sim", &["berth-core", "berth-proto", "berth-raft", "berth-storage"]),
     (
         "cli",

@@ -1,18 +1,19 @@
 //! How a host becomes part of a cluster with a join token, and stays part of it: its certificate, and whom it trusts.
 //!
-//! Owns what is in the folder of the host's identity, its first certificate ([`first`]), and the next ones and the cluster's news
-//! ([`upkeep`]). What certificates are and how they are checked is `trust`'s. It must not know of sessions or tasks. Shell.
+//! Owns what is in the folder of the host's identity, under which id it joins, and its next certificates and the cluster's news
+//! ([`upkeep`]). How it is let in is `joining`'s; what certificates are and how they are checked is `trust`'s. It must not know of sessions
+//! or tasks. Shell.
 
-mod first;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_core::model::AgentId;
+use berth_joining::{LetIn, NotLetIn, PATIENCE, Peer};
 use berth_trust::credentials::Credentials;
 use berth_trust::identity::Role;
-use berth_trust::join::{JoinError, Joiner};
+use berth_trust::join::JoinError;
 use berth_trust::keeper::{Keeper, KeeperError, Kept};
 use berth_trust::removed::Removed;
 use berth_trust::tls::{Connector, Expected, LiveCredentials, LiveTrust, Protocol, Refusal, Trust, verify_chain};
@@ -21,8 +22,6 @@ use berth_trust::{DefaultTimeProvider, UnixTime};
 use tokio::sync::watch;
 
 use crate::ledger::{Joined, Ledger, LedgerError};
-use first::NotFirst;
-
 pub(crate) use upkeep::keep_up;
 
 /// How an agent is to be part of a cluster.
@@ -51,14 +50,12 @@ pub enum MembershipError {
         reason: String,
     },
     /// Nobody answered.
-    #[error("no controller lets this host join within {within_s} s; the last, {peer}: {reason}")]
+    #[error("no controller lets this host join within {} s; the last, {peer}: {reason}", PATIENCE.as_secs())]
     NoAnswer {
         /// Which controller was asked last.
         peer: String,
         /// What went wrong there.
         reason: String,
-        /// How long it was tried.
-        within_s: u64,
     },
     /// Token or answer are no good.
     #[error("this host cannot join")]
@@ -102,8 +99,19 @@ impl MembershipError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Clock { .. } | Self::Ledger(_) => false,
-            Self::Join(error) => !matches!(&**error, JoinError::Refused(refusal) if refusal.is_about_time()),
+            Self::Join(error) => berth_joining::is_final(error),
             _ => true,
+        }
+    }
+}
+
+impl From<NotLetIn> for MembershipError {
+    fn from(error: NotLetIn) -> Self {
+        match error {
+            NotLetIn::Refused { peer, reason } | NotLetIn::OtherId { peer, reason } => Self::Refused { peer, reason },
+            NotLetIn::NoAnswer { peer, reason } => Self::NoAnswer { peer, reason },
+            NotLetIn::Join(error) => error.into(),
+            NotLetIn::Keeper(error) => Self::Keeper(error),
         }
     }
 }
@@ -231,21 +239,22 @@ pub(crate) async fn begin(
             // There is one, or the arms above would have been taken.
             let Some(token) = token else { return Ok(None) };
             let known = agent.filter(|_| kept.is_none());
-            let (agent, first) = join(&keeper, &token, peers, known, ledger, draw).await?;
-            ledger.put_joined(&Joined { token: first.token }).await?;
-            keep(&keeper, &first.kept).await?;
-            tracing::info!(identity = %first.kept.credentials.identity(), "this host has joined");
+            let (agent, let_in) = join(&keeper, &token, peers, known, ledger, draw).await?;
+            let token = token.id().to_string();
+            ledger.put_joined(&Joined { token }).await?;
+            keep(&keeper, &let_in.kept).await?;
+            tracing::info!(identity = %let_in.kept.credentials.identity(), "this host has joined");
             Ok(Some(Begun {
-                membership: Membership::new(keeper, first.kept),
+                membership: Membership::new(keeper, let_in.kept),
                 agent,
-                controllers: first.controllers,
+                controllers: let_in.controllers,
             }))
         }
     }
 }
 
-/// Joins with the token, as the agent that is known or as a new one. What it takes to ask again is kept before anybody is asked: an agent
-/// that stopped before it had its answer is let in with the same token when it starts again.
+/// Joins with the token, as the agent that is known or as a new one. Its id is kept before anybody is asked, as its key is: an agent that
+/// stopped before it had its answer is let in with the same token when it starts again.
 async fn join(
     keeper: &Keeper,
     token: &JoinToken,
@@ -253,37 +262,38 @@ async fn join(
     known: Option<AgentId>,
     ledger: &Ledger,
     draw: impl Fn() -> AgentId,
-) -> Result<(AgentId, first::First), MembershipError> {
+) -> Result<(AgentId, LetIn), MembershipError> {
     if token.role() != Role::Agent {
         return Err(MembershipError::OtherRole(token.role()));
     }
-    let mut agent = known.unwrap_or_else(&draw);
-    let mut is_drawn_again = false;
-    loop {
-        let joining = keeper.clone();
-        let key = blocking(move || joining.joining_key()).await?;
-        ledger.put_agent(&agent).await?;
-        let joiner = Joiner::with_key(token.clone(), key);
-        let error = match first::get(joiner, peers, &agent).await {
-            Ok(first) => return Ok((agent, first)),
-            // It was removed under the id that it had.
-            Err(NotFirst::OtherId { peer, reason }) if !is_drawn_again => {
-                tracing::info!(
-                    peer,
-                    reason,
-                    "this host cannot join under the id that it had: it draws another one"
-                );
-                (agent, is_drawn_again) = (draw(), true);
-                continue;
+    let peers = peers.iter().map(|peer| Peer {
+        name: peer.clone(),
+        uri: peer.clone(),
+    });
+    let peers: Vec<Peer> = peers.collect();
+    let agent = known.unwrap_or_else(&draw);
+    ledger.put_agent(&agent).await?;
+    let (peer, reason) = match berth_joining::join(token, &peers, agent.as_str(), keeper).await {
+        Ok(let_in) => return Ok((agent, let_in)),
+        Err(NotLetIn::OtherId { peer, reason }) => (peer, reason),
+        Err(error) => return Err(error.into()),
+    };
+    // It was removed under the id that it had.
+    tracing::info!(
+        peer,
+        reason,
+        "this host cannot join under the id that it had: it draws another one"
+    );
+    let agent = draw();
+    ledger.put_agent(&agent).await?;
+    match berth_joining::join(token, &peers, agent.as_str(), keeper).await {
+        Ok(let_in) => Ok((agent, let_in)),
+        Err(error) => {
+            if matches!(error, NotLetIn::OtherId { .. }) {
+                berth_joining::forget(keeper).await?;
             }
-            Err(NotFirst::OtherId { peer, reason }) => MembershipError::Refused { peer, reason },
-            Err(NotFirst::Error(error)) => error,
-        };
-        if error.is_final() {
-            let joining = keeper.clone();
-            blocking(move || joining.forget_joining_key()).await?;
+            Err(error.into())
         }
-        return Err(error);
     }
 }
 
