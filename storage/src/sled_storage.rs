@@ -99,7 +99,8 @@ impl SledStorage {
         }
         sync_path(parent(path))?;
         if is_behind {
-            storage.checkpoint(&mut *storage.written()?)?;
+            let done = storage.checkpoint(&mut *storage.written()?);
+            done.map_err(unless_the_disk_is_full)?;
             // A sled that recovered from damage may take a batch, and not have it.
             let found = unless_it_panics(path, || Found::in_store(path, &storage.database, Vec::new()))?;
             found.check(path, tally.commits)?;
@@ -398,12 +399,24 @@ fn sync_path(path: &Path) -> Result<(), StorageError> {
         .map_err(|source| io_error("sync", path, source))
 }
 
+/// What is said of a store that cannot be brought up to date.
+fn unless_the_disk_is_full(error: StorageError) -> StorageError {
+    match error {
+        StorageError::Engine { path, source, .. } if is_full(&source) => StorageError::DiskFull { path, source },
+        error => error,
+    }
+}
+
+fn is_full(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
+}
+
 fn open_error(path: &Path, source: sled::Error) -> StorageError {
     match &source {
         sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
             StorageError::InUse { path: path.to_owned() }
         }
-        sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StorageError::DiskFull {
+        error if is_full(error) => StorageError::DiskFull {
             path: path.to_owned(),
             source,
         },
@@ -415,87 +428,5 @@ fn open_error(path: &Path, source: sled::Error) -> StorageError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::MAX_VALUE_BYTES;
-
-    fn put(storage: &SledStorage, key: &[u8], value: Vec<u8>) {
-        let mut batch = Batch::default();
-        batch.put(key.to_vec(), value);
-        storage.commit(batch).unwrap();
-    }
-
-    #[test]
-    fn sled_store_reopened_has_what_was_committed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b/store");
-        let storage = SledStorage::open(&path).unwrap();
-        put(&storage, b"k1", b"v1".to_vec());
-        let mut batch = Batch::default();
-        batch.put(b"k2".to_vec(), b"v2".to_vec());
-        batch.delete(b"k1".to_vec());
-        storage.commit(batch).unwrap();
-        drop(storage);
-
-        let storage = SledStorage::open(&path).unwrap();
-        assert_eq!(storage.get(b"k1").unwrap(), None);
-        let found: Vec<_> = storage.scan(b"k".to_vec()..b"l".to_vec()).map(Result::unwrap).collect();
-        assert_eq!(found, [(b"k2".to_vec(), b"v2".to_vec())]);
-    }
-
-    #[test]
-    fn sled_store_opened_twice_names_the_path_and_the_other_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = SledStorage::open(folder.path()).unwrap();
-        let error = SledStorage::open(folder.path()).unwrap_err();
-        assert!(matches!(error, StorageError::InUse { .. }), "{error:?}");
-        assert!(
-            error.to_string().contains(&folder.path().display().to_string()),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn sled_store_with_damaged_files_is_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(SledStorage::open(folder.path()).unwrap());
-        let conf = folder.path().join("conf");
-        fs::write(&conf, b"not a configuration").unwrap();
-        let error = SledStorage::open(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("--data-dir"), "{error}");
-        assert_eq!(fs::read(&conf).unwrap(), b"not a configuration");
-    }
-
-    #[test]
-    fn sled_store_given_a_value_over_the_bound_refuses_the_batch() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = SledStorage::open(folder.path()).unwrap();
-        let mut batch = Batch::default();
-        batch.put(b"small".to_vec(), vec![0]);
-        batch.put(b"large".to_vec(), vec![0; MAX_VALUE_BYTES + 1]);
-        let error = storage.commit(batch).unwrap_err();
-        assert!(matches!(error, StorageError::ValueTooLarge { .. }), "{error:?}");
-        assert_eq!(storage.get(b"small").unwrap(), None);
-    }
-
-    #[test]
-    fn sled_store_full_of_largest_values_keeps_all_in_the_file_that_is_synced() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = SledStorage::open(folder.path()).unwrap();
-        for round in 0..20_u8 {
-            let mut batch = Batch::default();
-            for number in 0..100_u64 {
-                let key = (number * 7919 % 1000 + u64::from(round % 4) * 1000)
-                    .to_be_bytes()
-                    .to_vec();
-                batch.put(key, vec![round; MAX_VALUE_BYTES]);
-            }
-            for number in 0..30_u64 {
-                batch.delete((number * 31 % 4000).to_be_bytes().to_vec());
-            }
-            storage.commit(batch).unwrap();
-        }
-        let blobs = fs::read_dir(folder.path().join("blobs")).unwrap().count();
-        assert_eq!(blobs, 0, "values left the synced file");
-    }
-}
+#[path = "sled_storage_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 """Full disks: what is said, that nothing is lost, and that all goes on once there is space."""
 
 import os
+import signal
 import subprocess
 
 import botocore.exceptions
@@ -74,21 +75,24 @@ def test_agent_on_a_full_disk_keeps_its_containers_and_goes_on_once_there_is_spa
     before = pids(split.ecs)
     filling = fill(split.directory / "agent")
     caught = split.ecs.run_task(cluster="shop", taskDefinition="sleeper")["tasks"][0]["taskArn"]
-    agent = split.processes["agent"]
-    berth.wait_until(lambda: agent.child.poll() is not None, "the agent stops rather than forget what it does", 60)
-    assert "No space left on device" in agent.output() and "its containers run on" in agent.output(), agent.output()
-    assert pids(split.ecs) == before
-
-    filling.unlink()
-    split.start_agent()
 
     def decided():
         task = split.ecs.describe_tasks(cluster="shop", tasks=[caught])["tasks"][0]
         return task["lastStatus"] in ("RUNNING", "STOPPED") and task
 
-    # The space was gone before the agent could note the task, and it runs now; or in the middle of its start.
+    # What the agent notes has its space already; what a task needs beside that has not.
     task = berth.wait_until(decided, "the task that the full disk caught runs or says why not", 60)
     assert task["lastStatus"] == "RUNNING" or "No space left on device" in task["stoppedReason"], task
+    assert {arn: pid for arn, pid in pids(split.ecs).items() if arn in before} == before
+
+    # One that is killed cannot bring its ledger up to date, and says so rather than forget what it does.
+    split.processes["agent"].stop(signal.SIGKILL)
+    split.start_agent()
+    agent = split.processes["agent"]
+    assert agent.child.wait(60) != 0
+    assert "its disk is full" in agent.output() and "free some space" in agent.output(), agent.output()
+    filling.unlink()
+    split.start_agent()
     split.ecs.update_service(cluster="shop", service="steady", desiredCount=3)
     berth.wait_stable(split.ecs, "shop", "steady")
     after = pids(split.ecs)
