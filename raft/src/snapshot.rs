@@ -22,8 +22,8 @@ use berth_storage::{Batch, MAX_VALUE_BYTES, Scan, Storage};
 /// Bytes of the stream in one chunk: what a value may hold, less the envelope.
 const CHUNK_BYTES: usize = MAX_VALUE_BYTES - 64;
 
-/// Chunks written in one batch: small enough not to hold up proposals.
-const WRITE_BATCH_CHUNKS: usize = 64;
+/// Chunks written in one batch: small enough not to hold up proposals, also where the store's journal has to be emptied first.
+const WRITE_BATCH_CHUNKS: usize = 16;
 
 /// Length of the number in front of each item.
 const LENGTH_BYTES: usize = size_of::<u64>();
