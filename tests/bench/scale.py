@@ -32,9 +32,9 @@ TASKS_PER_SERVICE = 4_000
 SCALE_UP = 1_000
 SCALE_UPS = 5
 QUIET_SECONDS = 30
-# Clients that make the log grow until a snapshot is due, and for how long.
-FILLERS = 32
-SNAPSHOT_SECONDS = 30
+# Clients that make the log grow until a snapshot is due, and for how long: few, since with many it is each other that they wait for.
+FILLERS = 8
+SNAPSHOT_SECONDS = 60
 PROBE_SECONDS = 5
 SETTLE_DEADLINE = 900
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -160,9 +160,9 @@ def measure_quiet(member, hosts):
           f" sessions lost {now['lost']}", flush=True)
 
 
-def measure_scale_ups(ecs, hosts, names, tasks):
+def measure_scale_ups(member, ecs, hosts, names, tasks):
     """Milliseconds from asking for more tasks until all of them are placed and committed."""
-    took = []
+    took, used = [], cpu_seconds(member.pid)
     for name in names[:SCALE_UPS]:
         wanted = berth.service_of(ecs, CLUSTER, name)["desiredCount"] + SCALE_UP
         began = time.monotonic()
@@ -177,7 +177,9 @@ def measure_scale_ups(ecs, hosts, names, tasks):
         tasks += SCALE_UP
         hosts.wait_for("running", tasks, 120)
     each = ", ".join(f"{ms:.0f}" for ms in took)
-    print(f"scale: {SCALE_UP} more tasks placed and committed in {statistics.median(took):.0f} ms (median of {each})", flush=True)
+    used = (cpu_seconds(member.pid) - used) / len(took)
+    print(f"scale: {SCALE_UP} more tasks placed and committed in {statistics.median(took):.0f} ms (median of {each});"
+          f" until they run, the controller takes {1e3 * used:.0f} ms of processor time; load {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def load(member, connections, seconds):
@@ -212,7 +214,7 @@ def alone(directory, arguments):
         names = fill(member, ecs, hosts, arguments.tasks)
         with quiet(arguments.within):
             measure_quiet(member, hosts)
-            measure_scale_ups(ecs, hosts, names, arguments.tasks)
+            measure_scale_ups(member, ecs, hosts, names, arguments.tasks)
             measure_snapshot(member)
 
 
