@@ -40,7 +40,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 step "1. What is needed"
-packages=(busybox-static ca-certificates curl gcc libc6-dev protobuf-compiler python3 python3-venv)
+packages=(busybox-static ca-certificates curl gcc libc6-dev make protobuf-compiler python3 python3-venv)
 if [ "$(id -u)" = 0 ]; then
     runtime=containerd
     packages+=(containerd containernetworking-plugins iproute2 iptables runc)
