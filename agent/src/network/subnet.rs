@@ -3,10 +3,11 @@
 //! Owns the reservations that keep several hosts of one machine apart. Shell; [`Subnet`] itself is pure.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NetworkError;
 use crate::process::run;
@@ -20,6 +21,9 @@ const POOL: Subnet = Subnet {
 const HOST_LENGTH: u8 = 24;
 /// Reservations of all hosts on this machine; gone after a reboot, as bridges are.
 const RESERVATIONS: &str = "/run/berth/subnets";
+
+/// How often a reservation is tried that a neighbour gets in the way of: more than hosts of one machine begin and end in one moment.
+const CLAIM_ATTEMPTS: u32 = 20;
 
 /// An IPv4 subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,28 +108,39 @@ pub(super) fn release(directory: &Path) {
 
 /// True if the subnet is ours now: nobody had it, we did, or its owner's directory is gone.
 fn claim(subnet: Subnet, directory: &Path) -> Result<bool, NetworkError> {
-    let reservations = PathBuf::from(RESERVATIONS);
-    std::fs::create_dir_all(&reservations).map_err(|e| NetworkError::file(&reservations, e))?;
-    let path = reservations.join(Ipv4Addr::from(subnet.address).to_string());
-    let failed = |e| NetworkError::file(&path, e);
+    let path = Path::new(RESERVATIONS).join(Ipv4Addr::from(subnet.address).to_string());
+    for _ in 1..CLAIM_ATTEMPTS {
+        match try_to_claim(&path, directory) {
+            // A neighbour gave its reservation back meanwhile, and removed the folder with the last one.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            claimed => return claimed.map_err(|error| NetworkError::file(&path, error)),
+        }
+    }
+    try_to_claim(&path, directory).map_err(|error| NetworkError::file(&path, error))
+}
+
+fn try_to_claim(path: &Path, directory: &Path) -> io::Result<bool> {
+    // Hosts of one process claim at the same time as well.
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    std::fs::create_dir_all(RESERVATIONS)?;
     // Written aside and linked, so that whoever finds the reservation finds its owner in it.
-    let draft = reservations.join(format!(".{}-{}", std::process::id(), Ipv4Addr::from(subnet.address)));
-    std::fs::write(&draft, directory.as_os_str().as_encoded_bytes()).map_err(failed)?;
-    let linked = std::fs::hard_link(&draft, &path);
-    let outcome = match linked {
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = Path::new(RESERVATIONS).join(format!(".{}-{number}", std::process::id()));
+    let written = std::fs::write(&draft, directory.as_os_str().as_encoded_bytes());
+    let outcome = written.and_then(|()| match std::fs::hard_link(&draft, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let owner = PathBuf::from(std::fs::read_to_string(&path).map_err(failed)?);
+            let owner = PathBuf::from(std::fs::read_to_string(path)?);
             if owner == directory {
                 Ok(true)
             } else if owner.exists() {
                 Ok(false)
             } else {
-                std::fs::rename(&draft, &path).map(|()| true).map_err(failed)
+                std::fs::rename(&draft, path).map(|()| true)
             }
         }
-        Err(error) => Err(failed(error)),
-    };
+        Err(error) => Err(error),
+    });
     drop(std::fs::remove_file(&draft));
     outcome
 }
@@ -151,6 +166,35 @@ mod tests {
         assert_eq!(subnet.to_string(), "10.177.3.0/24");
         for wrong in ["10.177.3.1/24", "10.177.3.0", "10.0.0.0/33", "x/24", "10.0.0.0/31"] {
             assert!(wrong.parse::<Subnet>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn subnet_claimed_by_many_at_once_goes_to_one_of_them_whoever_gives_another_back() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        // None of the pool, so that no host of this machine is in the way.
+        let (wanted, other) = (parse("192.0.2.0/24").unwrap(), parse("198.51.100.0/24").unwrap());
+        for round in 0..50 {
+            let hosts: Vec<PathBuf> = (0..4)
+                .map(|host| folder.path().join(format!("{round}-{host}")))
+                .collect();
+            hosts.iter().for_each(|host| std::fs::create_dir(host).unwrap());
+            let claimed: Vec<bool> = std::thread::scope(|scope| {
+                let claims: Vec<_> = hosts
+                    .iter()
+                    .map(|host| scope.spawn(|| claim(wanted, host).unwrap()))
+                    .collect();
+                let neighbour = folder.path().join("neighbour");
+                drop(std::fs::create_dir(&neighbour));
+                claim(other, &neighbour).unwrap();
+                release(&neighbour);
+                claims.into_iter().map(|claim| claim.join().unwrap()).collect()
+            });
+            assert_eq!(claimed.iter().filter(|claimed| **claimed).count(), 1, "{claimed:?}");
+            hosts.iter().for_each(|host| release(host));
         }
     }
 
