@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use berth_core::model::LogIndex;
-use berth_core::state::{ClusterState, Command, Event, Rejection, SnapshotRecord, apply};
+use berth_core::state::{ClusterState, Command, Event, Feature, Rejection, SnapshotRecord, apply};
 
 use crate::api::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
 use crate::monitoring::{MeasuredStorage, Metrics, ProposalOutcome};
@@ -131,6 +131,10 @@ impl StateMachine for ReplicatedState {
     type Outcome = ApplyOutcome;
     type View = Arc<ClusterState>;
     type SnapshotItem = SnapshotRecord;
+
+    fn packs(view: &Self::View) -> bool {
+        view.uses(Feature::PackedRecords)
+    }
 
     fn apply(&mut self, index: u64, _term: u64, command: Command) -> ApplyOutcome {
         apply(&mut self.state, LogIndex(index), &command).map(Arc::from)

@@ -9,8 +9,23 @@ use serde::de::DeserializeOwned;
 use crate::v1::Record;
 pub use crate::v1::RecordKind;
 
-/// The format that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format of a payload that is what its kind says.
+const PLAIN: u32 = 1;
+
+/// The format of a payload that is packed, which makes large documents several times smaller.
+const PACKED: u32 = 2;
+
+/// The newest format that this program reads.
+pub const FORMAT_VERSION: u32 = PACKED;
+
+/// Shorter payloads are not packed: it would save little.
+const MIN_PACKED_BYTES: usize = 2048;
+
+/// Longer payloads are not packed: a reader has to know what a length can be.
+const MAX_PACKED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Length of the length in front of a packed payload.
+const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +88,15 @@ pub fn encode<T: Serialize + ?Sized>(kind: RecordKind, document: &T) -> Result<V
     Ok(seal(kind, payload))
 }
 
+/// As [`encode`], packed if that makes it smaller: for readers of whom it is known that they read format version 2.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_packed<T: Serialize + ?Sized>(kind: RecordKind, document: &T) -> Result<Vec<u8>, RecordError> {
+    let payload = serde_json::to_vec(document).map_err(|source| payload_error(kind, source))?;
+    Ok(seal_packed(kind, payload))
+}
+
 /// Reads the document from a record with a JSON payload.
 ///
 /// # Errors
@@ -94,9 +118,22 @@ pub fn decode_message<M: Message + Default>(kind: RecordKind, bytes: &[u8]) -> R
     M::decode(open(kind, bytes)?.as_slice()).map_err(|source| payload_error(kind, source))
 }
 
-/// Puts a payload into an envelope of the current format version.
+/// Puts a payload into an envelope, as it is.
 pub fn seal(kind: RecordKind, payload: Vec<u8>) -> Vec<u8> {
-    seal_as(FORMAT_VERSION, kind, payload)
+    seal_as(PLAIN, kind, payload)
+}
+
+/// Puts a payload into an envelope, packed if that makes it smaller: for readers of whom it is known that they read format version 2.
+pub fn seal_packed(kind: RecordKind, payload: Vec<u8>) -> Vec<u8> {
+    if !(MIN_PACKED_BYTES..=MAX_PACKED_BYTES).contains(&payload.len()) {
+        return seal(kind, payload);
+    }
+    let packed = lz4_flex::block::compress_prepend_size(&payload);
+    if packed.len() < payload.len() {
+        seal_as(PACKED, kind, packed)
+    } else {
+        seal(kind, payload)
+    }
 }
 
 /// Checks an envelope and takes the payload out of it.
@@ -130,7 +167,25 @@ pub fn open(kind: RecordKind, bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
             found: kind_name(record.kind),
         });
     }
+    if record.format_version == PACKED {
+        return unpack(&record.payload).map_err(|reason| RecordError::Damaged { reason });
+    }
     Ok(record.payload)
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
+    let (length, block) = packed
+        .split_first_chunk::<LENGTH_BYTES>()
+        .ok_or("it is too short for a packed one")?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MAX_PACKED_BYTES {
+        return Err(format!("{length} bytes are said to be packed in it"));
+    }
+    let payload = lz4_flex::block::decompress(block, length).map_err(|error| error.to_string())?;
+    if payload.len() != length {
+        return Err(format!("{} bytes are packed in it instead of {length}", payload.len()));
+    }
+    Ok(payload)
 }
 
 /// Puts a payload into an envelope of any format version, to try how readers take it.
@@ -193,6 +248,46 @@ mod tests {
         assert_eq!(read, document());
     }
 
+    fn documents() -> Vec<Document> {
+        (0..100).map(|count| Document { count, ..document() }).collect()
+    }
+
+    #[test]
+    fn record_packed_gives_the_same_document_and_is_smaller_if_it_is_large() {
+        let bytes = encode_packed(RecordKind::Command, &documents()).unwrap();
+        assert!(bytes.len() * 3 < encode(RecordKind::Command, &documents()).unwrap().len());
+        let read: Vec<Document> = decode(RecordKind::Command, &bytes).unwrap();
+        assert_eq!(read, documents());
+        let small = encode_packed(RecordKind::Command, &document()).unwrap();
+        assert_eq!(small, encode(RecordKind::Command, &document()).unwrap());
+    }
+
+    #[test]
+    fn record_of_what_cannot_be_packed_is_plain() {
+        let mut noise = 1_u64;
+        let mut next = || {
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 56) as u8
+        };
+        let payload: Vec<u8> = (0..4 * MIN_PACKED_BYTES).map(|_| next()).collect();
+        let bytes = seal_packed(RecordKind::SnapshotBlock, payload.clone());
+        assert_eq!(bytes, seal(RecordKind::SnapshotBlock, payload));
+    }
+
+    #[test]
+    fn record_packed_wrongly_is_refused() {
+        let packed = lz4_flex::block::compress_prepend_size(&[7; 5000]);
+        let lengths =
+            [4999_u32, 5001, u32::MAX].map(|length| [&length.to_le_bytes(), &packed[LENGTH_BYTES..]].concat());
+        for payload in lengths.into_iter().chain([vec![], packed[..20].to_vec()]) {
+            let bytes = seal_as(PACKED, RecordKind::SnapshotBlock, payload);
+            let read = open(RecordKind::SnapshotBlock, &bytes);
+            assert!(matches!(read, Err(RecordError::Damaged { .. })), "{read:?}");
+        }
+    }
+
     #[test]
     fn record_with_any_bit_flipped_is_refused() {
         let bytes = encode(RecordKind::Command, &document()).unwrap();
@@ -221,7 +316,7 @@ mod tests {
         let error = open(RecordKind::LogEntry, &bytes).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a LOG_ENTRY record has format version 7, and this program reads up to version 1: \
+            "a LOG_ENTRY record has format version 8, and this program reads up to version 2: \
              run a newer version of berth on this data"
         );
     }

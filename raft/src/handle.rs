@@ -261,7 +261,12 @@ impl<M: StateMachine> Raft<M> {
     }
 
     async fn propose_bound(&self, command: M::Command, term: Option<u64>) -> Result<Applied<M::Outcome>, ProposeError> {
-        let data = record::encode(RecordKind::Command, &command).map_err(|error| ProposeError::NotEncodable {
+        let data = if M::packs(&self.view().view) {
+            record::encode_packed(RecordKind::Command, &command)
+        } else {
+            record::encode(RecordKind::Command, &command)
+        };
+        let data = data.map_err(|error| ProposeError::NotEncodable {
             reason: error.to_string(),
         })?;
         drop(command);

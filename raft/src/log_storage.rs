@@ -20,8 +20,8 @@ use super::stored_entries::{self, Slot, limited, size_in_memory};
 use super::{convert, keys};
 use berth_storage::{Batch, Storage};
 
-/// Keys deleted in one batch when leftovers are cleared away.
-const DELETE_BATCH_KEYS: usize = 512;
+/// Keys deleted in one batch when leftovers are cleared away: the store looks each of them up, and others wait meanwhile.
+const DELETE_BATCH_KEYS: usize = 64;
 
 /// The durable Raft state of one member.
 ///
@@ -49,7 +49,10 @@ pub(super) struct LogStorage {
 /// What a new snapshot made superfluous; deleting it later, or never, changes nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
-    pub(crate) keys: Vec<Vec<u8>>,
+    /// The number under which chunks are stored, and how many.
+    chunks: (u64, u64),
+    /// Entries, each with its index.
+    entries: Vec<(u64, Slot)>,
 }
 
 impl LogStorage {
@@ -184,9 +187,7 @@ impl LogStorage {
         retain_entries: u64,
     ) -> Result<Leftovers, RaftFault> {
         if meta.index <= self.snapshot.index {
-            return Ok(Leftovers {
-                keys: chunk_keys(&meta).collect(),
-            });
+            return Ok(Leftovers::of_snapshot(&meta));
         }
         if meta.index > self.last() {
             let (new, last) = (meta.index, self.last());
@@ -205,12 +206,12 @@ impl LogStorage {
         put_hard_state(&mut batch, &hard_state);
         self.store.commit(batch)?;
 
-        let mut leftovers: Vec<Vec<u8>> = chunk_keys(&self.snapshot).collect();
-        for index in self.start.0 + 1..=start {
-            if let Some(slot) = self.slots.pop_front() {
-                leftovers.extend(stored_entries::part_keys(index, slot));
-            }
-        }
+        let mut leftovers = Leftovers::of_snapshot(&self.snapshot);
+        let old = self
+            .slots
+            .len()
+            .min(usize::try_from(start.saturating_sub(self.start.0)).unwrap_or(usize::MAX));
+        leftovers.entries = (self.start.0 + 1..).zip(self.slots.drain(..old)).collect();
         while self.cache.front().is_some_and(|entry| entry.index <= start) {
             self.drop_oldest_cached();
         }
@@ -219,7 +220,7 @@ impl LogStorage {
         let retained = usize::try_from(meta.retained_entries).unwrap_or(usize::MAX);
         self.log_bytes = self.slots.iter().skip(retained).map(|slot| slot.bytes as u64).sum();
         self.snapshot = meta;
-        Ok(Leftovers { keys: leftovers })
+        Ok(leftovers)
     }
 
     /// How many entries up to an index may stay.
@@ -253,14 +254,13 @@ impl LogStorage {
         let mut hard_state = hard_state.unwrap_or_else(|| self.hard_state.clone());
         hard_state.commit = meta.index;
         let mut batch = Batch::default();
-        let mut leftovers: Vec<Vec<u8>> = chunk_keys(&self.snapshot).collect();
+        let mut leftovers = Leftovers::of_snapshot(&self.snapshot);
         for (index, slot) in (self.start.0 + 1..).zip(&self.slots) {
-            let parts = stored_entries::part_keys(index, *slot);
             if index > meta.index {
                 // What no leader committed must not turn up behind the snapshot.
-                parts.for_each(|key| batch.delete(key));
+                stored_entries::part_keys(index, *slot).for_each(|key| batch.delete(key));
             } else {
-                leftovers.extend(parts);
+                leftovers.entries.push((index, *slot));
             }
         }
         put_message(&mut batch, keys::SNAPSHOT, RecordKind::SnapshotMeta, &meta);
@@ -273,7 +273,7 @@ impl LogStorage {
         (self.log_bytes, self.cached_bytes) = (0, 0);
         self.slots.clear();
         self.cache.clear();
-        Ok(Leftovers { keys: leftovers })
+        Ok(leftovers)
     }
 
     fn last(&self) -> u64 {
@@ -337,7 +337,7 @@ impl LogStorage {
                 keys.push(item?.0);
             }
         }
-        Leftovers { keys }.delete(&*self.store)
+        delete(&*self.store, keys.into_iter())
     }
 
     fn read_log(&mut self) -> Result<(), RaftFault> {
@@ -444,12 +444,6 @@ pub(super) fn slot_of(meta: &v1::SnapshotMeta) -> u64 {
     if meta.slot == 0 { meta.index } else { meta.slot }
 }
 
-/// The keys of the chunks of a snapshot.
-pub(super) fn chunk_keys(meta: &v1::SnapshotMeta) -> impl Iterator<Item = Vec<u8>> + use<> {
-    let slot = slot_of(meta);
-    (0..meta.chunk_count).map(move |number| keys::chunk(slot, number))
-}
-
 /// Index and term of the entry in front of the log that goes with a snapshot.
 fn log_start(meta: &v1::SnapshotMeta) -> (u64, u64) {
     if meta.retained_entries == 0 {
@@ -474,14 +468,43 @@ fn put_membership(batch: &mut Batch, configuration: &Configuration) {
 }
 
 impl Leftovers {
-    /// Deletes them in small batches, each of which holds up others only shortly.
-    pub(super) fn delete(self, store: &dyn Storage) -> Result<(), RaftFault> {
-        for keys in self.keys.chunks(DELETE_BATCH_KEYS) {
-            let mut batch = Batch::default();
-            keys.iter().for_each(|key| batch.delete(key.clone()));
-            store.commit(batch)?;
+    fn of_snapshot(meta: &v1::SnapshotMeta) -> Self {
+        Self::of_chunks(slot_of(meta), meta.chunk_count)
+    }
+
+    /// The first chunks that are stored under a number.
+    pub(super) fn of_chunks(slot: u64, count: u64) -> Self {
+        Self {
+            chunks: (slot, count),
+            entries: Vec::new(),
         }
-        Ok(())
+    }
+
+    /// Whether there is nothing to delete.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.1 == 0 && self.entries.is_empty()
+    }
+
+    /// Deletes them without holding up others.
+    pub(super) fn delete(self, store: &dyn Storage) -> Result<(), RaftFault> {
+        let (slot, count) = self.chunks;
+        let chunks = (0..count).map(|number| keys::chunk(slot, number));
+        let entries = self.entries.into_iter();
+        delete(
+            store,
+            chunks.chain(entries.flat_map(|(index, slot)| stored_entries::part_keys(index, slot))),
+        )
+    }
+}
+
+fn delete(store: &dyn Storage, mut keys: impl Iterator<Item = Vec<u8>>) -> Result<(), RaftFault> {
+    loop {
+        let mut batch = Batch::default();
+        keys.by_ref().take(DELETE_BATCH_KEYS).for_each(|key| batch.delete(key));
+        if batch.is_empty() {
+            return Ok(());
+        }
+        store.commit_unhurried(batch)?;
     }
 }
 

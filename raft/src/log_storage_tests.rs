@@ -213,7 +213,12 @@ fn snapshot_that_comes_after_a_newer_one_is_left_over() {
         ..snapshot_at(5, 19)
     };
     let leftovers = log.install_own_snapshot(late, 0).unwrap();
-    assert_eq!(leftovers.keys, [keys::chunk(19, 0), keys::chunk(19, 1)]);
+    let chunks = [keys::chunk(19, 0), keys::chunk(19, 1)];
+    let mut batch = Batch::default();
+    chunks.iter().for_each(|key| batch.put(key.clone(), vec![1]));
+    store.commit(batch).unwrap();
+    leftovers.delete(&*store).unwrap();
+    assert!(chunks.iter().all(|key| store.get(key).unwrap().is_none()));
     assert_eq!(log.snapshot_meta().index, 7);
 }
 

@@ -483,6 +483,8 @@ mod tests {
             proposal_origins: u64::MAX,
             retained_entries: u64::MAX,
             log_start_term: u64::MAX,
+            packed: true,
+            content_bytes: u64::MAX,
         };
         let bytes = berth_proto::record::encode_message(berth_proto::record::RecordKind::SnapshotMeta, &meta);
         assert!(bytes.len() <= berth_storage::MAX_VALUE_BYTES, "{} bytes", bytes.len());

@@ -201,9 +201,9 @@ impl Default for RaftOptions {
 impl RaftOptions {
     /// How many times longer than usual the log may become before the next snapshot, after one of so many bytes: one of a large state
     /// costs much, and is worth it once the log is half as large.
-    pub(crate) fn snapshot_patience(&self, stream_bytes: u64) -> u64 {
+    pub(crate) fn snapshot_patience(&self, content_bytes: u64) -> u64 {
         let worth_bytes = self.snapshot_after_bytes.saturating_mul(2).max(1);
-        (stream_bytes / worth_bytes).max(1)
+        (content_bytes / worth_bytes).max(1)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Snapshots in storage: a stream of items, cut into chunks. Shell.
+//! Snapshots in storage: a stream of items, or of blocks that items are packed in, cut into chunks. Shell.
 //!
 //! Owns the format of the stream; it must not know what the items mean. A snapshot counts only once
 //! its metadata is the current one, so an unfinished one is nothing but leftovers.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +18,7 @@ use super::founding::FOUNDING_INDEX;
 use super::keys;
 use super::log_storage::slot_of;
 use super::state_machine::StateMachine;
-use berth_storage::{Batch, MAX_VALUE_BYTES, Scan, Storage};
+use berth_storage::{Batch, MAX_VALUE_BYTES, Storage};
 
 /// Bytes of the stream in one chunk: what a value may hold, less the envelope.
 const CHUNK_BYTES: usize = MAX_VALUE_BYTES - 64;
@@ -25,8 +26,20 @@ const CHUNK_BYTES: usize = MAX_VALUE_BYTES - 64;
 /// Chunks written in one batch: small enough not to hold up proposals, also where the store's journal has to be emptied first.
 const WRITE_BATCH_CHUNKS: usize = 16;
 
-/// Length of the number in front of each item.
+/// Length of the number in front of each item and each block.
 const LENGTH_BYTES: usize = size_of::<u64>();
+
+/// Bytes of items that are packed together: more would hardly become smaller.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Length of the items of a snapshot.
+pub(super) fn content_bytes(meta: &v1::SnapshotMeta) -> u64 {
+    if meta.content_bytes == 0 {
+        meta.stream_bytes
+    } else {
+        meta.content_bytes
+    }
+}
 
 /// Writes the items of a snapshot and returns its metadata with the counts filled in, or nothing if told to stop.
 pub(super) fn write<M: StateMachine>(
@@ -37,9 +50,11 @@ pub(super) fn write<M: StateMachine>(
     stop: &AtomicBool,
 ) -> Result<Option<v1::SnapshotMeta>, RaftFault> {
     meta.proposal_origins = proposals.len();
-    let mut writer = ChunkWriter {
+    meta.packed = M::packs(view);
+    let mut writer = Writer {
         store,
         meta,
+        content: Vec::new(),
         stream: Vec::new(),
         batch: Batch::default(),
     };
@@ -55,26 +70,46 @@ pub(super) fn write<M: StateMachine>(
     writer.finish().map(Some)
 }
 
-struct ChunkWriter<'a> {
+struct Writer<'a> {
     store: &'a dyn Storage,
     meta: v1::SnapshotMeta,
+    /// Items that are not in the stream yet.
+    content: Vec<u8>,
+    /// What is not in chunks yet.
     stream: Vec<u8>,
     batch: Batch,
 }
 
-impl ChunkWriter<'_> {
+impl Writer<'_> {
     fn item<T: Serialize>(&mut self, item: &T) -> Result<(), RaftFault> {
         let bytes = record::encode(RecordKind::SnapshotItem, item).map_err(RaftFault::record("snapshot item"))?;
         self.record(&bytes)
     }
 
     fn record(&mut self, bytes: &[u8]) -> Result<(), RaftFault> {
-        self.stream.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-        self.stream.extend_from_slice(bytes);
+        put_framed(&mut self.content, bytes);
+        if self.content.len() < BLOCK_BYTES {
+            return Ok(());
+        }
+        self.block();
         let full = self.stream.len() / CHUNK_BYTES * CHUNK_BYTES;
         let rest = self.stream.split_off(full);
         let ready = std::mem::replace(&mut self.stream, rest);
         ready.chunks(CHUNK_BYTES).try_for_each(|chunk| self.chunk(chunk))
+    }
+
+    /// Puts the items into the stream.
+    fn block(&mut self) {
+        if self.meta.packed {
+            self.meta.content_bytes += self.content.len() as u64;
+            let content = std::mem::take(&mut self.content);
+            put_framed(
+                &mut self.stream,
+                &record::seal_packed(RecordKind::SnapshotBlock, content),
+            );
+        } else {
+            self.stream.append(&mut self.content);
+        }
     }
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), RaftFault> {
@@ -84,21 +119,27 @@ impl ChunkWriter<'_> {
         self.meta.chunk_count += 1;
         self.meta.stream_bytes += bytes.len() as u64;
         if self.batch.len() >= WRITE_BATCH_CHUNKS {
-            self.store.commit(std::mem::take(&mut self.batch))?;
+            self.store.commit_unhurried(std::mem::take(&mut self.batch))?;
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<v1::SnapshotMeta, RaftFault> {
-        let rest = std::mem::take(&mut self.stream);
-        if !rest.is_empty() {
-            self.chunk(&rest)?;
+        if !self.content.is_empty() {
+            self.block();
         }
+        let rest = std::mem::take(&mut self.stream);
+        rest.chunks(CHUNK_BYTES).try_for_each(|chunk| self.chunk(chunk))?;
         if !self.batch.is_empty() {
-            self.store.commit(self.batch)?;
+            self.store.commit_unhurried(self.batch)?;
         }
         Ok(self.meta)
     }
+}
+
+fn put_framed(stream: &mut Vec<u8>, bytes: &[u8]) {
+    stream.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+    stream.extend_from_slice(bytes);
 }
 
 /// Gives a machine the state of a stored snapshot, and returns which proposals that contains. A group begins
@@ -113,107 +154,137 @@ pub(super) fn restore<M: StateMachine>(
         return Ok(proposals);
     }
     let slot = slot_of(meta);
-    let mut reader = ItemReader::<M::SnapshotItem> {
-        chunks: store.scan(keys::chunks(slot..slot + 1)),
-        buffer: Vec::new(),
-        chunk_count: 0,
-        stream_bytes: 0,
-        fault: None,
-        items: PhantomData,
+    let read = Cell::new((0, 0));
+    let chunks = store.scan(keys::chunks(slot..slot + 1)).map(|item| {
+        let (count, bytes) = read.get();
+        let chunk = record::open(RecordKind::SnapshotChunk, &item?.1)
+            .map_err(RaftFault::record(format!("snapshot chunk {count}")))?;
+        read.set((count + 1, bytes + chunk.len() as u64));
+        Ok(chunk)
+    });
+    let content: Pieces<'_> = if meta.packed {
+        let unpacked = |frame: Result<Vec<u8>, RaftFault>| {
+            record::open(RecordKind::SnapshotBlock, &frame?).map_err(RaftFault::record("snapshot block"))
+        };
+        Box::new(Frames::of(Box::new(chunks)).map(unpacked))
+    } else {
+        Box::new(chunks)
     };
+    let mut records = Frames::of(content);
     for _ in 0..meta.proposal_origins {
-        let bytes = reader.record()?.ok_or_else(cut_short)?;
+        let bytes = records.next().ok_or_else(cut_short)??;
         let origin = record::decode_message(RecordKind::ProposalOrigin, &bytes)
             .map_err(RaftFault::record("proposals of a snapshot"))?;
         proposals.restore(origin);
     }
-    let restored = machine.restore(&mut reader);
+    let mut items = Items::<M::SnapshotItem> {
+        records,
+        fault: None,
+        items: PhantomData,
+    };
+    let restored = machine.restore(&mut items);
     // A machine that stops early must not hide that the rest is damaged.
-    reader.by_ref().for_each(drop);
-    if let Some(fault) = reader.fault {
+    items.by_ref().for_each(drop);
+    if let Some(fault) = items.fault {
         return Err(fault);
     }
     restored.map_err(|source| RaftFault::Restore {
         index: meta.index,
         source,
     })?;
-    if (reader.chunk_count, reader.stream_bytes) != (meta.chunk_count, meta.stream_bytes) {
+    if read.get() != (meta.chunk_count, meta.stream_bytes) {
+        let (count, bytes) = read.get();
         return Err(RaftFault::damaged(format!(
-            "the snapshot at index {} has {} chunks with {} bytes instead of {} with {}",
-            meta.index, reader.chunk_count, reader.stream_bytes, meta.chunk_count, meta.stream_bytes
+            "the snapshot at index {} has {count} chunks with {bytes} bytes instead of {} with {}",
+            meta.index, meta.chunk_count, meta.stream_bytes
         )));
     }
     Ok(proposals)
 }
 
-/// Reads items one by one; a fault ends the items and is kept.
-struct ItemReader<'a, T> {
-    chunks: Scan<'a>,
+/// A stream of bytes, piece by piece.
+type Pieces<'a> = Box<dyn Iterator<Item = Result<Vec<u8>, RaftFault>> + 'a>;
+
+/// Cuts a stream into what was put into it, each behind its length.
+struct Frames<'a> {
+    pieces: Pieces<'a>,
     buffer: Vec<u8>,
-    chunk_count: u64,
-    stream_bytes: u64,
-    fault: Option<RaftFault>,
-    items: PhantomData<T>,
+    /// Where in the buffer the next frame begins.
+    start: usize,
 }
 
-impl<T: DeserializeOwned> ItemReader<'_, T> {
-    fn read(&mut self) -> Result<Option<T>, RaftFault> {
-        let Some(bytes) = self.record()? else { return Ok(None) };
-        record::decode(RecordKind::SnapshotItem, &bytes)
-            .map(Some)
-            .map_err(RaftFault::record("snapshot item"))
+impl<'a> Frames<'a> {
+    fn of(pieces: Pieces<'a>) -> Self {
+        Self {
+            pieces,
+            buffer: Vec::new(),
+            start: 0,
+        }
     }
 
-    fn record(&mut self) -> Result<Option<Vec<u8>>, RaftFault> {
+    fn frame(&mut self) -> Result<Option<Vec<u8>>, RaftFault> {
         if !self.fill(LENGTH_BYTES)? {
-            return if self.buffer.is_empty() {
+            return if self.rest().is_empty() {
                 Ok(None)
             } else {
                 Err(cut_short())
             };
         }
-        let Some((length, _)) = self.buffer.split_first_chunk::<LENGTH_BYTES>() else {
-            return Err(cut_short());
-        };
+        let length = self.rest().first_chunk::<LENGTH_BYTES>().ok_or_else(cut_short)?;
         let length = usize::try_from(u64::from_be_bytes(*length)).map_err(|_| cut_short())?;
         let end = LENGTH_BYTES.checked_add(length).ok_or_else(cut_short)?;
         if !self.fill(end)? {
             return Err(cut_short());
         }
-        let bytes = self.buffer[LENGTH_BYTES..end].to_vec();
-        self.buffer.drain(..end);
-        Ok(Some(bytes))
+        let frame = self.rest()[LENGTH_BYTES..end].to_vec();
+        self.start += end;
+        Ok(Some(frame))
     }
 
-    /// Reads chunks until the buffer holds the given bytes; whether it does.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Takes pieces until so many bytes are there; whether they are.
     fn fill(&mut self, bytes: usize) -> Result<bool, RaftFault> {
-        while self.buffer.len() < bytes {
-            let Some(item) = self.chunks.next() else {
+        while self.rest().len() < bytes {
+            let Some(piece) = self.pieces.next() else {
                 return Ok(false);
             };
-            let (_, sealed) = item?;
-            let number = self.chunk_count;
-            let chunk = record::open(RecordKind::SnapshotChunk, &sealed)
-                .map_err(RaftFault::record(format!("snapshot chunk {number}")))?;
-            self.chunk_count += 1;
-            self.stream_bytes += chunk.len() as u64;
-            self.buffer.extend_from_slice(&chunk);
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            self.buffer.extend(piece?);
         }
         Ok(true)
     }
 }
 
-impl<T: DeserializeOwned> Iterator for ItemReader<'_, T> {
+impl Iterator for Frames<'_> {
+    type Item = Result<Vec<u8>, RaftFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.frame().transpose()
+    }
+}
+
+/// Reads items one by one; a fault ends the items and is kept.
+struct Items<'a, T> {
+    records: Frames<'a>,
+    fault: Option<RaftFault>,
+    items: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> Iterator for Items<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         if self.fault.is_some() {
             return None;
         }
-        self.read().unwrap_or_else(|fault| {
-            self.fault = Some(fault);
-            None
-        })
+        let item = self.records.next()?.and_then(|bytes| {
+            record::decode(RecordKind::SnapshotItem, &bytes).map_err(RaftFault::record("snapshot item"))
+        });
+        item.map_err(|fault| self.fault = Some(fault)).ok()
     }
 }
 

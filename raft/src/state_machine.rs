@@ -16,6 +16,9 @@ pub trait StateMachine: Send + 'static {
     /// One piece of a snapshot; its JSON form must stay readable by newer versions.
     type SnapshotItem: Serialize + DeserializeOwned;
 
+    /// Whether all members read packed records, as far as the state tells: commands and snapshots are packed from then on.
+    fn packs(view: &Self::View) -> bool;
+
     /// Applies the command at a place in the log. A refusal is an outcome too.
     fn apply(&mut self, index: u64, term: u64, command: Self::Command) -> Self::Outcome;
 

@@ -13,7 +13,7 @@ use berth_proto::record::{self, FORMAT_VERSION, RecordKind};
 use berth_raft::{FeedItem, NoPeers, ProposeError, Raft, RaftFault, RaftOptions, ReadError, Role, RunState};
 use berth_storage::{Batch, MAX_VALUE_BYTES, MemoryStorage, Scan, SledStorage, Storage, StorageError};
 use tokio::task::JoinSet;
-use toy::{Set, ToyMap, options};
+use toy::{PACKS_KEY, Set, ToyMap, options};
 
 /// Longer than anything here takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -293,10 +293,60 @@ async fn snapshot_with_large_and_many_items_is_stored_in_bounded_chunks_and_rest
 }
 
 #[tokio::test]
+async fn commands_and_snapshot_once_packed_take_a_fraction_and_are_restored() {
+    let mut bytes = Vec::new();
+    for first in [PACKS_KEY, "other"] {
+        let store = Arc::default();
+        let raft = start(&store, compacting(50));
+        raft.read().await.unwrap();
+        raft.propose(Set {
+            key: first.to_owned(),
+            value: String::new(),
+        })
+        .await
+        .unwrap();
+        for number in 0..100 {
+            let value = format!("{number} is what this value says. ").repeat(200);
+            let key = format!("key-{number}");
+            raft.propose(Set { key, value }).await.unwrap();
+        }
+        wait_for_snapshot(&raft, 50).await;
+        raft.shutdown().await;
+        drop(raft);
+        let stored = |prefix: &str| {
+            let range = format!("{prefix}/").into_bytes()..format!("{prefix}0").into_bytes();
+            store.scan(range).map(|item| item.unwrap().1.len()).sum::<usize>()
+        };
+        bytes.push((stored("log"), stored("snapshot-chunk")));
+        let raft = start(&store, options());
+        let view = raft.read().await.unwrap();
+        assert_eq!(view.view.len(), 101);
+        assert_eq!(*view.view["key-99"], *"99 is what this value says. ".repeat(200));
+    }
+    let [packed, plain] = bytes.try_into().unwrap();
+    assert!(
+        packed.0 * 5 < plain.0 && packed.1 * 5 < plain.1,
+        "{packed:?} instead of {plain:?}"
+    );
+}
+
+#[tokio::test]
 async fn snapshot_with_a_chunk_missing_is_refused() {
+    for first in [PACKS_KEY, "other"] {
+        snapshot_with_a_chunk_missing(first).await;
+    }
+}
+
+async fn snapshot_with_a_chunk_missing(first: &str) {
     let store = Arc::default();
     let raft = start(&store, compacting(10));
     raft.read().await.unwrap();
+    raft.propose(Set {
+        key: first.to_owned(),
+        value: String::new(),
+    })
+    .await
+    .unwrap();
     for number in 0..30 {
         raft.propose(Set {
             key: format!("{number}"),
@@ -354,7 +404,7 @@ async fn store_written_by_a_newer_version_is_refused_naming_both() {
     store.overwrite(b"hard-state".to_vec(), newer);
     let text = start_error(&store).chain();
     assert!(
-        text.contains("format version 2") && text.contains("up to version 1"),
+        text.contains("format version 3") && text.contains("up to version 2"),
         "{text}"
     );
 }

@@ -14,7 +14,7 @@ use berth_raft::{
 };
 use berth_storage::{SledStorage, Storage};
 use group::{DEADLINE, Group, memory, options, record, wait};
-use toy::Set;
+use toy::{PACKS_KEY, Set};
 
 /// Snapshots are taken often, and little log is kept behind them.
 fn compacting() -> RaftOptions {
@@ -295,6 +295,23 @@ async fn new_member_gets_a_snapshot_over_a_network_that_loses_and_repeats() {
         staged.len() <= 2,
         "chunks of transfers that were given up are cleared away"
     );
+    group.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_member_gets_a_snapshot_that_is_packed() {
+    let mut group = Group::of(1, compacting()).await;
+    let packs = Set {
+        key: PACKS_KEY.to_owned(),
+        value: String::new(),
+    };
+    group.raft(1).propose(packs).await.unwrap();
+    for number in 0..120 {
+        group.raft(1).propose(large(number)).await.unwrap();
+    }
+    group.join(2).await;
+    assert_eq!(group.read(2).await, 121);
+    group.assert_equal().await;
     group.shutdown().await;
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_core::model::LogIndex;
-use berth_core::state::{ClusterState, Command, Event, Rejection, SnapshotRecord, apply};
+use berth_core::state::{ClusterState, Command, Event, Feature, Rejection, SnapshotRecord, apply};
 use berth_raft::{RestoreError, StateMachine};
 
 use crate::bug::{Bug, Bugs};
@@ -61,6 +61,10 @@ impl StateMachine for Machine {
     type Outcome = Outcome;
     type View = View;
     type SnapshotItem = SnapshotRecord;
+
+    fn packs(view: &View) -> bool {
+        view.uses(Feature::PackedRecords)
+    }
 
     fn apply(&mut self, index: u64, _term: u64, command: Command) -> Outcome {
         if self.bugs.has(Bug::DoubleApply) && std::mem::take(&mut self.restored) {

@@ -1,8 +1,8 @@
 //! The file that makes commits durable: a file of a fixed length in front of the engine's own, to which each commit is appended and synced. Shell.
 //!
-//! The engine gets the changes when the journal is full: a checkpoint, after which the journal begins anew at its front. Whoever opens a store
-//! takes from the journal what the engine may lack. That it has some of it already does no harm, since a record says which value a
-//! key has afterwards.
+//! The engine gets the changes when the journal is full: a checkpoint, after which the journal begins anew at its front. There are two that are
+//! used in turn (`journals.rs`). Whoever opens a store takes from them what the engine may lack. That it has some of it already does no
+//! harm, since a record says which value a key has afterwards.
 //!
 //! Its space is written when it is made, so that a commit changes no length and takes no space: the sync of a commit is one write to the disk,
 //! and no full disk stops it.
@@ -18,15 +18,11 @@ use sha2::{Digest, Sha256};
 use crate::tally::{Changes, TALLY_BYTES, Tally};
 use crate::{StorageError, io_error};
 
-/// Its name in the folder of the store.
-const FILE_NAME: &str = "journal";
-
 /// Nobody but the owner of the store reads it.
 const FILE_MODE: u32 = 0o600;
 
-/// Length of the file; a commit that is larger makes it longer. Every commit waits while sled gets what a full one has, in two parts that are each
-/// synced: four times as much has all wait four times as long.
-const FILE_BYTES: usize = 256 * 1024;
+/// Length of the file; a commit that is larger makes it longer. What many clients commit while sled gets what a full one has must fit.
+const FILE_BYTES: usize = 1024 * 1024;
 
 /// Where the first record is. In front of it is the header, alone in what a disk writes as one.
 const FIRST: usize = 4096;
@@ -49,11 +45,10 @@ const FRONT_BYTES: usize = LENGTH_BYTES + TALLY_BYTES;
 /// The length of a value that says that there is none.
 const NO_VALUE: u64 = u64::MAX;
 
-/// The journal of an open store.
+/// A journal of an open store.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    path: PathBuf,
-    file: Arc<File>,
+    file: Arc<JournalFile>,
     salt: [u8; SALT_BYTES],
     /// Where the next record goes.
     end: usize,
@@ -70,12 +65,12 @@ pub(crate) struct Record {
 }
 
 impl Journal {
-    /// Opens the journal in the folder of a store, and reads what it holds; none if the folder has none.
+    /// Opens a journal in the folder of a store, and reads what it holds; none if the folder has none of that name.
     ///
     /// # Errors
     /// [`StorageError::Io`], and [`StorageError::Damaged`] if its header cannot be read. Behind a record that cannot be read there are none.
-    pub(crate) fn open(folder: &Path) -> Result<Option<(Self, Vec<Record>)>, StorageError> {
-        let path = folder.join(FILE_NAME);
+    pub(crate) fn open(folder: &Path, name: &str) -> Result<Option<(Self, Vec<Record>)>, StorageError> {
+        let path = folder.join(name);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -83,7 +78,7 @@ impl Journal {
         };
         let salt = salt_of(&bytes).ok_or_else(|| StorageError::Damaged {
             path: folder.to_owned(),
-            reason: format!("its file {FILE_NAME} cannot be read"),
+            reason: format!("its file {name} cannot be read"),
         })?;
         let file = OpenOptions::new()
             .write(true)
@@ -101,8 +96,7 @@ impl Journal {
             rest = behind;
         }
         let journal = Self {
-            path,
-            file: Arc::new(file),
+            file: Arc::new(JournalFile { path, file }),
             salt,
             end: bytes.len() - rest.len(),
             buffer: Vec::new(),
@@ -114,9 +108,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`StorageError::Io`].
-    pub(crate) fn create(folder: &Path) -> Result<Self, StorageError> {
-        let path = folder.join(FILE_NAME);
-        let unfinished = folder.join("journal.new");
+    pub(crate) fn create(folder: &Path, name: &str) -> Result<Self, StorageError> {
+        let path = folder.join(name);
+        let unfinished = path.with_extension("new");
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| {
             let source = io::Error::other(error.to_string());
@@ -139,8 +133,7 @@ impl Journal {
         };
         write().map_err(|source| io_error("write", &path, source))?;
         Ok(Self {
-            path,
-            file: Arc::new(file),
+            file: Arc::new(JournalFile { path, file }),
             salt,
             end: FIRST,
             buffer: Vec::new(),
@@ -159,9 +152,7 @@ impl Journal {
     /// # Errors
     /// [`StorageError::Io`].
     pub(crate) fn append(&mut self) -> Result<(), StorageError> {
-        self.file
-            .write_all_at(&self.buffer, self.end as u64)
-            .map_err(|source| io_error("write", &self.path, source))?;
+        self.file.write(&self.buffer, self.end)?;
         self.end += self.buffer.len();
         Ok(())
     }
@@ -177,28 +168,29 @@ impl Journal {
     /// [`StorageError::Io`].
     pub(crate) fn empty(&mut self) -> Result<(), StorageError> {
         self.restart();
+        self.file.write(&[0; FRONT_BYTES], FIRST)
+    }
+
+    /// Its file, which makes appended commits durable.
+    pub(crate) fn file(&self) -> &Arc<JournalFile> {
+        &self.file
+    }
+}
+
+/// The file of a journal, which makes durable what was appended.
+#[derive(Debug)]
+pub(crate) struct JournalFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalFile {
+    fn write(&self, bytes: &[u8], place: usize) -> Result<(), StorageError> {
         self.file
-            .write_all_at(&[0; FRONT_BYTES], FIRST as u64)
+            .write_all_at(bytes, place as u64)
             .map_err(|source| io_error("write", &self.path, source))
     }
 
-    /// What makes appended commits durable.
-    pub(crate) fn syncing(&self) -> Syncing {
-        Syncing {
-            path: self.path.clone(),
-            file: Arc::clone(&self.file),
-        }
-    }
-}
-
-/// Makes durable what was appended to a journal.
-#[derive(Debug)]
-pub(crate) struct Syncing {
-    path: PathBuf,
-    file: Arc<File>,
-}
-
-impl Syncing {
     /// Returns once all that was appended before is durable.
     ///
     /// # Errors
@@ -289,6 +281,8 @@ fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 mod tests {
     use super::*;
 
+    const NAME: &str = "journal";
+
     fn tally(commits: u64) -> Tally {
         let mut tally = Tally::default();
         tally.commits = commits;
@@ -305,18 +299,18 @@ mod tests {
     }
 
     fn found(folder: &Path) -> Vec<u64> {
-        let (_, records) = Journal::open(folder).unwrap().unwrap();
+        let (_, records) = Journal::open(folder, NAME).unwrap().unwrap();
         records.iter().map(|record| record.tally.commits).collect()
     }
 
     #[test]
     fn journal_opened_again_has_its_records_and_goes_on_behind_them() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Journal::open(folder.path()).unwrap().is_none());
-        let mut journal = Journal::create(folder.path()).unwrap();
+        assert!(Journal::open(folder.path(), NAME).unwrap().is_none());
+        let mut journal = Journal::create(folder.path(), NAME).unwrap();
         append(&mut journal, 5, Some(vec![1, 2, 3]));
         append(&mut journal, 6, None);
-        let (mut journal, records) = Journal::open(folder.path()).unwrap().unwrap();
+        let (mut journal, records) = Journal::open(folder.path(), NAME).unwrap().unwrap();
         assert_eq!(records[0].changes, changes(b"key", Some(vec![1, 2, 3])));
         assert_eq!(records[1].changes, changes(b"key", None));
         append(&mut journal, 7, Some(vec![]));
@@ -326,7 +320,7 @@ mod tests {
     #[test]
     fn journal_begun_anew_has_only_what_came_since() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(folder.path()).unwrap();
+        let mut journal = Journal::create(folder.path(), NAME).unwrap();
         for commits in 1..=9 {
             append(&mut journal, commits, Some(vec![1]));
         }
@@ -341,19 +335,19 @@ mod tests {
     #[test]
     fn journal_ends_in_front_of_a_record_that_is_torn() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(folder.path()).unwrap();
+        let mut journal = Journal::create(folder.path(), NAME).unwrap();
         append(&mut journal, 1, Some(vec![1; 100]));
         let second = journal.end;
         append(&mut journal, 2, Some(vec![2; 100]));
         append(&mut journal, 3, Some(vec![3; 100]));
-        journal.file.write_all_at(&[9], second as u64 + 70).unwrap();
+        journal.file.write(&[9], second + 70).unwrap();
         assert_eq!(found(folder.path()), [1]);
     }
 
     #[test]
     fn journal_that_is_full_takes_a_larger_commit_at_its_front() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(folder.path()).unwrap();
+        let mut journal = Journal::create(folder.path(), NAME).unwrap();
         append(&mut journal, 1, Some(vec![1]));
         let large = changes(b"large", Some(vec![1; 2 * FILE_BYTES]));
         assert!(!journal.prepare(tally(2), &large));
@@ -367,16 +361,14 @@ mod tests {
     #[test]
     fn journal_with_a_damaged_header_says_so_and_the_records_of_another_are_none() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(folder.path()).unwrap();
+        let mut journal = Journal::create(folder.path(), NAME).unwrap();
         append(&mut journal, 1, Some(vec![1]));
-        let first = journal.file.clone();
-        let bytes = fs::read(folder.path().join(FILE_NAME)).unwrap();
-        let other = Journal::create(folder.path()).unwrap();
-        other.file.write_all_at(&bytes[FIRST..], FIRST as u64).unwrap();
+        let bytes = fs::read(folder.path().join(NAME)).unwrap();
+        let other = Journal::create(folder.path(), NAME).unwrap();
+        other.file.write(&bytes[FIRST..], FIRST).unwrap();
         assert_eq!(found(folder.path()), [0_u64; 0]);
-        drop(first);
-        other.file.write_all_at(&[1], 20).unwrap();
-        let error = Journal::open(folder.path()).unwrap_err();
+        other.file.write(&[1], 20).unwrap();
+        let error = Journal::open(folder.path(), NAME).unwrap_err();
         assert!(matches!(error, StorageError::Damaged { .. }), "{error:?}");
     }
 }

@@ -7,7 +7,9 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+mod engine;
 mod journal;
+mod journals;
 mod memory;
 mod sled_storage;
 mod tally;
@@ -47,6 +49,14 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// Any [`StorageError`] but those of opening.
     fn commit(&self, batch: Batch) -> Result<(), StorageError>;
+
+    /// As [`Storage::commit`], for what is large and in no hurry: it leaves to others the room in which they commit without waiting.
+    ///
+    /// # Errors
+    /// As [`Storage::commit`].
+    fn commit_unhurried(&self, batch: Batch) -> Result<(), StorageError> {
+        self.commit(batch)
+    }
 
     /// The bytes that may still be written before the disk is full.
     ///

@@ -1,48 +1,40 @@
 //! The storage on disk: commits are made durable by a journal and kept by sled 0.34. Shell.
 //!
 //! A commit of sled alone is slow: it writes two parts, each through a pool of threads that all wake up, and its flush does not reach the platter. So each
-//! commit is synced in a journal (`journal.rs`) and kept in memory; sled gets the changes of many commits when the journal is full. sled takes
-//! for durable what it has flushed, and reuses the space of what that replaces: so it gets them in parts that are each synced before the next.
-//! It also leaves out without a word what it finds damaged, so a store is opened only if its content is what was committed last.
+//! commit is synced in a journal (`journals.rs`) and kept in memory; sled gets the changes of many commits when the journal is full
+//! (`engine.rs`), on a thread of its own, while commits go to another journal. sled also leaves out without a word what it finds damaged, so a
+//! store is opened only if its content is what was committed last.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 
 use nix::sys::statvfs::statvfs;
 
-use crate::journal::{Journal, Record, Syncing};
+use crate::engine::{Engine, is_full};
+use crate::journal::{JournalFile, Record};
+use crate::journals::Journals;
 use crate::tally::{self, Changes, TALLY_KEY, Tally};
 use crate::witness::Witness;
 use crate::{Batch, KeyValue, Scan, Storage, StorageError, io_error};
 
-/// Bytes that sled keeps in memory beside its index; the group's state is in memory anyway.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Bytes of changes that sled gets at once: less than the segments in which it writes its file.
-const PART_BYTES: usize = 128 * 1024;
-
-/// How long a store may still be held by whoever closed it: sled's threads let go of it a little later.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Pause between two attempts to get hold of a store.
-const RELEASE_PAUSE: Duration = Duration::from_millis(10);
-
 /// The state contains secrets: nobody but its owner reads it.
 const DIRECTORY_MODE: u32 = 0o700;
+
+/// Keys of which sled may lack the newest value before it gets them, also if the journal is not full: it takes long for many small changes, and
+/// commits must not fill the other journal meanwhile.
+const MAX_AHEAD: usize = 2048;
 
 /// A [`Storage`] in a folder of its own.
 #[derive(Debug)]
 pub struct SledStorage {
     path: PathBuf,
-    database: sled::Db,
-    data_file: File,
+    engine: Arc<Engine>,
     written: Mutex<Written>,
     witness: Mutex<Witness>,
 }
@@ -52,9 +44,12 @@ pub struct SledStorage {
 struct Written {
     /// What the content is with them.
     tally: Tally,
-    journal: Journal,
-    /// What sled lacks of them.
+    journals: Journals,
+    /// What the current journal has.
     ahead: Changes,
+    /// What the full journal has, until the engine has it as well.
+    sealed: Arc<Changes>,
+    checkpoint: Option<JoinHandle<Result<(), StorageError>>>,
 }
 
 impl SledStorage {
@@ -66,50 +61,44 @@ impl SledStorage {
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let created = create_folder(path)?;
         // Before anything else: the store of another process is left alone.
-        let database = unless_it_panics(path, || open_database(path))?;
-        let (journal, records) = match Journal::open(path)? {
-            Some(found) => found,
-            None => (Journal::create(path)?, Vec::new()),
-        };
-        let found = unless_it_panics(path, || Found::in_store(path, &database, records))?;
-        let data_path = path.join("db");
-        let data_file = File::open(&data_path).map_err(|source| io_error("open", &data_path, source))?;
+        let engine = unless_it_panics(path, || Engine::open(path))?;
+        let (mut journals, records) = Journals::open(path)?;
+        let found = unless_it_panics(path, || Found::in_store(path, engine.database(), records))?;
         let witness = match Witness::open(path)? {
             Some(witness) => witness,
             None if found.stored.is_none() => Witness::create(path)?,
             None => return Err(damaged(path, "its file witness is missing".to_owned())),
         };
         let tally = found.check(path, witness.commits())?;
-        let is_behind = found.stored.is_none() || !found.ahead.is_empty();
-        let storage = Self {
-            path: path.to_owned(),
-            database,
-            data_file,
-            written: Mutex::new(Written {
-                tally,
-                journal,
-                ahead: found.ahead,
-            }),
-            witness: Mutex::new(witness),
-        };
         sync_path(&path.join("conf"))?;
         sync_path(path)?;
         for folder in created {
             sync_path(parent(&folder))?;
         }
         sync_path(parent(path))?;
-        if is_behind {
-            let done = storage.checkpoint(&mut *storage.written()?);
-            done.map_err(unless_the_disk_is_full)?;
+        if found.stored.is_none() || !found.ahead.is_empty() {
+            engine.take(&found.ahead, tally).map_err(unless_the_disk_is_full)?;
             // A sled that recovered from damage may take a batch, and not have it.
-            let found = unless_it_panics(path, || Found::in_store(path, &storage.database, Vec::new()))?;
+            let found = unless_it_panics(path, || Found::in_store(path, engine.database(), Vec::new()))?;
             found.check(path, tally.commits)?;
         }
-        Ok(storage)
+        journals.restart();
+        Ok(Self {
+            path: path.to_owned(),
+            engine: Arc::new(engine),
+            written: Mutex::new(Written {
+                tally,
+                journals,
+                ahead: Changes::new(),
+                sealed: Arc::default(),
+                checkpoint: None,
+            }),
+            witness: Mutex::new(witness),
+        })
     }
 
     /// Writes changes along with the tally of what they leave; returns what makes them durable, and the number of this commit.
-    fn write(&self, changes: Changes) -> Result<(Syncing, u64), StorageError> {
+    fn write(&self, changes: Changes) -> Result<(Arc<JournalFile>, u64), StorageError> {
         let mut written = self.written()?;
         let mut next = written.tally;
         next.commits += 1;
@@ -121,56 +110,59 @@ impl SledStorage {
                 next.add(key, value);
             }
         }
-        if !written.journal.prepare(next, &changes) {
-            self.checkpoint(&mut written)?;
+        if written.ahead.len() >= MAX_AHEAD || !written.journals.prepare(next, &changes) {
+            self.begin_checkpoint(&mut written)?;
+            // At the front of a journal there is room for anything.
+            written.journals.prepare(next, &changes);
         }
-        written.journal.append()?;
+        written.journals.append()?;
         written.ahead.extend(changes);
         written.tally = next;
-        Ok((written.journal.syncing(), next.commits))
+        Ok((written.journals.file(), next.commits))
     }
 
-    /// Makes all that was written durable in sled, after which the journal has room again.
-    fn checkpoint(&self, written: &mut Written) -> Result<(), StorageError> {
-        let (mut part, mut bytes) = (sled::Batch::default(), 0);
-        for (key, value) in &written.ahead {
-            let more = key.len() + value.as_ref().map_or(0, Vec::len);
-            if bytes > 0 && bytes + more > PART_BYTES {
-                self.make_durable(std::mem::take(&mut part))?;
-                bytes = 0;
-            }
-            bytes += more;
-            match value {
-                Some(value) => part.insert(key.as_slice(), value.as_slice()),
-                None => part.remove(key.as_slice()),
-            }
-        }
-        part.insert(TALLY_KEY, &written.tally.encode());
-        self.make_durable(part)?;
-        written.ahead.clear();
-        written.journal.restart();
+    /// Has the engine take what the current journal has, while commits go to the other one, which is free once the checkpoint before has ended.
+    fn begin_checkpoint(&self, written: &mut Written) -> Result<(), StorageError> {
+        self.end_checkpoint(written)?;
+        written.journals.turn_over()?;
+        written.sealed = Arc::new(std::mem::take(&mut written.ahead));
+        let (engine, sealed, tally) = (Arc::clone(&self.engine), Arc::clone(&written.sealed), written.tally);
+        let thread = thread::Builder::new().name("checkpoint".to_owned());
+        let checkpoint = thread.spawn(move || engine.take(&sealed, tally));
+        let checkpoint =
+            checkpoint.map_err(|source| io_error("start a thread for a checkpoint of", &self.path, source))?;
+        written.checkpoint = Some(checkpoint);
         Ok(())
     }
 
-    fn make_durable(&self, part: sled::Batch) -> Result<(), StorageError> {
-        self.database
-            .apply_batch(part)
-            .map_err(|source| self.engine_error("write", source))?;
-        self.database
-            .flush()
-            .map_err(|source| self.engine_error("flush", source))?;
-        self.data_file
-            .sync_data()
-            .map_err(|source| io_error("sync", &self.path.join("db"), source))
+    /// Waits until the engine has what the full journal has.
+    fn end_checkpoint(&self, written: &mut Written) -> Result<(), StorageError> {
+        match written.checkpoint.take() {
+            Some(checkpoint) => checkpoint.join().map_err(|_| self.gave_up())??,
+            None if written.sealed.is_empty() => {}
+            // It failed, or never began: the journal still has all of it, and keeps it.
+            None => return Err(self.gave_up()),
+        }
+        written.sealed = Arc::default();
+        Ok(())
+    }
+
+    /// Has the engine take all that was written, and empties the journals.
+    fn close(&self, written: &mut Written) -> Result<(), StorageError> {
+        self.end_checkpoint(written)?;
+        if !written.ahead.is_empty() {
+            self.engine.take(&written.ahead, written.tally)?;
+        }
+        written.journals.empty()
     }
 
     /// The value of a key.
     fn current(&self, written: &Written, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        if let Some(value) = written.ahead.get(key) {
+        if let Some(value) = written.ahead.get(key).or_else(|| written.sealed.get(key)) {
             return Ok(value.clone());
         }
-        let value = self.database.get(key);
-        let value = value.map_err(|source| self.engine_error("read", source))?;
+        let value = self.engine.database().get(key);
+        let value = value.map_err(|source| self.engine.error("read", source))?;
         Ok(value.map(|bytes| bytes.to_vec()))
     }
 
@@ -181,14 +173,6 @@ impl SledStorage {
     fn gave_up(&self) -> StorageError {
         damaged(&self.path, "an earlier write to it broke off".to_owned())
     }
-
-    fn engine_error(&self, action: &'static str, source: sled::Error) -> StorageError {
-        StorageError::Engine {
-            action,
-            path: self.path.clone(),
-            source,
-        }
-    }
 }
 
 impl Storage for SledStorage {
@@ -198,18 +182,27 @@ impl Storage for SledStorage {
 
     fn scan(&self, range: Range<Vec<u8>>) -> Scan<'_> {
         let ahead = match self.written() {
-            Ok(written) => within(&written.ahead, &range),
+            Ok(written) => {
+                let mut ahead = within(&written.sealed, &range);
+                ahead.extend(within(&written.ahead, &range));
+                ahead
+            }
             Err(error) => return Box::new(std::iter::once(Err(error))),
         };
-        let items = content(ahead, &self.database, range);
-        Box::new(items.map(|item| item.map_err(|source| self.engine_error("read", source))))
+        let items = content(ahead, self.engine.database(), range);
+        Box::new(items.map(|item| item.map_err(|source| self.engine.error("read", source))))
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         let changes = tally::changes(batch.into_checked_operations()?);
-        let (syncing, commits) = self.write(changes)?;
-        syncing.sync()?;
+        let (journal, commits) = self.write(changes)?;
+        journal.sync()?;
         self.witness.lock().map_err(|_| self.gave_up())?.saw(commits)
+    }
+
+    fn commit_unhurried(&self, batch: Batch) -> Result<(), StorageError> {
+        self.engine.wait_for_turn();
+        self.commit(batch)
     }
 
     fn free_bytes(&self) -> Result<u64, StorageError> {
@@ -223,9 +216,8 @@ impl Storage for SledStorage {
 impl Drop for SledStorage {
     fn drop(&mut self) {
         if let Ok(mut written) = self.written.lock() {
-            // If it fails, the journal still has all that this would make durable.
-            let done = self.checkpoint(&mut written);
-            done.and_then(|()| written.journal.empty()).ok();
+            // If it fails, the journals still have all that this would make durable.
+            self.close(&mut written).ok();
         }
     }
 }
@@ -305,20 +297,6 @@ impl Found {
             return Err(damaged(path, reason));
         }
         Ok(self.counted)
-    }
-}
-
-fn open_database(path: &Path) -> Result<sled::Db, StorageError> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None);
-    let started = Instant::now();
-    loop {
-        match config.open().map_err(|source| open_error(path, source)) {
-            Err(StorageError::InUse { .. }) if started.elapsed() < RELEASE_PATIENCE => thread::sleep(RELEASE_PAUSE),
-            opened => return opened,
-        }
     }
 }
 
@@ -404,26 +382,6 @@ fn unless_the_disk_is_full(error: StorageError) -> StorageError {
     match error {
         StorageError::Engine { path, source, .. } if is_full(&source) => StorageError::DiskFull { path, source },
         error => error,
-    }
-}
-
-fn is_full(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
-}
-
-fn open_error(path: &Path, source: sled::Error) -> StorageError {
-    match &source {
-        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-            StorageError::InUse { path: path.to_owned() }
-        }
-        error if is_full(error) => StorageError::DiskFull {
-            path: path.to_owned(),
-            source,
-        },
-        _ => StorageError::Open {
-            path: path.to_owned(),
-            source,
-        },
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Feature {
     RepeatedDeletion,
     /// Deleted clusters are forgotten after a while.
     ForgottenClusters,
+    /// Large commands and snapshots are packed.
+    PackedRecords,
 }
 
 impl Feature {
@@ -36,7 +38,8 @@ impl Feature {
             | Self::ResetOnHealthyTask
             | Self::MembersThatAskForNothing
             | Self::RepeatedDeletion
-            | Self::ForgottenClusters => 2,
+            | Self::ForgottenClusters
+            | Self::PackedRecords => 2,
         }
     }
 }

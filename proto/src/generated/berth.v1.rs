@@ -1226,13 +1226,14 @@ pub mod joining_server {
 /// change: any version can tell a damaged record from one it is too old to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Record {
-    /// Version of the payload's format. A reader refuses versions newer than it knows.
+    /// Version of the payload's format: 1 as the kind says; 2 the same, packed: its length (little-endian, 4 bytes) and one block of LZ4.
+    /// A reader refuses versions newer than it knows.
     #[prost(uint32, tag = "1")]
     pub format_version: u32,
     /// What the payload is.
     #[prost(enumeration = "RecordKind", tag = "2")]
     pub kind: i32,
-    /// A JSON document or a proto message, as the kind says.
+    /// A JSON document or a proto message, as the kind says, or either of them packed.
     #[prost(bytes = "vec", tag = "3")]
     pub payload: ::prost::alloc::vec::Vec<u8>,
     /// CRC-32 (IEEE) over format_version and kind (both little-endian, 4 bytes each) and payload.
@@ -1367,7 +1368,7 @@ pub struct SnapshotMeta {
     /// Number of chunks it is stored in.
     #[prost(uint64, tag = "4")]
     pub chunk_count: u64,
-    /// Length of the stream of items, over all chunks.
+    /// Length of the stream that is cut into chunks: of the items themselves, or of the blocks that they are packed in.
     #[prost(uint64, tag = "5")]
     pub stream_bytes: u64,
     /// Number under which its chunks are stored; 0 for that of its index. Differs among the members.
@@ -1382,6 +1383,12 @@ pub struct SnapshotMeta {
     /// Term of the entry in front of those.
     #[prost(uint64, tag = "9")]
     pub log_start_term: u64,
+    /// Whether the stream consists of SNAPSHOT_BLOCK records, each behind its length (big-endian, 8 bytes), rather than of items.
+    #[prost(bool, tag = "10")]
+    pub packed: bool,
+    /// Length of the items; 0 where it is that of the stream.
+    #[prost(uint64, tag = "11")]
+    pub content_bytes: u64,
 }
 /// Which proposals of one origin have been applied.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1489,6 +1496,8 @@ pub enum RecordKind {
     ProposalOrigin = 13,
     /// MembershipChange: what a change of the membership is about.
     MembershipChange = 14,
+    /// Bytes: a piece of the stream of snapshot items, as large as is worth packing.
+    SnapshotBlock = 15,
     /// BackupHeader: the first record of a backup.
     BackupHeader = 20,
     /// BackupTrailer: the last record of a backup.
@@ -1516,6 +1525,7 @@ impl RecordKind {
             Self::TaskReport => "RECORD_KIND_TASK_REPORT",
             Self::ProposalOrigin => "RECORD_KIND_PROPOSAL_ORIGIN",
             Self::MembershipChange => "RECORD_KIND_MEMBERSHIP_CHANGE",
+            Self::SnapshotBlock => "RECORD_KIND_SNAPSHOT_BLOCK",
             Self::BackupHeader => "RECORD_KIND_BACKUP_HEADER",
             Self::BackupTrailer => "RECORD_KIND_BACKUP_TRAILER",
         }
@@ -1538,6 +1548,7 @@ impl RecordKind {
             "RECORD_KIND_TASK_REPORT" => Some(Self::TaskReport),
             "RECORD_KIND_PROPOSAL_ORIGIN" => Some(Self::ProposalOrigin),
             "RECORD_KIND_MEMBERSHIP_CHANGE" => Some(Self::MembershipChange),
+            "RECORD_KIND_SNAPSHOT_BLOCK" => Some(Self::SnapshotBlock),
             "RECORD_KIND_BACKUP_HEADER" => Some(Self::BackupHeader),
             "RECORD_KIND_BACKUP_TRAILER" => Some(Self::BackupTrailer),
             _ => None,

@@ -105,7 +105,7 @@ impl<V> Jobs<V> {
     }
 
     pub(super) fn clear(&mut self, leftovers: Leftovers) {
-        if !leftovers.keys.is_empty() {
+        if !leftovers.is_empty() {
             self.waiting.push_back(Task::Clear(leftovers));
         }
     }

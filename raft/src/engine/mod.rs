@@ -34,6 +34,7 @@ use crate::founding::{self, Identity};
 use crate::handle::{Published, Role, RunState, Status};
 use crate::membership::{Membership, MembershipChange};
 use crate::options::{ALIVE_TICKS, RaftOptions, TICK};
+use crate::snapshot;
 use crate::state_machine::StateMachine;
 use berth_storage::Storage;
 use elections::Elections;
@@ -407,7 +408,10 @@ impl<M: StateMachine> Engine<M> {
         let log = self.member.log();
         let wanted = log.take_snapshot_wanted();
         let meta = log.snapshot_meta();
-        let (snapshot, patience) = (meta.index, self.options.snapshot_patience(meta.stream_bytes));
+        let (snapshot, patience) = (
+            meta.index,
+            self.options.snapshot_patience(snapshot::content_bytes(meta)),
+        );
         let entries = self.member.applied_index().saturating_sub(snapshot);
         let due = entries >= self.options.snapshot_after_entries.saturating_mul(patience)
             || (entries > 0 && log.log_bytes() >= self.options.snapshot_after_bytes.saturating_mul(patience))

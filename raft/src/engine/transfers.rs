@@ -146,11 +146,7 @@ impl Fetch {
 
     /// What is stored of it.
     pub(super) fn leftovers(&self) -> Leftovers {
-        Leftovers {
-            keys: (0..self.next_chunk)
-                .map(|number| keys::chunk(self.slot, number))
-                .collect(),
-        }
+        Leftovers::of_chunks(self.slot, self.next_chunk)
     }
 }
 

@@ -9,6 +9,10 @@ use berth_storage::{Batch, MemoryStorage, Storage};
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+/// The key from whose presence on commands and snapshots are packed.
+#[allow(dead_code, reason = "not every user of the toy needs it")]
+pub(crate) const PACKS_KEY: &str = "packs";
+
 /// Sets a key, or appends to one that begins with `count-`; the outcome is the number of keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Set {
@@ -40,6 +44,10 @@ impl StateMachine for ToyMap {
     type Outcome = usize;
     type View = OrdMap<String, Arc<str>>;
     type SnapshotItem = Item;
+
+    fn packs(view: &Self::View) -> bool {
+        view.contains_key(PACKS_KEY)
+    }
 
     fn apply(&mut self, _index: u64, _term: u64, command: Set) -> usize {
         let before = self.map.get(&command.key).filter(|_| command.key.starts_with("count-"));

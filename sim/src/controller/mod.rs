@@ -320,7 +320,7 @@ impl Controller {
         match ask {
             Ask::Propose { command, term, by } => {
                 self.waiting.insert(ticket, (by, term));
-                let command = record::encode(RecordKind::Command, &command).expect("a command has a JSON form");
+                let command = record::encode_packed(RecordKind::Command, &command).expect("a command has a JSON form");
                 match term.filter(|_| !self.bugs.has(Bug::UnboundDecision)) {
                     Some(term) => self.engine.propose_in_term(ticket, command, term, &mut self.outlet),
                     None => self.engine.propose(ticket, command, &mut self.outlet),
