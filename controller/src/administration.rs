@@ -158,9 +158,9 @@ impl Administration for ClusterAdministration {
             let status = self.group.status();
             let members = self.group.members().members.clone();
             let ids = members.iter().map(|member| member.record.id);
-            let hears = |id: &u64| self.network.as_ref().is_some_and(|network| network.hears(*id));
+            let in_touch = |id: &u64| self.network.as_ref().is_some_and(|network| network.is_in_touch(*id));
             Ok(Members {
-                connected: ids.filter(hears).collect(),
+                connected: ids.filter(in_touch).collect(),
                 members,
                 leader: status.leader,
                 term: status.term,

@@ -45,9 +45,9 @@ class Member(berth.Process):
     def id(self):
         return self.wait_for(r"(?m)^Member: (\d+)$").group(1)
 
-    def again(self, *arguments, **variables):
-        """The same member, started again, with other variables if there are any."""
-        ports = None if self.machine else self.ports
+    def again(self, *arguments, ports=None, **variables):
+        """The same member, started again, with other ports and variables if there are any."""
+        ports = None if self.machine else ports or self.ports
         return Member(self.directory, self.name, *arguments, ports=ports, machine=self.machine, **(variables or self.variables))
 
     def client(self, **more):

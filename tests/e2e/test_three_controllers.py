@@ -273,3 +273,76 @@ def answers(member):
         return ask(member, "/healthz")
     except OSError:
         return None
+
+
+def listed(members, member_id):
+    """How each of these members lists that one."""
+    return [member.members()[member_id] for member in members]
+
+
+def has_moved(group, moved, address):
+    """Waits until all say that a member is reached there, and that it is in touch with the leader."""
+    shown = lambda: [(m["address"], m["connected"]) for m in listed(group.running(), moved.id)]
+    berth.wait_until(lambda: set(shown()) == {(address, True)}, f"all reach {moved.name} at {address}", 20)
+
+
+def start_elsewhere(group, member, *arguments, ports=None):
+    moved = member.again(*arguments, ports=ports)
+    group.members[group.members.index(member)] = moved
+    return moved
+
+
+def test_member_that_is_started_at_another_address_comes_back_and_all_find_it_there(tmp_path):
+    group = Group(tmp_path)
+    try:
+        for member, flags in zip([*group.followers(), group.leader()], [(), ("--advertise", "localhost:{}"), ()], strict=True):
+            member.stop()
+            api, _, agents = member.ports
+            ports = (api, berth.free_port(), agents)
+            moved = start_elsewhere(group, member, *(flag.format(ports[1]) for flag in flags), ports=ports)
+            moved.wait_for(r"(?m)^Ready", 20)
+            has_moved(group, moved, flags[1].format(ports[1]) if flags else moved.address)
+        register(moved.client(), "after-the-moves")
+        again = group.restart(moved)
+        has_moved(group, again, moved.address)
+    finally:
+        group.stop()
+
+
+def test_member_without_which_there_is_no_majority_may_move(tmp_path):
+    group = Group(tmp_path)
+    try:
+        moved, lost = group.followers()
+        lost.kill()
+        moved.stop()
+        ports = (moved.ports[0], berth.free_port(), moved.ports[2])
+        moved = start_elsewhere(group, moved, ports=ports)
+        moved.wait_for(r"(?m)^Ready", 30)
+        has_moved(group, moved, moved.address)
+        back = group.restart(lost)
+        has_moved(group, moved, moved.address)
+        assert back.members()[moved.id]["address"] == moved.address
+    finally:
+        group.stop()
+
+
+def test_member_that_nobody_reaches_is_not_said_to_be_in_touch(tmp_path):
+    group = Group(tmp_path)
+    try:
+        deaf = group.followers()[0]
+        member_id = deaf.id
+        deaf.stop()
+        nowhere = f"127.0.0.1:{berth.free_port()}"
+        ports = (deaf.ports[0], berth.free_port(), deaf.ports[2])
+        deaf = start_elsewhere(group, deaf, "--advertise", nowhere, ports=ports)
+        left = [member for member in group.running() if member is not deaf]
+        berth.wait_until(lambda: {m["address"] for m in listed(left, member_id)} == {nowhere}, "it has said where it is", 30)
+        assert not any(m["connected"] for m in listed(left, member_id)), "it is heard, and hears nobody"
+        doctor = left[0].run("doctor", "--only", "cluster", check=False)
+        assert f"1 of 3 are not in touch with the leader: {deaf.name}" in doctor.stdout, doctor.stdout
+        deaf.kill()
+        deaf = start_elsewhere(group, deaf, "--advertise", deaf.address)
+        deaf.wait_for(r"(?m)^Ready", 20)
+        has_moved(group, deaf, deaf.address)
+    finally:
+        group.stop()

@@ -246,7 +246,7 @@ pub struct Members {
     pub leader: Option<u64>,
     /// The term in which it does.
     pub term: u64,
-    /// Those that are in touch with the one that answers.
+    /// Those that the one that answers hears, and that hear it.
     pub connected: BTreeSet<u64>,
 }
 

@@ -192,12 +192,8 @@ impl Opening<'_> {
 
     /// Where others reach this member.
     fn address(&self, before: Option<&str>) -> Result<String, ControllerError> {
-        match (&self.cluster.advertise, before) {
-            (Some(advertised), _) => Ok(advertised.clone()),
-            (None, Some(before)) => Ok(before.to_owned()),
-            (None, None) if self.listen.ip().is_unspecified() => Err(ControllerError::NoAddress(self.listen)),
-            (None, None) => Ok(self.listen.to_string()),
-        }
+        let address = address_for_others(self.cluster.advertise.as_deref(), self.listen, before);
+        address.ok_or(ControllerError::NoAddress(self.listen))
     }
 
     /// Founds a cluster, or makes one of a controller that was by itself.
@@ -275,8 +271,20 @@ impl Opening<'_> {
         let kept = kept.ok_or(ControllerError::NoIdentity { data_dir, members: 1 })?;
         let address = self.address(Some(&file.address))?;
         if address != file.address {
+            tracing::info!(
+                before = file.address,
+                address,
+                "others are told to reach this member at another address"
+            );
             file.address = address;
             file.save(self.data_dir())?;
+        } else if self.cluster.advertise.is_none() && !has_port(&file.address, self.listen.port()) {
+            tracing::warn!(
+                address = file.address,
+                listen = %self.listen,
+                "others are told to reach this member at the address that it had before, although it listens on another port: if they do not reach it \
+                 there, start it with --advertise HOST:PORT"
+            );
         }
         self.go_on(file, kept).await
     }
@@ -332,6 +340,21 @@ impl Opening<'_> {
     }
 }
 
+/// The address by which others reach a member that listens there: what is advertised, else where it listens if that is one address, else
+/// the one that it had before.
+fn address_for_others(advertised: Option<&str>, listen: SocketAddr, before: Option<&str>) -> Option<String> {
+    match advertised {
+        Some(advertised) => Some(advertised.to_owned()),
+        None if listen.ip().is_unspecified() => before.map(str::to_owned),
+        None => Some(listen.to_string()),
+    }
+}
+
+/// Whether an address, HOST:PORT, is of that port.
+fn has_port(address: &str, port: u16) -> bool {
+    address.rsplit_once(':').and_then(|(_, of)| of.parse().ok()) == Some(port)
+}
+
 /// The root user's key, which all members have.
 fn root_of_cluster(group: &StateGroup, given: Option<&RootCredentials>) -> Result<RootCredentials, ControllerError> {
     let known = registrar::root_key(&group.view().view).map_err(crate::registrar::RegistrarError::from)?;
@@ -362,4 +385,26 @@ fn random_id() -> Result<u64, ControllerError> {
 
 fn registrar_error(error: berth_trust::identity::IdentityError) -> ControllerError {
     ControllerError::Registrar(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_the_one_that_the_flags_say_and_the_one_before_only_where_they_say_none() {
+        let one = SocketAddr::from(([10, 0, 0, 1], 7482));
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 7481));
+        let before = Some("10.0.0.1:7481");
+        let address = |advertised, listen, before| address_for_others(advertised, listen, before);
+        assert_eq!(address(Some("one:1"), one, before).as_deref(), Some("one:1"));
+        assert_eq!(
+            address(None, one, before).as_deref(),
+            Some("10.0.0.1:7482"),
+            "it has moved"
+        );
+        assert_eq!(address(None, everywhere, before).as_deref(), before);
+        assert_eq!(address(None, everywhere, None), None);
+        assert!(has_port("[::1]:7481", 7481) && !has_port("10.0.0.1:7481", 7482) && !has_port("one", 7481));
+    }
 }

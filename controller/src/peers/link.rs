@@ -1,6 +1,7 @@
 //! The way to one other member: keeps a stream open to it, and says when one broke. Shell.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub(super) struct LinkContext {
 pub(super) struct Link {
     pub(super) queue: Queue,
     address: watch::Sender<String>,
+    is_open: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -64,19 +66,27 @@ impl Link {
     ) -> Self {
         let queue = Queue::default();
         let (sender, addresses) = watch::channel(address);
+        let is_open = Arc::new(AtomicBool::new(false));
         let keeper = Keeper {
             context,
             member,
             addresses,
             queue: queue.clone(),
+            is_open: Arc::clone(&is_open),
             failures: 0,
             logged: None,
         };
         Self {
             queue,
             address: sender,
+            is_open,
             task: runtime.spawn(keeper.run()),
         }
+    }
+
+    /// Whether there is a connection to the member.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 
     /// Connects there from the next time on, at once if there is no connection.
@@ -96,6 +106,7 @@ struct Keeper {
     member: u64,
     addresses: watch::Receiver<String>,
     queue: Queue,
+    is_open: Arc<AtomicBool>,
     failures: u32,
     logged: Option<tokio::time::Instant>,
 }
@@ -110,7 +121,11 @@ impl Keeper {
             let Some(tls) = tls else { continue };
             let address = self.addresses.borrow_and_update().clone();
             match tls.connect(&address, Some(self.member)).await {
-                Ok(client) => self.talk(client, &address).await,
+                Ok(client) => {
+                    self.is_open.store(true, Ordering::Relaxed);
+                    self.talk(client, &address).await;
+                    self.is_open.store(false, Ordering::Relaxed);
+                }
                 Err(error) => {
                     self.failures = self.failures.saturating_add(1);
                     self.complain(&address, &error.to_string());

@@ -1,7 +1,8 @@
 //! The ways to all other members, as the group knows them. Shell.
 //!
-//! Where members are is said by their records. Two kinds of members are in none: those that this one does not know yet, since it has
-//! just joined, and those that were removed and do not know it. Both speak first, and say where they are reached.
+//! Where members are is said by their records, and by those that speak to this one: what a member says itself counts for as long as it
+//! speaks. So those are answered that are in no record, since this one has just joined and does not know them yet or since they were
+//! removed and do not know it, and those that have moved, whose records change only once a majority hears them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,9 +45,27 @@ struct State {
     links: BTreeMap<u64, Link>,
     /// The members' addresses, as the group knows them.
     members: BTreeMap<u64, String>,
-    /// How many streams are open from each member, and from those that are none.
-    streams: BTreeMap<u64, usize>,
+    /// The streams that are open from each member, and from those that are none; the newest is the last.
+    streams: BTreeMap<u64, Vec<Stream>>,
+    /// Number of streams that were ever opened.
+    opened: u64,
     own_id: Option<u64>,
+}
+
+/// A stream from another member.
+struct Stream {
+    number: u64,
+    /// Where its sender is reached, as that says.
+    address: Option<String>,
+}
+
+impl State {
+    /// Where a member is reached: where it says itself that it is, for as long as it speaks, else where the group knows it.
+    fn address_of(&self, member: u64) -> Option<String> {
+        let newest = self.streams.get(&member).and_then(|streams| streams.last());
+        let said = newest.and_then(|stream| stream.address.clone());
+        said.or_else(|| self.members.get(&member).cloned())
+    }
 }
 
 impl std::fmt::Debug for PeerNetwork {
@@ -146,37 +165,51 @@ impl PeerNetwork {
         self.lock().streams.contains_key(&member)
     }
 
+    /// Whether this one and that member hear each other.
+    #[must_use]
+    pub fn is_in_touch(&self, member: u64) -> bool {
+        let state = self.lock();
+        state.streams.contains_key(&member) && state.links.get(&member).is_some_and(Link::is_open)
+    }
+
     pub(super) fn group(&self) -> Option<berth_raft::Raft<ReplicatedState>> {
         self.shared.group.get().and_then(WeakRaft::upgrade)
     }
 
-    /// A member has opened its stream to this one. If nothing is known of it here, answers go to where it says that it is, for as
-    /// long as what this returns lives.
+    /// A member has opened its stream to this one. Answers go to where it says that it is, for as long as what this returns lives.
     pub(super) fn heard(&self, member: u64, address: Option<&str>) -> Hearing {
         let mut state = self.lock();
-        *state.streams.entry(member).or_default() += 1;
-        let is_bounded = state.links.len() < MAX_LINKS;
-        if let Some(address) = address
-            && is_bounded
-            && !state.members.contains_key(&member)
-        {
-            self.link(&mut state, member, address);
+        state.opened += 1;
+        let number = state.opened;
+        let address = address.map(str::to_owned);
+        state
+            .streams
+            .entry(member)
+            .or_default()
+            .push(Stream { number, address });
+        if state.links.contains_key(&member) || state.links.len() < MAX_LINKS {
+            self.link(&mut state, member);
         }
         Hearing {
             network: self.clone(),
             member,
+            number,
         }
     }
 
-    fn link(&self, state: &mut State, member: u64, address: &str) {
+    /// Has the way to a member lead to where it is.
+    fn link(&self, state: &mut State, member: u64) {
         if state.own_id == Some(member) {
             return;
         }
+        let Some(address) = state.address_of(member) else {
+            return;
+        };
         match state.links.get(&member) {
-            Some(link) => link.redirect(address),
+            Some(link) => link.redirect(&address),
             None => {
                 let context = Arc::clone(&self.shared.context);
-                let link = Link::open(&self.shared.runtime, context, member, address.to_owned());
+                let link = Link::open(&self.shared.runtime, context, member, address);
                 state.links.insert(member, link);
             }
         }
@@ -203,18 +236,22 @@ impl PeerNetwork {
 pub(super) struct Hearing {
     network: PeerNetwork,
     member: u64,
+    number: u64,
 }
 
 impl Drop for Hearing {
     fn drop(&mut self) {
         let mut state = self.network.lock();
         if let Some(streams) = state.streams.get_mut(&self.member) {
-            *streams -= 1;
-            if *streams == 0 {
+            streams.retain(|stream| stream.number != self.number);
+            if streams.is_empty() {
                 state.streams.remove(&self.member);
             }
         }
         PeerNetwork::tidy(&mut state);
+        if state.links.contains_key(&self.member) {
+            self.network.link(&mut state, self.member);
+        }
     }
 }
 
@@ -234,9 +271,35 @@ impl Transport for PeerTransport {
         let addresses = records.filter_map(|record| Some((record.id, record.details.get(ADDRESS)?.clone())));
         let mut state = self.network.lock();
         state.members = addresses.collect();
-        for (member, address) in state.members.clone() {
-            self.network.link(&mut state, member, &address);
+        let members: Vec<u64> = state.members.keys().copied().collect();
+        for member in members {
+            self.network.link(&mut state, member);
         }
         PeerNetwork::tidy(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn member_that_speaks_is_answered_where_it_says_that_it_is_and_is_in_touch_only_once_it_is_reached() {
+        let network = PeerNetwork::new("here:1", tokio::runtime::Handle::current());
+        network.lock().members.insert(7, "before:1".to_owned());
+        let address = || network.lock().address_of(7);
+        assert_eq!(address().as_deref(), Some("before:1"));
+        let old = network.heard(7, Some("before:1"));
+        let new = network.heard(7, Some("after:1"));
+        assert_eq!(address().as_deref(), Some("after:1"), "the newest counts");
+        assert!(
+            network.hears(7) && !network.is_in_touch(7),
+            "there is no connection to it"
+        );
+        drop(old);
+        assert_eq!(address().as_deref(), Some("after:1"));
+        drop(new);
+        assert_eq!(address().as_deref(), Some("before:1"), "as the group knows it");
+        assert!(!network.hears(7));
     }
 }
