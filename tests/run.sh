@@ -117,7 +117,7 @@ stage_earlier() {
         cheap+=(--config "profile.release.package.$crate.opt-level=0")
     done
     ( cd "$aside/source" && CARGO_TARGET_DIR="$aside/target" cargo build --release --locked --quiet -p berth "${cheap[@]}" )
-    cp "$aside/target/release/berth" "$binary"
+    mv "$aside/target/release/berth" "$binary"
     rm -rf "$aside"
     "$binary" --version
 }

@@ -84,17 +84,15 @@ pub enum PayloadError {
 /// # Errors
 /// [`RecordError::Payload`] when the document cannot be expressed in JSON.
 pub fn encode<T: Serialize + ?Sized>(kind: RecordKind, document: &T) -> Result<Vec<u8>, RecordError> {
-    let payload = serde_json::to_vec(document).map_err(|source| payload_error(kind, source))?;
-    Ok(seal(kind, payload))
+    Ok(seal(kind, payload(kind, document)?))
 }
 
-/// As [`encode`], packed if that makes it smaller: for readers of whom it is known that they read format version 2.
+/// The JSON payload of a document, to be sealed.
 ///
 /// # Errors
 /// As [`encode`].
-pub fn encode_packed<T: Serialize + ?Sized>(kind: RecordKind, document: &T) -> Result<Vec<u8>, RecordError> {
-    let payload = serde_json::to_vec(document).map_err(|source| payload_error(kind, source))?;
-    Ok(seal_packed(kind, payload))
+pub fn payload<T: Serialize + ?Sized>(kind: RecordKind, document: &T) -> Result<Vec<u8>, RecordError> {
+    serde_json::to_vec(document).map_err(|source| payload_error(kind, source))
 }
 
 /// Reads the document from a record with a JSON payload.
@@ -188,7 +186,7 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
     Ok(payload)
 }
 
-/// Puts a payload into an envelope of any format version, to try how readers take it.
+/// Puts a payload into an envelope of a format version, in whose form it is.
 pub fn seal_as(format_version: u32, kind: RecordKind, payload: Vec<u8>) -> Vec<u8> {
     let crc32 = checksum(format_version, kind as i32, &payload);
     Record {
@@ -254,11 +252,12 @@ mod tests {
 
     #[test]
     fn record_packed_gives_the_same_document_and_is_smaller_if_it_is_large() {
-        let bytes = encode_packed(RecordKind::Command, &documents()).unwrap();
+        let packed = |document| seal_packed(RecordKind::Command, document);
+        let bytes = packed(payload(RecordKind::Command, &documents()).unwrap());
         assert!(bytes.len() * 3 < encode(RecordKind::Command, &documents()).unwrap().len());
         let read: Vec<Document> = decode(RecordKind::Command, &bytes).unwrap();
         assert_eq!(read, documents());
-        let small = encode_packed(RecordKind::Command, &document()).unwrap();
+        let small = packed(payload(RecordKind::Command, &document()).unwrap());
         assert_eq!(small, encode(RecordKind::Command, &document()).unwrap());
     }
 

@@ -4,11 +4,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::Instant;
 
+use super::command::command_record;
 use super::driver::{self, Request};
 use super::engine::{Engine, check_address};
 use super::error::{MembershipError, ProposeError, RaftFault, ReadError, ReceiveError, TransferError};
@@ -16,7 +16,7 @@ use super::feed::{AppliedFeed, FeedItem};
 use super::founding::Identity;
 use super::inbox::{Full, Inbox, Notice};
 use super::membership::{ClusterId, MemberRecord, MemberRole, Membership, MembershipChange};
-use super::options::{FEED_CAPACITY, MAX_COMMAND_BYTES, RaftOptions, TRANSFER_DEADLINE};
+use super::options::{FEED_CAPACITY, RaftOptions, TRANSFER_DEADLINE};
 use super::state_machine::StateMachine;
 use super::transport::Transport;
 use berth_storage::Storage;
@@ -261,22 +261,9 @@ impl<M: StateMachine> Raft<M> {
     }
 
     async fn propose_bound(&self, command: M::Command, term: Option<u64>) -> Result<Applied<M::Outcome>, ProposeError> {
-        let data = if M::packs(&self.view().view) {
-            record::encode_packed(RecordKind::Command, &command)
-        } else {
-            record::encode(RecordKind::Command, &command)
-        };
-        let data = data.map_err(|error| ProposeError::NotEncodable {
-            reason: error.to_string(),
-        })?;
+        let data = command_record::<M>(&command, &self.view().view)?;
         drop(command);
         let bytes = data.len();
-        if bytes > MAX_COMMAND_BYTES {
-            return Err(ProposeError::TooLarge {
-                bytes,
-                max_bytes: MAX_COMMAND_BYTES,
-            });
-        }
         let (reply, outcome) = oneshot::channel();
         self.request(bytes, Request::Propose { data, term, reply })?;
         self.outcome(outcome).await?

@@ -11,6 +11,7 @@
 //! [`Transport`] is the seam to the other members: it carries what the group sends, and [`Raft::receive`] takes in
 //! what arrives.
 
+mod command;
 mod convert;
 mod driver;
 pub mod engine;
@@ -32,6 +33,7 @@ pub mod testing;
 mod transport;
 mod worker;
 
+pub use command::command_record;
 pub use error::{MembershipError, ProposeError, RaftFault, ReadError, ReceiveError, TransferError};
 pub use feed::{AppliedBatch, AppliedFeed, FeedItem};
 pub use founding::Identity;

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use berth_proto::record::RecordKind;
 use berth_proto::v1;
@@ -20,8 +21,11 @@ use super::stored_entries::{self, Slot, limited, size_in_memory};
 use super::{convert, keys};
 use berth_storage::{Batch, Storage};
 
-/// Keys deleted in one batch when leftovers are cleared away: the store looks each of them up, and others wait meanwhile.
+/// Keys deleted in one batch: the store looks each of them up, and others wait meanwhile.
 const DELETE_BATCH_KEYS: usize = 64;
+
+/// Keys deleted in one batch where nobody else is there who could wait.
+const DELETE_BATCH_KEYS_ALONE: usize = 1024;
 
 /// The durable Raft state of one member.
 ///
@@ -49,8 +53,10 @@ pub(super) struct LogStorage {
 /// What a new snapshot made superfluous; deleting it later, or never, changes nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
-    /// The number under which chunks are stored, and how many.
-    chunks: (u64, u64),
+    /// The number under which chunks are stored.
+    slot: u64,
+    /// How many chunks.
+    chunk_count: u64,
     /// Entries, each with its index.
     entries: Vec<(u64, Slot)>,
 }
@@ -337,7 +343,12 @@ impl LogStorage {
                 keys.push(item?.0);
             }
         }
-        delete(&*self.store, keys.into_iter())
+        delete(
+            &*self.store,
+            keys.into_iter(),
+            DELETE_BATCH_KEYS_ALONE,
+            &AtomicBool::new(false),
+        )
     }
 
     fn read_log(&mut self) -> Result<(), RaftFault> {
@@ -473,39 +484,43 @@ impl Leftovers {
     }
 
     /// The first chunks that are stored under a number.
-    pub(super) fn of_chunks(slot: u64, count: u64) -> Self {
+    pub(super) fn of_chunks(slot: u64, chunk_count: u64) -> Self {
         Self {
-            chunks: (slot, count),
+            slot,
+            chunk_count,
             entries: Vec::new(),
         }
     }
 
     /// Whether there is nothing to delete.
     pub(super) fn is_empty(&self) -> bool {
-        self.chunks.1 == 0 && self.entries.is_empty()
+        self.chunk_count == 0 && self.entries.is_empty()
     }
 
-    /// Deletes them without holding up others.
-    pub(super) fn delete(self, store: &dyn Storage) -> Result<(), RaftFault> {
-        let (slot, count) = self.chunks;
-        let chunks = (0..count).map(|number| keys::chunk(slot, number));
+    /// Deletes them without holding up others, until told to stop.
+    pub(super) fn delete(self, store: &dyn Storage, stop: &AtomicBool) -> Result<(), RaftFault> {
+        let chunks = (0..self.chunk_count).map(|number| keys::chunk(self.slot, number));
         let entries = self.entries.into_iter();
-        delete(
-            store,
-            chunks.chain(entries.flat_map(|(index, slot)| stored_entries::part_keys(index, slot))),
-        )
+        let parts = entries.flat_map(|(index, slot)| stored_entries::part_keys(index, slot));
+        delete(store, chunks.chain(parts), DELETE_BATCH_KEYS, stop)
     }
 }
 
-fn delete(store: &dyn Storage, mut keys: impl Iterator<Item = Vec<u8>>) -> Result<(), RaftFault> {
-    loop {
+fn delete(
+    store: &dyn Storage,
+    mut keys: impl Iterator<Item = Vec<u8>>,
+    at_once: usize,
+    stop: &AtomicBool,
+) -> Result<(), RaftFault> {
+    while !stop.load(Ordering::Relaxed) {
         let mut batch = Batch::default();
-        keys.by_ref().take(DELETE_BATCH_KEYS).for_each(|key| batch.delete(key));
+        keys.by_ref().take(at_once).for_each(|key| batch.delete(key));
         if batch.is_empty() {
-            return Ok(());
+            break;
         }
         store.commit_unhurried(batch)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

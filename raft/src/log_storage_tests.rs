@@ -99,7 +99,7 @@ fn log_cut_by_a_snapshot_starts_behind_it_before_and_after_reopening() {
         assert_eq!((log.term(4).unwrap(), all(log)), (3, entries[4..].to_vec()));
         assert!(log.term(3).is_err());
     }
-    leftovers.delete(&*store).unwrap();
+    leftovers.delete(&*store, &AtomicBool::new(false)).unwrap();
     assert_eq!(store.scan(keys::entries(0..5)).count(), 0);
     assert_eq!(all(&open(&store)), entries[4..]);
 }
@@ -159,7 +159,7 @@ fn log_cut_with_entries_retained_starts_in_front_of_the_snapshot_before_and_afte
     log.persist(&entries, committed(10)).unwrap();
     log.install_own_snapshot(snapshot_at(8, 20), 3)
         .unwrap()
-        .delete(&*store)
+        .delete(&*store, &AtomicBool::new(false))
         .unwrap();
     for log in [&log, &open(&store)] {
         assert_eq!((log.first_index().unwrap(), log.last_index().unwrap()), (6, 10));
@@ -198,7 +198,7 @@ fn snapshot_of_another_member_replaces_all_that_the_log_had() {
         assert_eq!((log.term(7).unwrap(), log.hard_state().commit), (3, 7));
         assert_eq!(log.configuration(), &group);
     }
-    leftovers.delete(&*store).unwrap();
+    leftovers.delete(&*store, &AtomicBool::new(false)).unwrap();
     assert_eq!(store.scan(keys::entries(0..100)).count(), 0);
 }
 
@@ -217,7 +217,7 @@ fn snapshot_that_comes_after_a_newer_one_is_left_over() {
     let mut batch = Batch::default();
     chunks.iter().for_each(|key| batch.put(key.clone(), vec![1]));
     store.commit(batch).unwrap();
-    leftovers.delete(&*store).unwrap();
+    leftovers.delete(&*store, &AtomicBool::new(false)).unwrap();
     assert!(chunks.iter().all(|key| store.get(key).unwrap().is_none()));
     assert_eq!(log.snapshot_meta().index, 7);
 }

@@ -312,6 +312,8 @@ async fn new_member_gets_a_snapshot_that_is_packed() {
     group.join(2).await;
     assert_eq!(group.read(2).await, 121);
     group.assert_equal().await;
+    let chunks = group.stores[&2].scan(b"snapshot-chunk/".to_vec()..b"snapshot-chunk0".to_vec());
+    assert!(chunks.count() < 100, "2.4 MB fit into few chunks once they are packed");
     group.shutdown().await;
 }
 

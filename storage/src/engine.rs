@@ -33,6 +33,7 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Engine {
     path: PathBuf,
     database: sled::Db,
+    data_path: PathBuf,
     data_file: File,
     /// Held by whoever gives it changes.
     turn: Mutex<()>,
@@ -50,6 +51,7 @@ impl Engine {
         Ok(Self {
             path: path.to_owned(),
             database,
+            data_path,
             data_file,
             turn: Mutex::new(()),
         })
@@ -84,11 +86,6 @@ impl Engine {
         self.make_durable(part)
     }
 
-    /// Returns once nobody gives it changes.
-    pub(crate) fn wait_for_turn(&self) {
-        drop(self.turn());
-    }
-
     /// What a failure of sled means for the store.
     pub(crate) fn error(&self, action: &'static str, source: sled::Error) -> StorageError {
         StorageError::Engine {
@@ -98,7 +95,8 @@ impl Engine {
         }
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
+    /// Waits until nobody gives it changes, and has nobody do so meanwhile.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         // Nothing is behind the lock that a panic could leave half done.
         self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -110,7 +108,7 @@ impl Engine {
         self.database.flush().map_err(|source| self.error("flush", source))?;
         self.data_file
             .sync_data()
-            .map_err(|source| io_error("sync", &self.path.join("db"), source))
+            .map_err(|source| io_error("sync", &self.data_path, source))
     }
 }
 

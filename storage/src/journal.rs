@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -28,7 +29,7 @@ const FILE_BYTES: usize = 1024 * 1024;
 const FIRST: usize = 4096;
 
 /// What the header begins with; the number is that of the format.
-const MAGIC: &[u8; 16] = b"berth journal 1\n";
+const MAGIC: &[u8; 16] = b"berth journal 2\n";
 
 /// What sets apart the records of this journal from bytes that look like some.
 const SALT_BYTES: usize = 16;
@@ -52,8 +53,17 @@ pub(crate) struct Journal {
     salt: [u8; SALT_BYTES],
     /// Where the next record goes.
     end: usize,
+    /// What it has to follow.
+    previous: Hash,
     buffer: Vec<u8>,
 }
+
+/// The hash of a record: of all in it, of the salt, and of the hash of the one before, since a record that follows another one than it was
+/// written behind is left over from before a power cut.
+type Hash = [u8; HASH_BYTES];
+
+/// What the first record follows.
+const NO_RECORD: Hash = [0; HASH_BYTES];
 
 /// One commit.
 #[derive(Debug)]
@@ -84,20 +94,17 @@ impl Journal {
             .write(true)
             .open(&path)
             .map_err(|source| io_error("open", &path, source))?;
+        let mut previous = NO_RECORD;
         let mut rest = bytes.get(FIRST..).unwrap_or_default();
         let mut records: Vec<Record> = Vec::new();
-        while let Some((record, behind)) = Record::decode(rest, &salt) {
-            let before = records.last().map(|record| record.tally.commits);
-            if before.is_some_and(|before| record.tally.commits != before + 1) {
-                // Left over from before the journal began anew.
-                break;
-            }
+        while let Some((record, hash, behind)) = Record::decode(rest, &salt, previous) {
             records.push(record);
-            rest = behind;
+            (previous, rest) = (hash, behind);
         }
         let journal = Self {
-            file: Arc::new(JournalFile { path, file }),
+            file: Arc::new(JournalFile::new(path, file)),
             salt,
+            previous,
             end: bytes.len() - rest.len(),
             buffer: Vec::new(),
         };
@@ -133,8 +140,9 @@ impl Journal {
         };
         write().map_err(|source| io_error("write", &path, source))?;
         Ok(Self {
-            file: Arc::new(JournalFile { path, file }),
+            file: Arc::new(JournalFile::new(path, file)),
             salt,
+            previous: NO_RECORD,
             end: FIRST,
             buffer: Vec::new(),
         })
@@ -142,7 +150,7 @@ impl Journal {
 
     /// Puts a commit together, for [`Journal::append`]. Whether there is room for it.
     pub(crate) fn prepare(&mut self, tally: Tally, changes: &Changes) -> bool {
-        encode(&mut self.buffer, tally, changes, &self.salt);
+        encode(&mut self.buffer, tally, changes, &self.salt, self.previous);
         // At the front there is always room: the file grows.
         self.end == FIRST || self.end + self.buffer.len() <= FILE_BYTES
     }
@@ -154,12 +162,13 @@ impl Journal {
     pub(crate) fn append(&mut self) -> Result<(), StorageError> {
         self.file.write(&self.buffer, self.end)?;
         self.end += self.buffer.len();
+        self.previous = self.buffer.last_chunk().copied().unwrap_or(NO_RECORD);
         Ok(())
     }
 
     /// Begins anew, once all that was appended is durable elsewhere.
     pub(crate) fn restart(&mut self) {
-        self.end = FIRST;
+        (self.end, self.previous) = (FIRST, NO_RECORD);
     }
 
     /// Forgets what it has, once all of it is durable elsewhere.
@@ -182,9 +191,19 @@ impl Journal {
 pub(crate) struct JournalFile {
     path: PathBuf,
     file: File,
+    /// The system tells of a write that failed once, and takes the next sync for a success: of two that sync, one would not know.
+    failed: AtomicBool,
 }
 
 impl JournalFile {
+    fn new(path: PathBuf, file: File) -> Self {
+        Self {
+            path,
+            file,
+            failed: AtomicBool::new(false),
+        }
+    }
+
     fn write(&self, bytes: &[u8], place: usize) -> Result<(), StorageError> {
         self.file
             .write_all_at(bytes, place as u64)
@@ -196,9 +215,16 @@ impl JournalFile {
     /// # Errors
     /// [`StorageError::Io`].
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        self.file
-            .sync_data()
-            .map_err(|source| io_error("sync", &self.path, source))
+        let synced = self.file.sync_data();
+        if synced.is_err() {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        // After the sync, which may have been told nothing since another one was.
+        let synced = synced.and_then(|()| match self.failed.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("an earlier sync of it failed")),
+            false => Ok(()),
+        });
+        synced.map_err(|source| io_error("sync", &self.path, source))
     }
 }
 
@@ -214,7 +240,7 @@ fn salt_of(file: &[u8]) -> Option<[u8; SALT_BYTES]> {
     file.starts_with(&header(&salt)).then_some(salt)
 }
 
-fn encode(buffer: &mut Vec<u8>, tally: Tally, changes: &Changes, salt: &[u8]) {
+fn encode(buffer: &mut Vec<u8>, tally: Tally, changes: &Changes, salt: &[u8], previous: Hash) {
     buffer.clear();
     buffer.extend([0; LENGTH_BYTES]);
     buffer.extend(tally.encode());
@@ -227,7 +253,7 @@ fn encode(buffer: &mut Vec<u8>, tally: Tally, changes: &Changes, salt: &[u8]) {
     }
     let length = (buffer.len() - FRONT_BYTES) as u64;
     buffer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    let hash = hash(salt, buffer);
+    let hash = hash(salt, previous, buffer);
     buffer.extend(hash);
 }
 
@@ -236,20 +262,21 @@ fn put_part(buffer: &mut Vec<u8>, part: &[u8]) {
     buffer.extend(part);
 }
 
-fn hash(salt: &[u8], bytes: &[u8]) -> [u8; HASH_BYTES] {
-    let whole: [u8; 32] = Sha256::new().chain_update(salt).chain_update(bytes).finalize().into();
+fn hash(salt: &[u8], previous: Hash, bytes: &[u8]) -> Hash {
+    let hasher = Sha256::new().chain_update(salt).chain_update(previous);
+    let whole: [u8; 32] = hasher.chain_update(bytes).finalize().into();
     let mut half = [0; HASH_BYTES];
     half.copy_from_slice(&whole[..HASH_BYTES]);
     half
 }
 
 impl Record {
-    /// The record at the front of some bytes, and what is behind it.
-    fn decode<'a>(bytes: &'a [u8], salt: &[u8]) -> Option<(Self, &'a [u8])> {
+    /// The record at the front of some bytes if it was written behind that one, its hash, and what is behind it.
+    fn decode<'a>(bytes: &'a [u8], salt: &[u8], previous: Hash) -> Option<(Self, Hash, &'a [u8])> {
         let length = usize::try_from(u64::from_be_bytes(*bytes.first_chunk()?)).ok()?;
         let (hashed, behind) = bytes.split_at_checked(FRONT_BYTES.checked_add(length)?)?;
         let (found, behind) = behind.split_first_chunk::<HASH_BYTES>()?;
-        if *found != hash(salt, hashed) {
+        if *found != hash(salt, previous, hashed) {
             return None;
         }
         let tally = Tally::decode(hashed.get(LENGTH_BYTES..FRONT_BYTES)?)?;
@@ -260,7 +287,7 @@ impl Record {
             let value = take_part(&mut rest)?;
             changes.insert(key.to_vec(), value.map(<[u8]>::to_vec));
         }
-        Some((Self { tally, changes }, behind))
+        Some((Self { tally, changes }, *found, behind))
     }
 }
 
@@ -341,6 +368,18 @@ mod tests {
         append(&mut journal, 2, Some(vec![2; 100]));
         append(&mut journal, 3, Some(vec![3; 100]));
         journal.file.write(&[9], second + 70).unwrap();
+        assert_eq!(found(folder.path()), [1]);
+    }
+
+    #[test]
+    fn journal_with_a_record_from_before_a_power_cut_ends_in_front_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), NAME).unwrap();
+        append(&mut journal, 1, Some(vec![1]));
+        append(&mut journal, 2, Some(vec![1]));
+        journal.restart();
+        // Not the first that was lost, but of the same length.
+        append(&mut journal, 1, Some(vec![2]));
         assert_eq!(found(folder.path()), [1]);
     }
 

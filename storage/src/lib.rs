@@ -44,7 +44,7 @@ pub trait Storage: Send + Sync + 'static {
     /// The keys in a range, in ascending order.
     fn scan(&self, range: Range<Vec<u8>>) -> Scan<'_>;
 
-    /// Writes a batch as a whole or not at all; when it returns, the batch survives a power cut.
+    /// Writes a batch as a whole or not at all; when it returns, the batch survives a power cut. One that changes nothing is no commit.
     ///
     /// # Errors
     /// Any [`StorageError`] but those of opening.
@@ -174,6 +174,17 @@ pub enum StorageError {
         /// Folder of the store.
         path: PathBuf,
         /// What does not fit.
+        reason: String,
+    },
+    /// It takes nothing more since an earlier write failed, which was told to whoever it was for.
+    #[error(
+        "the store at {path} takes nothing more since an earlier write to it failed: {reason}; what was committed is not lost: solve the cause \
+         and start again"
+    )]
+    BrokenOff {
+        /// Folder of the store.
+        path: PathBuf,
+        /// What failed.
         reason: String,
     },
     /// A file or a disk refused.

@@ -5,6 +5,7 @@
 //! (`engine.rs`), on a thread of its own, while commits go to another journal. sled also leaves out without a word what it finds damaged, so a
 //! store is opened only if its content is what was committed last.
 
+use std::error::Error;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::ops::Range;
@@ -26,8 +27,8 @@ use crate::{Batch, KeyValue, Scan, Storage, StorageError, io_error};
 /// The state contains secrets: nobody but its owner reads it.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// Keys of which sled may lack the newest value before it gets them, also if the journal is not full: it takes long for many small changes, and
-/// commits must not fill the other journal meanwhile.
+/// Keys that were changed since sled got some, after which it gets them also if the journal is not full: it takes long for many small
+/// changes, and commits must not fill the other journal meanwhile.
 const MAX_AHEAD: usize = 2048;
 
 /// A [`Storage`] in a folder of its own.
@@ -50,6 +51,8 @@ struct Written {
     /// What the full journal has, until the engine has it as well.
     sealed: Arc<Changes>,
     checkpoint: Option<JoinHandle<Result<(), StorageError>>>,
+    /// Why the engine did not get what the full journal has, which has all of it and keeps it.
+    failure: Option<String>,
 }
 
 impl SledStorage {
@@ -92,6 +95,7 @@ impl SledStorage {
                 ahead: Changes::new(),
                 sealed: Arc::default(),
                 checkpoint: None,
+                failure: None,
             }),
             witness: Mutex::new(witness),
         })
@@ -100,6 +104,7 @@ impl SledStorage {
     /// Writes changes along with the tally of what they leave; returns what makes them durable, and the number of this commit.
     fn write(&self, changes: Changes) -> Result<(Arc<JournalFile>, u64), StorageError> {
         let mut written = self.written()?;
+        self.check_whole(&written)?;
         let mut next = written.tally;
         next.commits += 1;
         for (key, value) in &changes {
@@ -128,23 +133,37 @@ impl SledStorage {
         written.sealed = Arc::new(std::mem::take(&mut written.ahead));
         let (engine, sealed, tally) = (Arc::clone(&self.engine), Arc::clone(&written.sealed), written.tally);
         let thread = thread::Builder::new().name("checkpoint".to_owned());
-        let checkpoint = thread.spawn(move || engine.take(&sealed, tally));
-        let checkpoint =
-            checkpoint.map_err(|source| io_error("start a thread for a checkpoint of", &self.path, source))?;
-        written.checkpoint = Some(checkpoint);
-        Ok(())
+        match thread.spawn(move || engine.take(&sealed, tally)) {
+            Ok(checkpoint) => {
+                written.checkpoint = Some(checkpoint);
+                Ok(())
+            }
+            Err(source) => {
+                written.failure = Some("no thread could be started".to_owned());
+                Err(io_error("start a thread for a checkpoint of", &self.path, source))
+            }
+        }
     }
 
     /// Waits until the engine has what the full journal has.
     fn end_checkpoint(&self, written: &mut Written) -> Result<(), StorageError> {
-        match written.checkpoint.take() {
-            Some(checkpoint) => checkpoint.join().map_err(|_| self.gave_up())??,
-            None if written.sealed.is_empty() => {}
-            // It failed, or never began: the journal still has all of it, and keeps it.
-            None => return Err(self.gave_up()),
+        if let Some(checkpoint) = written.checkpoint.take() {
+            let panicked = |_| Err(self.broken_off("the engine panicked"));
+            checkpoint
+                .join()
+                .unwrap_or_else(panicked)
+                .inspect_err(|error| written.failure = Some(with_causes(error)))?;
         }
+        self.check_whole(written)?;
         written.sealed = Arc::default();
         Ok(())
+    }
+
+    fn check_whole(&self, written: &Written) -> Result<(), StorageError> {
+        written
+            .failure
+            .as_ref()
+            .map_or(Ok(()), |reason| Err(self.broken_off(reason)))
     }
 
     /// Has the engine take all that was written, and empties the journals.
@@ -167,11 +186,14 @@ impl SledStorage {
     }
 
     fn written(&self) -> Result<MutexGuard<'_, Written>, StorageError> {
-        self.written.lock().map_err(|_| self.gave_up())
+        self.written.lock().map_err(|_| self.broken_off("it panicked"))
     }
 
-    fn gave_up(&self) -> StorageError {
-        damaged(&self.path, "an earlier write to it broke off".to_owned())
+    fn broken_off(&self, reason: &str) -> StorageError {
+        StorageError::BrokenOff {
+            path: self.path.clone(),
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -195,13 +217,17 @@ impl Storage for SledStorage {
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         let changes = tally::changes(batch.into_checked_operations()?);
+        if changes.is_empty() {
+            return Ok(());
+        }
         let (journal, commits) = self.write(changes)?;
         journal.sync()?;
-        self.witness.lock().map_err(|_| self.gave_up())?.saw(commits)
+        let witness = self.witness.lock();
+        witness.map_err(|_| self.broken_off("it panicked"))?.saw(commits)
     }
 
     fn commit_unhurried(&self, batch: Batch) -> Result<(), StorageError> {
-        self.engine.wait_for_turn();
+        drop(self.engine.turn());
         self.commit(batch)
     }
 
@@ -339,6 +365,16 @@ fn content(
             }
         }
     })
+}
+
+fn with_causes(error: &StorageError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn damaged(path: &Path, reason: String) -> StorageError {

@@ -60,7 +60,8 @@ fn sled_store_damaged_holds_what_was_committed_or_says_that_it_is_damaged() {
     drop(store(&work, 0..900, &mut content));
     // For writes that never arrived.
     copy(&work, &older);
-    let storage = store(&work, 900..1000, &mut content);
+    // So many that both journals are in use when it is killed.
+    let storage = store(&work, 900..2000, &mut content);
     copy(&work, &killed);
     drop(storage);
     copy(&work, &closed);

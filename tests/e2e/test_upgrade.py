@@ -86,10 +86,11 @@ class Upgraded:
         return upgraded
 
     def do_what_members_could_differ_in(self, name):
-        """Failures, deletions, and times of hosts: what the newer build does in another way once all members know it."""
+        """Failures, deletions, times of hosts, and commands worth packing: what the newer build does in another way once all members know it."""
         ecs = self.ecs
         self.decided.append(name)
-        app = {"name": "app", "image": "none", "memory": 16, "environment": FAILS}
+        large = [{"name": f"variable-{number}", "value": "the same again and again"} for number in range(100)]
+        app = {"name": "app", "image": "none", "memory": 16, "environment": FAILS + large}
         ecs.register_task_definition(family=name, containerDefinitions=[app])
         breaker = {"enable": True, "rollback": False}
         ecs.create_service(

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use berth_core::ids::IdSource;
 use berth_core::model::{ClusterKey, ContainerInstanceId, HostSettings};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
+use super::reports::Recorder;
 use crate::clock::Clock;
 use crate::registrar;
 use crate::replica::StateGroup;
@@ -19,8 +19,8 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Mutex<IdSource>,
     pub(super) registry: Arc<Registry>,
-    /// Turns to propose reports in, see [`super::reports::MAX_PROPOSED`].
-    pub(super) report_turns: Arc<Semaphore>,
+    /// Where sessions bring what their hosts say of their tasks.
+    pub(super) recorder: Recorder,
     /// The server is stopping.
     pub(super) stop: CancellationToken,
 }

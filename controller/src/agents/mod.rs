@@ -4,8 +4,8 @@
 //! It must not know why a task is where it is. Shell.
 //!
 //! A session is told *that* tasks of its host changed and looks up *what* they are in the newest view when it gets to
-//! write: nothing queues behind a slow agent but ids of its own tasks. Reports of all agents are proposed at once, so
-//! that the Raft group commits them with one sync.
+//! write: nothing queues behind a slow agent but ids of its own tasks. Reports that come in at the same time
+//! are one command.
 
 mod absent;
 mod assignments;

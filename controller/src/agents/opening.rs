@@ -248,17 +248,21 @@ pub(crate) mod testing {
     use tokio_util::sync::CancellationToken;
 
     use super::super::registry::Registry;
+    use super::super::reports::Recorder;
     use super::*;
     use crate::clock::SystemClock;
     use crate::replica::{ReplicatedState, StateGroup};
 
     pub(in super::super) async fn leading_context() -> Context {
+        let group = leading_group().await;
+        let (recorder, recording) = Recorder::new(group.clone());
+        tokio::spawn(recording);
         Context {
-            group: leading_group().await,
+            group,
             clock: Arc::new(SystemClock),
             ids: std::sync::Mutex::new(IdSource::from_seed(1)),
             registry: Arc::new(Registry::default()),
-            report_turns: Arc::new(tokio::sync::Semaphore::new(1)),
+            recorder,
             stop: CancellationToken::new(),
         }
     }

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::context::Context;
 use super::logs::{LogError, LogPage, LogQuery};
 use super::registry::Registry;
-use super::reports::MAX_PROPOSED;
+use super::reports::Recorder;
 use super::{absent, feed, session};
 use crate::clock::Clock;
 use crate::replica::StateGroup;
@@ -133,13 +133,14 @@ pub fn begin(
 ) -> (AgentsHandle, JoinHandle<()>) {
     let registry = Arc::new(Registry::default());
     let applied = group.subscribe();
+    let (recorder, recording) = Recorder::new(group.clone());
     let context = Arc::new(Context {
         group,
         clock,
         ids: Mutex::new(ids),
         registry: Arc::clone(&registry),
-        report_turns: Arc::new(tokio::sync::Semaphore::new(MAX_PROPOSED)),
-        stop,
+        recorder,
+        stop: stop.clone(),
     });
     let service = Sessions {
         places: Arc::new(tokio::sync::Semaphore::new(MAX_SESSIONS)),
@@ -149,7 +150,8 @@ pub fn begin(
     let helpers = async move {
         tokio::join!(
             feed::follow(Arc::clone(&context), applied),
-            absent::look_out(Arc::clone(&context))
+            absent::look_out(Arc::clone(&context)),
+            stop.run_until_cancelled(recording)
         );
     };
     (AgentsHandle { registry, service }, tokio::spawn(helpers))

@@ -331,11 +331,10 @@ impl Session {
             return Err(SessionEnd::Unexpected("reports before the last ones were recorded"));
         }
         let parts = reports::read(&batch.reports)?;
-        let (group, at) = (self.context.group.clone(), self.context.clock.now());
-        let turns = Arc::clone(&self.context.report_turns);
+        let (recorder, at) = (self.context.recorder.clone(), self.context.clock.now());
         self.recording = Some((
             batch.sequence,
-            Box::pin(reports::commit(group, turns, self.term, self.host, parts, at)),
+            Box::pin(recorder.commit(self.term, self.host, parts, at)),
         ));
         Ok(())
     }

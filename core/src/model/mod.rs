@@ -31,7 +31,7 @@ pub use names::{
     ServiceName, TaskDefinitionKey, TaskId,
 };
 pub use placement::{BinpackResource, PlacementConstraint, PlacementStrategy};
-pub use report::{ContainerReport, ContainerStatus, NetworkBinding, TaskReport};
+pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;
 pub use service::{
     Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,

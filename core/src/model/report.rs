@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol};
+use super::{ContainerInstanceId, StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol};
 
 /// Where a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +59,18 @@ pub struct ContainerReport {
     pub reason: Option<String>,
     /// Ports as bound.
     pub network_bindings: Vec<NetworkBinding>,
+}
+
+/// What one host says of its tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostReports {
+    /// The host.
+    pub container_instance: ContainerInstanceId,
+    /// The reports.
+    pub reports: Vec<TaskReport>,
+    /// When they came in.
+    pub at: Timestamp,
 }
 
 /// A task, as its host sees it: always the whole picture, so that a later report replaces an earlier one.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
-    DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostSettingsChange,
+    DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostReports, HostSettingsChange,
     PlacementConstraint, PlacementStrategy, Ports, PropagateTags, RolloutState, Scope, Service, ServiceEvent,
     ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
 };
@@ -99,7 +99,8 @@ pub enum Command {
         at: Timestamp,
     },
     /// What a host says of its tasks. Reports of tasks that are not on this host, or that would move a task back,
-    /// are left out. With [`Feature::LeadersClock`](super::Feature), their times are held to `at`. Valid when the host exists. Emits `TaskChanged` for each that changed.
+    /// are left out. With [`Feature::LeadersClock`](super::Feature), their times are held to `at`. Valid when the host
+    /// exists. Emits `TaskChanged` for each that changed.
     RecordTaskReports {
         /// The host.
         container_instance: ContainerInstanceId,
@@ -107,6 +108,12 @@ pub enum Command {
         reports: Vec<TaskReport>,
         /// Now.
         at: Timestamp,
+    },
+    /// What several hosts say of their tasks, each as with [`Command::RecordTaskReports`]; hosts that do not exist are left out. Valid always.
+    /// With [`Feature::ReportsOfSeveralHosts`](super::Feature) alone.
+    RecordReportsOfHosts {
+        /// The hosts, each once at most.
+        hosts: Vec<HostReports>,
     },
     /// What a host says of ports that programs which are no tasks hold: all of them, so that a later list replaces an earlier one. Valid
     /// when the host exists. Emits `ContainerInstanceChanged` if they are others than before.

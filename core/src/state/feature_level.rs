@@ -27,6 +27,8 @@ pub enum Feature {
     ForgottenClusters,
     /// Large commands and snapshots are packed.
     PackedRecords,
+    /// What several hosts report at the same time is one command.
+    ReportsOfSeveralHosts,
 }
 
 impl Feature {
@@ -39,7 +41,8 @@ impl Feature {
             | Self::MembersThatAskForNothing
             | Self::RepeatedDeletion
             | Self::ForgottenClusters
-            | Self::PackedRecords => 2,
+            | Self::PackedRecords
+            | Self::ReportsOfSeveralHosts => 2,
         }
     }
 }

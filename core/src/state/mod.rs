@@ -119,6 +119,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             reports,
             at,
         } => tasks::record_reports(state, *container_instance, reports, *at),
+        Command::RecordReportsOfHosts { hosts } => Ok(tasks::record_reports_of_hosts(state, hosts)),
         Command::RecordForeignPorts {
             container_instance,
             ports,

@@ -1,8 +1,8 @@
 //! Commands on tasks.
 
 use crate::model::{
-    Container, ContainerInstanceId, ContainerInstanceStatus, ContainerStatus, DesiredStatus, StopCode, Task, TaskId,
-    TaskReport, TaskStatus, Timestamp,
+    Container, ContainerInstanceId, ContainerInstanceStatus, ContainerStatus, DesiredStatus, HostReports, StopCode,
+    Task, TaskId, TaskReport, TaskStatus, Timestamp,
 };
 
 use super::{ClientToken, ClusterState, Event, Feature, Rejection, TaskChange, services};
@@ -101,6 +101,14 @@ pub(super) fn stop(
         events.push(put_changed(state, task));
     }
     events
+}
+
+pub(super) fn record_reports_of_hosts(state: &mut ClusterState, hosts: &[HostReports]) -> Vec<Event> {
+    // Refused is only what a host says that has left, whose tasks are gone.
+    let recorded = hosts
+        .iter()
+        .filter_map(|host| record_reports(state, host.container_instance, &host.reports, host.at).ok());
+    recorded.flatten().collect()
 }
 
 pub(super) fn record_reports(

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, LogIndex, Resources, StopCode, TaskId, TaskStatus, Timestamp,
-    TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, HostReports, LogIndex, Resources, StopCode, TaskId, TaskStatus,
+    Timestamp, TransportProtocol,
 };
 use berth_core::state::{ClusterState, Command, FeatureLevel, SnapshotError, apply};
 use proptest::prelude::*;
@@ -14,8 +14,11 @@ use super::given::{CAPACITY, HOSTS, cluster, register, register_with, report, ta
 /// What hosts that come back may have instead.
 const OTHER_CAPACITIES: [(u32, u32); 3] = [(1024, 300), (400, 1000), (2048, 4000)];
 
+/// What hosts may report.
+const STATUSES: [TaskStatus; 3] = [TaskStatus::Activating, TaskStatus::Running, TaskStatus::Stopped];
+
 fn commands() -> impl Strategy<Value = Command> {
-    let status = prop::sample::select(vec![TaskStatus::Activating, TaskStatus::Running, TaskStatus::Stopped]);
+    let status = prop::sample::select(STATUSES.to_vec());
     let host_status = prop::sample::select(vec![ContainerInstanceStatus::Active, ContainerInstanceStatus::Draining]);
     prop_oneof![
         (0..HOSTS, 0..1_000_000i64).prop_map(|(h, at)| register(h, at)),
@@ -31,10 +34,18 @@ fn commands() -> impl Strategy<Value = Command> {
                 tasks: vec![task(id, h, cpu, mem, port)],
                 client_token: None
             }),
-        (0..200u128, 0..HOSTS, status).prop_map(|(id, h, status)| Command::RecordTaskReports {
+        (0..200u128, 0..HOSTS, status.clone()).prop_map(|(id, h, status)| Command::RecordTaskReports {
             container_instance: ContainerInstanceId(h),
             reports: vec![report(id, status)],
             at: Timestamp(5),
+        }),
+        prop::collection::vec((0..200u128, 0..HOSTS, status), 0..4).prop_map(|all| {
+            let hosts = all.into_iter().map(|(id, h, status)| HostReports {
+                container_instance: ContainerInstanceId(h),
+                reports: vec![report(id, status)],
+                at: Timestamp(5),
+            });
+            Command::RecordReportsOfHosts { hosts: hosts.collect() }
         }),
         (0..200u128).prop_map(|id| Command::StopTasks {
             tasks: vec![TaskId(id)],

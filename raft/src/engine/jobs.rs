@@ -67,7 +67,7 @@ impl<M: StateMachine> Job<M> {
                 written.map(|meta| Done::Written(Box::new(meta)))
             }
             Task::Clear(leftovers) => {
-                leftovers.delete(&*self.store)?;
+                leftovers.delete(&*self.store, stop)?;
                 Some(Done::Cleared)
             }
         };

@@ -14,12 +14,11 @@ use berth_core::ids::IdSource;
 use berth_core::model::{TaskId, Timestamp};
 use berth_core::reconcile::StandaloneRequest;
 use berth_core::state::Command;
-use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
 use berth_raft::engine::{Answer, Engine, Job, Outputs, Ticket};
 use berth_raft::{
     Applied, Founding, Identity, Membership, MembershipChange, ProposeError, Published, RaftFault, RaftOptions, Role,
-    RunState, Status,
+    RunState, Status, command_record,
 };
 
 use crate::bug::{Bug, Bugs};
@@ -320,7 +319,7 @@ impl Controller {
         match ask {
             Ask::Propose { command, term, by } => {
                 self.waiting.insert(ticket, (by, term));
-                let command = record::encode_packed(RecordKind::Command, &command).expect("a command has a JSON form");
+                let command = command_record::<Machine>(&command, &self.shown.view).expect("a command of bounded size");
                 match term.filter(|_| !self.bugs.has(Bug::UnboundDecision)) {
                     Some(term) => self.engine.propose_in_term(ticket, command, term, &mut self.outlet),
                     None => self.engine.propose(ticket, command, &mut self.outlet),

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    AgentId, ContainerInstanceId, ContainerInstanceStatus, LogIndex, LogPosition, Task, TaskId, TaskStatus, Timestamp,
+    AgentId, ContainerInstanceId, ContainerInstanceStatus, HostReports, LogIndex, LogPosition, Task, TaskId,
+    TaskStatus, Timestamp,
 };
 use berth_core::state::{Command, Event};
 use berth_raft::{Applied, Role, Status};
@@ -93,11 +94,12 @@ impl Sessions {
                 match (message, session.host) {
                     (ToController::Heartbeat, _) => effects.to_agents.push((id, ToAgent::HeartbeatHeard)),
                     (ToController::Reports { sequence, reports }, Some(host)) => {
-                        let command = Command::RecordTaskReports {
+                        let reports = HostReports {
                             container_instance: host,
                             reports,
                             at: moment.clock,
                         };
+                        let command = Command::RecordReportsOfHosts { hosts: vec![reports] };
                         session.reports = Some((sequence, command));
                         if self.bugs.has(Bug::ReportsAckedEarly) {
                             effects.to_agents.push((id, ToAgent::Recorded { sequence }));
