@@ -8,6 +8,7 @@ mod age;
 mod client;
 mod cluster;
 mod commands;
+mod data_directory;
 mod host_names;
 mod https;
 mod join_token;

@@ -17,7 +17,7 @@ const KEY_VARIABLE: &str = "BERTH_ROOT_ACCESS_KEY_ID";
 const SECRET_VARIABLE: &str = "BERTH_ROOT_SECRET_ACCESS_KEY";
 
 /// File in the data directory that keeps a minted key.
-const FILE: &str = "root-key.json";
+pub(crate) const ROOT_KEY_FILE: &str = "root-key.json";
 
 /// Characters of a minted access key's id after `AKIA`, and of its secret: AWS's own lengths.
 const ID_LENGTH: usize = 16;
@@ -48,7 +48,7 @@ pub(crate) fn find_or_mint(account: &str, data_dir: &Path) -> Result<RootCredent
 
 /// Whether a key was minted for that data directory before.
 pub(crate) fn is_kept(data_dir: &Path) -> bool {
-    data_dir.join(FILE).exists()
+    data_dir.join(ROOT_KEY_FILE).exists()
 }
 
 /// The root key in the environment, if any.
@@ -82,7 +82,7 @@ fn given_key() -> Result<Option<KeptKey>> {
 }
 
 fn kept_or_minted(data_dir: &Path) -> Result<KeptKey> {
-    let path = data_dir.join(FILE);
+    let path = data_dir.join(ROOT_KEY_FILE);
     match std::fs::read(&path) {
         Ok(text) => {
             return serde_json::from_slice(&text)
@@ -151,8 +151,8 @@ mod tests {
     #[test]
     fn file_that_is_no_key_is_refused_by_name() {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(directory.path().join(FILE), "nonsense").expect("written");
+        std::fs::write(directory.path().join(ROOT_KEY_FILE), "nonsense").expect("written");
         let error = kept_or_minted(directory.path()).err().expect("refused");
-        assert!(error.to_string().contains(FILE), "{error}");
+        assert!(error.to_string().contains(ROOT_KEY_FILE), "{error}");
     }
 }

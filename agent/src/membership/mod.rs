@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use berth_core::model::AgentId;
 use berth_joining::{LetIn, NotLetIn, PATIENCE, Peer};
 use berth_trust::credentials::Credentials;
-use berth_trust::identity::Role;
+use berth_trust::identity::{Identity, Role};
 use berth_trust::join::JoinError;
 use berth_trust::keeper::{Keeper, KeeperError, Kept};
 use berth_trust::removed::Removed;
@@ -81,6 +81,16 @@ pub enum MembershipError {
         folder: PathBuf,
         /// Why.
         reason: Box<Refusal>,
+    },
+    /// The folder is somebody else's.
+    #[error(
+        "the certificate in {folder} is for {identity}, which is no agent: give this agent a data directory of its own with --data-dir"
+    )]
+    IdentityOfNoAgent {
+        /// Where it is.
+        folder: PathBuf,
+        /// Whose it is.
+        identity: Identity,
     },
     /// The agent has joined, and is asked to be without TLS.
     #[error(
@@ -209,6 +219,9 @@ pub(crate) async fn begin(
 ) -> Result<Option<Begun>, MembershipError> {
     let keeper = Keeper::new(&config.folder);
     let kept = load(&keeper).await?;
+    if let Some(kept) = &kept {
+        refuse_identity_of_no_agent(kept, &config.folder)?;
+    }
     let token = config.token.as_deref().map(str::parse::<JoinToken>).transpose();
     let token = token.map_err(|error| MembershipError::from(JoinError::Token(error)))?;
     let is_new = token
@@ -294,6 +307,18 @@ async fn join(
             }
             Err(error.into())
         }
+    }
+}
+
+/// Refuses what a controller has that was started on this agent's directory: were the agent to join again, it would overwrite it.
+fn refuse_identity_of_no_agent(kept: &Kept, folder: &Path) -> Result<(), MembershipError> {
+    let identity = kept.credentials.identity();
+    match identity.role() {
+        Role::Agent => Ok(()),
+        _ => Err(MembershipError::IdentityOfNoAgent {
+            folder: folder.to_owned(),
+            identity: identity.clone(),
+        }),
     }
 }
 

@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::values;
+use crate::data_directory::{self, LEDGER_FOLDER, Program};
 use crate::join_token::JoinArguments;
 use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
@@ -95,6 +96,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     logging::start("info")?;
     let mut signals = StopSignals::install()?;
     let data_dir = std::path::absolute(&arguments.data_dir)?;
+    if let Err(refused) = data_directory::check(&data_dir, Program::Agent) {
+        return not_let_in(&refused);
+    }
     let token = match check_addresses(&arguments, &data_dir)? {
         Ok(token) => token,
         Err(refused) => return not_let_in(&refused),
@@ -162,8 +166,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     outcome_of(outcome)
 }
 
-/// The exit code of an agent that its cluster does not let in: starting it again changes nothing until somebody gives it another token. Its
-/// unit names the code.
+/// The exit code of an agent that its cluster does not let in, or that was given a controller's directory: starting it again changes nothing until
+/// somebody does what it says. Its unit names the code.
 const NOT_LET_IN: u8 = 3;
 
 fn outcome_of(outcome: Result<(), AgentError>) -> Result<ExitCode> {
@@ -259,7 +263,7 @@ fn config(
             .into_owned(),
     };
     Ok(AgentConfig {
-        data_dir: Some(data_dir.join("ledger")),
+        data_dir: Some(data_dir.join(LEDGER_FOLDER)),
         controllers: controllers(arguments),
         membership: Some(MembershipConfig {
             folder: identity_folder(data_dir),

@@ -16,6 +16,7 @@ use berth_controller::node::{
 use clap::Args;
 
 use super::values;
+use crate::data_directory::{self, Program};
 use crate::join_token::JoinArguments;
 use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
@@ -101,6 +102,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     // The authority's key is in what it writes.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let mut signals = StopSignals::install()?;
+    if let Err(refused) = data_directory::check(&arguments.data_dir, Program::Controller) {
+        return not_again(&refused);
+    }
     let options = options(&arguments)?;
     let is_member = options.cluster.is_some();
     let started = tokio::select! {
@@ -136,7 +140,11 @@ fn ended(error: ControllerError) -> Result<ExitCode> {
     if !error.is_final() {
         return Err(listen_failure::explain(error));
     }
-    output::complain(&format!("berth: {:#}", anyhow::Error::from(error)));
+    not_again(&error.into())
+}
+
+fn not_again(error: &anyhow::Error) -> Result<ExitCode> {
+    output::complain(&format!("berth: {error:#}"));
     Ok(ExitCode::from(NOT_AGAIN))
 }
 

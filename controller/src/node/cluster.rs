@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use berth_raft::{Founding, RaftOptions};
-use berth_trust::identity::ClusterId as TrustClusterId;
+use berth_trust::identity::{ClusterId as TrustClusterId, Role};
 use berth_trust::keeper::Keeper;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_port::ClientPort;
 use super::cluster_thread::ClusterThread;
-use super::member_file::{IDENTITY_FOLDER, MemberFile};
+use super::member_file::{IDENTITY_FOLDER, MEMBER_FILE, MemberFile};
 use super::options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
 use super::{address, bind, caught_up, first_certificate, ids, open_group};
 use crate::agents::{self, AgentsHandle};
@@ -86,7 +86,9 @@ pub(super) async fn start(
         listen,
         thread: &thread,
     };
-    let opened = match (MemberFile::load(&options.data_dir)?, &cluster.start) {
+    let file = MemberFile::load(&options.data_dir)?;
+    opening.refuse_identity_of_another(file.as_ref())?;
+    let opened = match (file, &cluster.start) {
         (Some(file), _) => opening.resume(file).await?,
         (None, ClusterStart::Bootstrap { root }) => opening.bootstrap(root.as_ref()).await?,
         (None, ClusterStart::Join { token, peer }) => opening.join(token, peer).await?,
@@ -184,6 +186,30 @@ impl Opening<'_> {
 
     fn keeper(&self) -> Keeper {
         Keeper::new(&self.data_dir().join(IDENTITY_FOLDER))
+    }
+
+    /// Refuses the identity of another, which an agent that was started on this directory may have left: nobody would let this member in with
+    /// it, and were the agent removed, this member would seem to be.
+    fn refuse_identity_of_another(&self, file: Option<&MemberFile>) -> Result<(), ControllerError> {
+        // One that cannot be read is complained of where it is needed; of one that has not joined, it is replaced.
+        let Ok(Some(kept)) = self.keeper().load() else {
+            return Ok(());
+        };
+        let identity = Box::new(kept.credentials.identity().clone());
+        let (data_dir, folder) = (self.data_dir().to_owned(), self.data_dir().join(IDENTITY_FOLDER));
+        match file {
+            Some(file) if identity.member_id() != Some(file.member_id) => Err(ControllerError::OtherIdentity {
+                folder,
+                identity,
+                member: file.member_id,
+                file: data_dir.join(MEMBER_FILE),
+                data_dir,
+            }),
+            None if identity.role() != Role::Controller => {
+                Err(ControllerError::IdentityOfNoController { folder, identity })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn has_store(&self) -> bool {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use berth_raft::ClusterId;
 use serde::{Deserialize, Serialize};
 
-const FILE: &str = "member.json";
+/// The file, in the data directory of a member.
+pub const MEMBER_FILE: &str = "member.json";
 
 /// The folder of a member's certificate in its data directory.
 pub(super) const IDENTITY_FOLDER: &str = "identity";
@@ -85,7 +86,7 @@ impl MemberFile {
 
     /// Reads the file of a data directory; `None` if that is no member's.
     pub(super) fn load(data_dir: &Path) -> Result<Option<Self>, MemberFileError> {
-        let path = data_dir.join(FILE);
+        let path = data_dir.join(MEMBER_FILE);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -104,7 +105,7 @@ impl MemberFile {
 
     /// Writes the file; when it returns, that survives a power cut.
     pub(super) fn save(&self, data_dir: &Path) -> Result<(), MemberFileError> {
-        let (path, new) = (data_dir.join(FILE), data_dir.join(format!("{FILE}.new")));
+        let (path, new) = (data_dir.join(MEMBER_FILE), data_dir.join(format!("{MEMBER_FILE}.new")));
         let text = serde_json::to_vec_pretty(self).map_err(|error| MemberFileError::Damaged {
             path: path.clone(),
             reason: error.to_string(),
@@ -129,7 +130,7 @@ impl MemberFile {
 /// Whether a data directory is that of a member of a cluster.
 #[must_use]
 pub fn is_member(data_dir: &Path) -> bool {
-    data_dir.join(FILE).exists()
+    data_dir.join(MEMBER_FILE).exists()
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MemberFileError {
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(MemberFile::load(directory.path()).expect("read"), Some(file.clone()));
         assert_eq!(file.cluster(), Some(ClusterId([3; 16])));
         assert!(is_member(directory.path()));
-        let text = fs::read_to_string(directory.path().join(FILE)).expect("read");
+        let text = fs::read_to_string(directory.path().join(MEMBER_FILE)).expect("read");
         assert!(!text.contains("hasBegun"), "an older version can read it: {text}");
         let joining = MemberFile {
             has_begun: false,
@@ -160,7 +161,7 @@ mod tests {
         };
         joining.save(directory.path()).expect("written");
         assert_eq!(MemberFile::load(directory.path()).expect("read"), Some(joining));
-        fs::write(directory.path().join(FILE), "{}").expect("written");
+        fs::write(directory.path().join(MEMBER_FILE), "{}").expect("written");
         let error = MemberFile::load(directory.path()).expect_err("refused").to_string();
         assert!(error.contains("member.json is not what a member"), "{error}");
     }

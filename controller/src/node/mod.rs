@@ -36,11 +36,11 @@ pub use api_certificate::ApiCertificateError;
 use client_port::ClientPort;
 use cluster::Stops;
 pub use first_certificate::FirstCertificateError;
-pub use member_file::{MemberFileError, is_member};
+pub use member_file::{MEMBER_FILE, MemberFileError, is_member};
 pub use options::{ApiTls, ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
 
 /// The folder of the store in the data directory.
-pub(crate) const STORE_FOLDER: &str = "store";
+pub const STORE_FOLDER: &str = "store";
 
 /// How long a leader that is well takes to confirm that it leads: longer than any sync of a disk that works.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(8);

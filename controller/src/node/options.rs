@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use berth_raft::RaftFault;
 use berth_storage::StorageError;
+use berth_trust::identity::Identity;
 use berth_trust::keeper::KeeperError;
 
 use super::api_certificate::ApiCertificateError;
@@ -173,6 +174,35 @@ pub enum ControllerError {
          it again"
     )]
     StateOfCluster(PathBuf),
+    /// Its certificate is another's.
+    #[error(
+        "the certificate in {folder} is for {identity}, and this controller is member {member} of its cluster: something else has written it \
+         there, such as an agent that was started on {data_dir}; stop that. If the cluster has other members: remove this one with `berth \
+         members remove {member}` at another controller, move {data_dir} away, and join again with a new token. If it is the only one: move \
+         {folder} and {file} away, and start it with --bootstrap, which makes it a new certificate"
+    )]
+    OtherIdentity {
+        /// Where the certificate is.
+        folder: PathBuf,
+        /// Whose it is.
+        identity: Box<Identity>,
+        /// Which member has it.
+        member: u64,
+        /// The directory of that member.
+        data_dir: PathBuf,
+        /// What it wrote about itself.
+        file: PathBuf,
+    },
+    /// The directory is somebody else's.
+    #[error(
+        "the certificate in {folder} is for {identity}, which is no controller: give this controller a directory of its own with --data-dir"
+    )]
+    IdentityOfNoController {
+        /// Where the certificate is.
+        folder: PathBuf,
+        /// Whose it is.
+        identity: Box<Identity>,
+    },
     /// The caller's root key is another one.
     #[error(
         "the root access key given is {given}, and that of the cluster is {cluster}: leave BERTH_ROOT_ACCESS_KEY_ID and \
@@ -247,6 +277,8 @@ impl ControllerError {
             | Self::StoreUnusable { .. }
             | Self::NoIdentity { .. }
             | Self::StateOfCluster(_)
+            | Self::OtherIdentity { .. }
+            | Self::IdentityOfNoController { .. }
             | Self::OtherRootKey { .. }
             | Self::NoRootKey
             | Self::MemberRemoved(_)
