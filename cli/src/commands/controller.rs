@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
     /// The account that everything belongs to [default: 123456789012, and that of the cluster as a member of one]
     #[arg(long, value_name = "ID", value_parser = values::account_id)]
     account_id: Option<String>,
-    /// Write backups into this folder by itself, best on another disk; only the leader does
+    /// Write backups into this folder by itself, best on another disk; made if what it is in is there. Only the leader writes
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<PathBuf>,
     /// Time between two of them, such as 6h, 30m or 1d

@@ -4,6 +4,7 @@
 //! over any reader or writer.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use berth_core::state::{ClusterState, NEWEST_FEATURE_LEVEL, SnapshotRecord};
@@ -65,6 +66,20 @@ pub enum BackupError {
         /// Version that made it.
         version: String,
     },
+    /// The folder of scheduled backups cannot be made.
+    #[error(
+        "{parent} is not there, and the folder {directory} for backups would be in it: if it is on a disk of its own, mount that; otherwise \
+         make it, or name another folder with --backup-dir"
+    )]
+    NoParent {
+        /// The folder.
+        directory: PathBuf,
+        /// What it would be in.
+        parent: PathBuf,
+    },
+    /// The folder of scheduled backups was there once.
+    #[error("{0} is not there any more: if it is on a disk of its own, mount that; otherwise make it again")]
+    FolderGone(PathBuf),
     /// The place to restore into is in use.
     #[error("{0}")]
     Target(String),

@@ -12,5 +12,5 @@ mod streams;
 pub use files::{check_file, verify_file, write_file};
 pub use format::{BackupError, BackupReader, BackupSummary, BackupWriter};
 pub use restore::{Restored, restore};
-pub use schedule::{ScheduleOptions, run as run_schedule};
+pub use schedule::{ScheduleOptions, prepare as prepare_folder, run as run_schedule};
 pub use streams::BackupStreams;

@@ -32,6 +32,31 @@ pub struct ScheduleOptions {
     pub keep: usize,
 }
 
+/// Sees to it that the folder is there. Of what is missing only the last part is made: where more is, a disk is not mounted, and what was written
+/// there would be on another one. Blocks.
+///
+/// # Errors
+/// [`BackupError::NoParent`], or [`BackupError::Io`].
+pub fn prepare(directory: &Path) -> Result<(), BackupError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.exists()) {
+        return Err(BackupError::NoParent {
+            directory: directory.to_owned(),
+            parent: parent.to_owned(),
+        });
+    }
+    let action = format!("make the folder {} for backups", directory.display());
+    std::fs::create_dir(directory).map_err(BackupError::io(action))?;
+    tracing::warn!(
+        directory = %directory.display(),
+        "the folder for backups was not there, and was made: if it is to be on a disk of its own, see whether that is mounted"
+    );
+    Ok(())
+}
+
 /// Writes backups until `stop`. A failure is logged and counted, and tried again.
 pub async fn run(group: StateGroup, clock: Arc<dyn Clock>, options: ScheduleOptions, stop: CancellationToken) {
     let look_every = LOOK_EVERY.min(options.every);
@@ -105,7 +130,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn is_due(directory: &Path, every: Duration, now: Timestamp) -> Result<bool, BackupError> {
-    std::fs::create_dir_all(directory).map_err(BackupError::io(format!("create {}", directory.display())))?;
+    // Made at the start, and never here: it would be on another disk if its own was taken away.
+    if !directory.exists() {
+        return Err(BackupError::FolderGone(directory.to_owned()));
+    }
     // One from the future is of a clock that was wrong, and says nothing of when the next is due.
     let made = backups(directory)?.into_iter().filter_map(|name| made_at(&name));
     let newest = made.filter(|at| at.0 <= now.0).max();
@@ -260,6 +288,50 @@ mod tests {
             written.iter().all(|path| path.exists()),
             "what is the newest in truth is kept"
         );
+    }
+
+    #[test]
+    fn folder_that_is_missing_is_made_but_not_what_it_is_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let folder = directory.path().join("backups");
+        for _ in 0..2 {
+            prepare(&folder).expect("made, or there");
+            assert!(folder.is_dir());
+        }
+        let error = prepare(&directory.path().join("mnt/backups"))
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains("mnt is not there") && error.contains("mount that") && error.contains("--backup-dir"),
+            "{error}"
+        );
+        assert!(!directory.path().join("mnt").exists());
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        prepare(&file).expect_err("it is no folder");
+    }
+
+    #[tokio::test]
+    async fn folder_that_has_gone_is_a_failure_and_is_not_made_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = ScheduleOptions {
+            directory: directory.path().join("backups"),
+            every: Duration::from_secs(1),
+            keep: 3,
+        };
+        let group = group();
+        prepare(&options.directory).expect("made");
+        std::fs::remove_dir(&options.directory).expect("removed");
+        let error = write_if_due(&group, &options, Timestamp(1)).await.expect_err("refused");
+        assert!(error.to_string().contains("is not there any more"), "{error}");
+        look(&group, &crate::clock::SystemClock, &options).await;
+        assert!(!options.directory.exists());
+        let text = group.metrics().text();
+        assert!(text.contains("berth_backups_total{outcome=\"failed\"} 1"), "{text}");
+        // The disk is back.
+        std::fs::create_dir(&options.directory).expect("made");
+        look(&group, &crate::clock::SystemClock, &options).await;
+        assert_eq!(backups(&options.directory).expect("listed").len(), 1);
     }
 
     #[tokio::test]

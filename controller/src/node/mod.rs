@@ -105,6 +105,9 @@ impl Controller {
         if matches!(options.api_tls, ApiTls::FromAuthority { .. }) && options.cluster.is_none() {
             return Err(ControllerError::ClientPortNotSecured(options.listen));
         }
+        if let Some(schedule) = &options.backups {
+            backup::prepare_folder(&schedule.directory).map_err(ControllerError::Backups)?;
+        }
         let clients = bind(options.listen, "clients").await?;
         let listen = address(&clients)?;
         let agents = match options.agent_listen {
@@ -411,6 +414,7 @@ mod tests {
 
     use super::*;
     use crate::api::RootCredentials;
+    use crate::backup::ScheduleOptions;
 
     fn options(data_dir: PathBuf) -> ControllerOptions {
         let root = RootCredentials {
@@ -451,6 +455,20 @@ mod tests {
         wanted.agent_listen = Some(SocketAddr::from(([0, 0, 0, 0], 0)));
         let error = Controller::start(wanted).await.expect_err("refused");
         assert!(error.to_string().contains("loopback"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn controller_whose_folder_for_backups_is_on_a_disk_that_is_not_mounted_does_not_start() {
+        let mut wanted = options(directory("unmounted"));
+        let directory = wanted.data_dir.join("mnt/backups");
+        wanted.backups = Some(ScheduleOptions {
+            directory: directory.clone(),
+            every: Duration::from_secs(3600),
+            keep: 1,
+        });
+        let error = Controller::start(wanted.clone()).await.expect_err("refused");
+        assert!(crate::errors::chain(&error).contains("mount that"), "{error}");
+        assert!(!wanted.data_dir.exists(), "nothing was written");
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use super::first_certificate::FirstCertificateError;
 use super::member_file::MemberFileError;
 use crate::agents::AgentsError;
 use crate::api::{RootCredentials, ServeError};
-use crate::backup::ScheduleOptions;
+use crate::backup::{BackupError, ScheduleOptions};
 use crate::registrar::RegistrarError;
 
 /// What a controller is started with.
@@ -116,6 +116,9 @@ pub enum ControllerError {
          cluster, whose authority makes it a certificate; plain HTTP is for loopback addresses"
     )]
     ClientPortNotSecured(SocketAddr),
+    /// There is no place for scheduled backups.
+    #[error("scheduled backups could not be written")]
+    Backups(#[source] BackupError),
     /// The certificate for clients is no good.
     #[error(transparent)]
     ApiCertificate(#[from] ApiCertificateError),
