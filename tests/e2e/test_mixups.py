@@ -106,3 +106,10 @@ def test_agent_with_the_identity_of_a_controller_says_so_and_does_not_join_over_
     )
     assert f"the certificate in {identity} is for berth://" in said and "is no agent" in said, said
     assert contents(identity) == before
+
+
+@pytest.mark.parametrize(("time", "is_good"), [("59s", False), ("1m", True), ("30d", True), ("31d", False)])
+def test_lifetime_of_a_token_is_told_by_the_command_as_the_api_takes_it(group, time, is_good):
+    asked = group.members[0].run("token", "create", "--role", "agent", "--expires", time, check=False)
+    assert (asked.returncode == 0) == is_good, asked.stderr
+    assert is_good or "between 1m and 30d" in asked.stderr, asked.stderr

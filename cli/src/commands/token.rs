@@ -41,8 +41,8 @@ struct CreateArguments {
     /// How many may join with it
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=10_000))]
     uses: i32,
-    /// For how long it is good, such as 30m, 6h or 7d; 30 days at most
-    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = values::duration)]
+    /// For how long it is good, such as 30m, 6h or 7d; between 1m and 30d
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = values::token_lifetime)]
     expires: Duration,
     #[command(flatten)]
     target: TargetArguments,
@@ -91,7 +91,7 @@ async fn create(arguments: CreateArguments) -> Result<()> {
             Role::Controller => JoinRole::Controller,
         }),
         uses: Some(arguments.uses),
-        // The server knows the bounds.
+        // No longer than the parser lets it be.
         expires_in_seconds: Some(i32::try_from(arguments.expires.as_secs()).unwrap_or(i32::MAX)),
     };
     let client = arguments.target.find()?.client()?;

@@ -1,5 +1,6 @@
 //! Values of flags whose form can be told before anything is started: names, ids and addresses of others. Pure.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,6 +11,9 @@ const MAX_NAME: usize = 255;
 
 /// Shortest time that a flag takes: what is done again and again must be done before it is done once more.
 const SHORTEST: Duration = Duration::from_secs(10);
+
+/// What `CreateJoinToken` takes, of its model's `TokenLifetime`.
+const TOKEN_LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
 
 /// Reads an AWS account id.
 ///
@@ -94,6 +98,27 @@ pub(super) fn agents_url(text: &str) -> Result<String> {
 /// # Errors
 /// If it is something else, or shorter than ten seconds.
 pub(super) fn duration(text: &str) -> Result<Duration> {
+    let duration = time(text)?;
+    if duration < SHORTEST {
+        bail!("{text} is too short; the shortest is {} s", SHORTEST.as_secs());
+    }
+    Ok(duration)
+}
+
+/// Reads for how long a join token is to be good.
+///
+/// # Errors
+/// If it is no time, or one that the API does not take.
+pub(super) fn token_lifetime(text: &str) -> Result<Duration> {
+    let duration = time(text)?;
+    ensure!(
+        TOKEN_LIFETIMES.contains(&duration),
+        "a token is good for a time between 1m and 30d"
+    );
+    Ok(duration)
+}
+
+fn time(text: &str) -> Result<Duration> {
     let what = || format!("{text:?} is no time; write a number and s, m, h or d, such as 6h");
     let unit = match text.chars().last() {
         Some('s') => 1,
@@ -103,11 +128,7 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
         _ => bail!(what()),
     };
     let number: u64 = text[..text.len() - 1].parse().with_context(what)?;
-    let duration = number.checked_mul(unit).map(Duration::from_secs).with_context(what)?;
-    if duration < SHORTEST {
-        bail!("{text} is too short; the shortest is {} s", SHORTEST.as_secs());
-    }
-    Ok(duration)
+    number.checked_mul(unit).map(Duration::from_secs).with_context(what)
 }
 
 #[cfg(test)]
@@ -161,5 +182,22 @@ mod tests {
         for text in ["", "6", "h", "6 h", "-1h", "6w", "1s", "99999999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn lifetime_of_a_token_is_within_the_bounds_that_the_api_has() {
+        for text in ["60s", "1m", "1h", "30d"] {
+            token_lifetime(text).expect(text);
+        }
+        for text in ["1s", "59s", "31d", "2592001s"] {
+            let error = token_lifetime(text).expect_err(text).to_string();
+            assert!(error.contains("between 1m and 30d"), "{error}");
+        }
+        assert!(
+            token_lifetime("6")
+                .expect_err("no unit")
+                .to_string()
+                .contains("is no time")
+        );
     }
 }
