@@ -28,6 +28,27 @@ const DESCRIBE_SERVICES_LIMIT: usize = 10;
 /// beyond is a fault of the server, which must not hold a command forever.
 const MAX_PAGES: usize = 10_000;
 
+/// There is no cluster of that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no cluster {name} in region {region}; {}", self.what_there_is())]
+pub(crate) struct NoCluster {
+    /// The name that was asked for.
+    pub(crate) name: String,
+    /// Where.
+    pub(crate) region: String,
+    /// Names of those that there are.
+    pub(crate) others: Vec<String>,
+}
+
+impl NoCluster {
+    fn what_there_is(&self) -> String {
+        match self.others.as_slice() {
+            [] => "there is none yet; `berth aws ecs create-cluster` makes one".to_owned(),
+            names => format!("there are {}; choose with --cluster", names.join(", ")),
+        }
+    }
+}
+
 /// A cluster and the client that asks for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -70,20 +91,19 @@ impl Cluster {
         O::Output: DeserializeOwned,
     {
         match self.client.call::<O>(input).await {
-            Err(error) if is_refusal(&error, "ClusterNotFoundException") => Err(self.missing().await),
+            Err(error) if is_refusal(&error, "ClusterNotFoundException") => Err(self.missing().await.into()),
             outcome => outcome,
         }
     }
 
-    async fn missing(&self) -> anyhow::Error {
+    async fn missing(&self) -> NoCluster {
         let listed = self.client.call::<ListClusters>(&ListClustersRequest::default()).await;
         let arns = listed.ok().and_then(|page| page.cluster_arns).unwrap_or_default();
-        let names: Vec<&str> = arns.iter().map(|arn| last_part(arn)).collect();
-        let others = match names.as_slice() {
-            [] => "there is none yet; `berth aws ecs create-cluster` makes one".to_owned(),
-            names => format!("there are {}; choose with --cluster", names.join(", ")),
-        };
-        anyhow!("there is no cluster {} in region {}; {others}", self.name, self.region)
+        NoCluster {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            others: arns.iter().map(|arn| last_part(arn).to_owned()).collect(),
+        }
     }
 
     /// ARNs of its tasks, or of those of one of its services, of which this is wanted.

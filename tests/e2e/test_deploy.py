@@ -110,6 +110,21 @@ def test_doctor_finds_a_cluster_well_and_then_gone(tmp_path):
     assert finding["level"] == "problem" and endpoint in finding["found"] and finding["advice"], finding
 
 
+def test_doctor_of_an_installation_without_clusters_says_how_to_make_one(tmp_path):
+    process = berth.Process(
+        ["controller", "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--data-dir", tmp_path / "data"], tmp_path / "log"
+    )
+    try:
+        endpoint = process.wait_for(r"(?m)^Clients: (\S+)$").group(1)
+        process.wait_for(r"(?m)^Ready")
+        command = [berth.BINARY, "doctor", "--only", "cluster"]
+        fresh = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=berth.environment(endpoint))
+        assert fresh.returncode == 0 and "PROBLEM" not in fresh.stdout and "keys" not in fresh.stdout, fresh.stdout
+        assert "berth aws ecs create-cluster --cluster-name default" in fresh.stdout, fresh.stdout
+    finally:
+        process.stop()
+
+
 def test_service_manager_is_told_that_a_controller_serves_lives_and_stops(tmp_path):
     """What systemd would hear of a unit with a watchdog of 3 s."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

@@ -1,6 +1,7 @@
 //! What a cluster must be like to serve, checked over facts that were collected. Pure.
 
 use super::finding::Finding;
+use crate::cluster::NoCluster;
 
 /// What was found out about a cluster.
 #[derive(Clone, Debug)]
@@ -16,7 +17,16 @@ pub(super) struct ClusterFacts {
     /// The controllers, if the API said: how many, and the names of those that are not in touch with the leader.
     pub(super) controllers: Option<(usize, Vec<String>)>,
     /// What the API said of the cluster, or why it did not.
-    pub(super) inside: Option<Result<Inside, String>>,
+    pub(super) inside: Option<Result<Inside, NotSeen>>,
+}
+
+/// Why it is not known what a cluster holds.
+#[derive(Clone, Debug)]
+pub(super) enum NotSeen {
+    /// The API answers, and knows no such cluster.
+    NoCluster(NoCluster),
+    /// It does not answer, or refuses.
+    Refused(String),
 }
 
 /// What the API said of a cluster.
@@ -54,7 +64,8 @@ pub(super) fn check(facts: &ClusterFacts) -> Vec<Finding> {
     findings.extend(backups(facts));
     match &facts.inside {
         None => {}
-        Some(Err(why)) => findings.push(Finding::problem(
+        Some(Err(NotSeen::NoCluster(missing))) => findings.push(no_cluster(missing)),
+        Some(Err(NotSeen::Refused(why))) => findings.push(Finding::problem(
             "API",
             why.clone(),
             "give it the keys of the cluster: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or eval \"$(berth env)\"",
@@ -62,6 +73,24 @@ pub(super) fn check(facts: &ClusterFacts) -> Vec<Finding> {
         Some(Ok(inside)) => findings.extend(check_inside(inside)),
     }
     findings
+}
+
+/// Nothing is wrong with an installation that nobody has used yet.
+fn no_cluster(missing: &NoCluster) -> Finding {
+    let NoCluster { name, region, others } = missing;
+    let make = format!("`berth aws ecs create-cluster --cluster-name {name}`");
+    if others.is_empty() {
+        let found = format!("there is none yet in region {region}, and hosts need one to be in");
+        return Finding::warning("clusters", found, format!("make it with {make}, then start agents"));
+    }
+    Finding::warning(
+        "clusters",
+        format!(
+            "there is no cluster {name} in region {region}; there are {}",
+            named(others)
+        ),
+        format!("look at one of them with --cluster NAME, or make it with {make}"),
+    )
 }
 
 fn readiness(facts: &ClusterFacts) -> Finding {
@@ -273,6 +302,34 @@ mod tests {
             "{findings:#?}"
         );
         assert_eq!(findings.len(), 6);
+    }
+
+    #[test]
+    fn installation_without_the_cluster_is_told_how_to_make_it_and_is_no_problem() {
+        let without = |others: &[&str]| ClusterFacts {
+            inside: Some(Err(NotSeen::NoCluster(NoCluster {
+                name: "default".to_owned(),
+                region: "us-east-1".to_owned(),
+                others: others.iter().map(|&name| name.to_owned()).collect(),
+            }))),
+            ..good()
+        };
+        for (others, said) in [(&[][..], "there is none yet"), (&["shop"], "there are shop")] {
+            let facts = without(others);
+            assert_eq!(at(Level::Problem, &facts), Vec::<String>::new());
+            assert_eq!(at(Level::Warning, &facts), ["clusters"]);
+            let finding = check(&facts).pop().expect("the last one");
+            assert!(finding.found.contains(said), "{finding:?}");
+            assert!(
+                finding.advice.contains("create-cluster --cluster-name default"),
+                "{finding:?}"
+            );
+        }
+        let refused = ClusterFacts {
+            inside: Some(Err(NotSeen::Refused("the signature is wrong".to_owned()))),
+            ..good()
+        };
+        assert_eq!(at(Level::Problem, &refused), ["API"]);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-use super::cluster::{ClusterFacts, Inside};
-use crate::cluster::Cluster;
+use super::cluster::{ClusterFacts, Inside, NotSeen};
+use crate::cluster::{Cluster, NoCluster};
 use crate::https::Connector;
 use crate::target::Target;
 
@@ -62,9 +62,16 @@ pub(super) async fn collect(target: &Target) -> ClusterFacts {
     if facts.ready.as_ref().is_ok_and(|(ready, _)| *ready) {
         // Why the API does not say it is found out below.
         facts.controllers = controllers(target).await.ok();
-        facts.inside = Some(inside(target, now).await.map_err(|error| format!("{error:#}")));
+        facts.inside = Some(inside(target, now).await.map_err(not_seen));
     }
     facts
+}
+
+fn not_seen(error: anyhow::Error) -> NotSeen {
+    match error.downcast::<NoCluster>() {
+        Ok(missing) => NotSeen::NoCluster(missing),
+        Err(error) => NotSeen::Refused(format!("{error:#}")),
+    }
 }
 
 async fn get(url: &str) -> Result<Answer> {
