@@ -24,7 +24,7 @@ use crate::log_source::LogSource;
 use crate::membership::{self, Begun, Membership, MembershipError};
 use crate::reports::ReportBoard;
 use crate::runtime::Runtime;
-use crate::session::Session;
+use crate::session::{End, Session};
 use crate::supervisor::{ORDER_QUEUE, Order, Supervisor, Tools};
 
 /// Why an agent could not start, or had to stop.
@@ -48,6 +48,9 @@ pub enum AgentError {
          --role agent` and start the agent with it"
     )]
     Removed(String),
+    /// The host was started for another account than that of the cluster; its tasks run on.
+    #[error("the cluster does not take this host: {0}")]
+    OtherAccount(String),
     /// The operating system has no randomness for the agent's identity.
     #[error("an identity for the agent cannot be drawn: {0}")]
     Identity(getrandom::Error),
@@ -84,7 +87,7 @@ impl Agent {
     /// Containers run on after `shutdown`, for the next start to find; see [`AgentHandle::stop_tasks`].
     ///
     /// # Errors
-    /// Any [`AgentError`] but [`AgentError::Removed`], [`AgentError::LedgerFailed`] and [`AgentError::Failed`].
+    /// Any [`AgentError`] but [`AgentError::Removed`], [`AgentError::OtherAccount`], [`AgentError::LedgerFailed`] and [`AgentError::Failed`].
     pub async fn start(
         config: AgentConfig,
         runtime: Arc<dyn Runtime>,
@@ -142,7 +145,10 @@ impl Agent {
                 let ports = foreign_ports.look(&*runtime);
                 let others = async { tokio::join!(supervisor.run(received), fence.watch(fence_orders), upkeep, ports) };
                 tokio::select! {
-                    removed = session.run() => Err(AgentError::Removed(removed)),
+                    end = session.run() => Err(match end {
+                        End::Removed(why) => AgentError::Removed(why),
+                        End::OtherAccount(why) => AgentError::OtherAccount(why),
+                    }),
                     _ = others => std::future::pending().await,
                 }
             };
@@ -182,7 +188,8 @@ async fn parties(config: &AgentConfig, ledger: &Ledger, contents: &Contents) -> 
                 .collect();
             let (agent, joined) = (contents.agent.clone(), contents.joined.as_ref());
             let draw = || new_identity().unwrap_or_else(|_| fresh.clone());
-            membership::begin(membership, &peers, agent, joined, ledger, draw).await?
+            let account = config.cluster.scope.account.as_str();
+            membership::begin(membership, &peers, account, agent, joined, ledger, draw).await?
         }
     };
     let (agent, dialer, membership, told) = match begun {

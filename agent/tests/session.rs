@@ -6,6 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use berth_agent::AgentError;
 use berth_agent::runtime::{ContainerKey, Runtime as _, SimulatedRuntime};
 use berth_core::model::{TaskId, TaskStatus};
 use berth_proto::v1::{self, RefusalCode, from_agent, to_agent};
@@ -249,6 +250,30 @@ async fn agent_of_a_deregistered_host_stops_its_tasks_and_stays_away_until_it_is
     let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
     assert_eq!(controller.session().await.register.container_instance_arn, "");
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn agent_of_another_account_ends_with_the_reason_and_its_tasks_run_on() {
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let agent = TestAgent::start(config(&controller.endpoint), &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(2, true, vec![to_run(&task(1, &[]))]).await;
+    session.until(TaskId(1), TaskStatus::Running).await;
+    drop(session);
+    let session = controller.session().await;
+    let refusal = v1::Refused {
+        code: RefusalCode::OtherAccount.into(),
+        message: "start it with --account-id 999999999999".to_owned(),
+        retry_after_ms: 0,
+        leader_endpoint: String::new(),
+    };
+    session.send(to_agent::Message::Refused(refusal)).await;
+    let ended = tokio::time::timeout(PATIENCE, agent.handle.join()).await;
+    let error = ended.expect("in time").expect_err("it is not taken");
+    assert!(matches!(error, AgentError::OtherAccount(_)), "{error}");
+    assert!(error.to_string().contains("start it with --account-id"), "{error}");
+    assert_eq!(runtime.list().await.unwrap().len(), 1, "its task runs on");
 }
 
 #[tokio::test]

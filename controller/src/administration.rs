@@ -244,6 +244,7 @@ fn failure(error: &RegistrarError) -> Failure {
         | RegistrarError::MemberExists(_)
         | RegistrarError::Removed(_)
         | RegistrarError::IdOfRemoved(_)
+        | RegistrarError::OtherAccount(_)
         | RegistrarError::Rotation(_)
         | RegistrarError::Rejected(_) => Failure::Refused(text),
     }

@@ -85,6 +85,7 @@ async fn ask_to_join(client: &mut JoiningClient<Channel>, joiner: &Joiner, id: &
         token: request.token,
         request: request.request,
         id: id.to_owned(),
+        account: String::new(),
     };
     client.join(request).await.map(tonic::Response::into_inner)
 }

@@ -17,6 +17,8 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
+use super::Who;
+
 /// How long a controller may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -31,17 +33,17 @@ pub(super) enum Failure {
     OtherId(String),
 }
 
-/// Somebody who wants to join under an id.
+/// Somebody who wants to join.
 pub(super) struct Conversation<'a> {
     connector: Connector,
     joiner: &'a Joiner,
-    id: &'a str,
+    who: &'a Who<'a>,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(joiner: &'a Joiner, id: &'a str) -> Self {
+    pub(super) fn new(joiner: &'a Joiner, who: &'a Who<'a>) -> Self {
         let connector = Connector::pinned(joiner.token().authority(), Arc::new(DefaultTimeProvider));
-        Self { connector, joiner, id }
+        Self { connector, joiner, who }
     }
 
     /// Asks whoever is there; returns the answer, and who gave it.
@@ -55,7 +57,8 @@ impl<'a> Conversation<'a> {
         let request = JoinRequest {
             token: request.token,
             request: request.request,
-            id: self.id.to_owned(),
+            id: self.who.id.to_owned(),
+            account: self.who.account.unwrap_or_default().to_owned(),
         };
         match timeout(ANSWER_WITHIN, client.join(request)).await {
             Ok(Ok(answer)) => Ok((answer.into_inner(), server)),

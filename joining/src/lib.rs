@@ -33,6 +33,15 @@ pub struct Peer {
     pub uri: String,
 }
 
+/// Who wants to join.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// The id that it drew for itself.
+    pub id: &'a str,
+    /// The account that it will be of, if it says so: where that is not the cluster's, it is refused before its token is used.
+    pub account: Option<&'a str>,
+}
+
 /// What somebody got who was let in.
 #[derive(Debug)]
 pub struct LetIn {
@@ -87,17 +96,17 @@ pub fn is_final(error: &JoinError) -> bool {
     !matches!(error, JoinError::Refused(refusal) if refusal.is_about_time())
 }
 
-/// Joins with a token under that id, by the first of `peers` that can answer. The key is kept before anybody is asked, so that one that
+/// Joins with a token, by the first of `peers` that can answer. The key is kept before anybody is asked, so that one that
 /// stopped before it had its answer is let in with the same token when it asks again; it is forgotten once there is a decision, but for
 /// one that is about the id.
 ///
 /// # Errors
 /// [`NotLetIn`]
-pub async fn join(token: &JoinToken, peers: &[Peer], id: &str, keeper: &Keeper) -> Result<LetIn, NotLetIn> {
+pub async fn join(token: &JoinToken, peers: &[Peer], who: Who<'_>, keeper: &Keeper) -> Result<LetIn, NotLetIn> {
     let joining = keeper.clone();
     let key = blocking(move || joining.joining_key()).await?;
     let joiner = Joiner::with_key(token.clone(), key);
-    let outcome = ask_for_a_while(joiner, peers, id).await;
+    let outcome = ask_for_a_while(joiner, peers, who).await;
     let is_over = match &outcome {
         Err(NotLetIn::Refused { .. }) => true,
         Err(NotLetIn::Join(error)) => is_final(error),
@@ -118,8 +127,8 @@ pub async fn forget(keeper: &Keeper) -> Result<(), KeeperError> {
     blocking(move || joining.forget_joining_key()).await
 }
 
-async fn ask_for_a_while(joiner: Joiner, peers: &[Peer], id: &str) -> Result<LetIn, NotLetIn> {
-    let conversation = Conversation::new(&joiner, id);
+async fn ask_for_a_while(joiner: Joiner, peers: &[Peer], who: Who<'_>) -> Result<LetIn, NotLetIn> {
+    let conversation = Conversation::new(&joiner, &who);
     let until = Instant::now() + PATIENCE;
     loop {
         let mut last = ("no controller".to_owned(), "none is named".to_owned());

@@ -113,3 +113,39 @@ def test_lifetime_of_a_token_is_told_by_the_command_as_the_api_takes_it(group, t
     asked = group.members[0].run("token", "create", "--role", "agent", "--expires", time, check=False)
     assert (asked.returncode == 0) == is_good, asked.stderr
     assert is_good or "between 1m and 30d" in asked.stderr, asked.stderr
+
+
+OTHER_ACCOUNT = "999999999999"
+ADVICE = f"the account of the cluster is {berth.ACCOUNT}, and this host says {OTHER_ACCOUNT}: start it with --account-id {berth.ACCOUNT}"
+
+
+def test_host_of_another_account_is_not_let_in_and_its_token_stays_good(group, tmp_path):
+    member = group.members[0]
+    token = member.token(role="agent")
+    joining = ["agent", "--data-dir", tmp_path / "host-1", "--runtime", "simulated", "--join", token, "--peer", member.address]
+    said = refused(tmp_path, *joining, "--account-id", OTHER_ACCOUNT)
+    assert "does not let this host join" in said and ADVICE in said, said
+    assert member.run("hosts", "--format", "json").stdout.strip() == "[]"
+    Host(group, "host-2", "--join", token, "--peer", member.address).connected().stop()
+
+
+def test_host_that_has_joined_and_is_started_for_another_account_ends_and_is_the_same_as_it_was_afterwards(group, host, tmp_path):
+    before = host.instance()["containerInstanceArn"]
+    said = refused(tmp_path, "agent", "--data-dir", host.data_dir, "--runtime", "simulated", "--account-id", OTHER_ACCOUNT)
+    assert "the cluster does not take this host" in said and ADVICE in said, said
+    again = Host(group, "host-1").connected()
+    assert again.instance()["containerInstanceArn"] == before
+    again.stop()
+
+
+def test_host_of_another_account_than_that_of_a_controller_by_itself_is_refused(tmp_path):
+    controller = berth.Process(
+        ["controller", "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--data-dir", tmp_path / "data"], tmp_path / "log"
+    )
+    try:
+        url = controller.wait_for(r"(?m)^Agents: (\S+)$").group(1)
+        controller.wait_for(r"(?m)^Ready")
+        flags = ["--runtime", "simulated", "--controller", url, "--account-id", OTHER_ACCOUNT]
+        assert ADVICE in refused(tmp_path, "agent", "--data-dir", tmp_path / "host", *flags)
+    finally:
+        controller.stop()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_core::model::AgentId;
-use berth_joining::{LetIn, NotLetIn, PATIENCE, Peer};
+use berth_joining::{LetIn, NotLetIn, PATIENCE, Peer, Who};
 use berth_trust::credentials::Credentials;
 use berth_trust::identity::{Identity, Role};
 use berth_trust::join::JoinError;
@@ -212,6 +212,7 @@ pub(crate) struct Begun {
 pub(crate) async fn begin(
     config: &MembershipConfig,
     peers: &[String],
+    account: &str,
     agent: Option<AgentId>,
     joined: Option<&Joined>,
     ledger: &Ledger,
@@ -252,7 +253,7 @@ pub(crate) async fn begin(
             // There is one, or the arms above would have been taken.
             let Some(token) = token else { return Ok(None) };
             let known = agent.filter(|_| kept.is_none());
-            let (agent, let_in) = join(&keeper, &token, peers, known, ledger, draw).await?;
+            let (agent, let_in) = join(&keeper, &token, peers, account, known, ledger, draw).await?;
             let token = token.id().to_string();
             ledger.put_joined(&Joined { token }).await?;
             keep(&keeper, &let_in.kept).await?;
@@ -272,6 +273,7 @@ async fn join(
     keeper: &Keeper,
     token: &JoinToken,
     peers: &[String],
+    account: &str,
     known: Option<AgentId>,
     ledger: &Ledger,
     draw: impl Fn() -> AgentId,
@@ -286,7 +288,9 @@ async fn join(
     let peers: Vec<Peer> = peers.collect();
     let agent = known.unwrap_or_else(&draw);
     ledger.put_agent(&agent).await?;
-    let (peer, reason) = match berth_joining::join(token, &peers, agent.as_str(), keeper).await {
+    let account = Some(account);
+    let id = agent.as_str();
+    let (peer, reason) = match berth_joining::join(token, &peers, Who { id, account }, keeper).await {
         Ok(let_in) => return Ok((agent, let_in)),
         Err(NotLetIn::OtherId { peer, reason }) => (peer, reason),
         Err(error) => return Err(error.into()),
@@ -299,7 +303,8 @@ async fn join(
     );
     let agent = draw();
     ledger.put_agent(&agent).await?;
-    match berth_joining::join(token, &peers, agent.as_str(), keeper).await {
+    let id = agent.as_str();
+    match berth_joining::join(token, &peers, Who { id, account }, keeper).await {
         Ok(let_in) => Ok((agent, let_in)),
         Err(error) => {
             if matches!(error, NotLetIn::OtherId { .. }) {

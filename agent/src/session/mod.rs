@@ -55,6 +55,15 @@ pub(crate) struct Session {
     pub(crate) registration: watch::Sender<Option<String>>,
 }
 
+/// Why there are no more sessions.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The host was removed from the cluster, and has stopped its tasks.
+    Removed(String),
+    /// It was started for another account than the cluster's; its tasks run on.
+    OtherAccount(String),
+}
+
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -83,8 +92,8 @@ enum SessionError {
 }
 
 impl Session {
-    /// Keeps a session with the controller that leads, until the host is removed from the cluster; returns what it was told then.
-    pub(crate) async fn run(mut self) -> String {
+    /// Keeps a session with the controller that leads, until the cluster does not have this host; returns what it was told then.
+    pub(crate) async fn run(mut self) -> End {
         let mut route = Route::new();
         loop {
             let all = self.controllers.all();
@@ -97,7 +106,10 @@ impl Session {
             match &outcome {
                 SessionError::Link(LinkError::Removed(reason)) => {
                     self.stop_for_good(reason).await;
-                    return reason.clone();
+                    return End::Removed(reason.clone());
+                }
+                SessionError::Refused(refused) if refused.code() == RefusalCode::OtherAccount => {
+                    return End::OtherAccount(refused.message.clone());
                 }
                 SessionError::Refused(refused) if refused.code() == RefusalCode::Deregistered => {
                     self.stop_for_good(&refused.message).await;

@@ -183,7 +183,7 @@ fn caller<T>(request: &Request<T>) -> Result<Identity, Status> {
 #[tonic::async_trait]
 impl Joining for Cluster {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinAnswer>, Status> {
-        let JoinRequest { token, request, id } = request.into_inner();
+        let JoinRequest { token, request, id, .. } = request.into_inner();
         let mut office = self.0.lock().unwrap();
         let refused = |error: &dyn std::error::Error| Status::permission_denied(error.to_string());
         let token: JoinToken = token.parse().map_err(|error: TokenError| refused(&error))?;

@@ -174,7 +174,9 @@ fn outcome_of(outcome: Result<(), AgentError>) -> Result<ExitCode> {
     match outcome {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(AgentError::Membership(error)) if !error.is_final() => Err(error.into()),
-        Err(error @ (AgentError::Membership(_) | AgentError::Removed(_))) => not_let_in(&error.into()),
+        Err(error @ (AgentError::Membership(_) | AgentError::Removed(_) | AgentError::OtherAccount(_))) => {
+            not_let_in(&error.into())
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -127,6 +127,7 @@ pub(super) async fn admit(
         return Err(not_leader(context, is_trusted));
     };
     let (cluster, agent) = applicant.agent.clone();
+    hold_to_account(context, cluster.scope.account.as_str()).await?;
     let mut slot = context.registry.hold_slot(&applicant.agent).await;
     if let Some(older) = slot.replace(None) {
         older.end.cancel();
@@ -172,6 +173,15 @@ pub(super) async fn admit(
         answer,
         tasks: applicant.tasks,
     })
+}
+
+/// Refuses a host of another account than the cluster's: nobody could list it, and nobody remove it.
+async fn hold_to_account(context: &Context, said: &str) -> Result<(), Refused> {
+    let account = context.account().await;
+    let account = account.map_err(|error| refused(RefusalCode::Unavailable, error.to_string()))?;
+    let Some(account) = account else { return Ok(()) };
+    registrar::check_account(account.as_str(), said)
+        .map_err(|other| refused(RefusalCode::OtherAccount, other.to_string()))
 }
 
 /// The cluster's settings, as far as they concern an agent.
@@ -263,6 +273,7 @@ pub(crate) mod testing {
             ids: std::sync::Mutex::new(IdSource::from_seed(1)),
             registry: Arc::new(Registry::default()),
             recorder,
+            account: None,
             stop: CancellationToken::new(),
         }
     }
@@ -311,5 +322,33 @@ mod tests {
             assert_eq!(refused.code(), RefusalCode::ClusterNotFound);
         }
         assert_eq!(context.registry.slots(), 0);
+    }
+
+    #[tokio::test]
+    async fn agent_of_another_account_is_refused_with_the_right_one() {
+        let of_itself = Context {
+            account: Some("999999999999".into()),
+            ..leading_context().await
+        };
+        let of_a_cluster = leading_context().await;
+        let registrar = registrar::Registrar::new(of_a_cluster.group.clone(), Arc::clone(&of_a_cluster.clock));
+        let root = registrar::RootKey {
+            account: "999999999999".to_owned(),
+            access_key_id: "AKIA".to_owned(),
+            secret_access_key: "secret".to_owned(),
+        };
+        let cluster = "home".parse().expect("an id");
+        registrar.found(&cluster, Some(&root)).await.expect("founded");
+        for context in [of_itself, of_a_cluster] {
+            let (session, _calls) = SessionState::new(context.stop.child_token());
+            let refused = admit(&context, applicant("agent-1"), true, &session).await;
+            let refused = refused.expect_err("it says 123456789012");
+            assert_eq!(refused.code(), RefusalCode::OtherAccount);
+            assert_eq!(
+                refused.message,
+                "the account of the cluster is 999999999999, and this host says 123456789012: start it with --account-id 999999999999"
+            );
+            assert_eq!(context.group.view().view.all_container_instances().count(), 0);
+        }
     }
 }

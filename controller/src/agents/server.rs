@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth_core::ids::IdSource;
-use berth_core::model::ContainerInstanceId;
+use berth_core::model::{AccountId, ContainerInstanceId};
 use berth_proto::v1::agent_sessions_server::{AgentSessions, AgentSessionsServer};
 use berth_proto::v1::{FromAgent, ToAgent};
 use berth_trust::tls::Peer;
@@ -110,7 +110,7 @@ pub fn start(
     if !address.ip().is_loopback() {
         return Err(AgentsError::NotLoopback(address));
     }
-    let (handle, helpers) = begin(group, clock, ids, stop.clone());
+    let (handle, helpers) = begin(group, clock, ids, None, stop.clone());
     let service = handle.service();
     let serving = async move {
         let served = serve_plain(listener, service, stop.clone()).await;
@@ -124,11 +124,12 @@ pub fn start(
 }
 
 /// Makes what sessions need, for servers that serve [`AgentsHandle::service`]; the task ends after `stop` is cancelled. `ids` must be
-/// seeded by the operating system, since ids must not repeat.
+/// seeded by the operating system, since ids must not repeat. Hosts must be of `account`, or else of that of the root user in the state.
 pub fn begin(
     group: StateGroup,
     clock: Arc<dyn Clock>,
     ids: IdSource,
+    account: Option<AccountId>,
     stop: CancellationToken,
 ) -> (AgentsHandle, JoinHandle<()>) {
     let registry = Arc::new(Registry::default());
@@ -140,6 +141,7 @@ pub fn begin(
         ids: Mutex::new(ids),
         registry: Arc::clone(&registry),
         recorder,
+        account,
         stop: stop.clone(),
     });
     let service = Sessions {

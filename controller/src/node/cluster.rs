@@ -94,7 +94,7 @@ pub(super) async fn start(
         (None, ClusterStart::Join { token, peer }) => opening.join(token, peer).await?,
         (None, ClusterStart::Resume) => return Err(ControllerError::NoMember(options.data_dir.clone())),
     };
-    let (sessions, helpers) = agents::begin(opened.group.clone(), clock, ids()?, stops.serving.clone());
+    let (sessions, helpers) = agents::begin(opened.group.clone(), clock, ids()?, None, stops.serving.clone());
     parts.spawn(async move {
         let ended = helpers.await;
         ended.map_err(|error| ControllerError::Ended(format!("a part of the server for agents failed: {error}")))

@@ -1,7 +1,7 @@
 //! How a controller that wants to join gets its first certificate from a member: who it asks and what it makes of the answer. The conversation
 //! is `joining`'s. Shell.
 
-use berth_joining::{NotLetIn, PATIENCE, Peer};
+use berth_joining::{NotLetIn, PATIENCE, Peer, Who};
 use berth_raft::ClusterId;
 use berth_trust::identity::Role;
 use berth_trust::join::JoinError;
@@ -87,7 +87,12 @@ pub(super) async fn get(token: &str, peer: &str, member: u64, keeper: &Keeper) -
         return Err(FirstCertificateError::Address(peer.to_owned()));
     }
     let name = peer.to_owned();
-    let joined = berth_joining::join(&token, &[Peer { name, uri }], &member.to_string(), keeper).await;
+    // Of which account it is, it learns from the cluster.
+    let who = Who {
+        id: &member.to_string(),
+        account: None,
+    };
+    let joined = berth_joining::join(&token, &[Peer { name, uri }], who, keeper).await;
     if matches!(joined, Err(NotLetIn::OtherId { .. })) {
         berth_joining::forget(keeper).await?;
     }

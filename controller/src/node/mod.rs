@@ -274,7 +274,8 @@ async fn alone(
     }
     features::raise(&group).await;
     let registrar = Registrar::new(group.clone(), Arc::clone(&clock));
-    let (sessions, helpers) = agents::begin(group.clone(), clock, ids()?, stops.serving.clone());
+    let account = Some(root.account.clone());
+    let (sessions, helpers) = agents::begin(group.clone(), clock, ids()?, account, stops.serving.clone());
     port.watch(&group, &sessions);
     parts.spawn(async move {
         let ended = helpers.await;

@@ -15,6 +15,7 @@ use berth_trust::rotation::{Authorities, RotationError, Signer};
 use berth_trust::token::TokenError;
 use berth_trust::{ServerName, UnixTime};
 
+use super::account::OtherAccount;
 use super::documents::{self, DocumentError, RootKey};
 use crate::clock::Clock;
 use crate::replica::StateGroup;
@@ -57,6 +58,9 @@ pub enum RegistrarError {
     /// The id was that of somebody who was removed.
     #[error("{0} was removed from the cluster, and its id is not used again: join under a new one")]
     IdOfRemoved(Identity),
+    /// The account is not the cluster's.
+    #[error(transparent)]
+    OtherAccount(#[from] OtherAccount),
     /// The certificate could not be signed.
     #[error("the certificate could not be signed")]
     Sign(#[from] CaError),

@@ -36,8 +36,14 @@ impl JoiningService {
 impl Joining for JoiningService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinAnswer>, Status> {
         let address = request.extensions().get::<Peer>().and_then(|peer| peer.address);
-        let JoinRequest { token, request, id } = request.into_inner();
-        match self.registrar.join(&token, &request, &id).await {
+        let JoinRequest {
+            token,
+            request,
+            id,
+            account,
+        } = request.into_inner();
+        let account = Some(account.as_str()).filter(|account| !account.is_empty());
+        match self.registrar.join(&token, &request, &id, account).await {
             Ok((identity, response)) => {
                 tracing::info!(%identity, ?address, "joined");
                 Ok(Response::new(JoinAnswer {
@@ -96,7 +102,9 @@ fn refusal(error: &RegistrarError) -> Status {
         RegistrarError::Token(berth_trust::token::TokenError::Malformed(_))
         | RegistrarError::Request(_)
         | RegistrarError::Identity(_) => Status::invalid_argument(text),
-        RegistrarError::Token(_) | RegistrarError::Removed(_) => Status::permission_denied(text),
+        RegistrarError::Token(_) | RegistrarError::Removed(_) | RegistrarError::OtherAccount(_) => {
+            Status::permission_denied(text)
+        }
         RegistrarError::MemberExists(_) | RegistrarError::IdOfRemoved(_) => Status::already_exists(text),
         RegistrarError::NoAuthorities => Status::failed_precondition(text),
         RegistrarError::Document(_)

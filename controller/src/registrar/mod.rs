@@ -4,6 +4,7 @@
 //! Owns those documents and every change of them: each is proposed on what was read, and committed before anybody is answered. How
 //! certificates are made and checked is `trust`'s. It must not know what is said over connections. Shell.
 
+mod account;
 mod changes;
 mod documents;
 mod holders;
@@ -12,6 +13,8 @@ mod news;
 mod own_certificate;
 mod tokens;
 
+pub use account::OtherAccount;
+pub(crate) use account::check as check_account;
 pub use changes::{Registrar, RegistrarError};
 pub use documents::{DocumentError, Holder, RemovedHolder, RootKey, authorities, holders, removed, root_key, tokens};
 pub(crate) use holders::removal_of_controllers;

@@ -7,6 +7,7 @@ use berth_trust::join::{self, JoinResponse};
 use berth_trust::token::{JoinToken, TokenError, TokenId, TokenTerms};
 use berth_trust::token_record::TokenRecord;
 
+use super::account;
 use super::changes::{Registrar, RegistrarError, not_after_s, read_request, signer};
 use super::documents::{self, Holder};
 
@@ -60,7 +61,8 @@ impl Registrar {
     }
 
     /// Lets somebody in who has a token, under the id that it drew for itself. One that was removed may come back with it under
-    /// another id: under the old one, whoever has the old key would be back too.
+    /// another id: under the old one, whoever has the old key would be back too. One that says that it is of another account than the cluster is
+    /// refused, since nobody would find it there.
     ///
     /// # Errors
     /// [`RegistrarError`]
@@ -69,6 +71,7 @@ impl Registrar {
         token: &str,
         request: &[u8],
         id: &str,
+        account: Option<&str>,
     ) -> Result<(Identity, JoinResponse), RegistrarError> {
         let token: JoinToken = token.parse()?;
         let key = read_request(request)?.key_digest();
@@ -85,7 +88,11 @@ impl Registrar {
             };
             let is_repeated = record.last_key.as_ref() == Some(&key);
             let admission = join::admit(&token, request, &record, &signer, &grant, now, DEFAULT_LIFETIME)?;
-            // After the token was found to be good: a stranger learns nothing about members.
+            // After the token was found to be good: a stranger learns nothing about accounts and members.
+            let root = documents::root_key(state)?;
+            if let (Some(said), Some(root)) = (account, &root) {
+                account::check(&root.account, said)?;
+            }
             if documents::is_removed(state, &identity) {
                 return Err(RegistrarError::IdOfRemoved(identity));
             }
@@ -184,16 +191,39 @@ mod tests {
         let registrar = founded(&clock).await;
         let made = registrar.create_token(terms(Role::Agent)).await.expect("a token");
         let text = made.token.to_secret_text();
-        registrar.join(&text, &request(), "host-1").await.expect("let in");
+        registrar.join(&text, &request(), "host-1", None).await.expect("let in");
         clock.0.fetch_add(61_000, Ordering::SeqCst);
-        let error = registrar.join(&text, &request(), "host-2").await.expect_err("refused");
+        let error = registrar
+            .join(&text, &request(), "host-2", None)
+            .await
+            .expect_err("refused");
         assert!(error.to_string().contains("expired"), "{error}");
         let made = registrar.create_token(terms(Role::Agent)).await.expect("a token");
         registrar.revoke_token(made.token.id()).await.expect("revoked");
         let text = made.token.to_secret_text();
-        let error = registrar.join(&text, &request(), "host-2").await.expect_err("refused");
+        let error = registrar
+            .join(&text, &request(), "host-2", None)
+            .await
+            .expect_err("refused");
         assert!(error.to_string().contains("was revoked"), "{error}");
         assert_eq!(registrar.tokens().await.expect("listed").len(), 2);
+    }
+
+    #[tokio::test]
+    async fn host_of_another_account_is_not_let_in_and_its_token_stays_good() {
+        let clock = SetClock::default();
+        let registrar = founded(&clock).await;
+        let once = TokenTerms {
+            uses: 1,
+            ..terms(Role::Agent)
+        };
+        let made = registrar.create_token(once).await.expect("a token");
+        let text = made.token.to_secret_text();
+        let other = registrar.join(&text, &request(), "host-1", Some("999999999999")).await;
+        let error = other.expect_err("refused").to_string();
+        assert!(error.contains("start it with --account-id 123456789012"), "{error}");
+        let own = registrar.join(&text, &request(), "host-1", Some("123456789012")).await;
+        own.expect("let in");
     }
 
     #[tokio::test]
@@ -203,7 +233,7 @@ mod tests {
         let made = registrar.create_token(terms(Role::Agent)).await.expect("a token");
         let text = made.token.to_secret_text();
         for id in ["host-1", "host-2"] {
-            registrar.join(&text, &request(), id).await.expect("let in");
+            registrar.join(&text, &request(), id, None).await.expect("let in");
         }
         let (gone, _) = {
             let view = registrar.group.view();
@@ -231,7 +261,7 @@ mod tests {
         for (role, id) in [(Role::Agent, "host-1"), (Role::Controller, "77")] {
             let made = registrar.create_token(terms(role)).await.expect("a token");
             let text = made.token.to_secret_text();
-            registrar.join(&text, &request(), id).await.expect("let in");
+            registrar.join(&text, &request(), id, None).await.expect("let in");
         }
         let mut state = ClusterState::clone(&registrar.group.view().view);
         let now = documents::at(1_800_000_000);
@@ -270,7 +300,7 @@ mod tests {
             let (registrar, text) = (registrar.clone(), text.clone());
             joining.spawn(async move {
                 registrar
-                    .join(&text, &request(), &format!("host-{number}"))
+                    .join(&text, &request(), &format!("host-{number}"), None)
                     .await
                     .is_ok()
             });

@@ -358,6 +358,8 @@ pub enum RefusalCode {
     /// The container instance was deregistered. The agent stops its tasks and opens no more sessions; when its process is
     /// started again, it registers as a new container instance.
     Deregistered = 6,
+    /// The account of the cluster is another one than the host's. The agent ends; its tasks run on, and its next start takes them up.
+    OtherAccount = 7,
 }
 impl RefusalCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -373,6 +375,7 @@ impl RefusalCode {
             Self::Invalid => "REFUSAL_CODE_INVALID",
             Self::Unavailable => "REFUSAL_CODE_UNAVAILABLE",
             Self::Deregistered => "REFUSAL_CODE_DEREGISTERED",
+            Self::OtherAccount => "REFUSAL_CODE_OTHER_ACCOUNT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -385,6 +388,7 @@ impl RefusalCode {
             "REFUSAL_CODE_INVALID" => Some(Self::Invalid),
             "REFUSAL_CODE_UNAVAILABLE" => Some(Self::Unavailable),
             "REFUSAL_CODE_DEREGISTERED" => Some(Self::Deregistered),
+            "REFUSAL_CODE_OTHER_ACCOUNT" => Some(Self::OtherAccount),
             _ => None,
         }
     }
@@ -741,6 +745,10 @@ pub struct JoinRequest {
     /// The id that it drew for itself: that of an agent, as in Register, or that of a member of the Raft group, in decimal.
     #[prost(string, tag = "3")]
     pub id: ::prost::alloc::string::String,
+    /// The account that it will be of; empty where it does not say so. One of another account than the cluster is refused, and its token stays
+    /// good.
+    #[prost(string, tag = "4")]
+    pub account: ::prost::alloc::string::String,
 }
 /// One that has joined.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
