@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use berth_core::model::AgentId;
 use berth_raft::{MembershipChange, MembershipError, TransferError};
 use berth_trust::ca::Authority;
-use berth_trust::identity::{HolderId, Identity, Role};
+use berth_trust::identity::{ClusterId, HolderId, Identity, Role};
 use berth_trust::rotation::{Authorities, Phase};
 use berth_trust::token::{TokenError, TokenTerms};
 use berth_trust::token_record::TokenRecord;
@@ -201,6 +202,20 @@ impl Administration for ClusterAdministration {
         Box::pin(self.rotate_by(Some(step)))
     }
 
+    fn agent_named(&self, named: &str) -> Result<Option<AgentId>, Failure> {
+        let Some(authorities) = self.authorities_now()? else {
+            return Ok(None);
+        };
+        let unavailable = |error: &dyn std::fmt::Display| Failure::Unavailable(error.to_string());
+        let bundle = authorities.bundle().map_err(|error| unavailable(&error))?;
+        let Some(identity) = agent_identity(bundle.cluster(), named)? else {
+            return Ok(None);
+        };
+        let holders = registrar::holders(&self.group.view().view).map_err(|error| unavailable(&error))?;
+        let is_known = holders.iter().any(|holder| holder.identity == identity);
+        Ok(is_known.then(|| AgentId::from(identity.id().as_str())))
+    }
+
     fn refuse_agent<'a>(&'a self, agent: &'a str) -> PortFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let Some(authorities) = self.authorities_now()? else {
@@ -218,6 +233,24 @@ impl Administration for ClusterAdministration {
             self.registrar.remove(&identity).await.map_err(|error| failure(&error))
         })
     }
+}
+
+/// Who an agent is by its identity or its id; `None` if that is no id.
+fn agent_identity(cluster: &ClusterId, named: &str) -> Result<Option<Identity>, Failure> {
+    let Ok(identity) = named.parse::<Identity>() else {
+        let Ok(id) = named.parse::<HolderId>() else {
+            return Ok(None);
+        };
+        return Ok(Identity::new(cluster.clone(), Role::Agent, id).ok());
+    };
+    if identity.role() == Role::Agent {
+        return Ok(Some(identity));
+    }
+    let text = match identity.member_id() {
+        Some(member) => format!("{identity} is a controller: `berth members remove {member}` removes it"),
+        None => format!("{identity} is no agent of a host"),
+    };
+    Err(Failure::Refused(text))
 }
 
 fn no_member(member: u64) -> Failure {

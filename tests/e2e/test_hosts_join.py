@@ -162,3 +162,32 @@ def test_host_beyond_this_machine_is_not_spoken_to_without_tls(tmp_path):
     assert agent.child.wait(30) != 0
     assert "over TLS alone" in agent.output()
     agent.stop()
+
+
+def test_agent_that_is_no_host_of_the_cluster_is_named_by_a_rotation_and_removed_by_its_identity(tmp_path):
+    group = Group(tmp_path, count=1)
+    try:
+        [member] = group.members
+        member.client().create_cluster(clusterName="shop")
+        join = lambda name, cluster: Host(
+            group, name, "--cluster", cluster, "--join", member.token(role="agent"), "--peer", member.address
+        )
+        elsewhere, never = join("host-shop", "shop"), join("host-never", "absent")
+        berth.wait_until(lambda: berth.instances_of(member.client(), "shop"), "it is a host of another cluster", 60)
+        never.wait_for("this host has joined")
+        for agent in (elsewhere, never):
+            agent.kill()
+        waiting = member.run("ca", "rotate", "--wait", "10s", check=False).stderr
+        assert "waits for 2" in waiting and "`berth hosts remove`" in waiting, waiting
+        [of_shop] = re.findall(r"(berth://\S+/agent/\S+) \(host host-shop of cluster shop in us-east-1\)", waiting)
+        [of_none] = re.findall(r"(berth://\S+/agent/\S+) \(an agent that is no host\)", waiting)
+        assert of_none in member.run("ca", "show").stdout
+        controller = f"{of_none.split('/agent/')[0]}/controller/{member.id}"
+        assert "`berth members remove" in member.run("hosts", "remove", controller, check=False).stderr
+        assert "removed" in member.run("hosts", "remove", of_none).stdout
+        assert "No agent of this cluster" in member.run("hosts", "remove", of_none, check=False).stderr
+        assert "removed" in member.run("hosts", "remove", "--cluster", "shop", of_shop.split("/")[-1]).stdout
+        assert "removed from the cluster" in refused(group, "host-never", "--cluster", "absent")
+        assert "trusted no longer" in member.run("ca", "rotate", "--wait", "60s").stdout
+    finally:
+        group.stop()

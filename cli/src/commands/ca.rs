@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use berth_aws::berth::operations::{DescribeAuthority, RotateAuthority};
-use berth_aws::berth::{Authority, DescribeAuthorityRequest, RotateAuthorityRequest, RotationPhase, RotationStep};
+use berth_aws::berth::{
+    Authority, DescribeAuthorityRequest, Holder, RotateAuthorityRequest, RotationPhase, RotationStep,
+};
 use clap::{Args, Subcommand};
 use tokio::time::Instant;
 
 use super::values;
 use crate::client::Client;
+use crate::cluster::last_part;
 use crate::output;
 use crate::target::TargetArguments;
 
@@ -100,10 +103,11 @@ async fn wait_for_all(client: &Client, until: Instant, lack: &str) -> Result<()>
             return Ok(());
         }
         if Instant::now() >= until {
-            let waiting = authority.waiting_for.unwrap_or_default();
-            let named: Vec<_> = waiting.into_iter().take(MAX_NAMED).collect();
+            let mut named = waiting(&authority);
+            named.truncate(MAX_NAMED);
             bail!(
-                "the rotation waits for {count}, each of which {lack}: {}; bring them back, or remove those that are gone, and run this again",
+                "the rotation waits for {count}, each of which {lack}: {}; bring them back, or remove those that are gone for good, a host or another \
+                 agent with `berth hosts remove` and the identity that is named here, a controller with `berth members remove`, and run this again",
                 named.join(", ")
             );
         }
@@ -139,7 +143,69 @@ fn describe(authority: &Authority) -> String {
     ];
     let trusted = authority.trusted.iter().flatten();
     lines.extend(trusted.map(|digest| format!("trusted   {digest}")));
-    let waiting = authority.waiting_for.iter().flatten();
-    lines.extend(waiting.map(|identity| format!("waits for {identity}")));
+    lines.extend(waiting(authority).iter().map(|holder| format!("waits for {holder}")));
     lines.join("\n")
+}
+
+/// For whom the next step waits: the identities, with what people call their holders where the controller says that.
+fn waiting(authority: &Authority) -> Vec<String> {
+    match &authority.waiting_holders {
+        Some(holders) => holders.iter().map(named).collect(),
+        None => authority.waiting_for.clone().unwrap_or_default(),
+    }
+}
+
+fn named(holder: &Holder) -> String {
+    let identity = holder.identity.as_deref().unwrap_or_default();
+    match (&holder.name, &holder.cluster) {
+        (Some(name), Some(cluster)) => {
+            let region = cluster.split(':').nth(3).unwrap_or_default();
+            format!("{identity} (host {name} of cluster {} in {region})", last_part(cluster))
+        }
+        (Some(name), None) => format!("{identity} ({name})"),
+        (None, _) if identity.contains("/agent/") => format!("{identity} (an agent that is no host)"),
+        (None, _) => identity.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_are_waited_for_are_said_with_what_they_are_called() {
+        let holder = |identity: &str, name: Option<&str>, cluster: Option<&str>| Holder {
+            identity: Some(identity.to_owned()),
+            name: name.map(str::to_owned),
+            cluster: cluster.map(str::to_owned),
+        };
+        let holders = vec![
+            holder(
+                "berth://c/agent/1",
+                Some("host-1"),
+                Some("arn:aws:ecs:eu-west-1:123456789012:cluster/shop"),
+            ),
+            holder("berth://c/agent/2", None, None),
+            holder("berth://c/controller/3", Some("controller-1"), None),
+        ];
+        let mut authority = Authority {
+            waiting_for: Some(vec!["berth://c/agent/1".to_owned()]),
+            waiting_holders: Some(holders),
+            ..Authority::default()
+        };
+        assert_eq!(
+            waiting(&authority),
+            [
+                "berth://c/agent/1 (host host-1 of cluster shop in eu-west-1)",
+                "berth://c/agent/2 (an agent that is no host)",
+                "berth://c/controller/3 (controller-1)"
+            ]
+        );
+        authority.waiting_holders = None;
+        assert_eq!(
+            waiting(&authority),
+            ["berth://c/agent/1"],
+            "a controller of an earlier version"
+        );
+    }
 }

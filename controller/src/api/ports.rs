@@ -18,7 +18,7 @@ use berth_trust::rotation::Phase;
 use berth_trust::token::TokenTerms;
 use berth_trust::token_record::TokenRecord;
 
-use berth_core::model::{ContainerInstanceId, TaskId, Timestamp};
+use berth_core::model::{AgentId, ContainerInstanceId, TaskId, Timestamp};
 use berth_core::reconcile::{StandaloneRequest, UnplacedTasks};
 use berth_core::state::{ClusterState, Command, Event, Rejection};
 
@@ -232,6 +232,9 @@ pub trait Administration: Send + Sync + 'static {
 
     /// Takes a step of its rotation.
     fn rotate(&self, step: RotationStep) -> PortFuture<'_, Result<AuthorityStatus, AdministrationFailure>>;
+
+    /// The agent with a certificate that an identity or its id names; `None` if there is none.
+    fn agent_named(&self, named: &str) -> Result<Option<AgentId>, AdministrationFailure>;
 
     /// Refuses the certificate of an agent from now on; nothing if the cluster gives none.
     fn refuse_agent<'a>(&'a self, agent: &'a str) -> PortFuture<'a, Result<(), AdministrationFailure>>;

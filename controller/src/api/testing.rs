@@ -152,6 +152,10 @@ impl Administration for NoCluster {
         no_cluster()
     }
 
+    fn agent_named(&self, named: &str) -> Result<Option<AgentId>, AdministrationFailure> {
+        Ok(named.strip_prefix("berth://test/agent/").map(AgentId::from))
+    }
+
     fn refuse_agent<'a>(&'a self, _: &'a str) -> PortFuture<'a, Result<(), AdministrationFailure>> {
         Box::pin(async { Ok(()) })
     }

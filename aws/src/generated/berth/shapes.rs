@@ -20,6 +20,8 @@ pub struct Authority {
     pub waiting_for: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_count: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_holders: Option<Vec<Holder>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,6 +146,17 @@ pub struct GetTaskLogsResponse {
     pub next_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

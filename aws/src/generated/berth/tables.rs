@@ -10,6 +10,7 @@ pub(super) static Authority: m::Shape = m::structure("Authority", &[
     m::member("trusted", &Strings),
     m::member("waitingFor", &Strings),
     m::member("waitingCount", &Integer),
+    m::member("waitingHolders", &Holders),
 ]);
 pub(super) static BackupId: m::Shape = m::string("BackupId").min(1).max(64);
 pub(super) static Blob: m::Shape = m::plain("Blob", Kind::Blob);
@@ -67,6 +68,12 @@ pub(super) static GetTaskLogsResponse: m::Shape = m::structure("GetTaskLogsRespo
     m::member("nextToken", &String),
     m::member("ended", &Boolean),
 ]);
+pub(super) static Holder: m::Shape = m::structure("Holder", &[
+    m::member("identity", &String),
+    m::member("name", &String),
+    m::member("cluster", &String),
+]);
+pub(super) static Holders: m::Shape = m::list("Holders", &Holder);
 pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("containerInstanceArn", &String),
     m::member("agentConnected", &Boolean),

@@ -64,8 +64,12 @@ struct ChangeArguments {
 /// Flags of `berth hosts remove`.
 #[derive(Args, Debug)]
 struct RemoveArguments {
+    /// Name of a host; the id of its container instance, its first digits (4 at least) or its ARN; or the identity (berth://.../agent/ID) or
+    /// the id of an agent, also of one that is a host elsewhere or none at all
+    #[arg(value_name = "HOST", required = true)]
+    hosts: Vec<String>,
     #[command(flatten)]
-    change: ChangeArguments,
+    target: TargetArguments,
     /// Even if they have tasks, which then count as stopped
     #[arg(long)]
     force: bool,
@@ -134,21 +138,40 @@ fn choose_all<'a>(
 }
 
 async fn remove(removal: RemoveArguments) -> Result<()> {
-    let cluster = Cluster::of(&removal.change.target.find()?)?;
-    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
-    for host in choose_all(&cluster, &hosts, &removal.change.hosts)? {
+    let cluster = Cluster::of(&removal.target.find()?)?;
+    // Agents need not be in any cluster.
+    let hosts = match removal.hosts.iter().all(|wanted| is_identity(wanted)) {
+        true => vec![],
+        false => cluster.hosts(&cluster.host_arns().await?).await?,
+    };
+    let chosen = removal.hosts.iter().map(|wanted| removed(&cluster, &hosts, wanted));
+    for (id, name) in chosen.collect::<Result<Vec<_>>>()? {
         let request = RemoveHostRequest {
             cluster: cluster.named(),
-            container_instance: Some(id(host).to_owned()),
+            container_instance: Some(id),
             force: Some(removal.force),
         };
         cluster.call::<RemoveHost>(&request).await?;
-        output::line(&format!(
-            "{}: removed; its agent needs a new token to join again",
-            name(host)
-        ))?;
+        output::line(&format!("{name}: removed; its agent needs a new token to join again"))?;
     }
     Ok(())
+}
+
+/// Who is to be removed, as requests and as people call it: a host of the cluster, or an agent that the controller knows.
+fn removed(cluster: &Cluster, hosts: &[ContainerInstance], wanted: &str) -> Result<(String, String)> {
+    if is_identity(wanted) {
+        return Ok((wanted.to_owned(), wanted.to_owned()));
+    }
+    match choose(hosts, wanted)? {
+        Some(host) => Ok((id(host).to_owned(), name(host))),
+        None if short_id::is_whole(wanted) => Ok((wanted.to_owned(), wanted.to_owned())),
+        None => bail!(unknown(cluster, hosts, wanted)),
+    }
+}
+
+/// Whether that is who a certificate speaks for, as `berth ca rotate` names it.
+fn is_identity(wanted: &str) -> bool {
+    wanted.starts_with("berth://")
 }
 
 async fn set(change: ChangeArguments, status: ContainerInstanceStatus) -> Result<()> {

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::berth::{DescribeAuthorityRequest, DescribeAuthorityResponse};
 
-use super::authority::render;
+use super::authority;
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 
@@ -15,6 +15,6 @@ pub(crate) async fn handle(
     let status = api.administration().authority().await;
     let status = status.map_err(|failure| errors::administration(&failure))?;
     Ok(DescribeAuthorityResponse {
-        authority: Some(render(&status)),
+        authority: Some(authority::describe(api, &status).await?),
     })
 }

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::berth::{RotateAuthorityRequest, RotateAuthorityResponse, RotationStep};
 
-use super::authority::render;
+use super::authority;
 use crate::api::context::{Api, Call};
 use crate::api::{errors, ports};
 
@@ -21,6 +21,6 @@ pub(crate) async fn handle(
     let status = api.administration().rotate(step).await;
     let status = status.map_err(|failure| errors::administration(&failure))?;
     Ok(RotateAuthorityResponse {
-        authority: Some(render(&status)),
+        authority: Some(authority::describe(api, &status).await?),
     })
 }
