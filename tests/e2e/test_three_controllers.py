@@ -95,12 +95,16 @@ def test_leadership_is_moved_on_demand(group):
     assert group.leader() is follower
     refused = leader.run("members", "transfer-leader", "12345", check=False)
     assert refused.returncode == 1 and "no member 12345" in refused.stderr
+    leader.run("members", "transfer-leader", leader.name)
+    assert group.leader() is leader
+    refused = leader.run("members", "transfer-leader", "nobody", check=False)
+    assert refused.returncode == 1 and "`berth members list` shows those" in refused.stderr
 
 
 def test_member_is_removed_and_another_takes_its_place(group):
     joined = group.join(through=1)
     group.wait_for_votes(4)
-    group.members[0].run("members", "remove", joined.id)
+    group.members[0].run("members", "remove", joined.name)
     berth.wait_until(lambda: joined.child.poll() is not None, "the removed member stops", 30)
     assert "was removed from its cluster" in joined.output()
     assert joined.id not in group.members[0].members()

@@ -43,8 +43,8 @@ struct ListArguments {
 
 #[derive(Args, Debug)]
 struct ForceArguments {
-    /// Id of the controller, as `berth members list` shows it
-    #[arg(value_name = "ID")]
+    /// Id of the controller, or its name where no other has it, as `berth members list` shows them
+    #[arg(value_name = "CONTROLLER")]
     member: String,
     /// Even if the controllers that can be reached are no majority afterwards
     #[arg(long)]
@@ -55,8 +55,8 @@ struct ForceArguments {
 
 #[derive(Args, Debug)]
 struct MemberArguments {
-    /// Id of the controller, as `berth members list` shows it
-    #[arg(value_name = "ID")]
+    /// Id of the controller, or its name where no other has it, as `berth members list` shows them
+    #[arg(value_name = "CONTROLLER")]
     member: String,
     #[command(flatten)]
     target: TargetArguments,

@@ -131,12 +131,13 @@ pub(super) static Member: m::Shape = m::structure("Member", &[
     m::member("featureLevel", &Integer),
 ]);
 pub(super) static MemberId: m::Shape = m::string("MemberId").min(1).max(20);
+pub(super) static MemberIdOrName: m::Shape = m::string("MemberIdOrName").min(1).max(255);
 pub(super) static MemberRole: m::Shape = m::string("MemberRole").values(&["VOTER", "LEARNER"]);
 pub(super) static Members: m::Shape = m::list("Members", &Member);
 pub(super) static Milliseconds: m::Shape = m::plain("Milliseconds", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PromoteMemberRequest: m::Shape = m::structure("PromoteMemberRequest", &[
-    m::required("memberId", &MemberId),
+    m::required("memberId", &MemberIdOrName),
     m::member("force", &Boolean),
 ]);
 pub(super) static PromoteMemberResponse: m::Shape = m::structure("PromoteMemberResponse", &[]);
@@ -147,7 +148,7 @@ pub(super) static RemoveHostRequest: m::Shape = m::structure("RemoveHostRequest"
 ]);
 pub(super) static RemoveHostResponse: m::Shape = m::structure("RemoveHostResponse", &[]);
 pub(super) static RemoveMemberRequest: m::Shape = m::structure("RemoveMemberRequest", &[
-    m::required("memberId", &MemberId),
+    m::required("memberId", &MemberIdOrName),
     m::member("force", &Boolean),
 ]);
 pub(super) static RemoveMemberResponse: m::Shape = m::structure("RemoveMemberResponse", &[]);
@@ -174,7 +175,7 @@ pub(super) static TokenId: m::Shape = m::string("TokenId").min(1).max(64);
 pub(super) static TokenLifetime: m::Shape = m::plain("TokenLifetime", Kind::Integer(m::UNBOUNDED)).min(60).max(2592000);
 pub(super) static TokenUses: m::Shape = m::plain("TokenUses", Kind::Integer(m::UNBOUNDED)).min(1).max(10000);
 pub(super) static TransferLeadershipRequest: m::Shape = m::structure("TransferLeadershipRequest", &[
-    m::required("memberId", &MemberId),
+    m::required("memberId", &MemberIdOrName),
 ]);
 pub(super) static TransferLeadershipResponse: m::Shape = m::structure("TransferLeadershipResponse", &[]);
 pub(super) static UpdateHostSettingsRequest: m::Shape = m::structure("UpdateHostSettingsRequest", &[

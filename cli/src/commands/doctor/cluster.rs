@@ -249,7 +249,7 @@ fn controllers(facts: &ClusterFacts) -> Option<Finding> {
             away.len(),
             named(away)
         ),
-        "start them (systemctl status berth-controller); one that is lost for good is replaced: `berth members remove ID`, \
+        "start them (systemctl status berth-controller); one that is lost for good is replaced: `berth members remove NAME`, \
          then a new one with a token of `berth token create --role controller`",
     ))
 }

@@ -12,7 +12,7 @@ pub(crate) async fn handle(
     _call: &Call,
     input: RemoveMemberRequest,
 ) -> Result<RemoveMemberResponse, AwsError> {
-    let member = member_id::read(input.member_id.as_deref())?;
+    let member = member_id::find(api, input.member_id.as_deref()).await?;
     let done = api
         .administration()
         .remove_member(member, input.force.unwrap_or(false))

@@ -12,7 +12,7 @@ pub(crate) async fn handle(
     _call: &Call,
     input: TransferLeadershipRequest,
 ) -> Result<TransferLeadershipResponse, AwsError> {
-    let member = member_id::read(input.member_id.as_deref())?;
+    let member = member_id::find(api, input.member_id.as_deref()).await?;
     let done = api.administration().transfer_leadership(member).await;
     done.map_err(|failure| errors::administration(&failure))?;
     Ok(TransferLeadershipResponse {})
