@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use berth_core::model::{ContainerInstanceId, LogIndex, LogPosition, TaskId};
+use berth_core::model::{ContainerInstanceId, LogIndex, LogPosition, Task, TaskId, TransportProtocol};
 use berth_core::state::{ClusterState, Command, Event, apply};
 use berth_proto::record::{self, RecordKind};
 
@@ -27,6 +27,46 @@ pub(crate) fn digest(command: &Command) -> Digest {
         .expect("a command has a JSON form")
         .hash(&mut hasher);
     hasher.finish()
+}
+
+/// What tasks hold of a host.
+struct Held {
+    cpu: u32,
+    memory: u32,
+    ports: Vec<(TransportProtocol, u16)>,
+}
+
+impl Held {
+    fn by<'t>(tasks: impl Iterator<Item = &'t Task>) -> Self {
+        let mut held = Self {
+            cpu: 0,
+            memory: 0,
+            ports: vec![],
+        };
+        for task in tasks {
+            held.cpu += task.reservation.cpu.0;
+            held.memory += task.reservation.memory.0;
+            held.ports.extend(&task.host_ports);
+        }
+        held
+    }
+
+    fn fits(&self) -> bool {
+        let has = hosts::capacity();
+        let distinct: BTreeSet<_> = self.ports.iter().collect();
+        self.cpu <= has.cpu.0 && self.memory <= has.memory.0 && distinct.len() == self.ports.len()
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (has, Self { cpu, memory, ports }) = (hosts::capacity(), self);
+        write!(
+            f,
+            "{cpu} of {} cpu units, {memory} of {} MiB, ports {ports:?}",
+            has.cpu.0, has.memory.0
+        )
+    }
 }
 
 #[derive(Default)]
@@ -110,24 +150,24 @@ impl Checks {
             _ => None,
         });
         for host in touched.collect::<BTreeSet<_>>() {
-            let tasks: Vec<_> = self
-                .state
-                .tasks_of_instance(host)
-                .filter(|task| !task.is_stopped())
-                .collect();
-            let cpu: u32 = tasks.iter().map(|task| task.reservation.cpu.0).sum();
-            let memory: u32 = tasks.iter().map(|task| task.reservation.memory.0).sum();
-            let ports: Vec<_> = tasks.iter().flat_map(|task| task.host_ports.iter()).collect();
-            let distinct: BTreeSet<_> = ports.iter().collect();
-            let has = hosts::capacity();
-            if cpu > has.cpu.0 || memory > has.memory.0 || distinct.len() < ports.len() {
-                return Err(format!(
-                    "host {host} is over-reserved at index {index}: {cpu} of {} cpu units, {memory} of {} MiB, ports {ports:?}",
-                    has.cpu.0, has.memory.0
-                ));
+            let held = Held::by(self.tasks_on(host));
+            if !held.fits() {
+                return Err(format!("host {host} is over-reserved at index {index}: {held}"));
             }
         }
         Ok(())
+    }
+
+    /// Whether some host has room for one more task like this one.
+    fn has_room_for(&self, task: &Task) -> bool {
+        let cluster = hosts::cluster();
+        let mut hosts = self.state.container_instances_of(&cluster);
+        hosts.any(|host| Held::by(self.tasks_on(host.id).chain([task])).fits())
+    }
+
+    fn tasks_on(&self, host: ContainerInstanceId) -> impl Iterator<Item = &Task> {
+        let tasks = self.state.tasks_of_instance(host).map(AsRef::as_ref);
+        tasks.filter(|task: &&Task| !task.is_stopped())
     }
 
     /// A controller showed a state: that of its index.
@@ -233,7 +273,7 @@ impl Checks {
         Ok(())
     }
 
-    /// Whether every service has what it wants, and nothing else runs on the hosts; if not, what is missing.
+    /// Whether every service has what it wants or what the hosts have room for, and nothing else runs on the hosts; if not, what is missing.
     pub(crate) fn at_rest(&self, running: &BTreeMap<AgentNumber, BTreeSet<TaskId>>) -> Checked {
         use berth_core::model::{DesiredStatus, TaskStatus};
         let cluster = hosts::cluster();
@@ -242,10 +282,16 @@ impl Checks {
                 .state
                 .tasks_of_service(&service.key)
                 .filter(|task| task.last_status == TaskStatus::Running);
-            let count = tasks
+            let tasks: Vec<_> = tasks
                 .filter(|task| task.desired_status == DesiredStatus::Running)
-                .count();
-            if count != usize::try_from(service.desired_count).unwrap_or(usize::MAX) || service.deployments.len() > 1 {
+                .collect();
+            let (count, wanted) = (
+                tasks.len(),
+                usize::try_from(service.desired_count).unwrap_or(usize::MAX),
+            );
+            // Other tasks may have filled a host that each task of this one needs for itself.
+            let is_full = count < wanted && tasks.first().is_some_and(|task| !self.has_room_for(task));
+            if (count != wanted && !is_full) || service.deployments.len() > 1 {
                 return Err(format!(
                     "service {} wants {} tasks and has {count}, with {} deployments",
                     service.key.name,
