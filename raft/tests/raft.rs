@@ -299,12 +299,7 @@ async fn commands_and_snapshot_once_packed_take_a_fraction_and_are_restored() {
         let store = Arc::default();
         let raft = start(&store, compacting(50));
         raft.read().await.unwrap();
-        raft.propose(Set {
-            key: first.to_owned(),
-            value: String::new(),
-        })
-        .await
-        .unwrap();
+        raft.propose(Set::present(first)).await.unwrap();
         for number in 0..100 {
             let value = format!("{number} is what this value says. ").repeat(200);
             let key = format!("key-{number}");
@@ -341,12 +336,7 @@ async fn snapshot_with_a_chunk_missing(first: &str) {
     let store = Arc::default();
     let raft = start(&store, compacting(10));
     raft.read().await.unwrap();
-    raft.propose(Set {
-        key: first.to_owned(),
-        value: String::new(),
-    })
-    .await
-    .unwrap();
+    raft.propose(Set::present(first)).await.unwrap();
     for number in 0..30 {
         raft.propose(Set {
             key: format!("{number}"),

@@ -301,11 +301,7 @@ async fn new_member_gets_a_snapshot_over_a_network_that_loses_and_repeats() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_member_gets_a_snapshot_that_is_packed() {
     let mut group = Group::of(1, compacting()).await;
-    let packs = Set {
-        key: PACKS_KEY.to_owned(),
-        value: String::new(),
-    };
-    group.raft(1).propose(packs).await.unwrap();
+    group.raft(1).propose(Set::present(PACKS_KEY)).await.unwrap();
     for number in 0..120 {
         group.raft(1).propose(large(number)).await.unwrap();
     }

@@ -21,6 +21,15 @@ pub(crate) struct Set {
 }
 
 impl Set {
+    /// Puts a key there, with nothing as its value.
+    #[allow(dead_code, reason = "not every user of the toy needs it")]
+    pub(crate) fn present(key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: String::new(),
+        }
+    }
+
     /// One of many, of which some are short and some are long.
     pub(crate) fn numbered(number: usize) -> Self {
         Self {
