@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::model::{
-    BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy, Ports,
-    Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
+    BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
+    PlacementStrategy, Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::placement::query_language::Expression;
 use berth_core::placement::{
-    Host, HostVerdict, Outcome, PlacementProblem, ScaleIn, Seed, StopCandidate, TaskRequest, choose_to_stop, explain,
-    place, service_default,
+    GpuDevice, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, ScaleIn, Seed, Shape,
+    StopCandidate, TaskRequest, WHOLE_GPU, choose_to_stop, explain, place, service_default,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -27,6 +27,7 @@ fn host(id: u128, zone: Option<&str>, registered: Resources) -> Host {
             .collect(),
         registered,
         free: registered,
+        gpus: Gpus::default(),
         used_ports: Ports::new(),
         foreign_ports: Ports::new(),
         status: ContainerInstanceStatus::Active,
@@ -47,12 +48,17 @@ prop_compose! {
         port in proptest::option::of(80u16..83),
         (active, connected) in (proptest::bool::weighted(0.85), proptest::bool::weighted(0.85)),
         tasks in proptest::collection::btree_map(select(GROUPS.to_vec()), 0u32..3, 0..3),
+        (model, gpus) in (select(vec!["T4", "A10"]), proptest::collection::vec(select(vec![0u16, 200, 500, 1000]), 0..4)),
     ) -> Host {
         let registered = Resources::new(registered.0 * 512, registered.1 * 1024);
         let mut host = host(0, zone, registered);
         host.free = Resources::new(registered.cpu.0 * free.0 / 100, registered.memory.0 * free.1 / 100);
         host.attributes.extend(disk.map(|d| ("disk".to_owned(), Some(d.to_owned()))));
         host.used_ports = port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect();
+        host.gpus = Gpus {
+            devices: gpus.into_iter().map(|free| GpuDevice { registered: WHOLE_GPU, free }).collect(),
+            ..Gpus::idle(model, 0)
+        };
         host.agent_connected = connected;
         host.tasks_by_group = tasks.into_iter().map(|(group, n)| (group.to_owned(), n)).collect();
         if !active {
@@ -66,7 +72,8 @@ fn any_strategy() -> impl Strategy<Value = PlacementStrategy> {
     let spread = |field: &str| PlacementStrategy::Spread {
         field: field.to_owned(),
     };
-    select(vec![
+    let beyond = PlacementExtension::ALL.map(|extension| PlacementStrategy::Extension { extension });
+    let of_ecs = vec![
         PlacementStrategy::Random,
         spread("instanceId"),
         spread("attribute:ecs.availability-zone"),
@@ -77,7 +84,8 @@ fn any_strategy() -> impl Strategy<Value = PlacementStrategy> {
         PlacementStrategy::Binpack {
             resource: BinpackResource::Memory,
         },
-    ])
+    ];
+    prop_oneof![select(of_ecs), select(beyond.to_vec())]
 }
 
 fn any_constraints() -> impl Strategy<Value = Vec<PlacementConstraint>> {
@@ -101,12 +109,20 @@ prop_compose! {
         port in proptest::option::weighted(0.3, 80u16..83),
         constraints in any_constraints(),
         strategies in proptest::collection::vec(any_strategy(), 0..4),
+        (gpu, models) in (
+            select(vec![GpuNeed::None, GpuNeed::None, GpuNeed::Share(300), GpuNeed::Devices(1), GpuNeed::Devices(2)]),
+            proptest::option::weighted(0.3, select(vec!["T4", "A10"])),
+        ),
         only in proptest::option::weighted(0.15, proptest::collection::btree_set(0u128..12, 0..4)),
     ) -> TaskRequest {
         TaskRequest {
             id: TaskId(0),
             group: group.to_owned(),
-            resources: Resources::new(resources.0, resources.1),
+            shape: Shape {
+                resources: Resources::new(resources.0, resources.1),
+                gpu,
+                gpu_models: models.into_iter().map(str::to_owned).collect(),
+            },
             host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
             constraints,
             strategies,
@@ -136,7 +152,11 @@ fn any_problem() -> impl Strategy<Value = PlacementProblem> {
         for (id, request) in requests.iter_mut().enumerate() {
             request.id = TaskId(id as u128);
         }
-        PlacementProblem { hosts, requests }
+        PlacementProblem {
+            hosts,
+            requests,
+            typical: None,
+        }
     })
 }
 
@@ -149,16 +169,32 @@ fn may_take(host: &Host, request: &TaskRequest) -> bool {
             .expect("an expression")
             .holds_for(&host.facts()),
     };
+    let need = request.shape.gpu;
+    let devices = host
+        .gpus
+        .devices
+        .iter()
+        .filter(|gpu| gpu.free >= need.per_device())
+        .count();
+    let named = &request.shape.gpu_models;
+    let has_gpus =
+        need == GpuNeed::None || devices >= need.devices() && (named.is_empty() || named.contains(&host.gpus.model));
     host.status == ContainerInstanceStatus::Active
+        && has_gpus
         && host.agent_connected
-        && host.free.checked_sub(request.resources).is_some()
+        && host.free.checked_sub(request.shape.resources).is_some()
         && host.used_ports.is_disjoint(&request.host_ports)
         && request.only_hosts.as_ref().is_none_or(|only| only.contains(&host.id))
         && request.constraints.iter().all(allowed)
 }
 
-fn put(host: &mut Host, request: &TaskRequest) {
-    host.free = host.free.checked_sub(request.resources).expect("it fits");
+fn put(host: &mut Host, request: &TaskRequest, gpus: GpuSet) {
+    host.free = host.free.checked_sub(request.shape.resources).expect("it fits");
+    assert_eq!(gpus.iter().count(), request.shape.gpu.devices());
+    for device in gpus.iter() {
+        let free = &mut host.gpus.devices[device].free;
+        *free = free.checked_sub(request.shape.gpu.per_device()).expect("it fits");
+    }
     host.used_ports.extend(&request.host_ports);
     *host.tasks_by_group.entry(request.group.clone()).or_default() += 1;
 }
@@ -180,7 +216,7 @@ fn service_requests(count: usize, group: &str) -> Vec<TaskRequest> {
     let request = |id| TaskRequest {
         id: TaskId(id as u128),
         group: group.to_owned(),
-        resources: Resources::new(1, 1),
+        shape: Shape::of(Resources::new(1, 1)),
         host_ports: Ports::new(),
         constraints: vec![],
         strategies: service_default(),
@@ -205,7 +241,7 @@ proptest! {
                 Outcome::Placed(placement) => {
                     let host = hosts.iter_mut().find(|host| host.id == placement.host()).expect("known");
                     prop_assert!(may_take(host, request), "task {} on {:?}", request.id.0, host);
-                    put(host, request);
+                    put(host, request, placement.gpus);
                 }
                 Outcome::Unplaced(why) => {
                     let fitting = hosts.iter().find(|host| may_take(host, request));
@@ -225,7 +261,7 @@ proptest! {
     ) {
         let plan = place(&problem, Seed(seed));
         prop_assert_eq!(&place(&problem, Seed(seed)), &plan);
-        let shuffled = PlacementProblem { hosts: shuffled, requests: problem.requests };
+        let shuffled = PlacementProblem { hosts: shuffled, requests: problem.requests, typical: None };
         prop_assert_eq!(&place(&shuffled, Seed(seed)), &plan);
     }
 
@@ -256,12 +292,13 @@ proptest! {
     ) {
         let room = Resources::new(1000, 1000);
         let mut hosts: Vec<Host> = zones.iter().zip(1..).map(|(zone, id)| host(id, Some(zone), room)).collect();
-        let problem = PlacementProblem { hosts: hosts.clone(), requests: service_requests(count, "service:web") };
+        let requests = service_requests(count, "service:web");
+        let problem = PlacementProblem { hosts: hosts.clone(), requests, typical: None };
         let placements: Vec<_> = place(&problem, Seed(seed)).placements().collect();
         prop_assert_eq!(placements.len(), count);
         for (task, id) in &placements {
             let at = hosts.iter().position(|host| host.id == *id).expect("known");
-            put(&mut hosts[at], &problem.requests[usize::try_from(task.0).expect("small")]);
+            put(&mut hosts[at], &problem.requests[usize::try_from(task.0).expect("small")], GpuSet::default());
         }
         prop_assert!(skew(&hosts, "service:web") <= 1);
         for zone in zones.iter().collect::<BTreeSet<_>>() {
@@ -274,7 +311,7 @@ proptest! {
             host: Some(*host),
             status: TaskStatus::Running,
             created_at: Timestamp(0),
-            reservation: Resources::new(1, 1),
+            holds: Holding { shape: Shape::of(Resources::new(1, 1)), ..Holding::default() },
         }).collect();
         let strategies = service_default();
         let scale_in = ScaleIn {
@@ -324,9 +361,14 @@ fn service_of_2000_tasks_on_200_hosts_in_3_zones_is_level() {
     let problem = PlacementProblem {
         hosts: hosts.clone(),
         requests: service_requests(2000, "service:web"),
+        typical: None,
     };
     for ((_, id), request) in place(&problem, Seed(1)).placements().zip(&problem.requests) {
-        put(&mut hosts[usize::try_from(id.0).expect("small")], request);
+        put(
+            &mut hosts[usize::try_from(id.0).expect("small")],
+            request,
+            GpuSet::default(),
+        );
     }
     assert_eq!(
         hosts.iter().flat_map(|host| host.tasks_by_group.values()).sum::<u32>(),
@@ -343,6 +385,7 @@ fn plan_for_2000_tasks_without_a_host_among_10000_keeps_their_reasons_once() {
     let problem = PlacementProblem {
         hosts,
         requests: service_requests(2000, "service:web"),
+        typical: None,
     };
     let plan = place(&problem, Seed(1));
     let reasons: BTreeSet<_> = plan.unplaced().map(|(_, why)| std::ptr::from_ref(why)).collect();

@@ -2,9 +2,9 @@
 //! and what they answer. The test plays the commands again and compares the whole file; `BERTH_BLESS=1` writes
 //! what came out instead.
 //!
-//! - `> host NAME [zone=Z] [cpu=N] [memory=N] [used-port=N] [NAME=VALUE ...] [draining] [disconnected]`
-//! - `> place COUNT GROUP [cpu=N] [memory=N] [port=N] [distinct] [member-of=EXPR] [only=A,B] [STRATEGY ...]`, where a strategy is
-//!   `spread=FIELD`, `binpack=cpu`, `binpack=memory`, `random` or `default`
+//! - `> host NAME [zone=Z] [cpu=N] [memory=N] [gpus=COUNTxMODEL] [used-port=N] [NAME=VALUE ...] [draining] [disconnected]`
+//! - `> place COUNT GROUP [cpu=N] [memory=N] [gpu-share=MILLI] [gpus=COUNT] [model=A,B] [port=N] [distinct] [member-of=EXPR] [only=A,B] [STRATEGY ...]`, where a strategy is
+//!   `spread=FIELD`, `binpack=cpu`, `binpack=memory`, `binpack=berth:NAME`, `random` or `default`
 //! - `> explain ...` as `place` with one task, without placing it
 //! - `> stop COUNT GROUP [STRATEGY ...]`, `> event SERVICE [HOSTS]` for the last task without a host, `> drain HOST`, `> show GROUP`
 
@@ -13,12 +13,13 @@ use std::fmt::Write;
 use std::path::Path;
 
 use berth_core::model::{
-    Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy,
-    Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
+    Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
+    PlacementStrategy, Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::placement::{
-    FilterKind, Host, HostVerdict, Outcome, PlacementProblem, RefusedHost, ScaleIn, Seed, StopCandidate, TaskRequest,
-    Unplaced, choose_to_stop, explain, place, service_default, unable_to_place,
+    FilterKind, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, RefusedHost, ScaleIn,
+    Seed, Shape, StopCandidate, TaskRequest, Unplaced, choose_to_stop, explain, place, service_default,
+    unable_to_place,
 };
 
 const SEED: Seed = Seed(42);
@@ -26,7 +27,7 @@ const SEED: Seed = Seed(42);
 #[derive(Default)]
 struct World {
     hosts: Vec<Host>,
-    tasks: Vec<(TaskRequest, ContainerInstanceId)>,
+    tasks: Vec<(TaskRequest, ContainerInstanceId, GpuSet)>,
     next_task: u128,
     unplaced: Option<Unplaced>,
 }
@@ -87,6 +88,7 @@ impl World {
             attributes: Attributes::new(),
             registered: Resources::new(1024, 2048),
             free: Resources::default(),
+            gpus: Gpus::default(),
             used_ports: Ports::new(),
             foreign_ports: Ports::new(),
             status: ContainerInstanceStatus::Active,
@@ -100,6 +102,10 @@ impl World {
             match arg.split_once('=') {
                 Some(("cpu", n)) => host.registered.cpu.0 = number(n),
                 Some(("memory", n)) => host.registered.memory.0 = number(n),
+                Some(("gpus", gpus)) => {
+                    let (count, model) = gpus.split_once('x').expect("COUNTxMODEL");
+                    host.gpus = Gpus::idle(model, count.parse().expect("a count"));
+                }
                 Some(("used-port", n)) => _ = host.used_ports.insert(tcp(n)),
                 Some(("zone", zone)) => {
                     let name = "ecs.availability-zone".to_owned();
@@ -124,8 +130,13 @@ impl World {
         for (decision, request) in plan.decisions.iter().zip(problem.requests) {
             match &decision.outcome {
                 Outcome::Placed(placement) => {
-                    _ = writeln!(out, "task {} -> {}", decision.task.0, placement.host());
-                    self.put(request, placement.host());
+                    let devices: Vec<String> = placement.gpus.iter().map(|device| device.to_string()).collect();
+                    let devices = match devices.is_empty() {
+                        true => String::new(),
+                        false => format!(" gpu {}", devices.join(",")),
+                    };
+                    _ = writeln!(out, "task {} -> {}{devices}", decision.task.0, placement.host());
+                    self.put(request, placement.host(), placement.gpus);
                 }
                 Outcome::Unplaced(why) => {
                     unplaced += 1;
@@ -166,14 +177,17 @@ impl World {
     }
 
     fn stop(&mut self, args: &[&str]) -> String {
-        let mine = self.tasks.iter().filter(|(task, _)| task.group == args[1]);
+        let mine = self.tasks.iter().filter(|(task, ..)| task.group == args[1]);
         let candidates: Vec<_> = mine
-            .map(|(task, host)| StopCandidate {
+            .map(|(task, host, gpus)| StopCandidate {
                 task: task.id,
                 host: Some(*host),
                 status: TaskStatus::Running,
                 created_at: Timestamp(i64::try_from(task.id.0).expect("small")),
-                reservation: task.resources,
+                holds: Holding {
+                    shape: task.shape.clone(),
+                    gpus: *gpus,
+                },
             })
             .collect();
         let strategies: Vec<_> = args[2..].iter().flat_map(|arg| strategy(arg).expect(arg)).collect();
@@ -187,12 +201,15 @@ impl World {
         let stopped = choose_to_stop(&scale_in, args[0].parse().expect("a count"));
         let mut out = String::new();
         for id in stopped {
-            let at = self.tasks.iter().position(|(task, _)| task.id == id).expect("known");
-            let (task, host) = self.tasks.remove(at);
+            let at = self.tasks.iter().position(|(task, ..)| task.id == id).expect("known");
+            let (task, host, gpus) = self.tasks.remove(at);
             _ = writeln!(out, "stop task {} on {host}", id.0);
             let host = self.hosts.iter_mut().find(|h| h.id == host).expect("known");
-            let (free, held) = (host.free, task.resources);
+            let (free, held) = (host.free, task.shape.resources);
             host.free = Resources::new(free.cpu.0 + held.cpu.0, free.memory.0 + held.memory.0);
+            for device in gpus.iter() {
+                host.gpus.devices[device].free += task.shape.gpu.per_device();
+            }
             *host.tasks_by_group.entry(task.group).or_default() -= 1;
         }
         out
@@ -215,8 +232,13 @@ impl World {
             let (tasks, free) = (host.tasks_by_group.get(group).unwrap_or(&0), host.free);
             let zone = host.attributes.get("ecs.availability-zone").cloned().flatten();
             let zone = zone.unwrap_or_else(|| "no zone".to_owned());
+            let shares: Vec<String> = host.gpus.devices.iter().map(|gpu| gpu.free.to_string()).collect();
+            let gpus = match shares.is_empty() {
+                true => String::new(),
+                false => format!(", GPUs {}", shares.join(" ")),
+            };
             format!(
-                "  {} in {zone}: {tasks}, free {} CPU units, {} MiB\n",
+                "  {} in {zone}: {tasks}, free {} CPU units, {} MiB{gpus}\n",
                 host.id, free.cpu.0, free.memory.0
             )
         };
@@ -227,7 +249,7 @@ impl World {
         let mut request = TaskRequest {
             id: TaskId(0),
             group: args[0].to_owned(),
-            resources: Resources::new(256, 512),
+            shape: Shape::of(Resources::new(256, 512)),
             host_ports: Ports::new(),
             constraints: Vec::new(),
             strategies: Vec::new(),
@@ -235,8 +257,11 @@ impl World {
         };
         for arg in &args[1..] {
             match arg.split_once('=') {
-                Some(("cpu", n)) => request.resources.cpu.0 = number(n),
-                Some(("memory", n)) => request.resources.memory.0 = number(n),
+                Some(("cpu", n)) => request.shape.resources.cpu.0 = number(n),
+                Some(("memory", n)) => request.shape.resources.memory.0 = number(n),
+                Some(("gpu-share", n)) => request.shape.gpu = GpuNeed::Share(n.parse().expect("thousandths")),
+                Some(("gpus", n)) => request.shape.gpu = GpuNeed::Devices(n.parse().expect("a count")),
+                Some(("model", names)) => request.shape.gpu_models = names.split(',').map(str::to_owned).collect(),
                 Some(("port", n)) => _ = request.host_ports.insert(tcp(n)),
                 Some(("member-of", expression)) => request.constraints.push(PlacementConstraint::MemberOf {
                     expression: expression.to_owned(),
@@ -262,15 +287,22 @@ impl World {
         PlacementProblem {
             requests: requests.collect(),
             hosts: self.hosts.clone(),
+            typical: None,
         }
     }
 
-    fn put(&mut self, request: TaskRequest, id: ContainerInstanceId) {
+    fn put(&mut self, request: TaskRequest, id: ContainerInstanceId, gpus: GpuSet) {
         let host = self.hosts.iter_mut().find(|host| host.id == id).expect("known");
-        host.free = host.free.checked_sub(request.resources).expect("it fits");
+        host.free = host.free.checked_sub(request.shape.resources).expect("it fits");
         host.used_ports.extend(&request.host_ports);
         *host.tasks_by_group.entry(request.group.clone()).or_default() += 1;
-        self.tasks.push((request, id));
+        for device in gpus.iter() {
+            host.gpus.devices[device].free -= request.shape.gpu.per_device();
+        }
+        if let Some(kind) = request.shape.gpu.kind() {
+            *host.gpus.tasks.entry(kind).or_default() += 1;
+        }
+        self.tasks.push((request, id, gpus));
     }
 
     /// Ids of hosts as their names, which are easier to read. The short ids of the scenarios' hosts are all the same and say nothing.
@@ -298,6 +330,9 @@ fn strategy(arg: &str) -> Option<Vec<PlacementStrategy>> {
         }],
         Some(("binpack", "memory")) => vec![PlacementStrategy::Binpack {
             resource: BinpackResource::Memory,
+        }],
+        Some(("binpack", field)) => vec![PlacementStrategy::Extension {
+            extension: PlacementExtension::from_field(field)?,
         }],
         _ => return None,
     })

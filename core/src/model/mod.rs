@@ -30,7 +30,7 @@ pub use names::{
     AccountId, AgentId, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family, Region, Scope, ServiceKey,
     ServiceName, TaskDefinitionKey, TaskId,
 };
-pub use placement::{BinpackResource, PlacementConstraint, PlacementStrategy};
+pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;
 pub use service::{

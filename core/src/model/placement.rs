@@ -31,6 +31,11 @@ pub enum PlacementStrategy {
         /// Which resource.
         resource: BinpackResource,
     },
+    /// One that ECS does not have.
+    Extension {
+        /// Which one.
+        extension: PlacementExtension,
+    },
 }
 
 /// What `binpack` packs by.
@@ -40,4 +45,65 @@ pub enum BinpackResource {
     Cpu,
     /// Memory.
     Memory,
+}
+
+/// Strategies that ECS does not have. All of them fill hosts, so that requests name them as fields of `binpack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PlacementExtension {
+    /// On the host with the least left of all resources together.
+    BestFit,
+    /// On the host whose free resources are the least like what the task needs.
+    DotProduct,
+    /// Where the least of the GPUs becomes of no use to typical tasks.
+    Fragmentation,
+    /// On GPUs in use before idle ones, and on hosts in use before idle ones.
+    GpuPacking,
+    /// Beside tasks that need as many GPUs.
+    GpuClustering,
+    /// Where typical tasks lose the least, and then where the least is left.
+    Tightest,
+}
+
+impl PlacementExtension {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::BestFit,
+        Self::DotProduct,
+        Self::Fragmentation,
+        Self::GpuPacking,
+        Self::GpuClustering,
+        Self::Tightest,
+    ];
+
+    /// The field of `binpack` by which requests and answers name it.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::BestFit => "berth:best-fit",
+            Self::DotProduct => "berth:dot-product",
+            Self::Fragmentation => "berth:fragmentation",
+            Self::GpuPacking => "berth:gpu-packing",
+            Self::GpuClustering => "berth:gpu-clustering",
+            Self::Tightest => "berth:tightest",
+        }
+    }
+
+    /// The one with this field.
+    #[must_use]
+    pub fn from_field(field: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|extension| extension.field() == field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extension_is_found_by_the_field_that_names_it() {
+        for extension in PlacementExtension::ALL {
+            assert_eq!(PlacementExtension::from_field(extension.field()), Some(extension));
+        }
+        assert_eq!(PlacementExtension::from_field("berth:worst-fit"), None);
+    }
 }

@@ -13,7 +13,7 @@ pub struct CpuUnits(pub u32);
 pub struct MemoryMib(pub u32);
 
 /// CPU and memory together, as a task reserves them and a host offers them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
     /// CPU units.

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::problem::Host;
+use super::fragmentation::{Measure, TypicalTasks};
+use super::gpus::{FreeGpus, GpuKind, GpuSet};
+use super::problem::{Holding, Host, Shape};
 use super::query_language::{Expression, HostFacts, ParseError};
 use super::refusal::Refusal;
 use super::strategy::SpreadField;
@@ -36,9 +38,68 @@ pub(super) struct LevelIndex(usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ExpressionIndex(usize);
 
+/// A model of GPUs that hosts of the board have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ModelIndex(usize);
+
+/// Models of GPUs that a task may run on.
+#[derive(Clone, Debug)]
+pub(super) struct AllowedModels(Option<Vec<bool>>);
+
+impl AllowedModels {
+    pub(super) fn allow(&self, model: ModelIndex) -> bool {
+        self.0.as_ref().is_none_or(|allowed| allowed[model.0])
+    }
+}
+
+/// What a host has free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Free {
+    pub(super) resources: Resources,
+    pub(super) gpus: FreeGpus,
+}
+
+impl Free {
+    /// Without what a task takes, which there is room for.
+    pub(super) fn without(self, shape: &Shape, gpus: GpuSet) -> Self {
+        let resources = self.resources.checked_sub(shape.resources);
+        Self {
+            resources: resources.expect("filters let a task through only where it fits"),
+            gpus: self.gpus.without(shape.gpu, gpus),
+        }
+    }
+
+    /// With what a task gives back.
+    pub(super) fn with(self, held: &Holding) -> Self {
+        let (free, back) = (self.resources, held.shape.resources);
+        Self {
+            resources: Resources {
+                cpu: CpuUnits(free.cpu.0.saturating_add(back.cpu.0)),
+                memory: MemoryMib(free.memory.0.saturating_add(back.memory.0)),
+            },
+            gpus: self.gpus.with(held.shape.gpu, held.gpus),
+        }
+    }
+}
+
+/// The most that any host has registered of each resource.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Largest {
+    pub(super) cpu: u32,
+    pub(super) memory: u32,
+    /// In thousandths of a GPU.
+    pub(super) gpu: u32,
+}
+
 /// See the module.
 pub(super) struct Board<'p> {
     hosts: Vec<Slot<'p>>,
+    /// Models of GPUs, each once.
+    models: Vec<&'p str>,
+    largest: Largest,
+    /// What tasks usually take.
+    typical: TypicalTasks,
+    fragmentation: Option<Fragmentation>,
     groups: Vec<Group<'p>>,
     group_indices: BTreeMap<&'p str, GroupIndex>,
     levels: Vec<Level>,
@@ -51,9 +112,17 @@ pub(super) struct Board<'p> {
 
 struct Slot<'p> {
     host: &'p Host,
-    free: Resources,
+    free: Free,
+    model: ModelIndex,
+    gpu_tasks: BTreeMap<GpuKind, u32>,
     used_ports: Ports,
     tasks: u32,
+}
+
+struct Fragmentation {
+    measure: Arc<Measure>,
+    /// What is of no use, by host.
+    fragments: Vec<u64>,
 }
 
 struct Group<'p> {
@@ -78,21 +147,37 @@ struct Evaluated {
 }
 
 impl<'p> Board<'p> {
-    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>) -> Self {
+    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>, typical: TypicalTasks) -> Self {
         let mut by_id: Vec<&Host> = hosts.collect();
         by_id.sort_unstable_by_key(|host| host.id);
         assert!(
             by_id.windows(2).all(|two| two[0].id < two[1].id),
             "a host is given once"
         );
+        let mut models = Vec::new();
+        let mut largest = Largest::default();
         let slot = |host: &'p Host| Slot {
             host,
-            free: host.free,
+            free: Free {
+                resources: host.free,
+                gpus: FreeGpus::of(&host.gpus),
+            },
+            model: model_among(&mut models, &host.gpus.model),
+            gpu_tasks: host.gpus.tasks.clone(),
             used_ports: host.used_ports.clone(),
             tasks: host.tasks_by_group.values().sum(),
         };
+        for host in &by_id {
+            largest.cpu = largest.cpu.max(host.registered.cpu.0);
+            largest.memory = largest.memory.max(host.registered.memory.0);
+            largest.gpu = largest.gpu.max(host.gpus.registered());
+        }
         Self {
             hosts: by_id.into_iter().map(slot).collect(),
+            models,
+            largest,
+            typical,
+            fragmentation: None,
             groups: Vec::new(),
             group_indices: BTreeMap::new(),
             levels: Vec::new(),
@@ -123,7 +208,33 @@ impl<'p> Board<'p> {
 
     /// What no task holds, those of this plan included.
     pub(super) fn free(&self, host: HostIndex) -> Resources {
-        self.hosts[host.0].free
+        self.hosts[host.0].free.resources
+    }
+
+    /// The same with GPUs.
+    pub(super) fn all_free(&self, host: HostIndex) -> &Free {
+        &self.hosts[host.0].free
+    }
+
+    /// The model of the host's GPUs.
+    pub(super) fn model(&self, host: HostIndex) -> ModelIndex {
+        self.hosts[host.0].model
+    }
+
+    /// Tasks on the host that hold GPUs, by how much they need.
+    pub(super) fn gpu_tasks(&self, host: HostIndex) -> &BTreeMap<GpuKind, u32> {
+        &self.hosts[host.0].gpu_tasks
+    }
+
+    /// The most that any host has registered of each resource.
+    pub(super) fn largest(&self) -> Largest {
+        self.largest
+    }
+
+    /// What is of no use to typical tasks of what the host has free, in the measure's unit. Its measure must be watched.
+    pub(super) fn fragments(&self, host: HostIndex) -> u64 {
+        let fragmentation = self.fragmentation.as_ref();
+        fragmentation.map_or(0, |counted| counted.fragments[host.0])
     }
 
     /// Ports that are taken or reserved.
@@ -184,6 +295,26 @@ impl<'p> Board<'p> {
     /// Hosts with equal buckets are level with each other whatever the plan does.
     pub(super) fn bucket(&self, level: LevelIndex, host: HostIndex) -> usize {
         self.levels[level.0].bucket_of[host.0]
+    }
+
+    /// Finds the hosts' models among those that a shape names.
+    pub(super) fn allowed_models(&self, named: &BTreeSet<String>) -> AllowedModels {
+        let allowed = || self.models.iter().map(|model| named.contains(*model)).collect();
+        AllowedModels((!named.is_empty()).then(allowed))
+    }
+
+    /// Begins to count what is of no use to typical tasks.
+    pub(super) fn watch_fragmentation(&mut self) -> Arc<Measure> {
+        if let Some(counted) = &self.fragmentation {
+            return Arc::clone(&counted.measure);
+        }
+        let measure = Arc::new(Measure::new(&self.typical, |named| self.allowed_models(named)));
+        let fragments = |slot: &Slot<'_>| measure.fragments(&slot.free, slot.model);
+        self.fragmentation = Some(Fragmentation {
+            fragments: self.hosts.iter().map(fragments).collect(),
+            measure: Arc::clone(&measure),
+        });
+        measure
     }
 
     /// Begins to count a group.
@@ -250,24 +381,27 @@ impl<'p> Board<'p> {
     }
 
     /// Puts a task on a host that has room for it.
-    pub(super) fn reserve(&mut self, host: HostIndex, group: GroupIndex, resources: Resources, ports: &Ports) {
+    pub(super) fn reserve(&mut self, host: HostIndex, group: GroupIndex, shape: &Shape, gpus: GpuSet, ports: &Ports) {
         let slot = &mut self.hosts[host.0];
-        let free = slot.free.checked_sub(resources);
-        slot.free = free.expect("filters let a task through only where it fits");
+        slot.free = slot.free.without(shape, gpus);
         slot.used_ports.extend(ports);
+        if let Some(kind) = shape.gpu.kind() {
+            *slot.gpu_tasks.entry(kind).or_default() += 1;
+        }
         slot.tasks += 1;
         self.groups[group.0].tasks[host.0] += 1;
         self.relevel(host, group, |tasks| tasks + 1);
         self.reevaluate(host);
     }
 
-    /// Takes a task off a host that is not draining; its ports are not looked at again.
-    pub(super) fn release(&mut self, host: HostIndex, group: GroupIndex, resources: Resources) {
+    /// Takes a task off a host that is not draining, and gives back these of its ports.
+    pub(super) fn release(&mut self, host: HostIndex, group: GroupIndex, held: &Holding, ports: &Ports) {
         let slot = &mut self.hosts[host.0];
-        slot.free = Resources {
-            cpu: CpuUnits(slot.free.cpu.0.saturating_add(resources.cpu.0)),
-            memory: MemoryMib(slot.free.memory.0.saturating_add(resources.memory.0)),
-        };
+        slot.free = slot.free.with(held);
+        slot.used_ports.retain(|port| !ports.contains(port));
+        if let Some(kind) = held.shape.gpu.kind() {
+            forget_one(&mut slot.gpu_tasks, kind);
+        }
         slot.tasks = slot.tasks.saturating_sub(1);
         let tasks = &mut self.groups[group.0].tasks[host.0];
         *tasks = tasks.saturating_sub(1);
@@ -284,6 +418,10 @@ impl<'p> Board<'p> {
 
     fn reevaluate(&mut self, host: HostIndex) {
         self.changes.push(host);
+        if let Some(counted) = &mut self.fragmentation {
+            let slot = &self.hosts[host.0];
+            counted.fragments[host.0] = counted.measure.fragments(&slot.free, slot.model);
+        }
         for index in 0..self.expressions.len() {
             if let Ok(expression) = &self.expressions[index].parsed
                 && expression.depends_on_tasks()
@@ -304,6 +442,21 @@ impl<'p> Board<'p> {
         facts.task_groups.retain(|name| !self.group_indices.contains_key(name));
         facts.task_groups.extend(here);
         facts
+    }
+}
+
+fn model_among<'p>(models: &mut Vec<&'p str>, model: &'p str) -> ModelIndex {
+    let known = models.iter().position(|known| *known == model);
+    ModelIndex(known.unwrap_or_else(|| {
+        models.push(model);
+        models.len() - 1
+    }))
+}
+
+fn forget_one(tasks: &mut BTreeMap<GpuKind, u32>, kind: GpuKind) {
+    if let Some(count) = tasks.get_mut(&kind) {
+        *count = count.saturating_sub(1);
+        tasks.retain(|_, count| *count > 0);
     }
 }
 

@@ -77,7 +77,8 @@ impl Candidates {
 
     /// How many hosts passed which filter, and the best with the score of the next best. The changes of the board must be taken in.
     pub(super) fn best(&self, board: &Board<'_>, need: &Need<'_>) -> (Funnel, Option<Best>) {
-        let complete = |(score, host): &(Score, HostIndex)| (need.ranking.complete(*score, board, *host), *host);
+        let complete =
+            |(score, host): &(Score, HostIndex)| (need.ranking.complete(*score, board, *host, need.shape), *host);
         // The two best of all are among the two best of each class.
         let heads = self
             .classes
@@ -105,6 +106,6 @@ impl Candidates {
 fn verdict(board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Result<Score, FilterKind> {
     match filter::stopped_by(board, need, host) {
         Some(filter) => Err(filter),
-        None => Ok(need.ranking.score_within_class(board, host)),
+        None => Ok(need.ranking.score_within_class(board, host, need.shape)),
     }
 }

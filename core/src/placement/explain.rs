@@ -42,7 +42,7 @@ pub fn explain(problem: &PlacementProblem, seed: Seed, task: TaskId) -> Option<E
     let position = problem.requests.iter().position(|request| request.id == task)?;
     let (before, from) = problem.requests.split_at(position);
     let request = from.first()?;
-    let mut planner = Planner::new(problem.hosts.iter(), seed);
+    let mut planner = Planner::new(problem.hosts.iter(), problem.typical_tasks(), seed);
     for earlier in before {
         planner.decide(earlier);
     }

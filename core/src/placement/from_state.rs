@@ -1,6 +1,7 @@
 //! Problems taken from the replicated state: the one place where placement knows how hosts and tasks are stored. Pure.
 
-use super::problem::{Host, PlacementProblem, TaskRequest};
+use super::gpus::Gpus;
+use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::scale_in::StopCandidate;
 use super::strategy::{service_default, standalone_default};
 use crate::model::{ClusterKey, ContainerInstance, RESERVED_TCP_PORTS, Task, TransportProtocol};
@@ -18,6 +19,7 @@ impl PlacementProblem {
         Self {
             hosts: hosts.map(|host| Host::from_state(state, host)).collect(),
             requests: tasks.into_iter().map(TaskRequest::of).collect(),
+            typical: None,
         }
     }
 }
@@ -37,6 +39,8 @@ impl Host {
             attributes: instance.all_attributes(),
             registered: instance.host.capacity,
             free: allocation.free(instance.host.capacity),
+            // Agents do not report GPUs, and task definitions that ask for one are refused.
+            gpus: Gpus::default(),
             used_ports,
             foreign_ports: instance.foreign_ports.clone(),
             status: instance.status,
@@ -61,7 +65,7 @@ impl TaskRequest {
         Self {
             id: task.id,
             group: task.group.clone(),
-            resources: task.reservation,
+            shape: Shape::of(task.reservation),
             host_ports: task.host_ports.clone(),
             constraints: task.placement_constraints.clone(),
             strategies,
@@ -79,7 +83,10 @@ impl StopCandidate {
             host: task.container_instance,
             status: task.last_status,
             created_at: task.created_at,
-            reservation: task.reservation,
+            holds: Holding {
+                shape: Shape::of(task.reservation),
+                ..Holding::default()
+            },
         }
     }
 }

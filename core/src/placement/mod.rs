@@ -7,6 +7,8 @@
 //!
 //! - `filter/`: reasons to refuse a host, one file each; `strategy/`: preferences among the hosts that are left, one file
 //!   each. What to do for a new one is in `docs/checklists/new-placement-strategy.md`.
+//! - `gpus.rs`: GPUs and shares of them; `fragmentation.rs`: how much of what is free of them is of no use.
+//! - `session.rs`: the same for those who place and take off one task after the other.
 //! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it.
 //! - `candidates.rs`: the hosts in the order of their scores, for plans with many requests that are alike.
 //! - [`query_language`]: the language of `memberOf`.
@@ -16,7 +18,9 @@ mod board;
 mod candidates;
 mod explain;
 mod filter;
+mod fragmentation;
 mod from_state;
+mod gpus;
 mod known_hosts;
 mod plan;
 mod planner;
@@ -27,17 +31,21 @@ mod scale_in;
 mod score;
 mod seed;
 mod sentence;
+mod session;
 mod strategy;
 
 pub use explain::{Explanation, HostVerdict, explain};
 pub use filter::FilterKind;
+pub use fragmentation::TypicalTasks;
+pub use gpus::{GpuDevice, GpuKind, GpuNeed, GpuSet, Gpus, MAX_GPUS, WHOLE_GPU};
 pub use known_hosts::KnownHosts;
 pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 pub use planner::{place, place_on};
-pub use problem::{Host, PlacementProblem, TaskRequest};
-pub use refusal::{Refusal, Shortage};
+pub use problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
+pub use refusal::{GpuShortage, Refusal, Shortage};
 pub use scale_in::{ScaleIn, StopCandidate, choose_to_stop};
 pub use score::{MAX_STRATEGIES, Score};
 pub use seed::Seed;
 pub use sentence::{HOSTS_PER_SENTENCE, unable_to_place};
-pub use strategy::{SpreadField, service_default, standalone_default};
+pub use session::{HostState, Session};
+pub use strategy::{Dependence, SpreadField, service_default, standalone_default};

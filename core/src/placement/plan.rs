@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::filter::FilterKind;
+use super::gpus::GpuSet;
 use super::refusal::Refusal;
 use super::score::Score;
 use crate::model::{ContainerInstanceId, TaskId};
@@ -60,6 +61,8 @@ pub struct Placement {
     pub score: Score,
     /// Score of the next best host, if there was one.
     pub runner_up: Option<Score>,
+    /// The host's GPUs that the task takes something of.
+    pub gpus: GpuSet,
 }
 
 impl Placement {

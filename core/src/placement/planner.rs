@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::board::{Board, ExpressionIndex, GroupIndex, HostIndex};
+use super::board::{AllowedModels, Board, ExpressionIndex, GroupIndex, HostIndex};
 use super::candidates::Candidates;
 use super::filter;
+use super::fragmentation::TypicalTasks;
+use super::gpus::GpuSet;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
-use super::problem::{Host, PlacementProblem, TaskRequest};
+use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
 use super::refusal::Refusal;
 use super::score::Score;
 use super::seed::Seed;
-use super::strategy::Ranking;
-use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, Resources};
+use super::strategy::{Arrival, Ranking};
+use crate::model::{ContainerInstanceId, PlacementConstraint, Ports};
 
 /// Decides for every request where it goes. Later requests see what earlier ones reserved.
 ///
@@ -22,16 +24,18 @@ use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, Resources};
 /// If a host is in the problem twice.
 #[must_use]
 pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
-    plan(Planner::new(problem.hosts.iter(), seed), &problem.requests)
+    let planner = Planner::new(problem.hosts.iter(), problem.typical_tasks(), seed);
+    plan(planner, &problem.requests)
 }
 
-/// The same for hosts that are known from plan to plan.
+/// The same for hosts that are known from plan to plan. Typical tasks are those of the requests.
 ///
 /// # Panics
 /// If a host is given twice.
 #[must_use]
 pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
-    plan(Planner::new(hosts.iter().map(|host| &**host), seed), requests)
+    let hosts = hosts.iter().map(|host| &**host);
+    plan(Planner::new(hosts, typical_of(requests), seed), requests)
 }
 
 fn plan<'p>(mut planner: Planner<'p>, requests: &'p [TaskRequest]) -> PlacementPlan {
@@ -47,7 +51,8 @@ fn plan<'p>(mut planner: Planner<'p>, requests: &'p [TaskRequest]) -> PlacementP
 /// What requests of one kind need: everything but their id and the hosts they are restricted to.
 pub(super) struct Need<'p> {
     pub(super) group: GroupIndex,
-    pub(super) resources: Resources,
+    pub(super) shape: &'p Shape,
+    pub(super) gpu_models: AllowedModels,
     pub(super) host_ports: &'p Ports,
     pub(super) distinct_instance: bool,
     pub(super) member_of: Vec<ExpressionIndex>,
@@ -56,6 +61,8 @@ pub(super) struct Need<'p> {
     like: &'p TaskRequest,
     /// What the last request of the kind got that found no host, and at which revision of the board.
     unplaced: Option<(usize, Arc<Unplaced>)>,
+    /// How many tasks had been taken off when a request of the kind that may go to any host found none.
+    found_none_after: Option<usize>,
     /// Whether a request of the kind that may go to any host was served.
     served: bool,
     /// The hosts in order, once there was a second one.
@@ -75,17 +82,20 @@ pub(super) struct Planner<'p> {
     board: Board<'p>,
     seed: Seed,
     needs: Vec<Need<'p>>,
-    /// Where in `needs` to look, by group and resources.
-    kinds: BTreeMap<(&'p str, u32, u32), Vec<usize>>,
+    /// Where in `needs` to look, by group and shape.
+    kinds: BTreeMap<(&'p str, &'p Shape), Vec<usize>>,
+    /// How many tasks were taken off.
+    releases: usize,
 }
 
 impl<'p> Planner<'p> {
-    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>, seed: Seed) -> Self {
+    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>, typical: TypicalTasks, seed: Seed) -> Self {
         Self {
-            board: Board::new(hosts),
+            board: Board::new(hosts, typical),
             seed,
             needs: Vec::new(),
             kinds: BTreeMap::new(),
+            releases: 0,
         }
     }
 
@@ -99,14 +109,66 @@ impl<'p> Planner<'p> {
         let Some(best) = best else {
             return Outcome::Unplaced(self.explain_unplaced(kind, request, funnel));
         };
-        let need = &self.needs[kind];
+        Outcome::Placed(self.reserve(kind, request, funnel, best))
+    }
+
+    /// The same, without the why where no host is found.
+    pub(super) fn decide_alone(&mut self, request: &'p TaskRequest) -> Option<Placement> {
+        let kind = self.kind_of(request);
+        let any_host = request.only_hosts.is_none();
+        let found_none = self.needs[kind].found_none_after;
+        if any_host && found_none == Some(self.releases) && !self.depends_on_company(kind) {
+            return None;
+        }
+        let (funnel, best) = self.choose(kind, request);
+        let Some(best) = best else {
+            self.needs[kind].found_none_after = any_host.then_some(self.releases);
+            return None;
+        };
+        Some(self.reserve(kind, request, funnel, best))
+    }
+
+    /// Takes a task off its host, as it was put there by this request.
+    pub(super) fn take_off(&mut self, request: &'p TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
+        let kind = self.kind_of(request);
+        let host = self
+            .board
+            .index_of(host)
+            .expect("the task was put on a host of the board");
+        let held = Holding {
+            shape: request.shape.clone(),
+            gpus,
+        };
+        self.releases += 1;
         self.board
-            .reserve(best.host, need.group, need.resources, need.host_ports);
-        Outcome::Placed(Placement {
+            .release(host, self.needs[kind].group, &held, &request.host_ports);
+    }
+
+    pub(super) fn board(&mut self) -> &mut Board<'p> {
+        &mut self.board
+    }
+
+    fn reserve(&mut self, kind: usize, request: &TaskRequest, funnel: Funnel, best: Best) -> Placement {
+        let need = &self.needs[kind];
+        let arrival = Arrival {
+            shape: need.shape,
+            task: request.id,
+        };
+        let gpus = need.ranking.choose_gpus(&self.board, best.host, arrival);
+        self.board
+            .reserve(best.host, need.group, need.shape, gpus, need.host_ports);
+        Placement {
             funnel,
             score: best.score,
             runner_up: best.runner_up,
-        })
+            gpus,
+        }
+    }
+
+    /// Whether the kind's constraints ask for the company of other tasks.
+    fn depends_on_company(&self, kind: usize) -> bool {
+        let expressions = &self.needs[kind].member_of;
+        expressions.iter().any(|e| self.board.depends_on_tasks(*e))
     }
 
     /// What the request needs, and the board to hold it against.
@@ -124,11 +186,7 @@ impl<'p> Planner<'p> {
     }
 
     fn kind_of(&mut self, request: &'p TaskRequest) -> usize {
-        let key = (
-            request.group.as_str(),
-            request.resources.cpu.0,
-            request.resources.memory.0,
-        );
+        let key = (request.group.as_str(), &request.shape);
         let alike = self.kinds.entry(key).or_default();
         if let Some(kind) = alike.iter().find(|kind| is_like(self.needs[**kind].like, request)) {
             return *kind;
@@ -142,13 +200,15 @@ impl<'p> Planner<'p> {
         });
         self.needs.push(Need {
             group,
-            resources: request.resources,
+            shape: &request.shape,
+            gpu_models: self.board.allowed_models(&request.shape.gpu_models),
             host_ports: &request.host_ports,
             distinct_instance: request.constraints.contains(&PlacementConstraint::DistinctInstance),
             member_of: expressions.map(|text| self.board.watch_expression(text)).collect(),
             ranking: Ranking::new(&request.strategies, group, self.seed, &mut self.board),
             like: request,
             unplaced: None,
+            found_none_after: None,
             served: false,
             candidates: None,
         });
@@ -212,7 +272,7 @@ impl<'p> Planner<'p> {
         let need = &self.needs[kind];
         let (revision, unplaced) = need.unplaced.as_ref()?;
         let unchanged = *revision == self.board.revision();
-        let fixed = || !need.member_of.iter().any(|e| self.board.depends_on_tasks(*e));
+        let fixed = || !self.depends_on_company(kind);
         (request.only_hosts.is_none() && (unchanged || fixed())).then(|| Arc::clone(unplaced))
     }
 
@@ -235,13 +295,17 @@ impl<'p> Planner<'p> {
 
 impl Need<'_> {
     pub(super) fn score(&self, board: &Board<'_>, host: HostIndex, request: &TaskRequest) -> Score {
-        self.ranking.score(board, host, request.id)
+        let arrival = Arrival {
+            shape: self.shape,
+            task: request.id,
+        };
+        self.ranking.score(board, host, arrival)
     }
 }
 
 fn is_like(one: &TaskRequest, other: &TaskRequest) -> bool {
     one.group == other.group
-        && one.resources == other.resources
+        && one.shape == other.shape
         && one.host_ports == other.host_ports
         && one.constraints == other.constraints
         && one.strategies == other.strategies
@@ -255,17 +319,23 @@ pub(super) struct Distance {
     /// Whether it takes no task at all now.
     unavailable: bool,
     refusals: usize,
-    /// CPU units and MiB together: near enough to tell a close miss from a far one.
+    /// CPU units, MiB and thousandths of GPUs together: near enough to tell a close miss from a far one.
     short_by: u64,
     host: ContainerInstanceId,
 }
 
 impl Distance {
     pub(super) fn of(refused: &RefusedHost) -> Self {
-        let excluded = |r: &Refusal| matches!(r, Refusal::MemberOf { .. } | Refusal::UnreadableExpression { .. });
+        let excluded = |r: &Refusal| {
+            matches!(
+                r,
+                Refusal::MemberOf { .. } | Refusal::UnreadableExpression { .. } | Refusal::GpuModel { .. }
+            )
+        };
         let unavailable = |r: &Refusal| matches!(r, Refusal::NotActive(_) | Refusal::AgentDisconnected);
         let short_by = |r: &Refusal| match r {
             Refusal::Cpu(shortage) | Refusal::Memory(shortage) => u64::from(shortage.short_by()),
+            Refusal::Gpu(shortage) => u64::from(shortage.short_by()),
             _ => 0,
         };
         Self {
@@ -281,8 +351,8 @@ impl Distance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attributes, BinpackResource, PlacementStrategy, TaskId, Timestamp};
-    use crate::placement::service_default;
+    use crate::model::{Attributes, BinpackResource, PlacementStrategy, Resources, TaskId, Timestamp};
+    use crate::placement::{Gpus, service_default};
     use std::collections::BTreeSet;
 
     /// Hosts of several sizes and zones, some away, some that hold a port.
@@ -296,6 +366,7 @@ mod tests {
             )]),
             registered: Resources::new(1024, 1024),
             free: Resources::new(128 + 64 * (number % 7), 1024),
+            gpus: Gpus::default(),
             used_ports: Ports::new(),
             foreign_ports: Ports::new(),
             status: crate::model::ContainerInstanceStatus::Active,
@@ -327,7 +398,7 @@ mod tests {
         let request = |number: usize| TaskRequest {
             id: TaskId(number as u128),
             group: ["service:web", "service:api"][number / 5 % 2].to_owned(),
-            resources: Resources::new(64, 32),
+            shape: Shape::of(Resources::new(64, 32)),
             host_ports: Ports::new(),
             constraints: if number.is_multiple_of(7) {
                 distinct.clone()
@@ -342,8 +413,9 @@ mod tests {
         let problem = PlacementProblem {
             hosts: hosts(),
             requests: (0..400).map(request).collect(),
+            typical: None,
         };
-        let mut planner = Planner::new(problem.hosts.iter(), Seed(5));
+        let mut planner = Planner::new(problem.hosts.iter(), problem.typical_tasks(), Seed(5));
         let (mut ordered, mut unplaced) = (0, 0);
         for request in &problem.requests {
             let kind = planner.kind_of(request);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::fragmentation::TypicalTasks;
+use super::gpus::{GpuNeed, GpuSet, Gpus};
 use super::query_language::HostFacts;
 use crate::model::{
     Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy, Ports, Resources,
@@ -15,6 +17,57 @@ pub struct PlacementProblem {
     pub hosts: Vec<Host>,
     /// The tasks, in the order in which they are served.
     pub requests: Vec<TaskRequest>,
+    /// What tasks usually take, for strategies that keep hosts fit for them; `None` where that is what the requests take.
+    pub typical: Option<TypicalTasks>,
+}
+
+impl PlacementProblem {
+    /// What tasks usually take.
+    pub(super) fn typical_tasks(&self) -> TypicalTasks {
+        self.typical.clone().unwrap_or_else(|| typical_of(&self.requests))
+    }
+}
+
+/// What the requests take, if any of them has a strategy that may ask for it.
+pub(super) fn typical_of(requests: &[TaskRequest]) -> TypicalTasks {
+    let may_ask = |strategy: &PlacementStrategy| matches!(strategy, PlacementStrategy::Extension { .. });
+    let mut strategies = requests.iter().flat_map(|request| &request.strategies);
+    if strategies.any(may_ask) {
+        TypicalTasks::of(requests.iter().map(|request| &request.shape))
+    } else {
+        TypicalTasks::default()
+    }
+}
+
+/// What a task takes of its host. Requests of one kind have one shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    /// CPU and memory.
+    pub resources: Resources,
+    /// GPUs.
+    pub gpu: GpuNeed,
+    /// Models of GPUs that it may run on; none are named where any will do.
+    pub gpu_models: BTreeSet<String>,
+}
+
+impl Shape {
+    /// CPU and memory alone.
+    #[must_use]
+    pub fn of(resources: Resources) -> Self {
+        Self {
+            resources,
+            ..Self::default()
+        }
+    }
+}
+
+/// What a task holds on its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// What it took.
+    pub shape: Shape,
+    /// Of which devices.
+    pub gpus: GpuSet,
 }
 
 /// A host as placement sees it.
@@ -30,6 +83,8 @@ pub struct Host {
     pub registered: Resources,
     /// What no task holds.
     pub free: Resources,
+    /// Its GPUs.
+    pub gpus: Gpus,
     /// Host ports that are taken or reserved.
     pub used_ports: Ports,
     /// Host ports that programs which are no tasks hold.
@@ -76,8 +131,8 @@ pub struct TaskRequest {
     pub id: TaskId,
     /// Its group, within which `spread` levels and `distinctInstance` separates.
     pub group: String,
-    /// What it reserves.
-    pub resources: Resources,
+    /// What it takes of its host.
+    pub shape: Shape,
     /// Fixed host ports that it takes.
     pub host_ports: Ports,
     /// Rules that bind.

@@ -1,8 +1,10 @@
 //! Why a host does not take a task: as data, as ECS's failure reason, and as words with numbers. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::gpus::WHOLE_GPU;
 use super::query_language::ParseError;
 use crate::model::{ContainerInstanceStatus, Ports, TransportProtocol};
 
@@ -21,6 +23,15 @@ pub enum Refusal {
     Ports(Ports),
     /// Programs that are no tasks hold these ports, as the host found when a task wanted them.
     ForeignPorts(Ports),
+    /// Too little of its GPUs is free.
+    Gpu(GpuShortage),
+    /// Its GPUs are of a model that the task may not run on.
+    GpuModel {
+        /// The models that the task may run on.
+        needs: BTreeSet<String>,
+        /// The model of the host's.
+        has: String,
+    },
     /// `distinctInstance`: the host already has tasks of the group.
     DistinctInstance {
         /// How many.
@@ -59,6 +70,67 @@ impl Shortage {
     }
 }
 
+/// How much of a host's GPUs was asked for and is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuShortage {
+    /// A share of one device, in thousandths.
+    Share {
+        /// What the task needs.
+        needs: u16,
+        /// What is free of the device with the most free; less than `needs`.
+        most_free: u16,
+        /// Devices of the host.
+        devices: usize,
+    },
+    /// Whole devices.
+    Devices {
+        /// How many the task needs.
+        needs: usize,
+        /// Of how many nothing is taken; fewer than `needs`.
+        idle: usize,
+        /// Devices of the host.
+        devices: usize,
+    },
+}
+
+impl GpuShortage {
+    /// What is missing, in thousandths of a GPU.
+    #[must_use]
+    pub fn short_by(self) -> u32 {
+        match self {
+            Self::Share { needs, most_free, .. } => u32::from(needs.saturating_sub(most_free)),
+            Self::Devices { needs, idle, .. } => {
+                let devices = u32::try_from(needs.saturating_sub(idle)).unwrap_or(u32::MAX);
+                devices.saturating_mul(u32::from(WHOLE_GPU))
+            }
+        }
+    }
+}
+
+impl fmt::Display for GpuShortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        match *self {
+            Self::Share { devices: 0, .. } | Self::Devices { devices: 0, .. } => f.write_str("has no GPU"),
+            Self::Share {
+                needs,
+                most_free,
+                devices,
+            } => write!(
+                f,
+                "needs {needs} thousandths of one GPU, at most {most_free} are free on any of {devices}, short by {}",
+                self.short_by()
+            ),
+            Self::Devices { needs, idle, devices } => write!(
+                f,
+                "needs {needs} whole GPU{}, free {idle} of {devices}, short by {}",
+                plural(needs),
+                needs.saturating_sub(idle)
+            ),
+        }
+    }
+}
+
 impl Refusal {
     /// The reason as ECS writes it in `failures[]` of `RunTask` and `StartTask`.
     #[must_use]
@@ -69,6 +141,7 @@ impl Refusal {
             Self::Cpu(_) => "RESOURCE:CPU",
             Self::Memory(_) => "RESOURCE:MEMORY",
             Self::Ports(_) | Self::ForeignPorts(_) => "RESOURCE:PORTS",
+            Self::Gpu(_) | Self::GpuModel { .. } => "RESOURCE:GPU",
             Self::DistinctInstance { .. } => "DistinctInstance placement constraint unsatisfied.",
             Self::MemberOf { .. } | Self::UnreadableExpression { .. } => "MemberOf placement constraint unsatisfied.",
         }
@@ -97,6 +170,11 @@ impl fmt::Display for Refusal {
             }
             Self::Ports(ports) => write!(f, "{} in use", Named(ports)),
             Self::ForeignPorts(ports) => write!(f, "{} held by a program that is no task", Named(ports)),
+            Self::Gpu(shortage) => write!(f, "{shortage}"),
+            Self::GpuModel { needs, has } => {
+                let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+                write!(f, "needs a GPU of model {}, has {has}", needs.join(" or "))
+            }
             Self::DistinctInstance { tasks: 1 } => f.write_str("already has 1 task of the group (distinctInstance)"),
             Self::DistinctInstance { tasks } => write!(f, "already has {tasks} tasks of the group (distinctInstance)"),
             Self::MemberOf { expression } => write!(f, "is not a member of '{expression}'"),

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::board::{Board, HostIndex};
-use super::problem::Host;
+use super::fragmentation::TypicalTasks;
+use super::problem::{Holding, Host};
 use super::seed::Seed;
 use super::strategy::Ranking;
 use crate::model::{
-    ContainerInstanceId, ContainerInstanceStatus, PlacementStrategy, Resources, TaskId, TaskStatus, Timestamp,
+    ContainerInstanceId, ContainerInstanceStatus, PlacementStrategy, Ports, TaskId, TaskStatus, Timestamp,
 };
 
 /// A group that has too many tasks.
@@ -27,7 +28,7 @@ pub struct ScaleIn<'a> {
 }
 
 /// A task that may be stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopCandidate {
     /// The task.
     pub task: TaskId,
@@ -38,7 +39,7 @@ pub struct StopCandidate {
     /// When it was created.
     pub created_at: Timestamp,
     /// What it holds on its host.
-    pub reservation: Resources,
+    pub holds: Holding,
 }
 
 /// Order among the tasks of one host, and among those that strategies cannot tell apart; the least goes first.
@@ -60,10 +61,11 @@ struct Turn {
 /// If a host is given twice.
 #[must_use]
 pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
-    let mut board = Board::new(scale_in.hosts.iter());
+    let typical = TypicalTasks::of(scale_in.candidates.iter().map(|candidate| &candidate.holds.shape));
+    let mut board = Board::new(scale_in.hosts.iter(), typical);
     let group = board.watch_group(scale_in.group);
     let ranking = Ranking::new(scale_in.strategies, group, scale_in.seed, &mut board);
-    let (mut leaving, mut settled) = (BTreeSet::new(), BTreeMap::<HostIndex, BTreeMap<Turn, Resources>>::new());
+    let (mut leaving, mut settled) = (BTreeSet::new(), BTreeMap::<HostIndex, BTreeMap<Turn, &Holding>>::new());
     for candidate in scale_in.candidates {
         let turn = Turn {
             running: candidate.status >= TaskStatus::Running,
@@ -76,7 +78,7 @@ pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
                 leaving.insert((true, turn));
             }
             Some(host) => {
-                settled.entry(host).or_default().insert(turn, candidate.reservation);
+                settled.entry(host).or_default().insert(turn, &candidate.holds);
             }
         }
     }
@@ -84,13 +86,14 @@ pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
     while chosen.len() < count {
         let heads = settled.iter().filter_map(|(host, tasks)| {
             let (turn, holds) = tasks.first_key_value()?;
-            let ranks = ranking.ranks_to_stop(&board, *host, turn.task, *holds);
+            let ranks = ranking.ranks_to_stop(&board, *host, turn.task, holds);
             Some((ranks, *turn, *host, *holds))
         });
         let Some((_, turn, host, holds)) = heads.min_by_key(|(ranks, turn, ..)| (*ranks, *turn)) else {
             break;
         };
-        board.release(host, group, holds);
+        // No port is looked at again.
+        board.release(host, group, holds, &Ports::new());
         settled.entry(host).or_default().remove(&turn);
         chosen.push(turn.task);
     }

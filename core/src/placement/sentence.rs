@@ -63,6 +63,7 @@ fn in_ecs_words(refused: &RefusedHost) -> String {
     match refused.refusals.first() {
         Some(Refusal::Cpu(_)) => "has insufficient CPU units available".to_owned(),
         Some(Refusal::Memory(_)) => "has insufficient memory available".to_owned(),
+        Some(Refusal::Gpu(_) | Refusal::GpuModel { .. }) => "has insufficient GPU resource available".to_owned(),
         Some(Refusal::Ports(_) | Refusal::ForeignPorts(_)) => {
             "is already using a port required by your task".to_owned()
         }

@@ -146,6 +146,9 @@ pub(super) fn render_strategies(strategies: &[PlacementStrategy]) -> Vec<AwsStra
             PlacementStrategy::Binpack {
                 resource: BinpackResource::Memory,
             } => (PlacementStrategyType::Binpack, Some("MEMORY".to_owned())),
+            PlacementStrategy::Extension { extension } => {
+                (PlacementStrategyType::Binpack, Some(extension.field().to_owned()))
+            }
         };
         AwsStrategy {
             r#type: Some(kind),

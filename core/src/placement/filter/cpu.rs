@@ -10,7 +10,7 @@ pub(super) struct Cpu;
 
 impl Filter for Cpu {
     fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
-        let (needs, free) = (need.resources.cpu.0, board.free(host).cpu.0);
+        let (needs, free) = (need.shape.resources.cpu.0, board.free(host).cpu.0);
         (needs > free).then(|| {
             Refusal::Cpu(Shortage {
                 needs,

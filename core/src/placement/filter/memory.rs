@@ -10,7 +10,7 @@ pub(super) struct Memory;
 
 impl Filter for Memory {
     fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
-        let (needs, free) = (need.resources.memory.0, board.free(host).memory.0);
+        let (needs, free) = (need.shape.resources.memory.0, board.free(host).memory.0);
         (needs > free).then(|| {
             Refusal::Memory(Shortage {
                 needs,

@@ -3,6 +3,7 @@
 mod agent;
 mod cpu;
 mod distinct_instance;
+mod gpu;
 mod member_of;
 mod memory;
 mod ports;
@@ -31,6 +32,8 @@ pub enum FilterKind {
     Memory,
     /// The ports are free.
     Ports,
+    /// The GPUs are free, and of a model that the task may run on.
+    Gpu,
     /// `distinctInstance` holds.
     DistinctInstance,
     /// Every `memberOf` holds.
@@ -39,11 +42,12 @@ pub enum FilterKind {
 
 impl FilterKind {
     /// All of them, in the order in which they are asked: ECS's, what fits before what is allowed.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Agent,
         Self::Cpu,
         Self::Memory,
         Self::Ports,
+        Self::Gpu,
         Self::DistinctInstance,
         Self::MemberOf,
     ];
@@ -54,6 +58,7 @@ impl FilterKind {
             Self::Cpu => &cpu::Cpu,
             Self::Memory => &memory::Memory,
             Self::Ports => &ports::Ports,
+            Self::Gpu => &gpu::Gpu,
             Self::DistinctInstance => &distinct_instance::DistinctInstance,
             Self::MemberOf => &member_of::MemberOf,
         }

@@ -1,9 +1,10 @@
 //! `binpack`: the host with the least left of a resource. A service that shrinks gives up the task that leaves most free
 //! on its host, so that the host used least empties first (ECS's rule). Pure.
 
-use super::Strategy;
+use super::{Arrival, Dependence, Strategy, Ties};
 use crate::model::{BinpackResource, Resources, TaskId};
 use crate::placement::board::{Board, HostIndex};
+use crate::placement::problem::Holding;
 
 /// See the module.
 pub(super) struct Binpack {
@@ -20,15 +21,19 @@ impl Binpack {
 }
 
 impl Strategy for Binpack {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: TaskId) -> u64 {
+    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: Arrival<'_>) -> u64 {
         self.amount(board.free(host))
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: Resources) -> u64 {
-        u64::MAX - self.amount(board.free(host)) - self.amount(holds)
+    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+        u64::MAX - self.amount(board.free(host)) - self.amount(holds.shape.resources)
     }
 
-    fn packs(&self) -> bool {
-        true
+    fn depends_on(&self) -> Dependence {
+        Dependence::Host
+    }
+
+    fn ties(&self) -> Ties {
+        Ties::Fuller
     }
 }

@@ -5,10 +5,10 @@
 //! are about to leave, and what replaces them should level what stays. Hosts that lack the attribute are level with each
 //! other, as if they shared a value of their own; so are those that have it without a value.
 
-use super::Strategy;
-use crate::model::{ContainerInstanceId, Resources, TaskId};
+use super::{Arrival, Dependence, Strategy};
+use crate::model::{ContainerInstanceId, TaskId};
 use crate::placement::board::{Board, GroupIndex, HostIndex, LevelIndex};
-use crate::placement::problem::Host;
+use crate::placement::problem::{Holding, Host};
 
 /// What `spread` levels over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,12 +75,16 @@ impl Spread {
 }
 
 impl Strategy for Spread {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: TaskId) -> u64 {
+    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: Arrival<'_>) -> u64 {
         self.tasks(board, host)
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, _: Resources) -> u64 {
+    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, _: &Holding) -> u64 {
         u64::MAX - self.tasks(board, host)
+    }
+
+    fn depends_on(&self) -> Dependence {
+        Dependence::Group
     }
 
     fn shared_level(&self) -> Option<LevelIndex> {

@@ -1,0 +1,77 @@
+//! [`Session`]: places tasks one after the other and takes them off again, for those who let time pass between. It decides as
+//! [`super::place`] does. Pure.
+
+use super::board::HostIndex;
+use super::fragmentation::TypicalTasks;
+use super::gpus::GpuSet;
+use super::plan::Placement;
+use super::planner::Planner;
+use super::problem::{Host, TaskRequest};
+use super::seed::Seed;
+use crate::model::{ContainerInstanceId, Resources};
+
+/// See the module.
+pub struct Session<'p> {
+    planner: Planner<'p>,
+    /// By the order of their ids.
+    hosts: Vec<HostIndex>,
+}
+
+/// What is free on a host in a [`Session`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostState {
+    /// The host.
+    pub id: ContainerInstanceId,
+    /// CPU and memory.
+    pub free: Resources,
+    /// What is free of each GPU, in thousandths.
+    pub free_gpus: Vec<u16>,
+    /// Tasks on it.
+    pub tasks: u32,
+}
+
+impl<'p> Session<'p> {
+    /// Begins with these hosts as they are. `typical` is what strategies that keep hosts fit for tasks to come expect of them.
+    ///
+    /// # Panics
+    /// If a host is given twice.
+    #[must_use]
+    pub fn new(hosts: &'p [Host], typical: TypicalTasks, seed: Seed) -> Self {
+        let mut planner = Planner::new(hosts.iter(), typical, seed);
+        Self {
+            hosts: planner.board().indices().collect(),
+            planner,
+        }
+    }
+
+    /// Puts a task on the host that is best for it; `None` if none has room.
+    pub fn place(&mut self, request: &'p TaskRequest) -> Option<Placement> {
+        self.planner.decide_alone(request)
+    }
+
+    /// Takes a task off the host where this request put it, and gives back what it took.
+    ///
+    /// # Panics
+    /// If the host is none of the session's.
+    pub fn take_off(&mut self, request: &'p TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
+        self.planner.take_off(request, host, gpus);
+    }
+
+    /// The hosts as they are now, in the order of their ids.
+    pub fn hosts(&mut self) -> impl Iterator<Item = HostState> {
+        let board = &*self.planner.board();
+        self.hosts.iter().map(|host| HostState {
+            id: board.host(*host).id,
+            free: board.free(*host),
+            free_gpus: board.all_free(*host).gpus.shares().to_vec(),
+            tasks: board.tasks(*host),
+        })
+    }
+
+    /// How much of what is free of all GPUs is of no use to typical tasks, in thousandths of a GPU.
+    pub fn fragments(&mut self) -> u64 {
+        let board = self.planner.board();
+        let weight = board.watch_fragmentation().weight().max(1);
+        self.hosts.iter().map(|host| board.fragments(*host)).sum::<u64>() / weight
+    }
+}
