@@ -13,7 +13,11 @@ import sys
 import time
 
 import boto3
+import botocore.auth
+import botocore.awsrequest
 import botocore.config
+import botocore.credentials
+import botocore.httpsession
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("BERTH_BINARY", str(ROOT / "target/release/berth"))
@@ -245,3 +249,19 @@ def instances_of(ecs, cluster):
 
 def attribute(instance, name):
     return next((a.get("value") for a in instance["attributes"] if a["name"] == name), None)
+
+
+def id_of(arn):
+    """What stands after the last slash of an ARN."""
+    return arn.rsplit("/", 1)[-1]
+
+
+def call(endpoint, operation, document):
+    """Calls an operation of Berth's own service as any client can that signs its requests; returns the answer."""
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"Berth_20261101.{operation}"}
+    request = botocore.awsrequest.AWSRequest("POST", f"{endpoint}/", headers=headers, data=json.dumps(document))
+    keys = botocore.credentials.Credentials(ACCESS_KEY, SECRET)
+    botocore.auth.SigV4Auth(keys, "berth", REGION).add_auth(request)
+    answer = botocore.httpsession.URLLib3Session().send(request.prepare())
+    assert answer.status_code == 200, (operation, answer.status_code, answer.text)
+    return json.loads(answer.text)

@@ -19,6 +19,8 @@ mod ps;
 mod sim;
 mod token;
 mod values;
+mod why;
+mod why_not;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     Ps(ps::Arguments),
     /// List the hosts of a cluster, take some out of service or back
     Hosts(hosts::Arguments),
+    /// Say why a task is on its host
+    Why(why::Arguments),
+    /// Say why hosts would not take a task of a service, and what would make it fit
+    WhyNot(why_not::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
     /// Bring images to the hosts of this machine, or list those that they have
@@ -80,6 +86,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
         Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
+        Command::Why(arguments) => block_on(why::run(arguments))?,
+        Command::WhyNot(arguments) => block_on(why_not::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
         Command::Agent(arguments) => return block_on(agent::run(arguments)),
         Command::Sim(arguments) => return sim::run(&arguments),

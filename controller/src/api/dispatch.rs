@@ -62,6 +62,7 @@ pub static ROUTES: &[Route] = &[
     route!(berth, DescribeAuthority, describe_authority),
     route!(berth, DescribeHostSettings, describe_host_settings),
     route!(berth, DescribeHosts, describe_hosts),
+    route!(berth, ExplainPlacement, explain_placement),
     route!(berth, GetBackupPart, get_backup_part),
     route!(berth, GetTaskLogs, get_task_logs, by_leader),
     route!(berth, ListJoinTokens, list_join_tokens),

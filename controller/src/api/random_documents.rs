@@ -15,7 +15,7 @@ use super::dispatch::{ROUTES, Route};
 use super::testing::Harness;
 
 /// Requests of one case, one after the other on the same state.
-const REQUESTS: usize = 80;
+const REQUESTS: usize = 120;
 /// Deepest structure of a document; deeper members are left out.
 const MAX_DEPTH: usize = 6;
 /// Longest wait that a document asks for, so that the test does not.

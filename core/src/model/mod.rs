@@ -9,6 +9,7 @@ mod deployment_configuration;
 mod host_settings;
 mod names;
 mod placement;
+mod placement_record;
 mod report;
 mod restart_policy;
 mod service;
@@ -31,6 +32,7 @@ pub use names::{
     ServiceName, TaskDefinitionKey, TaskId,
 };
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
+pub use placement_record::{InvalidPlacementRecord, PlacementRecord, RecordedPlacement, RecordedScore};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;
 pub use service::{

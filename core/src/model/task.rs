@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib, NetworkBinding,
-    PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinition, TaskDefinitionKey,
-    TaskId, Timestamp, task_record::TaskRecord,
+    PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinition,
+    TaskDefinitionKey, TaskId, Timestamp, task_record::TaskRecord,
 };
 
 /// Where a task is on its way; it only ever moves to a later one.
@@ -179,6 +179,8 @@ pub struct Task {
     pub last_status: TaskStatus,
     /// The host; `None` only until the task is placed, before it is part of the state.
     pub container_instance: Option<ContainerInstanceId>,
+    /// How its host was chosen; `None` if it was placed before that was recorded.
+    pub placement: Option<PlacementRecord>,
     /// Containers in the order of the definition.
     pub containers: Vec<Container>,
     /// Counts the changes of this record, as ECS's `version`.
@@ -270,6 +272,7 @@ impl Task {
             desired_status: DesiredStatus::Running,
             last_status: TaskStatus::Provisioning,
             container_instance: None,
+            placement: None,
             containers: definition.pending_containers(),
             version: 1,
             created_at: now,

@@ -131,6 +131,7 @@ mod tests {
             desired_status: DesiredStatus::Running,
             last_status: TaskStatus::Provisioning,
             container_instance: host.map(ContainerInstanceId),
+            placement: None,
             containers: vec![],
             version: 1,
             created_at: Timestamp(0),

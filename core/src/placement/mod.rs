@@ -26,6 +26,7 @@ mod plan;
 mod planner;
 mod problem;
 pub mod query_language;
+mod record;
 mod refusal;
 mod scale_in;
 mod score;

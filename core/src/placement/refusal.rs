@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::filter::FilterKind;
 use super::gpus::WHOLE_GPU;
 use super::query_language::ParseError;
 use crate::model::{ContainerInstanceStatus, Ports, TransportProtocol};
@@ -132,6 +133,20 @@ impl fmt::Display for GpuShortage {
 }
 
 impl Refusal {
+    /// The filter that refuses so.
+    #[must_use]
+    pub fn filter(&self) -> FilterKind {
+        match self {
+            Self::NotActive(_) | Self::AgentDisconnected => FilterKind::Agent,
+            Self::Cpu(_) => FilterKind::Cpu,
+            Self::Memory(_) => FilterKind::Memory,
+            Self::Ports(_) | Self::ForeignPorts(_) => FilterKind::Ports,
+            Self::Gpu(_) | Self::GpuModel { .. } => FilterKind::Gpu,
+            Self::DistinctInstance { .. } => FilterKind::DistinctInstance,
+            Self::MemberOf { .. } | Self::UnreadableExpression { .. } => FilterKind::MemberOf,
+        }
+    }
+
     /// The reason as ECS writes it in `failures[]` of `RunTask` and `StartTask`.
     #[must_use]
     pub fn ecs_reason(&self) -> &'static str {

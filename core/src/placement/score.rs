@@ -16,3 +16,11 @@ pub struct Score {
     /// The host.
     pub host: ContainerInstanceId,
 }
+
+impl Score {
+    /// Tasks on the host, or 0 where they do not matter: they are counted from one end or the other, and no host has half as many as there are
+    /// numbers.
+    pub(super) fn tasks(&self) -> u32 {
+        self.occupancy.min(u32::MAX - self.occupancy)
+    }
+}

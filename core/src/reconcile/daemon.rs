@@ -14,7 +14,7 @@ use crate::state::Command;
 
 use super::limits::Limits;
 use super::pass::Pass;
-use super::placing::OnHost;
+use super::placing::{OnHost, Placed};
 use super::service::nothing_new;
 use super::tally::{Tally, is_running};
 use super::{deployment, events, placing, starting, stopping};
@@ -22,8 +22,8 @@ use super::{deployment, events, placing, starting, stopping};
 /// Hosts without a task of the service, by what can be done about it.
 #[derive(Default)]
 struct FreeHosts {
-    /// They take one, under these ids.
-    take: Vec<(TaskId, ContainerInstanceId)>,
+    /// They take one.
+    take: Vec<Placed>,
     /// They should have one, and have no room.
     lack_room: Vec<Unplaced>,
 }
@@ -83,9 +83,9 @@ fn free_hosts(
         return free;
     }
     let prototype = starting::prototype(service, primary, &definition, pass.now);
-    for (host, answer) in placing::one_on_each(pass, &prototype, &hosts) {
+    for answer in placing::one_on_each(pass, &prototype, &hosts) {
         match answer {
-            OnHost::Takes(task) => free.take.push((task, host)),
+            OnHost::Takes(placed) => free.take.push(placed),
             OnHost::Refuses(why) if only_lacks_room(&why) => free.lack_room.push(why),
             OnHost::Refuses(_) => {}
         }

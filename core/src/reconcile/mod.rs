@@ -26,12 +26,13 @@ mod properties;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub use agenda::Agenda;
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
 pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
+pub use starting::next_task;
 
 use crate::ids::IdSource;
 use crate::model::Timestamp;

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{ContainerInstanceId, Service, Task, TaskId};
-use crate::placement::{
-    self, HOSTS_PER_SENTENCE, Host, PlacementPlan, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced,
-};
+use crate::model::{ContainerInstanceId, PlacementRecord, Service, Task, TaskId};
+use crate::placement::{self, HOSTS_PER_SENTENCE, Host, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced};
+use crate::state::Feature;
 
 use super::pass::Pass;
 use super::{deployment, events, starting};
@@ -17,10 +16,20 @@ const CHANGED_SENTENCE_AFTER_MS: i64 = 10_000;
 
 /// Hosts for new tasks.
 pub(super) struct Choice {
-    /// Ids for the tasks that found a host, and the hosts.
-    pub(super) placements: Vec<(TaskId, ContainerInstanceId)>,
+    /// The tasks that found a host.
+    pub(super) placements: Vec<Placed>,
     /// Why the first that found none did not.
     pub(super) shortfall: Option<Arc<Unplaced>>,
+}
+
+/// A task that found a host.
+pub(super) struct Placed {
+    /// Its id.
+    pub(super) task: TaskId,
+    /// The host.
+    pub(super) host: ContainerInstanceId,
+    /// How the host was chosen, as the task is to keep it.
+    pub(super) record: Option<PlacementRecord>,
 }
 
 /// Chooses hosts for `count` tasks like `prototype`.
@@ -31,31 +40,26 @@ pub(super) fn choose_hosts(pass: &mut Pass<'_>, prototype: &Task, count: usize) 
         ..request.clone()
     });
     let requests = requests.collect();
-    let plan = place(pass, prototype, requests);
-    let shortfall = plan.decisions.iter().find_map(|decision| match &decision.outcome {
-        placement::Outcome::Placed(_) => None,
-        placement::Outcome::Unplaced(unplaced) => Some(Arc::clone(unplaced)),
-    });
-    Choice {
-        placements: plan.placements().collect(),
-        shortfall,
+    let (mut placements, mut shortfall) = (vec![], None);
+    for answer in place(pass, prototype, requests) {
+        match answer {
+            Ok(placed) => placements.push(placed),
+            Err(unplaced) => shortfall = shortfall.or(Some(unplaced)),
+        }
     }
+    Choice { placements, shortfall }
 }
 
 /// What became of a task that may go to one host only.
 pub(super) enum OnHost {
-    /// The host takes it, under this id.
-    Takes(TaskId),
+    /// The host takes it.
+    Takes(Placed),
     /// The host does not.
     Refuses(Unplaced),
 }
 
 /// Whether each of `hosts` takes a task like `prototype`.
-pub(super) fn one_on_each(
-    pass: &mut Pass<'_>,
-    prototype: &Task,
-    hosts: &[ContainerInstanceId],
-) -> Vec<(ContainerInstanceId, OnHost)> {
+pub(super) fn one_on_each(pass: &mut Pass<'_>, prototype: &Task, hosts: &[ContainerInstanceId]) -> Vec<OnHost> {
     let request = TaskRequest::of(prototype);
     let requests = hosts.iter().map(|host| TaskRequest {
         id: pass.ids.task_id(),
@@ -63,12 +67,12 @@ pub(super) fn one_on_each(
         ..request.clone()
     });
     let requests = requests.collect();
-    let plan = place(pass, prototype, requests);
-    let answers = plan.decisions.into_iter().map(|decision| match decision.outcome {
-        placement::Outcome::Placed(_) => OnHost::Takes(decision.task),
-        placement::Outcome::Unplaced(unplaced) => OnHost::Refuses(Unplaced::clone(&unplaced)),
+    let answers = place(pass, prototype, requests).into_iter();
+    let answers = answers.map(|answer| match answer {
+        Ok(placed) => OnHost::Takes(placed),
+        Err(unplaced) => OnHost::Refuses(Unplaced::clone(&unplaced)),
     });
-    hosts.iter().copied().zip(answers).collect()
+    answers.collect()
 }
 
 /// At most `count` of `tasks`, those that the service's strategy misses least.
@@ -117,10 +121,21 @@ pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Un
     deployment::unless_said(pass, service, sentence)
 }
 
-fn place(pass: &mut Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> PlacementPlan {
+fn place(pass: &mut Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> Vec<Result<Placed, Arc<Unplaced>>> {
     let seed = seed(pass);
     let hosts = pass.agenda.hosts.of(&pass.state, &prototype.cluster);
-    placement::place_on(&hosts, &requests, seed)
+    let plan = placement::place_on(&hosts, &requests, seed);
+    let records = pass.state.uses(Feature::PlacementRecords);
+    let answers = requests.iter().zip(plan.decisions);
+    let answers = answers.map(|(request, decision)| match decision.outcome {
+        Outcome::Placed(placement) => Ok(Placed {
+            task: request.id,
+            host: placement.host(),
+            record: records.then(|| placement.record(request, seed)),
+        }),
+        Outcome::Unplaced(unplaced) => Err(unplaced),
+    });
+    answers.collect()
 }
 
 fn seed(pass: &mut Pass<'_>) -> Seed {

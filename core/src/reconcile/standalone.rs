@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceId, Task, TaskId, TaskStatus};
+use crate::model::{ClusterKey, ContainerInstanceId, PlacementRecord, Task, TaskId, TaskStatus};
 use crate::placement::{self, Outcome, PlacementProblem, Seed, TaskRequest, Unplaced};
-use crate::state::{ClientToken, ClusterState, Command, Rejection};
+use crate::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 /// Tasks that somebody wants to run, each with its id and without a host. All are in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub struct StandaloneRequest {
 
 /// Tasks without a host, and why; requests that differ in nothing but their id share the reason.
 pub type UnplacedTasks = Vec<(TaskId, Arc<Unplaced>)>;
+
+/// The host of a task and how it was chosen, or why there is none.
+type Answer = Result<(ContainerInstanceId, Option<PlacementRecord>), Arc<Unplaced>>;
 
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,18 +63,26 @@ pub fn plan_standalone(state: &ClusterState, requests: &[StandaloneRequest], see
             by_cluster.entry(&task.cluster).or_default().push(wanted);
         }
     }
-    let mut outcomes: BTreeMap<TaskId, Outcome> = BTreeMap::new();
+    let records = state.uses(Feature::PlacementRecords);
+    let mut answers: BTreeMap<TaskId, Answer> = BTreeMap::new();
     for (cluster, requests) in by_cluster {
         let problem = PlacementProblem {
             requests,
             ..PlacementProblem::from_state(state, cluster, [])
         };
         let plan = placement::place(&problem, seed);
-        outcomes.extend(plan.decisions.into_iter().map(|d| (d.task, d.outcome)));
+        let decided = problem.requests.iter().zip(plan.decisions);
+        answers.extend(decided.map(|(request, decision)| {
+            let answer = match decision.outcome {
+                Outcome::Placed(placement) => Ok((placement.host(), records.then(|| placement.record(request, seed)))),
+                Outcome::Unplaced(unplaced) => Err(unplaced),
+            };
+            (decision.task, answer)
+        }));
     }
     let planned = requests.iter().zip(ready);
     planned
-        .map(|(request, known)| known.unwrap_or_else(|| put_together(request, &outcomes)))
+        .map(|(request, known)| known.unwrap_or_else(|| put_together(request, &answers)))
         .collect()
 }
 
@@ -94,12 +105,12 @@ fn without_placing<'r>(
     state.active_cluster(&task.cluster).err().map(StandalonePlan::Refused)
 }
 
-fn put_together(request: &StandaloneRequest, outcomes: &BTreeMap<TaskId, Outcome>) -> StandalonePlan {
+fn put_together(request: &StandaloneRequest, answers: &BTreeMap<TaskId, Answer>) -> StandalonePlan {
     let (mut tasks, mut unplaced) = (vec![], UnplacedTasks::new());
     for task in &request.tasks {
-        match outcomes.get(&task.id) {
-            Some(Outcome::Placed(placement)) => tasks.push(placed(task, placement.host())),
-            Some(Outcome::Unplaced(why)) => unplaced.push((task.id, Arc::clone(why))),
+        match answers.get(&task.id) {
+            Some(Ok((host, record))) => tasks.push(placed(task, *host, record.clone())),
+            Some(Err(why)) => unplaced.push((task.id, Arc::clone(why))),
             None => {}
         }
     }
@@ -111,9 +122,10 @@ fn put_together(request: &StandaloneRequest, outcomes: &BTreeMap<TaskId, Outcome
     StandalonePlan::Run { command, unplaced }
 }
 
-fn placed(task: &Task, host: ContainerInstanceId) -> Task {
+fn placed(task: &Task, host: ContainerInstanceId, record: Option<PlacementRecord>) -> Task {
     Task {
         container_instance: Some(host),
+        placement: record,
         last_status: TaskStatus::Pending,
         ..task.clone()
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ContainerInstanceId, Deployment, PlacementConstraint, PlacementStrategy, PropagateTags, Service, Tags, Task,
-    TaskDefinition, TaskId, TaskOrigin, TaskStatus, Timestamp,
+    Deployment, PlacementConstraint, PlacementStrategy, PropagateTags, Service, Tags, Task, TaskDefinition, TaskId,
+    TaskOrigin, TaskStatus, Timestamp,
 };
 use crate::placement;
-use crate::state::{Command, MAX_TAGS};
+use crate::state::{ClusterState, Command, MAX_TAGS};
 
 use super::pass::Pass;
+use super::placing::Placed;
 
 /// Tasks in one command: the largest task (50 tags, ten containers) takes about 25 KiB of the 1 MiB that a command
 /// may have.
@@ -37,29 +38,31 @@ pub(super) fn prototype(
     task
 }
 
+/// The task that the service would start next, without an id and a host; `None` if its definition is gone.
+#[must_use]
+pub fn next_task(state: &ClusterState, service: &Service, now: Timestamp) -> Option<Task> {
+    let deployment = service.starting_deployment()?;
+    let definition = state.task_definition(&deployment.task_definition)?;
+    Some(prototype(service, deployment, definition, now))
+}
+
 /// Creates tasks like `prototype`, with these ids on these hosts; returns those that the state takes.
-pub(super) fn start(
-    pass: &mut Pass<'_>,
-    prototype: &Task,
-    placements: &[(TaskId, ContainerInstanceId)],
-) -> Vec<TaskId> {
+pub(super) fn start(pass: &mut Pass<'_>, prototype: &Task, placements: &[Placed]) -> Vec<TaskId> {
     let mut started = vec![];
     for placements in placements.chunks(MAX_TASKS_PER_COMMAND) {
-        let tasks = placements
-            .iter()
-            .map(|(id, host)| placed(prototype, *id, *host))
-            .collect();
+        let tasks = placements.iter().map(|placed| task(prototype, placed)).collect();
         if pass.decide(Command::CreateTasks { tasks }) {
-            started.extend(placements.iter().map(|(id, _)| *id));
+            started.extend(placements.iter().map(|placed| placed.task));
         }
     }
     started
 }
 
-fn placed(prototype: &Task, id: TaskId, host: ContainerInstanceId) -> Task {
+fn task(prototype: &Task, placed: &Placed) -> Task {
     Task {
-        id,
-        container_instance: Some(host),
+        id: placed.task,
+        container_instance: Some(placed.host),
+        placement: placed.record.clone(),
         last_status: TaskStatus::Pending,
         ..prototype.clone()
     }

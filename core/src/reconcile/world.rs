@@ -8,25 +8,25 @@ use crate::state::{ClusterState, Command, Event, Rejection, apply};
 
 use super::{Agenda, reconcile};
 
-pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
+pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000);
 const MAX_ROUNDS: usize = 200;
 
-pub(super) struct World {
-    pub(super) state: ClusterState,
-    pub(super) agenda: Agenda,
-    pub(super) now: Timestamp,
-    pub(super) ids: IdSource,
+pub(crate) struct World {
+    pub(crate) state: ClusterState,
+    pub(crate) agenda: Agenda,
+    pub(crate) now: Timestamp,
+    pub(crate) ids: IdSource,
     /// Families and revisions whose tasks end as soon as they run.
-    pub(super) broken: BTreeSet<(String, u32)>,
+    pub(crate) broken: BTreeSet<(String, u32)>,
     /// Hosts whose agent is away.
-    pub(super) cut_off: BTreeSet<ContainerInstanceId>,
+    pub(crate) cut_off: BTreeSet<ContainerInstanceId>,
     /// Hosts whose clock is not that of the leader, and by how much it is ahead.
-    pub(super) ahead_ms: BTreeMap<ContainerInstanceId, i64>,
+    pub(crate) ahead_ms: BTreeMap<ContainerInstanceId, i64>,
     index: u64,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self {
             state: ClusterState::at_newest_level(),
             agenda: Agenda::new(),
@@ -42,7 +42,7 @@ impl World {
         world
     }
 
-    pub(super) fn apply(&mut self, command: Command) -> Result<Vec<Event>, Rejection> {
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Vec<Event>, Rejection> {
         self.index += 1;
         let events = apply(&mut self.state, LogIndex(self.index), &command)?;
         events.iter().for_each(|event| self.agenda.note(event));
@@ -51,7 +51,7 @@ impl World {
 
     /// Reconciles until nothing is left to do now; returns what was decided. `check` sees the state before and after
     /// each command.
-    pub(super) fn reconcile_checking(&mut self, mut check: impl FnMut(&ClusterState, &Self)) -> Vec<Command> {
+    pub(crate) fn reconcile_checking(&mut self, mut check: impl FnMut(&ClusterState, &Self)) -> Vec<Command> {
         let mut decided = vec![];
         for _ in 0..MAX_ROUNDS {
             let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
@@ -68,13 +68,13 @@ impl World {
         panic!("still busy after {MAX_ROUNDS} rounds");
     }
 
-    pub(super) fn reconcile(&mut self) -> Vec<Command> {
+    pub(crate) fn reconcile(&mut self) -> Vec<Command> {
         self.reconcile_checking(|_, _| {})
     }
 
     /// Lets every host whose agent is connected take each of its tasks one step on, and report it as agents do: every
     /// status on the way up and on the way down. Returns whether any had something to do.
-    pub(super) fn hosts_step(&mut self) -> bool {
+    pub(crate) fn hosts_step(&mut self) -> bool {
         let hosts: Vec<ContainerInstanceId> = self.state.container_instances_of(&cluster()).map(|h| h.id).collect();
         let mut worked = false;
         for host in hosts {
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Lets hosts work until they have done all that they were told so far.
-    pub(super) fn hosts_finish(&mut self) {
+    pub(crate) fn hosts_finish(&mut self) {
         let busy = (0..MAX_ROUNDS).all(|_| self.hosts_step());
         assert!(!busy, "hosts still busy after {MAX_ROUNDS} steps");
     }
@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    pub(super) fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
+    pub(crate) fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
         let ends = status > TaskStatus::Running;
         let host = self.state.task(task).and_then(|t| t.container_instance);
         let ahead_ms = host.and_then(|host| self.ahead_ms.get(&host));
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Reconciles and lets hosts take a step, in turns, until both have nothing to do now.
-    pub(super) fn quiesce(&mut self) {
+    pub(crate) fn quiesce(&mut self) {
         for _ in 0..MAX_ROUNDS {
             self.reconcile();
             if !self.hosts_step() {
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Lets time pass, and what comes due with it happen.
-    pub(super) fn pass_ms(&mut self, ms: i64) {
+    pub(crate) fn pass_ms(&mut self, ms: i64) {
         let end = self.now.plus_ms(ms);
         self.quiesce();
         while let Some(wake) = self.agenda.next_wake().filter(|wake| *wake <= end) {
@@ -165,7 +165,7 @@ impl World {
         self.now = end;
     }
 
-    pub(super) fn add_host(&mut self, name: &str, zone: &str, capacity: Resources) -> ContainerInstanceId {
+    pub(crate) fn add_host(&mut self, name: &str, zone: &str, capacity: Resources) -> ContainerInstanceId {
         let attributes = [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()))];
         let host = HostDescription {
             host_name: name.to_owned(),
@@ -189,11 +189,11 @@ impl World {
         id
     }
 
-    pub(super) fn host(&self, name: &str) -> Option<ContainerInstanceId> {
+    pub(crate) fn host(&self, name: &str) -> Option<ContainerInstanceId> {
         self.state.container_instance_of_agent(&cluster(), &name.into())
     }
 
-    pub(super) fn add_definition(&mut self, family: &str, needs: Resources, host_port: Option<u16>) -> u32 {
+    pub(crate) fn add_definition(&mut self, family: &str, needs: Resources, host_port: Option<u16>) -> u32 {
         let port = host_port.map(|port| PortMapping {
             container_port: port,
             host_port: Some(port),
@@ -242,13 +242,13 @@ impl World {
         }
     }
 
-    pub(super) fn service(&self, name: &str) -> &Service {
+    pub(crate) fn service(&self, name: &str) -> &Service {
         self.state
             .service(&cluster().service(name))
             .expect("the service exists")
     }
 
-    pub(super) fn add_service(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
+    pub(crate) fn add_service(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
         let deployment = Deployment::new(self.ids.deployment_id(), definition(name, 1), self.now);
         let mut service = Service {
             key: cluster().service(name),
@@ -283,7 +283,7 @@ impl World {
         self.apply(command).expect("creates the service");
     }
 
-    pub(super) fn update_service(&mut self, name: &str, desired: Option<u32>, revision: Option<u32>) {
+    pub(crate) fn update_service(&mut self, name: &str, desired: Option<u32>, revision: Option<u32>) {
         let update = crate::state::UpdateService {
             service: cluster().service(name),
             desired_count: desired,
@@ -302,7 +302,7 @@ impl World {
     }
 
     /// A task outside services that has no host yet.
-    pub(super) fn standalone(&mut self, family: &str, needs: Resources) -> Task {
+    pub(crate) fn standalone(&mut self, family: &str, needs: Resources) -> Task {
         let revision = self.add_definition(family, needs, None);
         let definition = self
             .state
@@ -322,7 +322,7 @@ impl World {
     }
 
     /// Tasks of a service that are wanted, by zone.
-    pub(super) fn by_zone(&self, name: &str) -> BTreeMap<String, usize> {
+    pub(crate) fn by_zone(&self, name: &str) -> BTreeMap<String, usize> {
         let mut zones = BTreeMap::new();
         for host in self.state.container_instances_of(&cluster()) {
             let zone = host.availability_zone().unwrap_or("none").to_owned();
@@ -336,7 +336,7 @@ impl World {
     }
 }
 
-pub(super) fn cluster() -> ClusterKey {
+pub(crate) fn cluster() -> ClusterKey {
     Scope::new("123456789012", "us-east-1").cluster("shop")
 }
 

@@ -29,6 +29,8 @@ pub enum Feature {
     PackedRecords,
     /// What several hosts report at the same time is one command.
     ReportsOfSeveralHosts,
+    /// Tasks keep how their hosts were chosen.
+    PlacementRecords,
 }
 
 impl Feature {
@@ -42,7 +44,8 @@ impl Feature {
             | Self::RepeatedDeletion
             | Self::ForgottenClusters
             | Self::PackedRecords
-            | Self::ReportsOfSeveralHosts => 2,
+            | Self::ReportsOfSeveralHosts
+            | Self::PlacementRecords => 2,
         }
     }
 }

@@ -24,6 +24,20 @@ string_enum!(MemberRole {
     Learner = "LEARNER",
 });
 
+string_enum!(RemedyType {
+    AwaitStopping = "AWAIT_STOPPING",
+    ActivateHost = "ACTIVATE_HOST",
+    ConnectAgent = "CONNECT_AGENT",
+    LowerTask = "LOWER_TASK",
+    StopOneOf = "STOP_ONE_OF",
+    StopAll = "STOP_ALL",
+    FreePorts = "FREE_PORTS",
+    UseOtherPorts = "USE_OTHER_PORTS",
+    LiftDistinctInstance = "LIFT_DISTINCT_INSTANCE",
+    LiftMemberOf = "LIFT_MEMBER_OF",
+    AddHost = "ADD_HOST",
+});
+
 string_enum!(RotationPhase {
     Settled = "SETTLED",
     Introduced = "INTRODUCED",

@@ -12,6 +12,10 @@ pub static RESOURCE_NOT_FOUND: ErrorKind = ErrorKind::new("ResourceNotFoundExcep
 
 pub static SERVER: ErrorKind = ErrorKind::new("ServerException", 500);
 
+pub static SERVICE_NOT_ACTIVE: ErrorKind = ErrorKind::new("ServiceNotActiveException", 400);
+
+pub static SERVICE_NOT_FOUND: ErrorKind = ErrorKind::new("ServiceNotFoundException", 400);
+
 pub(super) static VALIDATION: &ErrorKind = &INVALID_PARAMETER;
 
-pub(super) static ALL: &[&ErrorKind] = &[&CLIENT, &CLUSTER_NOT_FOUND, &INVALID_PARAMETER, &RESOURCE_NOT_FOUND, &SERVER];
+pub(super) static ALL: &[&ErrorKind] = &[&CLIENT, &CLUSTER_NOT_FOUND, &INVALID_PARAMETER, &RESOURCE_NOT_FOUND, &SERVER, &SERVICE_NOT_ACTIVE, &SERVICE_NOT_FOUND];

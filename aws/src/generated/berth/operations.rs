@@ -103,6 +103,26 @@ impl Operation for DescribeHosts {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static EXPLAIN_PLACEMENT: OperationModel = OperationModel {
+    name: "ExplainPlacement",
+    input: &tables::ExplainPlacementRequest,
+    output: &tables::ExplainPlacementResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_ACTIVE, &errors::SERVICE_NOT_FOUND],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct ExplainPlacement;
+
+impl Operation for ExplainPlacement {
+    type Input = shapes::ExplainPlacementRequest;
+    type Output = shapes::ExplainPlacementResponse;
+    const NAME: &'static str = "ExplainPlacement";
+    const MODEL: &'static OperationModel = &EXPLAIN_PLACEMENT;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static GET_BACKUP_PART: OperationModel = OperationModel {
     name: "GetBackupPart",
     input: &tables::GetBackupPartRequest,
@@ -330,6 +350,7 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &DESCRIBE_AUTHORITY,
     &DESCRIBE_HOST_SETTINGS,
     &DESCRIBE_HOSTS,
+    &EXPLAIN_PLACEMENT,
     &GET_BACKUP_PART,
     &GET_TASK_LOGS,
     &LIST_JOIN_TOKENS,
@@ -365,6 +386,7 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::DescribeAuthority,
         $crate::berth::operations::DescribeHostSettings,
         $crate::berth::operations::DescribeHosts,
+        $crate::berth::operations::ExplainPlacement,
         $crate::berth::operations::GetBackupPart,
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::ListJoinTokens,

@@ -47,6 +47,21 @@ pub(super) static DescribeHostsRequest: m::Shape = m::structure("DescribeHostsRe
 pub(super) static DescribeHostsResponse: m::Shape = m::structure("DescribeHostsResponse", &[
     m::member("hosts", &Hosts),
 ]);
+pub(super) static ExplainPlacementRequest: m::Shape = m::structure("ExplainPlacementRequest", &[
+    m::member("cluster", &String),
+    m::member("task", &String),
+    m::member("service", &String),
+    m::member("containerInstance", &String),
+]);
+pub(super) static ExplainPlacementResponse: m::Shape = m::structure("ExplainPlacementResponse", &[
+    m::member("placement", &TaskPlacement),
+    m::member("fit", &ServiceFit),
+]);
+pub(super) static FilterStep: m::Shape = m::structure("FilterStep", &[
+    m::member("filter", &String),
+    m::member("hostsLeft", &Integer),
+]);
+pub(super) static FilterSteps: m::Shape = m::list("FilterSteps", &FilterStep);
 pub(super) static GetBackupPartRequest: m::Shape = m::structure("GetBackupPartRequest", &[
     m::required("backupId", &BackupId),
     m::required("partNumber", &PartNumber),
@@ -81,6 +96,27 @@ pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("lostAt", &Timestamp),
     m::member("foreignPorts", &Strings),
 ]);
+pub(super) static HostFit: m::Shape = m::structure("HostFit", &[
+    m::member("containerInstanceArn", &String),
+    m::member("hostName", &String),
+    m::member("availabilityZone", &String),
+    m::member("fits", &Boolean),
+    m::member("registered", &ResourceAmounts),
+    m::member("reserved", &ResourceAmounts),
+    m::member("free", &ResourceAmounts),
+    m::member("refusals", &HostRefusals),
+]);
+pub(super) static HostFits: m::Shape = m::list("HostFits", &HostFit);
+pub(super) static HostRefusal: m::Shape = m::structure("HostRefusal", &[
+    m::member("filter", &String),
+    m::member("reason", &String),
+    m::member("sentence", &String),
+    m::member("needs", &Integer),
+    m::member("free", &Integer),
+    m::member("reserved", &Integer),
+    m::member("shortBy", &Integer),
+]);
+pub(super) static HostRefusals: m::Shape = m::list("HostRefusals", &HostRefusal);
 pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
     m::member("heartbeatIntervalMs", &Milliseconds),
     m::member("hostLostAfterMs", &Milliseconds),
@@ -136,11 +172,33 @@ pub(super) static MemberRole: m::Shape = m::string("MemberRole").values(&["VOTER
 pub(super) static Members: m::Shape = m::list("Members", &Member);
 pub(super) static Milliseconds: m::Shape = m::plain("Milliseconds", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
+pub(super) static PlacementCandidate: m::Shape = m::structure("PlacementCandidate", &[
+    m::member("containerInstanceArn", &String),
+    m::member("hostName", &String),
+    m::member("terms", &ScoreTerms),
+]);
 pub(super) static PromoteMemberRequest: m::Shape = m::structure("PromoteMemberRequest", &[
     m::required("memberId", &MemberIdOrName),
     m::member("force", &Boolean),
 ]);
 pub(super) static PromoteMemberResponse: m::Shape = m::structure("PromoteMemberResponse", &[]);
+pub(super) static Remedies: m::Shape = m::list("Remedies", &Remedy);
+pub(super) static Remedy: m::Shape = m::structure("Remedy", &[
+    m::member("containerInstanceArn", &String),
+    m::member("hostName", &String),
+    m::member("sentence", &String),
+    m::member("changes", &RemedyChanges),
+]);
+pub(super) static RemedyChange: m::Shape = m::structure("RemedyChange", &[
+    m::member("type", &RemedyType),
+    m::member("cpu", &Integer),
+    m::member("memory", &Integer),
+    m::member("taskArns", &Strings),
+    m::member("hostPorts", &Strings),
+    m::member("expressions", &Strings),
+]);
+pub(super) static RemedyChanges: m::Shape = m::list("RemedyChanges", &RemedyChange);
+pub(super) static RemedyType: m::Shape = m::string("RemedyType").values(&["AWAIT_STOPPING", "ACTIVATE_HOST", "CONNECT_AGENT", "LOWER_TASK", "STOP_ONE_OF", "STOP_ALL", "FREE_PORTS", "USE_OTHER_PORTS", "LIFT_DISTINCT_INSTANCE", "LIFT_MEMBER_OF", "ADD_HOST"]);
 pub(super) static RemoveHostRequest: m::Shape = m::structure("RemoveHostRequest", &[
     m::member("cluster", &String),
     m::required("containerInstance", &String),
@@ -152,6 +210,10 @@ pub(super) static RemoveMemberRequest: m::Shape = m::structure("RemoveMemberRequ
     m::member("force", &Boolean),
 ]);
 pub(super) static RemoveMemberResponse: m::Shape = m::structure("RemoveMemberResponse", &[]);
+pub(super) static ResourceAmounts: m::Shape = m::structure("ResourceAmounts", &[
+    m::member("cpu", &Integer),
+    m::member("memory", &Integer),
+]);
 pub(super) static RevokeJoinTokenRequest: m::Shape = m::structure("RevokeJoinTokenRequest", &[
     m::required("tokenId", &TokenId),
 ]);
@@ -166,10 +228,41 @@ pub(super) static RotateAuthorityResponse: m::Shape = m::structure("RotateAuthor
 ]);
 pub(super) static RotationPhase: m::Shape = m::string("RotationPhase").values(&["SETTLED", "INTRODUCED", "SWITCHED"]);
 pub(super) static RotationStep: m::Shape = m::string("RotationStep").values(&["BEGIN", "CONTINUE", "TAKE_BACK"]);
+pub(super) static ScoreTerm: m::Shape = m::structure("ScoreTerm", &[
+    m::member("name", &String),
+    m::member("value", &String),
+    m::member("meaning", &String),
+]);
+pub(super) static ScoreTerms: m::Shape = m::list("ScoreTerms", &ScoreTerm);
+pub(super) static ServiceFit: m::Shape = m::structure("ServiceFit", &[
+    m::member("serviceArn", &String),
+    m::member("taskDefinitionArn", &String),
+    m::member("desiredCount", &Integer),
+    m::member("wantedTasks", &Integer),
+    m::member("needs", &ResourceAmounts),
+    m::member("hostPorts", &Strings),
+    m::member("sentence", &String),
+    m::member("hostsAsked", &Integer),
+    m::member("hostsThatFit", &Integer),
+    m::member("filters", &FilterSteps),
+    m::member("hosts", &HostFits),
+    m::member("remedies", &Remedies),
+]);
 pub(super) static String: m::Shape = m::string("String");
 pub(super) static Strings: m::Shape = m::list("Strings", &String);
 pub(super) static TailCount: m::Shape = m::plain("TailCount", Kind::Integer(m::UNBOUNDED)).min(0).max(10000);
 pub(super) static TaskId: m::Shape = m::string("TaskId").min(1);
+pub(super) static TaskPlacement: m::Shape = m::structure("TaskPlacement", &[
+    m::member("taskArn", &String),
+    m::member("placedAt", &Timestamp),
+    m::member("sentence", &String),
+    m::member("hostsConsidered", &Integer),
+    m::member("filters", &FilterSteps),
+    m::member("chosen", &PlacementCandidate),
+    m::member("runnerUp", &PlacementCandidate),
+    m::member("decidedBy", &String),
+    m::member("seed", &String),
+]);
 pub(super) static Timestamp: m::Shape = m::plain("Timestamp", Kind::Timestamp);
 pub(super) static TokenId: m::Shape = m::string("TokenId").min(1).max(64);
 pub(super) static TokenLifetime: m::Shape = m::plain("TokenLifetime", Kind::Integer(m::UNBOUNDED)).min(60).max(2592000);

@@ -137,6 +137,16 @@ fn choose_all<'a>(
     found.collect()
 }
 
+/// The id of the container instance of a host by what people call it.
+///
+/// # Errors
+/// If the cluster cannot be asked, or has no such host or several.
+pub(super) async fn id_of(cluster: &Cluster, wanted: &str) -> Result<String> {
+    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
+    let chosen = choose(&hosts, wanted)?.with_context(|| unknown(cluster, &hosts, wanted))?;
+    Ok(id(chosen).to_owned())
+}
+
 async fn remove(removal: RemoveArguments) -> Result<()> {
     let cluster = Cluster::of(&removal.target.find()?)?;
     // Agents need not be in any cluster.

@@ -1,6 +1,7 @@
 //! The operations of Berth's own service, one file each. Shell.
 
 mod authority;
+mod explained;
 mod join_token;
 mod log_places;
 mod log_rounds;
@@ -11,6 +12,7 @@ pub(super) mod create_join_token;
 pub(super) mod describe_authority;
 pub(super) mod describe_host_settings;
 pub(super) mod describe_hosts;
+pub(super) mod explain_placement;
 pub(super) mod get_backup_part;
 pub(super) mod get_task_logs;
 pub(super) mod list_join_tokens;

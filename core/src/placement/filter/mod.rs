@@ -52,6 +52,39 @@ impl FilterKind {
         Self::MemberOf,
     ];
 
+    /// What it is written as in the records of placements: never another's, so that records stay readable.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Agent => 0,
+            Self::Cpu => 1,
+            Self::Memory => 2,
+            Self::Ports => 3,
+            Self::DistinctInstance => 4,
+            Self::MemberOf => 5,
+            Self::Gpu => 6,
+        }
+    }
+
+    /// The filter that is written so.
+    #[must_use]
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// What it looks at, in a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Ports => "ports",
+            Self::Gpu => "gpu",
+            Self::DistinctInstance => "distinctInstance",
+            Self::MemberOf => "memberOf",
+        }
+    }
+
     fn filter(self) -> &'static dyn Filter {
         match self {
             Self::Agent => &agent::Agent,

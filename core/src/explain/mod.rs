@@ -1,0 +1,17 @@
+//! Why a task is where it is, and why another would not go to a host: made of what tasks keep of their placement and of the state as
+//! it is, with the same filters and scores that place. It changes nothing. Pure.
+//!
+//! - `why.rs`: the decision that a task keeps, in words.
+//! - `why_not.rs`: what every host says to a service's next task.
+//! - `change.rs`: the smallest changes with which it would fit.
+
+mod change;
+mod why;
+mod why_not;
+
+#[cfg(test)]
+mod tests;
+
+pub use change::{Change, HeldBy, Remedy};
+pub use why::{Candidate, DecidedBy, Term, Why, why};
+pub use why_not::{HostAnswer, WhyNot, why_not};

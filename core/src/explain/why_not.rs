@@ -1,0 +1,112 @@
+//! [`why_not`]: what every host says to a service's next task. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::change::{self, Remedy};
+use crate::model::{ContainerInstanceId, Service, Task, Timestamp};
+use crate::placement::{self, FilterKind, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
+use crate::reconcile;
+use crate::state::ClusterState;
+
+/// What hosts say to a task of a service as it would be placed now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhyNot {
+    /// What the task asks for; its id means nothing.
+    pub request: TaskRequest,
+    /// The hosts asked: those that would take it, the best first; then those that refuse, the closest match first.
+    pub hosts: Vec<HostAnswer>,
+    /// What would make one of the hosts asked take it, what costs least first; none if one does already.
+    pub remedies: Vec<Remedy>,
+}
+
+/// What one host says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAnswer {
+    /// The host with what is free of it.
+    pub host: Host,
+    /// Why it does not take the task, in the order of the filters; empty if it does.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What the hosts of its cluster, or one of them, say to the service's next task; `None` if the service's definition is gone.
+#[must_use]
+pub fn why_not(
+    state: &ClusterState,
+    service: &Service,
+    only: Option<ContainerInstanceId>,
+    now: Timestamp,
+) -> Option<WhyNot> {
+    let task = reconcile::next_task(state, service, now)?;
+    Some(answers(state, &task, only))
+}
+
+/// The same for a task that has no host.
+pub(crate) fn answers(state: &ClusterState, task: &Task, only: Option<ContainerInstanceId>) -> WhyNot {
+    let mut problem = PlacementProblem::from_state(state, &task.cluster, [task]);
+    if let Some(only) = only {
+        problem.requests[0].only_hosts = Some(BTreeSet::from([only]));
+    }
+    let request = problem.requests[0].clone();
+    let verdicts = placement::explain(&problem, Seed::default(), task.id);
+    let verdicts = verdicts.map(|explanation| explanation.hosts).unwrap_or_default();
+    let answers = verdicts.into_iter().filter_map(|(id, verdict)| {
+        let host = problem.hosts.iter().find(|host| host.id == id)?.clone();
+        let refusals = match verdict {
+            HostVerdict::Chosen(_) | HostVerdict::Outranked(_) => vec![],
+            HostVerdict::Refused(refusals) => refusals,
+        };
+        Some(HostAnswer { host, refusals })
+    });
+    let hosts: Vec<HostAnswer> = answers.collect();
+    let remedies = match hosts.iter().any(HostAnswer::takes_it) {
+        true => vec![],
+        false => change::remedies(state, &request, &hosts, only.is_none()),
+    };
+    WhyNot {
+        request,
+        hosts,
+        remedies,
+    }
+}
+
+impl HostAnswer {
+    /// Whether the host would take the task.
+    #[must_use]
+    pub fn takes_it(&self) -> bool {
+        self.refusals.is_empty()
+    }
+}
+
+impl WhyNot {
+    /// Hosts that would take the task.
+    #[must_use]
+    pub fn fitting(&self) -> usize {
+        self.hosts.iter().filter(|host| host.takes_it()).count()
+    }
+
+    /// How many of the hosts asked are left after each filter.
+    #[must_use]
+    pub fn left_after(&self) -> Vec<(FilterKind, usize)> {
+        let passes = |answer: &HostAnswer, upto: FilterKind| answer.refusals.iter().all(|r| r.filter() > upto);
+        let left = |filter| self.hosts.iter().filter(|answer| passes(answer, filter)).count();
+        FilterKind::ALL
+            .into_iter()
+            .map(|filter| (filter, left(filter)))
+            .collect()
+    }
+}
+
+/// One sentence for people.
+impl fmt::Display for WhyNot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (fitting, asked) = (self.fitting(), self.hosts.len());
+        match (asked, fitting) {
+            (0, _) => f.write_str("There is no host that could be asked."),
+            (1, 1) => f.write_str("The host would take a task now."),
+            (1, 0) => f.write_str("The host would not take a task now."),
+            (_, 0) => write!(f, "None of {asked} hosts would take a task now."),
+            (_, _) => write!(f, "{fitting} of {asked} hosts would take a task now."),
+        }
+    }
+}
