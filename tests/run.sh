@@ -81,6 +81,11 @@ stage_release() { cargo build --release --locked -p berth -p berth-tests; }
 stage_simulation() {
     "$target/release/berth" sim bugs
     "$target/release/berth" sim faults --seed 1 --seeds 2000 --within 100
+    # Placement does on the openb trace what others published of it. The trace is not part of this project.
+    if [[ -n "${BERTH_TRACES:-}" ]]; then
+        "$target/release/berth" sim published --hosts "$BERTH_TRACES/openb_node_list_gpu_node.csv" \
+            --trace "$BERTH_TRACES/openb_pod_list_default.csv"
+    fi
 }
 
 stage_package() { deploy/deb.sh --no-build; }

@@ -5,6 +5,8 @@
 //! so that a run that shows a violation can be made again, step by step.
 //!
 //! Owns the models, the faults and the checks; it must not know how the real shells are built.
+//!
+//! [`laboratory`] is another thing: it measures strategies of placement, on traces and on workloads that are drawn.
 
 mod agent;
 mod bug;
@@ -16,6 +18,7 @@ mod disk;
 mod draws;
 mod faults;
 mod hosts;
+pub mod laboratory;
 mod machine;
 mod network;
 mod run;

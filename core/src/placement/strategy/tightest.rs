@@ -1,19 +1,25 @@
-//! `berth:tightest`, Berth's own for hosts that are to be filled: first as `berth:fragmentation`, so that GPUs stay fit for typical tasks; where
-//! that sees no difference, a host of which a GPU is in use before others, and then the one with the least left of all resources together.
-//! Without GPUs that is best fit by CPU and memory. A service that shrinks gives up the task that leaves most free on its host, among those
-//! that fragment alike. On the trace of Weng et al. it leaves less idle than any of the policies that they compare: `docs/laboratory.md`
-//! has the figures. Pure.
+//! `berth:tightest`, Berth's own for hosts that are to be filled. First, for a share of a GPU, a host with a GPU that it fills up; then as
+//! `berth:fragmentation`, so that GPUs stay fit for typical tasks; where that sees no difference, a host of which a GPU is in use before others, and
+//! then the one with the least left of all resources together. Without GPUs that is best fit by CPU and memory. A service that shrinks gives
+//! up the task that leaves most free on its host, among those that fragment alike. On the trace of Weng et al. it leaves less idle than any of
+//! the policies that they compare: `docs/laboratory.md` has the figures. Pure.
 
 use super::best_fit::{left_over, rank_by_room};
 use super::fragmentation::Fragmentation;
 use super::{Arrival, Dependence, Strategy, Ties};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
-use crate::placement::gpus::GpuSet;
+use crate::placement::gpus::{GpuNeed, GpuSet};
 use crate::placement::problem::Holding;
 
-/// Bits of a rank that hold what is left over; the missing points stand above them, with whether all GPUs are idle between.
+/// Bits of a rank that hold what is left over. Above them stand whether all GPUs are idle, the missing points, and whether no GPU is filled up.
 const LEFT_OVER_BITS: u32 = 32;
+
+/// Bits of a rank that hold the missing points.
+const POINT_BITS: u32 = 8;
+
+/// What may be left, in thousandths, of a GPU that counts as filled up.
+const NEARLY_NOTHING: u16 = 60;
 
 /// See the module.
 pub(super) struct Tightest {
@@ -28,12 +34,25 @@ impl Tightest {
     }
 }
 
+/// The device that the share of a GPU fills up, if there is one.
+fn filled_up(board: &Board<'_>, host: HostIndex, need: GpuNeed) -> Option<GpuSet> {
+    let GpuNeed::Share(share) = need else {
+        return None;
+    };
+    let gpus = &board.all_free(host).gpus;
+    let tightest = gpus.fitting(share).min_by_key(|device| gpus.shares()[*device])?;
+    let is_filled = gpus.shares()[tightest] - share <= NEARLY_NOTHING;
+    is_filled.then(|| GpuSet::from_iter([tightest]))
+}
+
 impl Strategy for Tightest {
     fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
         let gpus = &board.all_free(host).gpus;
         let all_idle = u64::from(gpus.idle() == gpus.shares().len());
         let missing = self.fragmentation.missing_to_place(board, host, arrival);
-        (missing << 1 | all_idle) << LEFT_OVER_BITS | left_over(board, host)
+        let fills_none = u64::from(filled_up(board, host, arrival.shape.gpu).is_none());
+        let ranks = (fills_none << POINT_BITS | missing) << 1 | all_idle;
+        ranks << LEFT_OVER_BITS | left_over(board, host)
     }
 
     fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
@@ -43,7 +62,8 @@ impl Strategy for Tightest {
     }
 
     fn choose_gpus(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
-        Some(self.fragmentation.devices(board, host, arrival))
+        let filled = filled_up(board, host, arrival.shape.gpu);
+        Some(filled.unwrap_or_else(|| self.fragmentation.devices(board, host, arrival)))
     }
 
     fn depends_on(&self) -> Dependence {

@@ -1,4 +1,4 @@
-//! `berth sim`: runs of a simulated cluster.
+//! `berth sim faults` and `berth sim bugs`: runs of a simulated cluster.
 //!
 //! Owns which runs are made and how they are told of; what a run is belongs to `sim`. Shell.
 
@@ -6,44 +6,26 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use berth_sim::{Bug, Violation};
-use clap::{Args, Subcommand};
+use clap::Args;
 
+use super::experiments::side_by_side;
 use crate::output;
 
-/// Flags of `berth sim`.
+/// Flags of `berth sim bugs`.
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand, Debug)]
-enum What {
-    /// Let a cluster live through faults, and check at every step what has to hold
-    #[command(
-        after_help = "Each run follows from its seed alone: the same seed gives the same run. A violation is printed with its seed;\n\
-        `berth sim faults --seed N` makes that run again. The exit code is 1 if there was a violation."
-    )]
-    Faults(Faults),
-    /// Plant mistakes, one after the other, and say after how many runs each is found
-    #[command(after_help = "The exit code is 1 if one is not found.")]
-    Bugs(Bugs),
-}
-
-#[derive(Args, Debug)]
-struct Bugs {
+pub(super) struct Bugs {
     /// Runs after which a mistake counts as not found
     #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
 }
 
+/// Flags of `berth sim faults`.
 #[derive(Args, Debug)]
-struct Faults {
+pub(super) struct Faults {
     /// The seed of the run, or of the first
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -64,16 +46,8 @@ struct Tally {
     violations: Vec<Violation>,
 }
 
-/// Makes the runs that were asked for.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    match &arguments.what {
-        What::Faults(faults) => live_through(faults),
-        What::Bugs(bugs) => find(bugs),
-    }
-}
-
 /// Looks for every mistake, several at a time.
-fn find(bugs: &Bugs) -> Result<ExitCode> {
+pub(super) fn find(bugs: &Bugs) -> Result<ExitCode> {
     // A broken invariant panics, which the simulation reports as what it found: it need not be told twice.
     std::panic::set_hook(Box::new(|_| {}));
     let (next, missed) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -99,17 +73,8 @@ fn find(bugs: &Bugs) -> Result<ExitCode> {
     })
 }
 
-/// Does the work on every core.
-fn side_by_side(work: impl Fn() + Sync) {
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(&work);
-        }
-    });
-}
-
 /// Makes runs, several at a time.
-fn live_through(faults: &Faults) -> Result<ExitCode> {
+pub(super) fn live_through(faults: &Faults) -> Result<ExitCode> {
     let (began, next, tally) = (Instant::now(), AtomicU64::new(0), Mutex::new(Tally::default()));
     let in_time = || {
         faults

@@ -1,0 +1,76 @@
+//! Many experiments at once: one on each core, with a bar that says how far they have come.
+//!
+//! Owns the threads, the bar, and how a workload is read; what an experiment is belongs to `sim`. Shell.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use berth_sim::laboratory::Workload;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Where a workload is read from.
+#[derive(Args, Debug)]
+pub(super) struct Tables {
+    /// The tasks: a table of the openb trace, or of Berth's own form
+    #[arg(long, value_name = "FILE")]
+    trace: PathBuf,
+    /// The hosts, likewise
+    #[arg(long, value_name = "FILE")]
+    hosts: PathBuf,
+}
+
+impl Tables {
+    /// # Errors
+    /// If a file cannot be read or is not understood.
+    pub(super) fn read(&self) -> Result<Workload> {
+        let not_understood = |path: &Path| format!("{} is not understood", path.display());
+        Ok(Workload {
+            hosts: Workload::read_hosts(&text(&self.hosts)?).with_context(|| not_understood(&self.hosts))?,
+            tasks: Workload::read_tasks(&text(&self.trace)?).with_context(|| not_understood(&self.trace))?,
+        })
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Does the work on every core.
+pub(super) fn side_by_side(work: impl Fn() + Sync) {
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(&work);
+        }
+    });
+}
+
+/// Makes all experiments, and gives what came of each with the time it took, in their order. On a terminal a bar on standard error says how
+/// many are done.
+pub(super) fn make<J: Sync, R: Send>(jobs: &[J], experiment: impl Fn(&J) -> R + Sync) -> Vec<(R, Duration)> {
+    let bar = ProgressBar::new(jobs.len() as u64);
+    // A template that is not understood leaves the bar as it comes.
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} experiments, {eta} left") {
+        bar.set_style(style);
+    }
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(vec![]));
+    side_by_side(|| {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(number) else { return };
+            let began = Instant::now();
+            let result = experiment(job);
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.push((number, result, began.elapsed()));
+            bar.inc(1);
+        }
+    });
+    bar.finish_and_clear();
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(number, ..)| *number);
+    results.into_iter().map(|(_, result, took)| (result, took)).collect()
+}

@@ -1,0 +1,47 @@
+//! `berth sim`: simulated clusters under faults, and the laboratory of placement.
+//!
+//! Owns which commands there are; what is simulated belongs to `sim`. Shell.
+
+mod experiments;
+mod faults;
+mod published;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// Flags of `berth sim`.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Let a cluster live through faults, and check at every step what has to hold
+    #[command(
+        after_help = "Each run follows from its seed alone: the same seed gives the same run. A violation is printed with its seed;\n\
+        `berth sim faults --seed N` makes that run again. The exit code is 1 if there was a violation."
+    )]
+    Faults(faults::Faults),
+    /// Plant mistakes, one after the other, and say after how many runs each is found
+    #[command(after_help = "The exit code is 1 if one is not found.")]
+    Bugs(faults::Bugs),
+    /// Repeat the published experiments on the openb trace, and print what comes out beside what was published
+    #[command(
+        after_help = "The exit code is 1 if a policy is more than half a percent point from what was published for it, or if Berth's own is\n\
+        not the best."
+    )]
+    Published(published::Published),
+}
+
+/// Does what was asked for.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.what {
+        What::Faults(faults) => faults::live_through(faults),
+        What::Bugs(bugs) => faults::find(bugs),
+        What::Published(published) => published::compare(published),
+    }
+}

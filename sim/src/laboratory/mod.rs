@@ -1,0 +1,20 @@
+//! The laboratory: what strategies of placement do with a workload, real or drawn, measured with the same engine that places tasks in
+//! production. Nothing here reads a file or a clock, and the same seed gives the same experiment. Pure.
+//!
+//! - `workload.rs`: hosts and tasks of an experiment; `csv.rs`, `openb.rs`, `berth_csv.rs`: as text.
+//! - `policy.rs`: strategies by the names that users give them.
+//! - `inflation.rs`: tasks come until more is asked for than there is, and none goes. `published.rs`: what others measured that way.
+
+mod berth_csv;
+mod csv;
+mod inflation;
+mod openb;
+mod policy;
+mod published;
+mod workload;
+
+pub use csv::CsvError;
+pub use inflation::{Curve, Point, inflate};
+pub use policy::{Policy, PolicyError};
+pub use published::{PUBLISHED, Published, REQUESTED, SEEDS};
+pub use workload::{LabTask, Workload, WorkloadError};
