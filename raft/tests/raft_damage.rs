@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use berth_raft::{RaftOptions, Status};
 use berth_storage::{SledStorage, Storage};
-use damages::{copy, damage};
+use damages::{copy, damage, wait_until_released};
 use group::{Group, options, wait};
 
 /// Damages tried, unless this variable says how many.
@@ -43,6 +43,7 @@ async fn member_with_a_damaged_store_has_lost_nothing_or_rejoins_under_a_new_id(
         let victim = group.follower().await;
         group.kill(victim, true).await;
         group.stores.remove(&victim);
+        wait_until_released(&disk(folder, victim));
         let _absent = fs::remove_dir_all(&older);
         copy(&disk(folder, victim), &older);
         group.stores.insert(victim, open(victim).unwrap());
@@ -54,6 +55,7 @@ async fn member_with_a_damaged_store_has_lost_nothing_or_rejoins_under_a_new_id(
         group.assert_equal().await;
         group.kill(victim, true).await;
         group.stores.remove(&victim);
+        wait_until_released(&disk(folder, victim));
 
         let what = damage(&disk(folder, victim), &older, seed);
         let member = match open(victim) {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use berth_storage::{Batch, SledStorage, Storage, StorageError};
-use damages::{Draws, copy, damage};
+use damages::{Draws, copy, damage, wait_until_released};
 
 /// Damages tried; each has a seed of its own.
 const DAMAGES: u64 = 200;
@@ -58,12 +58,14 @@ fn sled_store_damaged_holds_what_was_committed_or_says_that_it_is_damaged() {
     let [work, closed, killed, older] = ["work", "closed", "killed", "older"].map(|name| folder.path().join(name));
     let mut content = Content::new();
     drop(store(&work, 0..900, &mut content));
+    wait_until_released(&work);
     // For writes that never arrived.
     copy(&work, &older);
     // So many that both journals are in use when it is killed.
     let storage = store(&work, 900..2000, &mut content);
     copy(&work, &killed);
     drop(storage);
+    wait_until_released(&work);
     copy(&work, &closed);
     let mut wrong = Vec::new();
     let mut detected = 0;

@@ -40,6 +40,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Returns once a store that was closed is left alone: sled's threads let go of it a little later, and may change its files until then.
+pub(crate) fn wait_until_released(store: &Path) {
+    // The lock that sled holds on it.
+    fs::File::open(store.join("db")).unwrap().lock().unwrap();
+}
+
 pub(crate) fn copy(from: &Path, to: &Path) {
     for file in files(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
