@@ -144,8 +144,10 @@ fn sled_store_that_lost_its_newest_commits_or_its_witness_says_so() {
     let (store_folder, older) = (folder.path().join("store"), folder.path().join("older"));
     let mut content = Content::new();
     drop(store(&store_folder, 0..10, &mut content));
+    wait_until_released(&store_folder);
     copy(&store_folder, &older);
     drop(store(&store_folder, 10..12, &mut content));
+    wait_until_released(&store_folder);
     fs::copy(store_folder.join("witness"), older.join("witness")).unwrap();
     let error = SledStorage::open(&older).unwrap_err().to_string();
     assert!(error.contains("ends with commit 10, and commit 12"), "{error}");

@@ -9,30 +9,29 @@ use std::sync::Arc;
 
 use super::fragmentation::{Measure, TypicalTasks};
 use super::gpus::{FreeGpus, GpuKind, GpuSet};
+use super::groups::{GroupIndex, Groups, LevelIndex};
+use super::order::Room;
 use super::problem::{Holding, Host, Shape};
 use super::query_language::{Expression, HostFacts, ParseError};
 use super::refusal::Refusal;
-use super::strategy::SpreadField;
-use crate::model::{ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib, Ports, Resources};
+use super::seed::Seed;
+use crate::model::{ContainerInstanceId, CpuUnits, MemoryMib, Ports, Resources};
 
 /// A host of the board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HostIndex(usize);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HostIndex(u32);
 
 impl HostIndex {
+    /// The host at this place.
+    pub(super) fn at(position: usize) -> Self {
+        Self(u32::try_from(position).expect("fewer hosts than fit into memory"))
+    }
+
     /// Its place among all hosts.
     pub(super) fn position(self) -> usize {
-        self.0
+        self.0 as usize
     }
 }
-
-/// A group of tasks that the board counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GroupIndex(usize);
-
-/// A count of a group's tasks by the values of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LevelIndex(usize);
 
 /// An expression that the board has evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,26 +91,24 @@ pub(super) struct Largest {
 }
 
 /// See the module.
-pub(super) struct Board<'p> {
-    hosts: Vec<Slot<'p>>,
+pub(super) struct Board {
+    hosts: Vec<Slot>,
     /// Models of GPUs, each once.
-    models: Vec<&'p str>,
+    models: Vec<String>,
     largest: Largest,
+    seed: Seed,
     /// What tasks usually take.
     typical: TypicalTasks,
     fragmentation: Option<Fragmentation>,
-    groups: Vec<Group<'p>>,
-    group_indices: BTreeMap<&'p str, GroupIndex>,
-    levels: Vec<Level>,
-    level_indices: BTreeMap<(SpreadField<'p>, GroupIndex), LevelIndex>,
+    groups: Groups,
     expressions: Vec<Evaluated>,
-    expression_indices: BTreeMap<&'p str, ExpressionIndex>,
-    /// The host of each reservation and release so far.
+    expression_indices: BTreeMap<Arc<str>, ExpressionIndex>,
+    /// The host of each change so far.
     changes: Vec<HostIndex>,
 }
 
-struct Slot<'p> {
-    host: &'p Host,
+struct Slot {
+    host: Arc<Host>,
     free: Free,
     model: ModelIndex,
     gpu_tasks: BTreeMap<GpuKind, u32>,
@@ -119,24 +116,16 @@ struct Slot<'p> {
     tasks: u32,
 }
 
+impl AsRef<Host> for Slot {
+    fn as_ref(&self) -> &Host {
+        &self.host
+    }
+}
+
 struct Fragmentation {
     measure: Arc<Measure>,
     /// What is of no use, by host.
     fragments: Vec<u64>,
-}
-
-struct Group<'p> {
-    name: &'p str,
-    /// Tasks by host.
-    tasks: Vec<u32>,
-}
-
-struct Level {
-    group: GroupIndex,
-    /// Which bucket each host is in.
-    bucket_of: Vec<usize>,
-    /// Tasks of the group by bucket, those on draining hosts left out.
-    tasks: Vec<u32>,
 }
 
 struct Evaluated {
@@ -146,9 +135,13 @@ struct Evaluated {
     holds: Vec<bool>,
 }
 
-impl<'p> Board<'p> {
-    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>, typical: TypicalTasks) -> Self {
-        let mut by_id: Vec<&Host> = hosts.collect();
+impl Board {
+    /// The board of these hosts. `typical` is what tasks usually take.
+    ///
+    /// # Panics
+    /// If a host is given twice.
+    pub(super) fn new(hosts: impl Iterator<Item = Arc<Host>>, typical: TypicalTasks, seed: Seed) -> Self {
+        let mut by_id: Vec<Arc<Host>> = hosts.collect();
         by_id.sort_unstable_by_key(|host| host.id);
         assert!(
             by_id.windows(2).all(|two| two[0].id < two[1].id),
@@ -156,8 +149,13 @@ impl<'p> Board<'p> {
         );
         let mut models = Vec::new();
         let mut largest = Largest::default();
-        let slot = |host: &'p Host| Slot {
-            host,
+        for host in &by_id {
+            largest.cpu = largest.cpu.max(host.registered.cpu.0);
+            largest.memory = largest.memory.max(host.registered.memory.0);
+            largest.gpu = largest.gpu.max(host.gpus.registered());
+        }
+        let groups = Groups::on(&by_id);
+        let slot = |host: Arc<Host>| Slot {
             free: Free {
                 resources: host.free,
                 gpus: FreeGpus::of(&host.gpus),
@@ -166,22 +164,16 @@ impl<'p> Board<'p> {
             gpu_tasks: host.gpus.tasks.clone(),
             used_ports: host.used_ports.clone(),
             tasks: host.tasks_by_group.values().sum(),
+            host,
         };
-        for host in &by_id {
-            largest.cpu = largest.cpu.max(host.registered.cpu.0);
-            largest.memory = largest.memory.max(host.registered.memory.0);
-            largest.gpu = largest.gpu.max(host.gpus.registered());
-        }
         Self {
             hosts: by_id.into_iter().map(slot).collect(),
             models,
             largest,
+            seed,
             typical,
             fragmentation: None,
-            groups: Vec::new(),
-            group_indices: BTreeMap::new(),
-            levels: Vec::new(),
-            level_indices: BTreeMap::new(),
+            groups,
             expressions: Vec::new(),
             expression_indices: BTreeMap::new(),
             changes: Vec::new(),
@@ -190,7 +182,12 @@ impl<'p> Board<'p> {
 
     /// All hosts, in the order of their ids.
     pub(super) fn indices(&self) -> impl Iterator<Item = HostIndex> + use<> {
-        (0..self.hosts.len()).map(HostIndex)
+        (0..self.hosts.len()).map(HostIndex::at)
+    }
+
+    /// How many there are.
+    pub(super) fn host_count(&self) -> u32 {
+        u32::try_from(self.hosts.len()).expect("fewer hosts than fit into memory")
     }
 
     /// The host with this id.
@@ -198,32 +195,46 @@ impl<'p> Board<'p> {
         self.hosts
             .binary_search_by_key(&id, |slot| slot.host.id)
             .ok()
-            .map(HostIndex)
+            .map(HostIndex::at)
     }
 
     /// The host as it was in the problem.
-    pub(super) fn host(&self, host: HostIndex) -> &'p Host {
-        self.hosts[host.0].host
+    pub(super) fn host(&self, host: HostIndex) -> &Host {
+        &self.hosts[host.position()].host
+    }
+
+    /// What is drawn at random comes of it.
+    pub(super) fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// What it has free of all that is counted.
+    pub(super) fn room(&self, host: HostIndex) -> Room {
+        let free = &self.hosts[host.position()].free;
+        Room {
+            cpu: free.resources.cpu.0,
+            memory: free.resources.memory.0,
+        }
     }
 
     /// What no task holds, those of this plan included.
     pub(super) fn free(&self, host: HostIndex) -> Resources {
-        self.hosts[host.0].free.resources
+        self.hosts[host.position()].free.resources
     }
 
     /// The same with GPUs.
     pub(super) fn all_free(&self, host: HostIndex) -> &Free {
-        &self.hosts[host.0].free
+        &self.hosts[host.position()].free
     }
 
     /// The model of the host's GPUs.
     pub(super) fn model(&self, host: HostIndex) -> ModelIndex {
-        self.hosts[host.0].model
+        self.hosts[host.position()].model
     }
 
     /// Tasks on the host that hold GPUs, by how much they need.
     pub(super) fn gpu_tasks(&self, host: HostIndex) -> &BTreeMap<GpuKind, u32> {
-        &self.hosts[host.0].gpu_tasks
+        &self.hosts[host.position()].gpu_tasks
     }
 
     /// The most that any host has registered of each resource.
@@ -234,33 +245,38 @@ impl<'p> Board<'p> {
     /// What is of no use to typical tasks of what the host has free, in the measure's unit. Its measure must be watched.
     pub(super) fn fragments(&self, host: HostIndex) -> u64 {
         let fragmentation = self.fragmentation.as_ref();
-        fragmentation.map_or(0, |counted| counted.fragments[host.0])
+        fragmentation.map_or(0, |counted| counted.fragments[host.position()])
     }
 
     /// Ports that are taken or reserved.
     pub(super) fn used_ports(&self, host: HostIndex) -> &Ports {
-        &self.hosts[host.0].used_ports
+        &self.hosts[host.position()].used_ports
     }
 
     /// Tasks of all groups on the host.
     pub(super) fn tasks(&self, host: HostIndex) -> u32 {
-        self.hosts[host.0].tasks
+        self.hosts[host.position()].tasks
     }
 
     /// Tasks of a group on the host.
     pub(super) fn tasks_of(&self, group: GroupIndex, host: HostIndex) -> u32 {
-        self.groups[group.0].tasks[host.0]
+        self.groups.tasks_of(group, host)
+    }
+
+    /// Where tasks of which group are.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Tasks of the level's group that share the host's value of the level's field.
     pub(super) fn tasks_level_with(&self, level: LevelIndex, host: HostIndex) -> u32 {
-        let level = &self.levels[level.0];
-        level.tasks[level.bucket_of[host.0]]
+        let bucket = self.groups.bucket(self.groups.field_of(level), host);
+        self.groups.tasks_in(level, bucket)
     }
 
     /// Whether the expression holds for the host.
     pub(super) fn holds(&self, expression: ExpressionIndex, host: HostIndex) -> bool {
-        self.expressions[expression.0].holds[host.0]
+        self.expressions[expression.0].holds[host.position()]
     }
 
     /// How a host refuses for which the expression does not hold.
@@ -292,14 +308,9 @@ impl<'p> Board<'p> {
         &self.changes[revision..]
     }
 
-    /// Hosts with equal buckets are level with each other whatever the plan does.
-    pub(super) fn bucket(&self, level: LevelIndex, host: HostIndex) -> usize {
-        self.levels[level.0].bucket_of[host.0]
-    }
-
     /// Finds the hosts' models among those that a shape names.
     pub(super) fn allowed_models(&self, named: &BTreeSet<String>) -> AllowedModels {
-        let allowed = || self.models.iter().map(|model| named.contains(*model)).collect();
+        let allowed = || self.models.iter().map(|model| named.contains(model)).collect();
         AllowedModels((!named.is_empty()).then(allowed))
     }
 
@@ -309,7 +320,7 @@ impl<'p> Board<'p> {
             return Arc::clone(&counted.measure);
         }
         let measure = Arc::new(Measure::new(&self.typical, |named| self.allowed_models(named)));
-        let fragments = |slot: &Slot<'_>| measure.fragments(&slot.free, slot.model);
+        let fragments = |slot: &Slot| measure.fragments(&slot.free, slot.model);
         self.fragmentation = Some(Fragmentation {
             fragments: self.hosts.iter().map(fragments).collect(),
             measure: Arc::clone(&measure),
@@ -318,47 +329,17 @@ impl<'p> Board<'p> {
     }
 
     /// Begins to count a group.
-    pub(super) fn watch_group(&mut self, name: &'p str) -> GroupIndex {
-        if let Some(index) = self.group_indices.get(name) {
-            return *index;
-        }
-        let tasks_on = |slot: &Slot<'_>| slot.host.tasks_by_group.get(name).copied().unwrap_or(0);
-        let index = GroupIndex(self.groups.len());
-        self.groups.push(Group {
-            name,
-            tasks: self.hosts.iter().map(tasks_on).collect(),
-        });
-        self.group_indices.insert(name, index);
-        index
+    pub(super) fn watch_group(&mut self, name: &str) -> GroupIndex {
+        self.groups.index(name)
     }
 
-    /// Begins to count a group by the values of a field.
-    pub(super) fn watch_level(&mut self, field: SpreadField<'p>, group: GroupIndex) -> LevelIndex {
-        if let Some(index) = self.level_indices.get(&(field, group)) {
-            return *index;
-        }
-        let mut buckets = BTreeMap::new();
-        let mut level = Level {
-            group,
-            bucket_of: Vec::with_capacity(self.hosts.len()),
-            tasks: Vec::new(),
-        };
-        for (slot, tasks) in self.hosts.iter().zip(&self.groups[group.0].tasks) {
-            let bucket = *buckets.entry(field.value_of(slot.host)).or_insert(level.tasks.len());
-            if bucket == level.tasks.len() {
-                level.tasks.push(0);
-            }
-            level.bucket_of.push(bucket);
-            level.tasks[bucket] += if slot.stays() { *tasks } else { 0 };
-        }
-        let index = LevelIndex(self.levels.len());
-        self.levels.push(level);
-        self.level_indices.insert((field, group), index);
-        index
+    /// Begins to count a group by the values of an attribute.
+    pub(super) fn watch_level(&mut self, attribute: &str, group: GroupIndex) -> LevelIndex {
+        self.groups.level(attribute, group, &self.hosts)
     }
 
     /// Parses an expression and evaluates it for every host.
-    pub(super) fn watch_expression(&mut self, text: &'p str) -> ExpressionIndex {
+    pub(super) fn watch_expression(&mut self, text: &str) -> ExpressionIndex {
         if let Some(index) = self.expression_indices.get(text) {
             return *index;
         }
@@ -371,8 +352,9 @@ impl<'p> Board<'p> {
             Err(_) => vec![false; self.hosts.len()],
         };
         let index = ExpressionIndex(self.expressions.len());
+        let text: Arc<str> = Arc::from(text);
         self.expressions.push(Evaluated {
-            text: Arc::from(text),
+            text: Arc::clone(&text),
             parsed,
             holds,
         });
@@ -382,73 +364,56 @@ impl<'p> Board<'p> {
 
     /// Puts a task on a host that has room for it.
     pub(super) fn reserve(&mut self, host: HostIndex, group: GroupIndex, shape: &Shape, gpus: GpuSet, ports: &Ports) {
-        let slot = &mut self.hosts[host.0];
+        let slot = &mut self.hosts[host.position()];
         slot.free = slot.free.without(shape, gpus);
         slot.used_ports.extend(ports);
         if let Some(kind) = shape.gpu.kind() {
             *slot.gpu_tasks.entry(kind).or_default() += 1;
         }
         slot.tasks += 1;
-        self.groups[group.0].tasks[host.0] += 1;
-        self.relevel(host, group, |tasks| tasks + 1);
+        self.groups.add(host, group, 1);
         self.reevaluate(host);
     }
 
     /// Takes a task off a host that is not draining, and gives back these of its ports.
     pub(super) fn release(&mut self, host: HostIndex, group: GroupIndex, held: &Holding, ports: &Ports) {
-        let slot = &mut self.hosts[host.0];
+        let slot = &mut self.hosts[host.position()];
         slot.free = slot.free.with(held);
         slot.used_ports.retain(|port| !ports.contains(port));
         if let Some(kind) = held.shape.gpu.kind() {
             forget_one(&mut slot.gpu_tasks, kind);
         }
         slot.tasks = slot.tasks.saturating_sub(1);
-        let tasks = &mut self.groups[group.0].tasks[host.0];
-        *tasks = tasks.saturating_sub(1);
-        self.relevel(host, group, |tasks| tasks.saturating_sub(1));
+        self.groups.subtract(host, group, 1);
         self.reevaluate(host);
-    }
-
-    fn relevel(&mut self, host: HostIndex, group: GroupIndex, change: fn(u32) -> u32) {
-        for level in self.levels.iter_mut().filter(|level| level.group == group) {
-            let tasks = &mut level.tasks[level.bucket_of[host.0]];
-            *tasks = change(*tasks);
-        }
     }
 
     fn reevaluate(&mut self, host: HostIndex) {
         self.changes.push(host);
         if let Some(counted) = &mut self.fragmentation {
-            let slot = &self.hosts[host.0];
-            counted.fragments[host.0] = counted.measure.fragments(&slot.free, slot.model);
+            let slot = &self.hosts[host.position()];
+            counted.fragments[host.position()] = counted.measure.fragments(&slot.free, slot.model);
         }
         for index in 0..self.expressions.len() {
             if let Ok(expression) = &self.expressions[index].parsed
                 && expression.depends_on_tasks()
             {
-                self.expressions[index].holds[host.0] = expression.holds_for(&self.facts(host));
+                self.expressions[index].holds[host.position()] = expression.holds_for(&self.facts(host));
             }
         }
     }
 
-    fn facts(&self, host: HostIndex) -> HostFacts<'p> {
+    fn facts(&self, host: HostIndex) -> HostFacts<'_> {
         let mut facts = self.host(host).facts();
-        let here: BTreeSet<&'p str> = self
-            .groups
-            .iter()
-            .filter(|group| group.tasks[host.0] > 0)
-            .map(|group| group.name)
-            .collect();
-        facts.task_groups.retain(|name| !self.group_indices.contains_key(name));
-        facts.task_groups.extend(here);
+        facts.task_groups = self.groups.names_on(host).collect();
         facts
     }
 }
 
-fn model_among<'p>(models: &mut Vec<&'p str>, model: &'p str) -> ModelIndex {
-    let known = models.iter().position(|known| *known == model);
+fn model_among(models: &mut Vec<String>, model: &str) -> ModelIndex {
+    let known = models.iter().position(|known| known == model);
     ModelIndex(known.unwrap_or_else(|| {
-        models.push(model);
+        models.push(model.to_owned());
         models.len() - 1
     }))
 }
@@ -457,12 +422,5 @@ fn forget_one(tasks: &mut BTreeMap<GpuKind, u32>, kind: GpuKind) {
     if let Some(count) = tasks.get_mut(&kind) {
         *count = count.saturating_sub(1);
         tasks.retain(|_, count| *count > 0);
-    }
-}
-
-impl Slot<'_> {
-    /// Whether the tasks on it stay: they leave a host that drains.
-    fn stays(&self) -> bool {
-        self.host.status == ContainerInstanceStatus::Active
     }
 }

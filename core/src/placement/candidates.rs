@@ -31,7 +31,7 @@ struct Standing {
 
 impl Candidates {
     /// The hosts of the board as it is now.
-    pub(super) fn new(board: &Board<'_>, need: &Need<'_>) -> Self {
+    pub(super) fn new(board: &Board, need: &Need) -> Self {
         let mut numbers = BTreeMap::new();
         let mut funnel = Funnel::default();
         let (mut standings, mut fitting) = (Vec::new(), Vec::<Vec<(Score, HostIndex)>>::new());
@@ -57,7 +57,7 @@ impl Candidates {
     }
 
     /// Takes in what changed on the board.
-    pub(super) fn catch_up(&mut self, board: &Board<'_>, need: &Need<'_>) {
+    pub(super) fn catch_up(&mut self, board: &Board, need: &Need) {
         for host in board.changed_since(self.revision) {
             let standing = &mut self.standings[host.position()];
             let fitting = &mut self.classes[standing.class];
@@ -76,9 +76,9 @@ impl Candidates {
     }
 
     /// How many hosts passed which filter, and the best with the score of the next best. The changes of the board must be taken in.
-    pub(super) fn best(&self, board: &Board<'_>, need: &Need<'_>) -> (Funnel, Option<Best>) {
+    pub(super) fn best(&self, board: &Board, need: &Need) -> (Funnel, Option<Best>) {
         let complete =
-            |(score, host): &(Score, HostIndex)| (need.ranking.complete(*score, board, *host, need.shape), *host);
+            |(score, host): &(Score, HostIndex)| (need.ranking.complete(*score, board, *host, &need.shape), *host);
         // The two best of all are among the two best of each class.
         let heads = self
             .classes
@@ -103,9 +103,9 @@ impl Candidates {
     }
 }
 
-fn verdict(board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Result<Score, FilterKind> {
+fn verdict(board: &Board, need: &Need, host: HostIndex) -> Result<Score, FilterKind> {
     match filter::stopped_by(board, need, host) {
         Some(filter) => Err(filter),
-        None => Ok(need.ranking.score_within_class(board, host, need.shape)),
+        None => Ok(need.ranking.score_within_class(board, host, &need.shape)),
     }
 }

@@ -1,5 +1,7 @@
 //! [`explain`]: the whole why of one decision, host by host, made anew on demand rather than kept. Pure.
 
+use std::sync::Arc;
+
 use super::filter;
 use super::plan::RefusedHost;
 use super::planner::{Distance, Planner};
@@ -42,7 +44,8 @@ pub fn explain(problem: &PlacementProblem, seed: Seed, task: TaskId) -> Option<E
     let position = problem.requests.iter().position(|request| request.id == task)?;
     let (before, from) = problem.requests.split_at(position);
     let request = from.first()?;
-    let mut planner = Planner::new(problem.hosts.iter(), problem.typical_tasks(), seed);
+    let hosts = problem.hosts.iter().cloned().map(Arc::new);
+    let mut planner = Planner::new(hosts, problem.typical_tasks(), seed);
     for earlier in before {
         planner.decide(earlier);
     }

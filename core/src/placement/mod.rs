@@ -16,23 +16,28 @@
 
 mod board;
 mod candidates;
+mod census;
 mod explain;
 mod filter;
 mod fragmentation;
 mod from_state;
 mod gpus;
+mod groups;
 mod known_hosts;
+mod order;
 mod plan;
 mod planner;
 mod problem;
 pub mod query_language;
 mod record;
 mod refusal;
+mod roads;
 mod scale_in;
 mod score;
 mod seed;
 mod sentence;
 mod session;
+mod shared_order;
 mod strategy;
 
 pub use explain::{Explanation, HostVerdict, explain};

@@ -124,6 +124,14 @@ impl Funnel {
         self.left[filter as usize]
     }
 
+    /// So many were considered, and so many left after each filter.
+    pub(super) fn of(considered: u32, left_after: impl FnMut(FilterKind) -> u32) -> Self {
+        Self {
+            considered,
+            left: FilterKind::ALL.map(left_after),
+        }
+    }
+
     pub(super) fn count(&mut self, stopped_by: Option<FilterKind>) {
         self.considered += 1;
         self.passed(stopped_by).iter_mut().for_each(|n| *n += 1);

@@ -1,16 +1,18 @@
 //! [`place`]: serves requests in their order, and reserves what it chose for each. Pure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::board::{AllowedModels, Board, ExpressionIndex, GroupIndex, HostIndex};
+use super::board::{AllowedModels, Board, ExpressionIndex, HostIndex};
 use super::candidates::Candidates;
 use super::filter;
 use super::fragmentation::TypicalTasks;
 use super::gpus::GpuSet;
+use super::groups::GroupIndex;
+use super::order::Room;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
 use super::refusal::Refusal;
+use super::roads::{Road, Roads};
 use super::score::Score;
 use super::seed::Seed;
 use super::strategy::{Arrival, Ranking};
@@ -24,8 +26,8 @@ use crate::model::{ContainerInstanceId, PlacementConstraint, Ports};
 /// If a host is in the problem twice.
 #[must_use]
 pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
-    let planner = Planner::new(problem.hosts.iter(), problem.typical_tasks(), seed);
-    plan(planner, &problem.requests)
+    let hosts = problem.hosts.iter().cloned().map(Arc::new);
+    Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests)
 }
 
 /// The same for hosts that are known from plan to plan. Typical tasks are those of the requests.
@@ -34,39 +36,24 @@ pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
 /// If a host is given twice.
 #[must_use]
 pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
-    let hosts = hosts.iter().map(|host| &**host);
-    plan(Planner::new(hosts, typical_of(requests), seed), requests)
-}
-
-fn plan<'p>(mut planner: Planner<'p>, requests: &'p [TaskRequest]) -> PlacementPlan {
-    let decisions = requests.iter().map(|request| Decision {
-        task: request.id,
-        outcome: planner.decide(request),
-    });
-    PlacementPlan {
-        decisions: decisions.collect(),
-    }
+    Planner::new(hosts.iter().cloned(), typical_of(requests), seed).plan(requests)
 }
 
 /// What requests of one kind need: everything but their id and the hosts they are restricted to.
-pub(super) struct Need<'p> {
+pub(super) struct Need {
     pub(super) group: GroupIndex,
-    pub(super) shape: &'p Shape,
+    pub(super) shape: Shape,
     pub(super) gpu_models: AllowedModels,
-    pub(super) host_ports: &'p Ports,
+    pub(super) host_ports: Ports,
     pub(super) distinct_instance: bool,
     pub(super) member_of: Vec<ExpressionIndex>,
     pub(super) ranking: Ranking,
     /// The first request of the kind.
-    like: &'p TaskRequest,
+    like: TaskRequest,
     /// What the last request of the kind got that found no host, and at which revision of the board.
     unplaced: Option<(usize, Arc<Unplaced>)>,
     /// How many tasks had been taken off when a request of the kind that may go to any host found none.
     found_none_after: Option<usize>,
-    /// Whether a request of the kind that may go to any host was served.
-    served: bool,
-    /// The hosts in order, once there was a second one.
-    candidates: Option<Candidates>,
 }
 
 /// The host that is best for a request.
@@ -78,29 +65,64 @@ pub(super) struct Best {
 }
 
 /// Makes decisions one after the other.
-pub(super) struct Planner<'p> {
-    board: Board<'p>,
-    seed: Seed,
-    needs: Vec<Need<'p>>,
-    /// Where in `needs` to look, by group and shape.
-    kinds: BTreeMap<(&'p str, &'p Shape), Vec<usize>>,
+pub(super) struct Planner {
+    board: Board,
+    needs: Vec<Need>,
+    /// The kinds of each group, as places in `needs`.
+    kinds: Vec<Vec<usize>>,
+    /// The kind of the last request.
+    last: Option<usize>,
+    /// How requests of each kind find their host, in step with `needs`.
+    ways: Vec<Way>,
+    roads: Roads,
+    /// Whether a decision says how many hosts passed which filter, and which was the next best.
+    explains: bool,
     /// How many tasks were taken off.
     releases: usize,
 }
 
-impl<'p> Planner<'p> {
-    pub(super) fn new(hosts: impl Iterator<Item = &'p Host>, typical: TypicalTasks, seed: Seed) -> Self {
+/// How requests of a kind find their host.
+struct Way {
+    road: Road,
+    /// The hosts in their order for this kind alone, once there was a second request that needed it.
+    candidates: Option<Candidates>,
+    /// Whether a request of the kind that may go to any host was served.
+    served: bool,
+}
+
+impl Planner {
+    pub(super) fn new(hosts: impl Iterator<Item = Arc<Host>>, typical: TypicalTasks, seed: Seed) -> Self {
         Self {
-            board: Board::new(hosts, typical),
-            seed,
+            board: Board::new(hosts, typical, seed),
             needs: Vec::new(),
-            kinds: BTreeMap::new(),
+            kinds: Vec::new(),
+            last: None,
+            ways: Vec::new(),
+            roads: Roads::default(),
+            explains: true,
             releases: 0,
         }
     }
 
+    /// Leaves out of its decisions how many hosts passed which filter, and which was the next best.
+    pub(super) fn without_explanations(mut self) -> Self {
+        self.explains = false;
+        self
+    }
+
+    /// Decides for every request.
+    pub(super) fn plan(&mut self, requests: &[TaskRequest]) -> PlacementPlan {
+        let decisions = requests.iter().map(|request| Decision {
+            task: request.id,
+            outcome: self.decide(request),
+        });
+        PlacementPlan {
+            decisions: decisions.collect(),
+        }
+    }
+
     /// Chooses a host for the request and reserves it.
-    pub(super) fn decide(&mut self, request: &'p TaskRequest) -> Outcome {
+    pub(super) fn decide(&mut self, request: &TaskRequest) -> Outcome {
         let kind = self.kind_of(request);
         if let Some(unplaced) = self.known_unplaced(kind, request) {
             return Outcome::Unplaced(unplaced);
@@ -113,7 +135,7 @@ impl<'p> Planner<'p> {
     }
 
     /// The same, without the why where no host is found.
-    pub(super) fn decide_alone(&mut self, request: &'p TaskRequest) -> Option<Placement> {
+    pub(super) fn decide_alone(&mut self, request: &TaskRequest) -> Option<Placement> {
         let kind = self.kind_of(request);
         let any_host = request.only_hosts.is_none();
         let found_none = self.needs[kind].found_none_after;
@@ -129,7 +151,7 @@ impl<'p> Planner<'p> {
     }
 
     /// Takes a task off its host, as it was put there by this request.
-    pub(super) fn take_off(&mut self, request: &'p TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
+    pub(super) fn take_off(&mut self, request: &TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
         let kind = self.kind_of(request);
         let host = self
             .board
@@ -144,19 +166,19 @@ impl<'p> Planner<'p> {
             .release(host, self.needs[kind].group, &held, &request.host_ports);
     }
 
-    pub(super) fn board(&mut self) -> &mut Board<'p> {
+    pub(super) fn board(&mut self) -> &mut Board {
         &mut self.board
     }
 
     fn reserve(&mut self, kind: usize, request: &TaskRequest, funnel: Funnel, best: Best) -> Placement {
         let need = &self.needs[kind];
         let arrival = Arrival {
-            shape: need.shape,
+            shape: &need.shape,
             task: request.id,
         };
         let gpus = need.ranking.choose_gpus(&self.board, best.host, arrival);
         self.board
-            .reserve(best.host, need.group, need.shape, gpus, need.host_ports);
+            .reserve(best.host, need.group, &need.shape, gpus, &need.host_ports);
         Placement {
             funnel,
             score: best.score,
@@ -172,7 +194,7 @@ impl<'p> Planner<'p> {
     }
 
     /// What the request needs, and the board to hold it against.
-    pub(super) fn need_of(&mut self, request: &'p TaskRequest) -> (&Need<'p>, &Board<'p>) {
+    pub(super) fn need_of(&mut self, request: &TaskRequest) -> (&Need, &Board) {
         let kind = self.kind_of(request);
         (&self.needs[kind], &self.board)
     }
@@ -185,58 +207,77 @@ impl<'p> Planner<'p> {
         }
     }
 
-    fn kind_of(&mut self, request: &'p TaskRequest) -> usize {
-        let key = (request.group.as_str(), &request.shape);
-        let alike = self.kinds.entry(key).or_default();
-        if let Some(kind) = alike.iter().find(|kind| is_like(self.needs[**kind].like, request)) {
-            return *kind;
+    fn kind_of(&mut self, request: &TaskRequest) -> usize {
+        // Many requests in a row are alike.
+        if let Some(last) = self.last
+            && is_like(&self.needs[last].like, request)
+        {
+            return last;
         }
-        let kind = self.needs.len();
-        alike.push(kind);
         let group = self.board.watch_group(&request.group);
+        if self.kinds.len() <= group.position() {
+            self.kinds.resize_with(group.position() + 1, Vec::new);
+        }
+        let mut alike = self.kinds[group.position()].iter().copied();
+        let known = alike.find(|kind| is_like(&self.needs[*kind].like, request));
+        let kind = known.unwrap_or_else(|| self.add_kind(request, group));
+        self.last = Some(kind);
+        kind
+    }
+
+    fn add_kind(&mut self, request: &TaskRequest, group: GroupIndex) -> usize {
         let expressions = request.constraints.iter().filter_map(|constraint| match constraint {
             PlacementConstraint::MemberOf { expression } => Some(expression.as_str()),
             PlacementConstraint::DistinctInstance => None,
         });
-        self.needs.push(Need {
+        let need = Need {
             group,
-            shape: &request.shape,
+            shape: request.shape.clone(),
             gpu_models: self.board.allowed_models(&request.shape.gpu_models),
-            host_ports: &request.host_ports,
+            host_ports: request.host_ports.clone(),
             distinct_instance: request.constraints.contains(&PlacementConstraint::DistinctInstance),
             member_of: expressions.map(|text| self.board.watch_expression(text)).collect(),
-            ranking: Ranking::new(&request.strategies, group, self.seed, &mut self.board),
-            like: request,
+            ranking: Ranking::new(&request.strategies, group, &mut self.board),
+            like: request.clone(),
             unplaced: None,
             found_none_after: None,
-            served: false,
+        };
+        self.ways.push(Way {
+            road: Road::of(&need, &request.strategies, &mut self.board),
             candidates: None,
+            served: false,
         });
+        let kind = self.needs.len();
+        self.needs.push(need);
+        self.kinds[group.position()].push(kind);
         kind
     }
 
     /// How many hosts passed which filter, and the best with the score of the next best.
     ///
-    /// By a pass over the hosts for what is asked for once. From the second request of a kind on, by an order of the hosts that is
-    /// made once, unless each task has its own.
+    /// By a pass over the hosts for what is asked for once. From the second request of a kind on by an order of the hosts that is made once:
+    /// one that kinds share, or one of its own; unless each task has its own.
     fn choose(&mut self, kind: usize, request: &TaskRequest) -> (Funnel, Option<Best>) {
-        let need = &mut self.needs[kind];
-        let is_alike = request.only_hosts.is_none() && need.ranking.is_alike_for_all_tasks();
-        if !is_alike || !std::mem::replace(&mut need.served, true) {
-            return self.pass_over(&self.needs[kind], request);
+        let (need, way) = (&self.needs[kind], &mut self.ways[kind]);
+        if request.only_hosts.is_some() || matches!(way.road, Road::EachTaskItsOwn) {
+            return self.pass_over(need, request);
         }
-        let mut candidates = match need.candidates.take() {
-            Some(candidates) => candidates,
-            None => Candidates::new(&self.board, need),
-        };
-        candidates.catch_up(&self.board, need);
-        let chosen = candidates.best(&self.board, need);
-        need.candidates = Some(candidates);
-        chosen
+        let first = !std::mem::replace(&mut way.served, true);
+        match &mut way.road {
+            Road::Shared(road) if !(first && self.roads.is_new(road)) && road.is_short(&self.board) => {
+                self.roads.choose(road, &self.board, need, self.explains)
+            }
+            _ if first => self.pass_over(need, request),
+            _ => {
+                let candidates = way.candidates.get_or_insert_with(|| Candidates::new(&self.board, need));
+                candidates.catch_up(&self.board, need);
+                candidates.best(&self.board, need)
+            }
+        }
     }
 
     /// Looks at every host that the request may go to.
-    fn pass_over(&self, need: &Need<'p>, request: &TaskRequest) -> (Funnel, Option<Best>) {
+    fn pass_over(&self, need: &Need, request: &TaskRequest) -> (Funnel, Option<Best>) {
         let mut funnel = Funnel::default();
         let mut best: Option<Best> = None;
         let mut look_at = |host: HostIndex| {
@@ -293,10 +334,18 @@ impl<'p> Planner<'p> {
     }
 }
 
-impl Need<'_> {
-    pub(super) fn score(&self, board: &Board<'_>, host: HostIndex, request: &TaskRequest) -> Score {
+impl Need {
+    /// What it takes of what is counted for all hosts.
+    pub(super) fn room(&self) -> Room {
+        Room {
+            cpu: self.shape.resources.cpu.0,
+            memory: self.shape.resources.memory.0,
+        }
+    }
+
+    pub(super) fn score(&self, board: &Board, host: HostIndex, request: &TaskRequest) -> Score {
         let arrival = Arrival {
-            shape: self.shape,
+            shape: &self.shape,
             task: request.id,
         };
         self.ranking.score(board, host, arrival)
@@ -351,9 +400,11 @@ impl Distance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attributes, BinpackResource, PlacementStrategy, Resources, TaskId, Timestamp};
+    use crate::model::{
+        Attributes, BinpackResource, PlacementExtension, PlacementStrategy, Resources, TaskId, Timestamp,
+    };
     use crate::placement::{Gpus, service_default};
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     /// Hosts of several sizes and zones, some away, some that hold a port.
     fn hosts() -> Vec<Host> {
@@ -379,51 +430,69 @@ mod tests {
         (0..40).map(host).collect()
     }
 
-    #[test]
-    fn order_of_candidates_chooses_what_a_pass_over_all_hosts_does() {
+    fn requests() -> Vec<TaskRequest> {
         let spread = |field: &str| PlacementStrategy::Spread {
             field: field.to_owned(),
         };
-        let binpack = PlacementStrategy::Binpack {
-            resource: BinpackResource::Cpu,
+        let binpack = |resource| PlacementStrategy::Binpack { resource };
+        let (cpu, memory) = (binpack(BinpackResource::Cpu), binpack(BinpackResource::Memory));
+        let tightest = PlacementStrategy::Extension {
+            extension: PlacementExtension::Tightest,
         };
+        let zones = || spread("attribute:ecs.availability-zone");
         let strategies = [
             service_default(),
-            vec![binpack.clone()],
-            vec![spread("attribute:ecs.availability-zone"), binpack],
-            vec![spread("host"), spread("attribute:ecs.availability-zone")],
+            vec![cpu.clone()],
+            vec![zones(), cpu.clone()],
+            vec![zones(), tightest],
+            vec![spread("host"), zones()],
+            vec![zones(), spread("host"), memory.clone(), cpu.clone()],
+            // No order that is shared has these.
+            vec![memory.clone(), spread("host")],
             vec![],
         ];
-        let distinct = vec![PlacementConstraint::DistinctInstance];
+        let member = PlacementConstraint::MemberOf {
+            expression: "attribute:ecs.availability-zone != zone-1".to_owned(),
+        };
+        let distinct = PlacementConstraint::DistinctInstance;
+        let constraints = [
+            vec![],
+            vec![distinct.clone()],
+            vec![member.clone()],
+            vec![distinct, member],
+        ];
         let request = |number: usize| TaskRequest {
             id: TaskId(number as u128),
             group: ["service:web", "service:api"][number / 5 % 2].to_owned(),
-            shape: Shape::of(Resources::new(64, 32)),
+            shape: Shape::of(Resources::new([64, 16, 128][number / 10 % 3], 32)),
             host_ports: Ports::new(),
-            constraints: if number.is_multiple_of(7) {
-                distinct.clone()
-            } else {
-                vec![]
-            },
+            constraints: constraints[(number / 3).min(number % 11) % 4].clone(),
             strategies: strategies[number % strategies.len()].clone(),
             only_hosts: number
                 .is_multiple_of(13)
                 .then(|| BTreeSet::from([ContainerInstanceId(4)])),
         };
+        (0..700).map(request).collect()
+    }
+
+    #[test]
+    fn orders_choose_what_a_pass_over_all_hosts_does() {
         let problem = PlacementProblem {
             hosts: hosts(),
-            requests: (0..400).map(request).collect(),
+            requests: requests(),
             typical: None,
         };
-        let mut planner = Planner::new(problem.hosts.iter(), problem.typical_tasks(), Seed(5));
-        let (mut ordered, mut unplaced) = (0, 0);
+        let hosts = problem.hosts.iter().cloned().map(Arc::new);
+        let mut planner = Planner::new(hosts, problem.typical_tasks(), Seed(5));
+        let (mut shared, mut own, mut unplaced) = (0, 0, 0);
         for request in &problem.requests {
             let kind = planner.kind_of(request);
             let by_pass = planner.pass_over(&planner.needs[kind], request);
             assert_eq!(planner.choose(kind, request), by_pass, "{request:?}");
-            ordered += usize::from(planner.needs[kind].candidates.is_some());
+            shared += usize::from(matches!(planner.ways[kind].road, Road::Shared(_)));
+            own += usize::from(planner.ways[kind].candidates.is_some());
             unplaced += usize::from(matches!(planner.decide(request), Outcome::Unplaced(_)));
         }
-        assert!(ordered > 300 && unplaced > 50, "{ordered} {unplaced}");
+        assert!(shared > 400 && own > 50 && unplaced > 50, "{shared} {own} {unplaced}");
     }
 }

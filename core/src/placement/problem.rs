@@ -6,8 +6,8 @@ use super::fragmentation::TypicalTasks;
 use super::gpus::{GpuNeed, GpuSet, Gpus};
 use super::query_language::HostFacts;
 use crate::model::{
-    Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy, Ports, Resources,
-    TaskId, Timestamp,
+    Attributes, ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib, PlacementConstraint,
+    PlacementStrategy, Ports, Resources, TaskId, Timestamp,
 };
 
 /// Hosts of one cluster and tasks that want one of them.
@@ -51,6 +51,16 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Nothing at all.
+    pub(super) const NOTHING: Self = Self {
+        resources: Resources {
+            cpu: CpuUnits(0),
+            memory: MemoryMib(0),
+        },
+        gpu: GpuNeed::None,
+        gpu_models: BTreeSet::new(),
+    };
+
     /// CPU and memory alone.
     #[must_use]
     pub fn of(resources: Resources) -> Self {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::board::{Board, HostIndex};
 use super::fragmentation::TypicalTasks;
@@ -62,9 +63,9 @@ struct Turn {
 #[must_use]
 pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
     let typical = TypicalTasks::of(scale_in.candidates.iter().map(|candidate| &candidate.holds.shape));
-    let mut board = Board::new(scale_in.hosts.iter(), typical);
+    let mut board = Board::new(scale_in.hosts.iter().cloned().map(Arc::new), typical, scale_in.seed);
     let group = board.watch_group(scale_in.group);
-    let ranking = Ranking::new(scale_in.strategies, group, scale_in.seed, &mut board);
+    let ranking = Ranking::new(scale_in.strategies, group, &mut board);
     let (mut leaving, mut settled) = (BTreeSet::new(), BTreeMap::<HostIndex, BTreeMap<Turn, &Holding>>::new());
     for candidate in scale_in.candidates {
         let turn = Turn {

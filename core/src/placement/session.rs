@@ -1,6 +1,8 @@
 //! [`Session`]: places tasks one after the other and takes them off again, for those who let time pass between. It decides as
 //! [`super::place`] does. Pure.
 
+use std::sync::Arc;
+
 use super::board::HostIndex;
 use super::fragmentation::TypicalTasks;
 use super::gpus::GpuSet;
@@ -11,8 +13,8 @@ use super::seed::Seed;
 use crate::model::{ContainerInstanceId, Resources};
 
 /// See the module.
-pub struct Session<'p> {
-    planner: Planner<'p>,
+pub struct Session {
+    planner: Planner,
     /// By the order of their ids.
     hosts: Vec<HostIndex>,
 }
@@ -30,22 +32,29 @@ pub struct HostState {
     pub tasks: u32,
 }
 
-impl<'p> Session<'p> {
+impl Session {
     /// Begins with these hosts as they are. `typical` is what strategies that keep hosts fit for tasks to come expect of them.
     ///
     /// # Panics
     /// If a host is given twice.
     #[must_use]
-    pub fn new(hosts: &'p [Host], typical: TypicalTasks, seed: Seed) -> Self {
-        let mut planner = Planner::new(hosts.iter(), typical, seed);
+    pub fn new(hosts: &[Host], typical: TypicalTasks, seed: Seed) -> Self {
+        let mut planner = Planner::new(hosts.iter().cloned().map(Arc::new), typical, seed);
         Self {
             hosts: planner.board().indices().collect(),
             planner,
         }
     }
 
+    /// Leaves out of placements how many hosts passed which filter, and which was the next best.
+    #[must_use]
+    pub fn without_explanations(mut self) -> Self {
+        self.planner = self.planner.without_explanations();
+        self
+    }
+
     /// Puts a task on the host that is best for it; `None` if none has room.
-    pub fn place(&mut self, request: &'p TaskRequest) -> Option<Placement> {
+    pub fn place(&mut self, request: &TaskRequest) -> Option<Placement> {
         self.planner.decide_alone(request)
     }
 
@@ -53,7 +62,7 @@ impl<'p> Session<'p> {
     ///
     /// # Panics
     /// If the host is none of the session's.
-    pub fn take_off(&mut self, request: &'p TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
+    pub fn take_off(&mut self, request: &TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
         self.planner.take_off(request, host, gpus);
     }
 

@@ -4,20 +4,25 @@ use super::Filter;
 use crate::model::ContainerInstanceStatus;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::planner::Need;
+use crate::placement::problem::Host;
 use crate::placement::refusal::Refusal;
 
 /// See the module.
 pub(super) struct Agent;
 
 impl Filter for Agent {
-    fn refusal(&self, board: &Board<'_>, _: &Need<'_>, host: HostIndex) -> Option<Refusal> {
-        let host = board.host(host);
-        if host.status != ContainerInstanceStatus::Active {
-            Some(Refusal::NotActive(host.status))
-        } else if !host.agent_connected {
-            Some(Refusal::AgentDisconnected)
-        } else {
-            None
-        }
+    fn refusal(&self, board: &Board, _: &Need, host: HostIndex) -> Option<Refusal> {
+        reason(board.host(host))
+    }
+}
+
+/// Why a host takes no task, whichever it is.
+pub(super) fn reason(host: &Host) -> Option<Refusal> {
+    if host.status != ContainerInstanceStatus::Active {
+        Some(Refusal::NotActive(host.status))
+    } else if !host.agent_connected {
+        Some(Refusal::AgentDisconnected)
+    } else {
+        None
     }
 }

@@ -9,7 +9,7 @@ use crate::placement::refusal::{Refusal, Shortage};
 pub(super) struct Cpu;
 
 impl Filter for Cpu {
-    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
         let (needs, free) = (need.shape.resources.cpu.0, board.free(host).cpu.0);
         (needs > free).then(|| {
             Refusal::Cpu(Shortage {

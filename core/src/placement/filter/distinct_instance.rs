@@ -10,7 +10,7 @@ use crate::placement::refusal::Refusal;
 pub(super) struct DistinctInstance;
 
 impl Filter for DistinctInstance {
-    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
         let tasks = board.tasks_of(need.group, host);
         (need.distinct_instance && tasks > 0).then_some(Refusal::DistinctInstance { tasks })
     }

@@ -10,7 +10,7 @@ use crate::placement::refusal::{GpuShortage, Refusal};
 pub(super) struct Gpu;
 
 impl Filter for Gpu {
-    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
         let (wanted, free) = (need.shape.gpu, board.all_free(host).gpus);
         if wanted == GpuNeed::None {
             return None;

@@ -10,7 +10,7 @@ use crate::placement::refusal::Refusal;
 pub(super) struct MemberOf;
 
 impl Filter for MemberOf {
-    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
         let failed = need.member_of.iter().find(|e| !board.holds(**e, host))?;
         Some(board.expression_refusal(*failed))
     }

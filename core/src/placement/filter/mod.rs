@@ -18,7 +18,7 @@ use super::refusal::Refusal;
 /// for a host may only change when the board changes for that host: planning relies on it.
 pub(super) trait Filter: Sync {
     /// Why the host does not take the task; `None` if this filter has nothing against it.
-    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal>;
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal>;
 }
 
 /// The filters, in the order in which they are asked.
@@ -98,15 +98,20 @@ impl FilterKind {
     }
 }
 
+/// Whether the host takes tasks at all, whichever.
+pub(super) fn is_available(board: &Board, host: HostIndex) -> bool {
+    agent::reason(board.host(host)).is_none()
+}
+
 /// The first filter that refuses the host; `None` if the host may take the task.
-pub(super) fn stopped_by(board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<FilterKind> {
+pub(super) fn stopped_by(board: &Board, need: &Need, host: HostIndex) -> Option<FilterKind> {
     FilterKind::ALL
         .into_iter()
         .find(|kind| kind.filter().refusal(board, need, host).is_some())
 }
 
 /// Everything that stands against the host, in the order of the filters.
-pub(super) fn refusals(board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Vec<Refusal> {
+pub(super) fn refusals(board: &Board, need: &Need, host: HostIndex) -> Vec<Refusal> {
     FilterKind::ALL
         .into_iter()
         .filter_map(|kind| kind.filter().refusal(board, need, host))

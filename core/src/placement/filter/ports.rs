@@ -9,7 +9,7 @@ use crate::placement::refusal::Refusal;
 pub(super) struct Ports;
 
 impl Filter for Ports {
-    fn refusal(&self, board: &Board<'_>, need: &Need<'_>, host: HostIndex) -> Option<Refusal> {
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
         let used = board.used_ports(host);
         let taken: crate::model::Ports = need.host_ports.iter().filter(|p| used.contains(p)).copied().collect();
         if !taken.is_empty() {

@@ -4,7 +4,7 @@
 use super::{Arrival, Dependence, Strategy, Ties};
 use crate::model::{BinpackResource, Resources, TaskId};
 use crate::placement::board::{Board, HostIndex};
-use crate::placement::problem::Holding;
+use crate::placement::problem::{Holding, Shape};
 
 /// See the module.
 pub(super) struct Binpack {
@@ -21,11 +21,15 @@ impl Binpack {
 }
 
 impl Strategy for Binpack {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, _: Arrival<'_>) -> u64 {
         self.amount(board.free(host))
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+    fn least_rank(&self, _: &Board, shape: &Shape) -> u64 {
+        self.amount(shape.resources)
+    }
+
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
         u64::MAX - self.amount(board.free(host)) - self.amount(holds.shape.resources)
     }
 

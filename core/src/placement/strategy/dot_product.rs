@@ -16,14 +16,14 @@ const POINTS: u64 = 100;
 pub(super) struct DotProduct;
 
 impl Strategy for DotProduct {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
         let free = weighed::of_free(board, board.all_free(host));
         let needs = weighed::of_shape(board, arrival.shape);
         let product: u64 = free.iter().zip(needs).map(|(free, needs)| free * needs).sum();
         (product * POINTS / 2).div_ceil(WHOLE * WHOLE)
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
         rank_by_room(board, host, holds)
     }
 

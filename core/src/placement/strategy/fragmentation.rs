@@ -31,14 +31,14 @@ pub(super) struct Fragmentation {
 }
 
 impl Fragmentation {
-    pub(super) fn new(board: &mut Board<'_>) -> Self {
+    pub(super) fn new(board: &mut Board) -> Self {
         Self {
             measure: board.watch_fragmentation(),
         }
     }
 
     /// What is of no use with the task on the host, in the unit of the measure, and the devices with which that is least.
-    fn with_task(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> (u64, GpuSet) {
+    fn with_task(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> (u64, GpuSet) {
         let (free, need) = (board.all_free(host), arrival.shape.gpu);
         let left = |gpus: GpuSet| {
             let free = free.without(arrival.shape, gpus);
@@ -77,18 +77,18 @@ impl Fragmentation {
     }
 
     /// Points of a host for a task that comes, missing to the most.
-    pub(super) fn missing_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+    pub(super) fn missing_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
         let (after, _) = self.with_task(board, host, arrival);
         self.missing_points(board.fragments(host), after)
     }
 
     /// The devices that the task should take.
-    pub(super) fn devices(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> GpuSet {
+    pub(super) fn devices(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> GpuSet {
         self.with_task(board, host, arrival).1
     }
 
     /// Points of a host for a task that goes, missing to the most.
-    pub(super) fn missing_to_stop(&self, board: &Board<'_>, host: HostIndex, holds: &Holding) -> u64 {
+    pub(super) fn missing_to_stop(&self, board: &Board, host: HostIndex, holds: &Holding) -> u64 {
         let left: Free = board.all_free(host).with(holds);
         let after = self.measure.fragments(&left, board.model(host));
         self.missing_points(board.fragments(host), after)
@@ -96,15 +96,15 @@ impl Fragmentation {
 }
 
 impl Strategy for Fragmentation {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
         self.missing_to_place(board, host, arrival)
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
         self.missing_to_stop(board, host, holds)
     }
 
-    fn choose_gpus(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
+    fn choose_gpus(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
         Some(self.devices(board, host, arrival))
     }
 
@@ -120,11 +120,11 @@ impl Strategy for Fragmentation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::{Shape, TypicalTasks};
+    use crate::placement::{Seed, Shape, TypicalTasks};
 
     /// Points for a fragmentation that grows by so many thousandths of a GPU.
     fn points(growth: i64) -> u64 {
-        let mut board = Board::new([].iter(), TypicalTasks::of(&[Shape::default()]));
+        let mut board = Board::new([].into_iter(), TypicalTasks::of(&[Shape::default()]), Seed(0));
         let base = 1_000_000_u64;
         let after = base.saturating_add_signed(growth);
         100 - Fragmentation::new(&mut board).missing_points(base, after)

@@ -15,7 +15,7 @@ const NEXT_CLASS: u64 = 1 << 32;
 pub(super) struct GpuClustering;
 
 impl Strategy for GpuClustering {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
         let Some(kind) = arrival.shape.gpu.kind() else {
             return 0;
         };
@@ -29,7 +29,7 @@ impl Strategy for GpuClustering {
         class * NEXT_CLASS + u64::from(board.all_free(host).gpus.total())
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
         rank_by_room(board, host, holds)
     }
 

@@ -22,7 +22,7 @@ const IDLE_HOST: u64 = 2_000;
 pub(super) struct GpuPacking;
 
 impl Strategy for GpuPacking {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
         let (free, need) = (&board.all_free(host).gpus, arrival.shape.gpu);
         let idle = free.idle();
         if need == GpuNeed::None {
@@ -42,7 +42,7 @@ impl Strategy for GpuPacking {
         taken.iter().map(|device| u64::from(free.shares()[device] / STEP)).sum()
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
         rank_by_room(board, host, holds)
     }
 

@@ -13,11 +13,12 @@ mod weighed;
 
 pub use spread::SpreadField;
 
-use super::board::{Board, GroupIndex, HostIndex, LevelIndex};
+use super::board::{Board, HostIndex};
 use super::gpus::GpuSet;
+use super::groups::{GroupIndex, LevelIndex};
+use super::order::ORDER_RANKS;
 use super::problem::{Holding, Shape};
 use super::score::{MAX_STRATEGIES, Score};
-use super::seed::Seed;
 use crate::model::{PlacementExtension, PlacementStrategy, TaskId, attribute_names};
 
 /// Ranks hosts for a task that comes, and for a task that goes. Lower is better in both.
@@ -26,16 +27,21 @@ use crate::model::{PlacementExtension, PlacementStrategy, TaskId, attribute_name
 /// with nothing else; where they are equal the next strategy decides.
 pub(super) trait Strategy {
     /// How much better another host would be for a new task, for which the host has room.
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64;
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64;
 
     /// How much better it would be to stop a task on another host.
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, task: TaskId, holds: &Holding) -> u64;
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, task: TaskId, holds: &Holding) -> u64;
 
     /// What the rank of a new task depends on: planning relies on it.
     fn depends_on(&self) -> Dependence;
 
+    /// A rank below which no host is that has room for such a shape, by which a search may begin further on; 0 where none is known.
+    fn least_rank(&self, _: &Board, _: &Shape) -> u64 {
+        0
+    }
+
     /// Which of the host's GPUs a new task that needs some takes; `None` where the strategy does not mind.
-    fn choose_gpus(&self, _: &Board<'_>, _: HostIndex, _: Arrival<'_>) -> Option<GpuSet> {
+    fn choose_gpus(&self, _: &Board, _: HostIndex, _: Arrival<'_>) -> Option<GpuSet> {
         None
     }
 
@@ -44,11 +50,20 @@ pub(super) trait Strategy {
         Ties::Emptier
     }
 
-    /// The level whose count is the rank of a new task, where hosts share it. All other ranks may only change when the board changes
-    /// for the host: planning relies on it.
-    fn shared_level(&self) -> Option<LevelIndex> {
+    /// The count that is the rank of a new task, where it is one. All other ranks, and those that are counts on the host, may only change when
+    /// the board changes for the host: planning relies on it.
+    fn counts(&self) -> Option<Count> {
         None
     }
+}
+
+/// A number of tasks that is the rank of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Those of a group on the host.
+    OnHost(GroupIndex),
+    /// Those of a level, which hosts with the same value of its field share.
+    Level(LevelIndex),
 }
 
 /// A task that comes.
@@ -86,6 +101,18 @@ pub(super) enum Ties {
     Fuller,
 }
 
+impl Ties {
+    /// As in [`Score`].
+    pub(super) fn occupancy(self, board: &Board, host: HostIndex) -> u32 {
+        let tasks = board.tasks(host);
+        match self {
+            Self::Emptier => tasks,
+            Self::First => 0,
+            Self::Fuller => u32::MAX - tasks,
+        }
+    }
+}
+
 /// What a service gets that names no strategy: level over zones, as in ECS, and over hosts within a zone, where ECS
 /// draws at random.
 #[must_use]
@@ -105,8 +132,19 @@ pub fn standalone_default() -> Vec<PlacementStrategy> {
 /// Stands for every task where the ranking is alike for all.
 const ANY_TASK: TaskId = TaskId(0);
 
+/// Stands for every shape where the ranking is alike for all.
+static ANY_SHAPE: Shape = Shape::NOTHING;
+
+/// The level whose count is the rank, where hosts share it.
+fn level_of(strategy: &dyn Strategy) -> Option<LevelIndex> {
+    match strategy.counts() {
+        Some(Count::Level(level)) => Some(level),
+        Some(Count::OnHost(_)) | None => None,
+    }
+}
+
 /// Those that ECS does not have.
-fn beyond_ecs(extension: PlacementExtension, board: &mut Board<'_>) -> Box<dyn Strategy> {
+fn beyond_ecs(extension: PlacementExtension, board: &mut Board) -> Box<dyn Strategy> {
     match extension {
         PlacementExtension::BestFit => Box::new(best_fit::BestFit),
         PlacementExtension::DotProduct => Box::new(dot_product::DotProduct),
@@ -117,6 +155,25 @@ fn beyond_ecs(extension: PlacementExtension, board: &mut Board<'_>) -> Box<dyn S
     }
 }
 
+/// A strategy of a request, ready to rank.
+pub(super) fn strategy_of(strategy: &PlacementStrategy, group: GroupIndex, board: &mut Board) -> Box<dyn Strategy> {
+    match strategy {
+        PlacementStrategy::Random => Box::new(random::Random),
+        PlacementStrategy::Spread { field } => Box::new(spread::Spread::new(field, group, board)),
+        PlacementStrategy::Binpack { resource } => Box::new(binpack::Binpack { resource: *resource }),
+        PlacementStrategy::Extension { extension } => beyond_ecs(*extension, board),
+    }
+}
+
+/// Where a rank comes from in an order of hosts that kinds of requests share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RankSource {
+    /// It is counted when a request comes.
+    Count(Count),
+    /// It is this one of the order's own.
+    Order(usize),
+}
+
 /// The strategies of a request, ready to rank.
 pub(super) struct Ranking {
     strategies: Vec<Box<dyn Strategy>>,
@@ -125,24 +182,9 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
-    pub(super) fn new<'p>(
-        strategies: &'p [PlacementStrategy],
-        group: GroupIndex,
-        seed: Seed,
-        board: &mut Board<'p>,
-    ) -> Self {
-        let strategies: Vec<Box<dyn Strategy>> = strategies
-            .iter()
-            .take(MAX_STRATEGIES)
-            .map(|strategy| -> Box<dyn Strategy> {
-                match strategy {
-                    PlacementStrategy::Random => Box::new(random::Random { seed }),
-                    PlacementStrategy::Spread { field } => Box::new(spread::Spread::new(field, group, board)),
-                    PlacementStrategy::Binpack { resource } => Box::new(binpack::Binpack { resource: *resource }),
-                    PlacementStrategy::Extension { extension } => beyond_ecs(*extension, board),
-                }
-            })
-            .collect();
+    pub(super) fn new(strategies: &[PlacementStrategy], group: GroupIndex, board: &mut Board) -> Self {
+        let strategies = strategies.iter().take(MAX_STRATEGIES);
+        let strategies: Vec<Box<dyn Strategy>> = strategies.map(|s| strategy_of(s, group, board)).collect();
         Self {
             ties: strategies.iter().map(|s| s.ties()).max().unwrap_or(Ties::Emptier),
             depends_on: strategies
@@ -154,20 +196,53 @@ impl Ranking {
         }
     }
 
+    /// Where each rank comes from, if the ranking can be found in an order that depends on nothing but the hosts; a count on the host only
+    /// can if it weighs more than what the order says.
+    pub(super) fn sources(&self) -> Option<Vec<RankSource>> {
+        let (mut own, mut on_host) = (0, false);
+        let sources = self.strategies.iter().map(|strategy| match strategy.counts() {
+            Some(Count::OnHost(_)) if own > 0 || std::mem::replace(&mut on_host, true) => None,
+            Some(count) => Some(RankSource::Count(count)),
+            None if strategy.depends_on() == Dependence::Host && own < ORDER_RANKS => {
+                own += 1;
+                Some(RankSource::Order(own - 1))
+            }
+            None => None,
+        });
+        sources.collect()
+    }
+
+    /// What the strategies say of a host, those whose rank is a count left out.
+    pub(super) fn ranks_in_order(
+        strategies: &[Box<dyn Strategy>],
+        board: &Board,
+        host: HostIndex,
+    ) -> [u64; ORDER_RANKS] {
+        let mut ranks = [0; ORDER_RANKS];
+        for (rank, strategy) in ranks.iter_mut().zip(strategies) {
+            let arrival = Arrival {
+                shape: &ANY_SHAPE,
+                task: ANY_TASK,
+            };
+            *rank = strategy.rank_to_place(board, host, arrival);
+        }
+        ranks
+    }
+
+    /// Which host is better where no strategy sees a difference.
+    pub(super) fn ties(&self) -> Ties {
+        self.ties
+    }
+
     /// How good the host is for a new task.
-    pub(super) fn score(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> Score {
+    pub(super) fn score(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> Score {
         let mut ranks = [0; MAX_STRATEGIES];
         for (rank, strategy) in ranks.iter_mut().zip(&self.strategies) {
             *rank = strategy.rank_to_place(board, host, arrival);
         }
-        let tasks = board.tasks(host);
         Score {
             ranks,
-            occupancy: match self.ties {
-                Ties::Emptier => tasks,
-                Ties::First => 0,
-                Ties::Fuller => u32::MAX - tasks,
-            },
+            occupancy: self.ties.occupancy(board, host),
             host: board.host(host).id,
         }
     }
@@ -178,7 +253,7 @@ impl Ranking {
     }
 
     /// Which of the host's GPUs a new task takes: what the first strategy says that minds, or else those with the least free that fit.
-    pub(super) fn choose_gpus(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> GpuSet {
+    pub(super) fn choose_gpus(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> GpuSet {
         let need = arrival.shape.gpu;
         if need.devices() == 0 {
             return GpuSet::default();
@@ -189,16 +264,19 @@ impl Ranking {
     }
 
     /// What tells apart hosts that do not share all of their shared ranks.
-    pub(super) fn class_of(&self, board: &Board<'_>, host: HostIndex) -> Vec<usize> {
-        let levels = self.strategies.iter().filter_map(|strategy| strategy.shared_level());
-        levels.map(|level| board.bucket(level, host)).collect()
+    pub(super) fn class_of(&self, board: &Board, host: HostIndex) -> Vec<u32> {
+        let levels = self.strategies.iter().filter_map(|strategy| level_of(&**strategy));
+        let groups = board.groups();
+        levels
+            .map(|level| groups.bucket(groups.field_of(level), host))
+            .collect()
     }
 
     /// How good the host is beside others of its class: shared ranks are left out. The ranking must be alike for all tasks.
-    pub(super) fn score_within_class(&self, board: &Board<'_>, host: HostIndex, shape: &Shape) -> Score {
+    pub(super) fn score_within_class(&self, board: &Board, host: HostIndex, shape: &Shape) -> Score {
         let mut score = self.score(board, host, Arrival { shape, task: ANY_TASK });
         for (rank, strategy) in score.ranks.iter_mut().zip(&self.strategies) {
-            if strategy.shared_level().is_some() {
+            if level_of(&**strategy).is_some() {
                 *rank = 0;
             }
         }
@@ -206,9 +284,9 @@ impl Ranking {
     }
 
     /// The score with the shared ranks as they are now.
-    pub(super) fn complete(&self, mut score: Score, board: &Board<'_>, host: HostIndex, shape: &Shape) -> Score {
+    pub(super) fn complete(&self, mut score: Score, board: &Board, host: HostIndex, shape: &Shape) -> Score {
         for (rank, strategy) in score.ranks.iter_mut().zip(&self.strategies) {
-            if strategy.shared_level().is_some() {
+            if level_of(&**strategy).is_some() {
                 *rank = strategy.rank_to_place(board, host, Arrival { shape, task: ANY_TASK });
             }
         }
@@ -218,7 +296,7 @@ impl Ranking {
     /// How good it is to stop this task.
     pub(super) fn ranks_to_stop(
         &self,
-        board: &Board<'_>,
+        board: &Board,
         host: HostIndex,
         task: TaskId,
         holds: &Holding,

@@ -6,20 +6,17 @@ use crate::model::{ContainerInstanceId, TaskId};
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::gpus::{GpuNeed, GpuSet};
 use crate::placement::problem::Holding;
-use crate::placement::seed::Seed;
 
 /// See the module.
-pub(super) struct Random {
-    pub(super) seed: Seed,
-}
+pub(super) struct Random;
 
 impl Strategy for Random {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
-        self.seed.draw(arrival.task, board.host(host).id)
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+        board.seed().draw(arrival.task, board.host(host).id)
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, task: TaskId, _: &Holding) -> u64 {
-        self.seed.draw(task, board.host(host).id)
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, task: TaskId, _: &Holding) -> u64 {
+        board.seed().draw(task, board.host(host).id)
     }
 
     fn depends_on(&self) -> Dependence {
@@ -27,11 +24,11 @@ impl Strategy for Random {
     }
 
     /// Any device that has the share; whole ones are all the same.
-    fn choose_gpus(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
+    fn choose_gpus(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
         let GpuNeed::Share(share) = arrival.shape.gpu else {
             return None;
         };
-        let draw = |device: &usize| self.seed.draw(arrival.task, ContainerInstanceId(*device as u128));
+        let draw = |device: &usize| board.seed().draw(arrival.task, ContainerInstanceId(*device as u128));
         let fitting = board.all_free(host).gpus.fitting(share);
         fitting.min_by_key(draw).map(|device| GpuSet::from_iter([device]))
     }

@@ -5,9 +5,10 @@
 //! are about to leave, and what replaces them should level what stays. Hosts that lack the attribute are level with each
 //! other, as if they shared a value of their own; so are those that have it without a value.
 
-use super::{Arrival, Dependence, Strategy};
+use super::{Arrival, Count, Dependence, Strategy};
 use crate::model::{ContainerInstanceId, TaskId};
-use crate::placement::board::{Board, GroupIndex, HostIndex, LevelIndex};
+use crate::placement::board::{Board, HostIndex};
+use crate::placement::groups::{GroupIndex, LevelIndex};
 use crate::placement::problem::{Holding, Host};
 
 /// What `spread` levels over.
@@ -52,42 +53,52 @@ impl<'a> SpreadField<'a> {
 }
 
 /// See the module.
-pub(super) struct Spread {
-    /// `None` where the field is none: then no host is better than another.
-    level: Option<LevelIndex>,
-    /// Whether each host is a value of its own.
-    by_host: bool,
+pub(super) enum Spread {
+    Hosts(GroupIndex),
+    Level(LevelIndex),
+    /// The field is none: then no host is better than another.
+    Nothing,
 }
 
 impl Spread {
-    pub(super) fn new<'p>(field: &'p str, group: GroupIndex, board: &mut Board<'p>) -> Self {
-        let field = SpreadField::parse(field);
-        Self {
-            level: field.map(|field| board.watch_level(field, group)),
-            by_host: field == Some(SpreadField::Host),
+    pub(super) fn new(field: &str, group: GroupIndex, board: &mut Board) -> Self {
+        match SpreadField::parse(field) {
+            Some(SpreadField::Host) => Self::Hosts(group),
+            Some(SpreadField::Attribute(name)) => Self::Level(board.watch_level(name, group)),
+            None => Self::Nothing,
         }
     }
 
-    fn tasks(&self, board: &Board<'_>, host: HostIndex) -> u64 {
-        self.level
-            .map_or(0, |level| u64::from(board.tasks_level_with(level, host)))
+    fn tasks(&self, board: &Board, host: HostIndex) -> u64 {
+        u64::from(match self {
+            Self::Hosts(group) => board.tasks_of(*group, host),
+            Self::Level(level) => board.tasks_level_with(*level, host),
+            Self::Nothing => 0,
+        })
     }
 }
 
 impl Strategy for Spread {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, _: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, _: Arrival<'_>) -> u64 {
         self.tasks(board, host)
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, _: &Holding) -> u64 {
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, _: &Holding) -> u64 {
         u64::MAX - self.tasks(board, host)
     }
 
     fn depends_on(&self) -> Dependence {
-        Dependence::Group
+        match self {
+            Self::Hosts(_) | Self::Level(_) => Dependence::Group,
+            Self::Nothing => Dependence::Host,
+        }
     }
 
-    fn shared_level(&self) -> Option<LevelIndex> {
-        self.level.filter(|_| !self.by_host)
+    fn counts(&self) -> Option<Count> {
+        match self {
+            Self::Hosts(group) => Some(Count::OnHost(*group)),
+            Self::Level(level) => Some(Count::Level(*level)),
+            Self::Nothing => None,
+        }
     }
 }

@@ -4,13 +4,13 @@
 //! up the task that leaves most free on its host, among those that fragment alike. On the trace of Weng et al. it leaves less idle than any of
 //! the policies that they compare: `docs/laboratory.md` has the figures. Pure.
 
-use super::best_fit::{left_over, rank_by_room};
+use super::best_fit::{least_left_over, left_over, rank_by_room};
 use super::fragmentation::Fragmentation;
 use super::{Arrival, Dependence, Strategy, Ties};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::gpus::{GpuNeed, GpuSet};
-use crate::placement::problem::Holding;
+use crate::placement::problem::{Holding, Shape};
 
 /// Bits of a rank that hold what is left over. Above them stand whether all GPUs are idle, the missing points, and whether no GPU is filled up.
 const LEFT_OVER_BITS: u32 = 32;
@@ -24,18 +24,21 @@ const NEARLY_NOTHING: u16 = 60;
 /// See the module.
 pub(super) struct Tightest {
     fragmentation: Fragmentation,
+    /// Whether any host has GPUs: without, nothing is fragmented.
+    gpus: bool,
 }
 
 impl Tightest {
-    pub(super) fn new(board: &mut Board<'_>) -> Self {
+    pub(super) fn new(board: &mut Board) -> Self {
         Self {
             fragmentation: Fragmentation::new(board),
+            gpus: board.largest().gpu > 0,
         }
     }
 }
 
 /// The device that the share of a GPU fills up, if there is one.
-fn filled_up(board: &Board<'_>, host: HostIndex, need: GpuNeed) -> Option<GpuSet> {
+fn filled_up(board: &Board, host: HostIndex, need: GpuNeed) -> Option<GpuSet> {
     let GpuNeed::Share(share) = need else {
         return None;
     };
@@ -46,7 +49,10 @@ fn filled_up(board: &Board<'_>, host: HostIndex, need: GpuNeed) -> Option<GpuSet
 }
 
 impl Strategy for Tightest {
-    fn rank_to_place(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+    fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
+        if !self.gpus {
+            return left_over(board, host);
+        }
         let gpus = &board.all_free(host).gpus;
         let all_idle = u64::from(gpus.idle() == gpus.shares().len());
         let missing = self.fragmentation.missing_to_place(board, host, arrival);
@@ -55,19 +61,23 @@ impl Strategy for Tightest {
         ranks << LEFT_OVER_BITS | left_over(board, host)
     }
 
-    fn rank_to_stop(&self, board: &Board<'_>, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
+    fn least_rank(&self, board: &Board, shape: &Shape) -> u64 {
+        if self.gpus { 0 } else { least_left_over(board, shape) }
+    }
+
+    fn rank_to_stop(&self, board: &Board, host: HostIndex, _: TaskId, holds: &Holding) -> u64 {
         let missing = self.fragmentation.missing_to_stop(board, host, holds);
         let most_room = rank_by_room(board, host, holds) & u64::from(u32::MAX);
         missing << LEFT_OVER_BITS | most_room
     }
 
-    fn choose_gpus(&self, board: &Board<'_>, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
+    fn choose_gpus(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> Option<GpuSet> {
         let filled = filled_up(board, host, arrival.shape.gpu);
         Some(filled.unwrap_or_else(|| self.fragmentation.devices(board, host, arrival)))
     }
 
     fn depends_on(&self) -> Dependence {
-        Dependence::Shape
+        if self.gpus { Dependence::Shape } else { Dependence::Host }
     }
 
     fn ties(&self) -> Ties {

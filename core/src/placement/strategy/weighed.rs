@@ -10,11 +10,11 @@ pub(super) const WHOLE: u64 = 1 << 20;
 /// Of CPU, and of the other resource that counts.
 pub(super) type Parts = [u64; 2];
 
-pub(super) fn of_free(board: &Board<'_>, free: &Free) -> Parts {
+pub(super) fn of_free(board: &Board, free: &Free) -> Parts {
     parts(board, free.resources.cpu.0, free.resources.memory.0, free.gpus.total())
 }
 
-pub(super) fn of_shape(board: &Board<'_>, shape: &Shape) -> Parts {
+pub(super) fn of_shape(board: &Board, shape: &Shape) -> Parts {
     parts(
         board,
         shape.resources.cpu.0,
@@ -23,7 +23,7 @@ pub(super) fn of_shape(board: &Board<'_>, shape: &Shape) -> Parts {
     )
 }
 
-fn parts(board: &Board<'_>, cpu: u32, memory: u32, gpu: u32) -> Parts {
+fn parts(board: &Board, cpu: u32, memory: u32, gpu: u32) -> Parts {
     let largest = board.largest();
     let other = match largest.gpu {
         0 => part(memory, largest.memory),

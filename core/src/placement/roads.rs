@@ -1,0 +1,183 @@
+//! How requests of a kind find the best host without a look at all of them, where what they ask for allows it: by an order that kinds share,
+//! and by a census of the room that hosts have. Pure.
+
+use super::board::{Board, ExpressionIndex};
+use super::census::{Census, SizeIndex};
+use super::filter::FilterKind;
+use super::groups::GroupIndex;
+use super::plan::Funnel;
+use super::planner::{Best, Need};
+use super::shared_order::{OrderOf, Search, SharedOrder};
+use super::strategy::{Count, RankSource, Strategy, strategy_of};
+use crate::model::PlacementStrategy;
+
+/// Most hosts with tasks of a group that a request looks at one by one; a group on more of them has an order of its own.
+const MAX_LOOKED_AT: usize = 512;
+
+/// How requests of a kind may find their host.
+pub(super) enum Road {
+    /// By an order that kinds share.
+    Shared(Box<SharedRoad>),
+    /// By an order of the kind's own.
+    Own,
+    /// By a look at every host, since each task has an order of its own.
+    EachTaskItsOwn,
+}
+
+/// The road of a kind by an order that it shares.
+pub(super) struct SharedRoad {
+    of: OrderOf,
+    sources: Vec<RankSource>,
+    /// The first of the order's ranks that a host with room for the kind may have.
+    least: u64,
+    /// The strategies of the order, until it takes them.
+    strategies: Vec<Box<dyn Strategy>>,
+    group: GroupIndex,
+    /// Its place among the orders, once it is known.
+    order: Option<usize>,
+    /// In the census of all hosts, and in that of the hosts for which the kind's expressions hold.
+    counted: Option<[(usize, SizeIndex); 2]>,
+}
+
+/// What kinds share.
+#[derive(Default)]
+pub(super) struct Roads {
+    orders: Vec<SharedOrder>,
+    censuses: Vec<Census>,
+}
+
+impl Road {
+    /// The road of a kind with these strategies.
+    pub(super) fn of(need: &Need, strategies: &[PlacementStrategy], board: &mut Board) -> Self {
+        if !need.ranking.is_alike_for_all_tasks() {
+            return Self::EachTaskItsOwn;
+        }
+        let answers_vary = need.member_of.iter().any(|e| board.depends_on_tasks(*e));
+        if answers_vary || need.shape.gpu.devices() > 0 || !need.host_ports.is_empty() {
+            return Self::Own;
+        }
+        need.ranking.sources().map_or(Self::Own, |sources| {
+            Self::Shared(Box::new(SharedRoad::new(need, strategies, sources, board)))
+        })
+    }
+}
+
+impl SharedRoad {
+    fn new(need: &Need, strategies: &[PlacementStrategy], sources: Vec<RankSource>, board: &mut Board) -> Self {
+        let levels = sources.iter().filter_map(|source| match source {
+            RankSource::Count(Count::Level(level)) => Some(board.groups().field_of(*level)),
+            RankSource::Count(Count::OnHost(_)) | RankSource::Order(_) => None,
+        });
+        let own = strategies.iter().zip(&sources);
+        let own = own.filter(|(_, source)| matches!(source, RankSource::Order(_)));
+        let own: Vec<PlacementStrategy> = own.map(|(strategy, _)| strategy.clone()).collect();
+        let mut member_of = need.member_of.clone();
+        member_of.sort_unstable();
+        member_of.dedup();
+        let fields = levels.collect();
+        let strategies: Vec<Box<dyn Strategy>> = own.iter().map(|s| strategy_of(s, need.group, board)).collect();
+        Self {
+            of: OrderOf {
+                fields,
+                member_of,
+                strategies: own,
+                ties: need.ranking.ties(),
+            },
+            least: strategies
+                .first()
+                .map_or(0, |first| first.least_rank(board, &need.shape)),
+            strategies,
+            sources,
+            group: need.group,
+            order: None,
+            counted: None,
+        }
+    }
+
+    /// Whether it is shorter than one of the kind's own.
+    pub(super) fn is_short(&self, board: &Board) -> bool {
+        let on_hosts = |source: &RankSource| matches!(source, RankSource::Count(Count::OnHost(_)));
+        !self.sources.iter().any(on_hosts) || board.groups().hosts_of(self.group).len() <= MAX_LOOKED_AT
+    }
+}
+
+impl Roads {
+    /// Whether the order would have to be made first.
+    pub(super) fn is_new(&self, road: &SharedRoad) -> bool {
+        road.order.is_none() && self.find(road).is_none()
+    }
+
+    fn find(&self, road: &SharedRoad) -> Option<usize> {
+        self.orders.iter().position(|order| *order.of() == road.of)
+    }
+
+    /// How many hosts passed which filter, and the best with the score of the next best; without `explains` only the best.
+    pub(super) fn choose(
+        &mut self,
+        road: &mut SharedRoad,
+        board: &Board,
+        need: &Need,
+        explains: bool,
+    ) -> (Funnel, Option<Best>) {
+        let place = road.order.or_else(|| self.find(road)).unwrap_or_else(|| {
+            let strategies = std::mem::take(&mut road.strategies);
+            self.orders.push(SharedOrder::new(road.of.clone(), strategies, board));
+            self.orders.len() - 1
+        });
+        road.order = Some(place);
+        let order = &mut self.orders[place];
+        order.catch_up(board);
+        let best = order.best(Search {
+            board,
+            need,
+            sources: &road.sources,
+            least: road.least,
+            runner_up: explains,
+        });
+        let funnel = if explains {
+            self.funnel(road, board, need)
+        } else {
+            Funnel::default()
+        };
+        (funnel, best)
+    }
+
+    /// How many hosts passed which filter. The kind needs no ports and no GPUs.
+    fn funnel(&mut self, road: &mut SharedRoad, board: &Board, need: &Need) -> Funnel {
+        let counted = road.counted.get_or_insert_with(|| {
+            [Vec::new(), road.of.member_of.clone()].map(|member_of| {
+                let census = self.census(member_of, board);
+                (census, self.censuses[census].watch(need.room()))
+            })
+        });
+        let [(all, size), (members, member_size)] = *counted;
+        self.censuses[all].catch_up(board);
+        self.censuses[members].catch_up(board);
+        let (all, members) = (&self.censuses[all], &self.censuses[members]);
+        let with_group = |census: &Census| {
+            let hosts = board.groups().hosts_of(need.group).iter();
+            let hosts = hosts.filter(|host| need.distinct_instance && census.counts(**host, need.room()));
+            u32::try_from(hosts.count()).expect("fewer hosts than fit into memory")
+        };
+        let distinct = all.with_both(size) - with_group(all);
+        let member_of = match need.member_of.is_empty() {
+            true => distinct,
+            false => members.with_both(member_size) - with_group(members),
+        };
+        Funnel::of(board.host_count(), |filter| match filter {
+            FilterKind::Agent => all.hosts(),
+            FilterKind::Cpu => all.with_cpu(size),
+            FilterKind::Memory | FilterKind::Ports | FilterKind::Gpu => all.with_both(size),
+            FilterKind::DistinctInstance => distinct,
+            FilterKind::MemberOf => member_of,
+        })
+    }
+
+    fn census(&mut self, member_of: Vec<ExpressionIndex>, board: &Board) -> usize {
+        let known = self.censuses.iter().position(|census| census.member_of() == member_of);
+        known.unwrap_or_else(|| {
+            self.censuses.push(Census::new(member_of, board));
+            self.censuses.len() - 1
+        })
+    }
+}

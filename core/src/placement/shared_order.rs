@@ -1,0 +1,293 @@
+//! An order of all hosts that kinds of requests share: those with the same strategies and the same expressions, whatever their group and
+//! their size. It is made once and then kept in step with the board, so that a decision costs the search of one
+//! host and the move of one host. It chooses what a pass over all hosts would. Pure.
+//!
+//! Hosts that share the values of all fields that the strategies spread over are one class, with an order of its own: where the tasks of a group
+//! are decides between classes, and is looked up when a request comes. Where `spread` levels over hosts, those without a task of the
+//! group are found in the order, and those with some are looked at one by one if there are no others.
+
+use super::board::{Board, ExpressionIndex, HostIndex};
+use super::filter::{self, FilterKind};
+use super::groups::{FieldIndex, GroupIndex};
+use super::order::{Entry, Order, OrderKey};
+use super::planner::{Best, Need};
+use super::score::{MAX_STRATEGIES, Score};
+use super::strategy::{Count, RankSource, Ranking, Strategy, Ties};
+use crate::model::PlacementStrategy;
+
+/// What kinds of requests that share an order have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OrderOf {
+    /// What the strategies spread over.
+    pub(super) fields: Vec<FieldIndex>,
+    /// Expressions that hold for every host in the order.
+    pub(super) member_of: Vec<ExpressionIndex>,
+    /// Those that depend on the hosts alone.
+    pub(super) strategies: Vec<PlacementStrategy>,
+    pub(super) ties: Ties,
+}
+
+/// See the module.
+pub(super) struct SharedOrder {
+    of: OrderOf,
+    strategies: Vec<Box<dyn Strategy>>,
+    /// Revision of the board whose changes are taken in.
+    revision: usize,
+    classes: Vec<Class>,
+    /// By host; none for one that takes no task of these kinds, whatever there is free.
+    standings: Vec<Option<Standing>>,
+}
+
+struct Class {
+    /// The values of the fields that its hosts share.
+    buckets: Vec<u32>,
+    order: Order,
+}
+
+#[derive(Clone, Copy)]
+struct Standing {
+    class: usize,
+    key: OrderKey,
+}
+
+/// The best hosts so far.
+#[derive(Default)]
+struct Podium {
+    best: Option<(Score, HostIndex)>,
+    second: Option<Score>,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    pub(super) board: &'a Board,
+    pub(super) need: &'a Need,
+    pub(super) sources: &'a [RankSource],
+    /// The first of the order's ranks that a host with room may have.
+    pub(super) least: u64,
+    /// Whether the next best is asked for as well.
+    pub(super) runner_up: bool,
+}
+
+impl SharedOrder {
+    /// The order of the board's hosts as they are now. The strategies are those that it is an order of.
+    pub(super) fn new(of: OrderOf, strategies: Vec<Box<dyn Strategy>>, board: &Board) -> Self {
+        let mut order = Self {
+            of,
+            strategies,
+            revision: board.revision(),
+            classes: Vec::new(),
+            standings: Vec::new(),
+        };
+        let mut entries: Vec<Vec<Entry>> = Vec::new();
+        for host in board.indices() {
+            let standing = order.takes_tasks(board, host).then(|| {
+                let class = order.class_of(board, host);
+                entries.resize_with(order.classes.len(), Vec::new);
+                let entry = order.entry(board, host);
+                entries[class].push(entry);
+                Standing { class, key: entry.key }
+            });
+            order.standings.push(standing);
+        }
+        for (class, entries) in order.classes.iter_mut().zip(entries) {
+            class.order = Order::new(entries);
+        }
+        order
+    }
+
+    /// What it is an order of.
+    pub(super) fn of(&self) -> &OrderOf {
+        &self.of
+    }
+
+    /// Takes in what changed on the board.
+    pub(super) fn catch_up(&mut self, board: &Board) {
+        for host in board.changed_since(self.revision) {
+            let new = self.takes_tasks(board, *host).then(|| self.entry(board, *host));
+            let old = self.standings[host.position()];
+            self.standings[host.position()] = match (old, new) {
+                (None, None) => None,
+                (Some(Standing { class, key }), Some(new)) => {
+                    self.classes[class].order.change(key, new);
+                    Some(Standing { class, key: new.key })
+                }
+                (Some(Standing { class, key }), None) => {
+                    self.classes[class].order.remove(key);
+                    None
+                }
+                (None, Some(new)) => {
+                    let class = self.class_of(board, *host);
+                    self.classes[class].order.insert(new);
+                    Some(Standing { class, key: new.key })
+                }
+            };
+        }
+        self.revision = board.revision();
+    }
+
+    /// The best host, with the score of the next best if that is asked for. The changes of the board must be taken in.
+    pub(super) fn best(&self, search: Search<'_>) -> Option<Best> {
+        let mut podium = Podium::default();
+        let leading = search
+            .sources
+            .iter()
+            .take_while(|source| matches!(source, RankSource::Count(Count::Level(_))));
+        let leading = leading.count();
+        let mut last = None;
+        while let Some((lead, class)) = self.next_class(search, leading, last) {
+            if podium.beats(&lead[..leading], search.runner_up) {
+                break;
+            }
+            self.look_into(class, search, &mut podium);
+            last = Some((lead, class));
+        }
+        podium.best.map(|(score, host)| Best {
+            host,
+            score,
+            runner_up: podium.second.filter(|_| search.runner_up),
+        })
+    }
+
+    /// The class that comes next: by the counts that weigh more than all else, and where they are equal by its number.
+    fn next_class(
+        &self,
+        search: Search<'_>,
+        leading: usize,
+        last: Option<([u64; MAX_STRATEGIES], usize)>,
+    ) -> Option<([u64; MAX_STRATEGIES], usize)> {
+        let classes = (0..self.classes.len()).map(|class| (self.counts(class, search, leading), class));
+        classes.filter(|class| last.is_none_or(|last| *class > last)).min()
+    }
+
+    /// What the first so many ranks are for all hosts of a class, where they are counts that the class shares.
+    fn counts(&self, class: usize, search: Search<'_>, ranks: usize) -> [u64; MAX_STRATEGIES] {
+        let groups = search.board.groups();
+        let mut counts = [0; MAX_STRATEGIES];
+        let mut buckets = self.classes[class].buckets.iter();
+        for (count, source) in counts.iter_mut().zip(search.sources).take(ranks) {
+            if let RankSource::Count(Count::Level(level)) = source
+                && let Some(bucket) = buckets.next()
+            {
+                *count = u64::from(groups.tasks_in(*level, *bucket));
+            }
+        }
+        counts
+    }
+
+    fn look_into(&self, class: usize, search: Search<'_>, podium: &mut Podium) {
+        let Search {
+            board, need, sources, ..
+        } = search;
+        let shared = self.counts(class, search, sources.len());
+        let score = |key: &OrderKey, on_host: u32| {
+            let mut ranks = shared;
+            for (rank, source) in ranks.iter_mut().zip(sources) {
+                match source {
+                    RankSource::Count(Count::Level(_)) => {}
+                    RankSource::Count(Count::OnHost(_)) => *rank = u64::from(on_host),
+                    RankSource::Order(own) => *rank = key.ranks[*own],
+                }
+            }
+            Score {
+                ranks,
+                occupancy: key.occupancy,
+                host: board.host(key.host).id,
+            }
+        };
+        let group = counted_on_hosts(sources);
+        let is_free_of_group = |entry: &&Entry| group.is_none_or(|group| board.tasks_of(group, entry.key.host) == 0);
+        let wanted = if search.runner_up { 2 } else { 1 };
+        let mut found = 0;
+        let fitting = self.classes[class].order.with_room(need.room(), search.least);
+        let fitting = fitting
+            .filter(is_free_of_group)
+            .filter(|entry| takes(search, entry.key.host));
+        for entry in fitting.take(wanted) {
+            podium.enter(score(&entry.key, 0), entry.key.host);
+            found += 1;
+        }
+        let Some(group) = group.filter(|_| found < wanted) else {
+            return;
+        };
+        for host in board.groups().hosts_of(group) {
+            if let Some(standing) = &self.standings[host.position()]
+                && standing.class == class
+                && takes(search, *host)
+            {
+                podium.enter(score(&standing.key, board.tasks_of(group, *host)), *host);
+            }
+        }
+    }
+
+    /// Whether the host may get a task of these kinds at all; what is free there, and what is on it, is another question.
+    fn takes_tasks(&self, board: &Board, host: HostIndex) -> bool {
+        filter::is_available(board, host)
+            && self
+                .of
+                .member_of
+                .iter()
+                .all(|expression| board.holds(*expression, host))
+    }
+
+    fn entry(&self, board: &Board, host: HostIndex) -> Entry {
+        Entry {
+            key: OrderKey {
+                ranks: Ranking::ranks_in_order(&self.strategies, board, host),
+                occupancy: self.of.ties.occupancy(board, host),
+                host,
+            },
+            room: board.room(host),
+        }
+    }
+
+    fn class_of(&mut self, board: &Board, host: HostIndex) -> usize {
+        let buckets = self.of.fields.iter().map(|field| board.groups().bucket(*field, host));
+        let buckets: Vec<u32> = buckets.collect();
+        let known = self.classes.iter().position(|class| class.buckets == buckets);
+        known.unwrap_or_else(|| {
+            self.classes.push(Class {
+                buckets,
+                order: Order::default(),
+            });
+            self.classes.len() - 1
+        })
+    }
+}
+
+/// The group whose tasks on a host are a rank, if one's are.
+fn counted_on_hosts(sources: &[RankSource]) -> Option<GroupIndex> {
+    sources.iter().find_map(|source| match source {
+        RankSource::Count(Count::OnHost(group)) => Some(*group),
+        RankSource::Count(Count::Level(_)) | RankSource::Order(_) => None,
+    })
+}
+
+fn takes(search: Search<'_>, host: HostIndex) -> bool {
+    let stopped_by: Option<FilterKind> = filter::stopped_by(search.board, search.need, host);
+    stopped_by.is_none()
+}
+
+impl Podium {
+    fn enter(&mut self, score: Score, host: HostIndex) {
+        match self.best {
+            Some((best, _)) if best < score => {
+                self.second = Some(self.second.map_or(score, |second| second.min(score)))
+            }
+            best => {
+                self.second = best.map(|(score, _)| score);
+                self.best = Some((score, host));
+            }
+        }
+    }
+
+    /// Whether all that is asked for is known, and hosts whose scores begin so come behind it.
+    fn beats(&self, lead: &[u64], runner_up: bool) -> bool {
+        let last = if runner_up {
+            self.second
+        } else {
+            self.best.map(|(score, _)| score)
+        };
+        last.is_some_and(|last| last.ranks[..lead.len()] < *lead)
+    }
+}
