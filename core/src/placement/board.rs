@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::fragmentation::{Measure, TypicalTasks};
 use super::gpus::{FreeGpus, GpuKind, GpuSet};
 use super::groups::{GroupIndex, Groups, LevelIndex};
-use super::order::Room;
+use super::order::{Outline, Room, Scale};
 use super::problem::{Holding, Host, Shape};
 use super::query_language::{Expression, HostFacts, ParseError};
 use super::refusal::Refusal;
@@ -96,6 +96,7 @@ pub(super) struct Board {
     /// Models of GPUs, each once.
     models: Vec<String>,
     largest: Largest,
+    scale: Scale,
     seed: Seed,
     /// What tasks usually take.
     typical: TypicalTasks,
@@ -170,6 +171,10 @@ impl Board {
             hosts: by_id.into_iter().map(slot).collect(),
             models,
             largest,
+            scale: Scale::by(Room {
+                cpu: largest.cpu,
+                memory: largest.memory,
+            }),
             seed,
             typical,
             fragmentation: None,
@@ -183,6 +188,11 @@ impl Board {
     /// All hosts, in the order of their ids.
     pub(super) fn indices(&self) -> impl Iterator<Item = HostIndex> + use<> {
         (0..self.hosts.len()).map(HostIndex::at)
+    }
+
+    /// The same, to be compared with that of several hosts.
+    pub(super) fn outline(&self, room: Room) -> Outline {
+        Outline::of(room, self.scale)
     }
 
     /// How many there are.

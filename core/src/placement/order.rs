@@ -23,7 +23,7 @@ pub(super) struct OrderKey {
     pub(super) host: HostIndex,
 }
 
-/// Amounts of each resource that is counted, of a host or of a request.
+/// Amounts of the resources that are counted for all hosts, of a host or of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
     /// CPU units.
@@ -38,12 +38,65 @@ impl Room {
         // Without branches: which of them lacks cannot be foreseen.
         (self.cpu >= need.cpu) & (self.memory >= need.memory)
     }
+}
 
-    fn max(self, other: Self) -> Self {
+/// What makes amounts of CPU and of memory comparable: by how much they are multiplied, in 2^-20.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scale {
+    cpu: u64,
+    memory: u64,
+}
+
+impl Scale {
+    /// In parts of the most that any host has.
+    pub(super) fn by(most: Room) -> Self {
+        let factor = |most: u32| (1 << 40) / u64::from(most.max(1));
         Self {
-            cpu: self.cpu.max(other.cpu),
-            memory: self.memory.max(other.memory),
+            cpu: factor(most.cpu),
+            memory: factor(most.memory),
         }
+    }
+}
+
+/// A room, and what tells whether there may be one that large among several. The most of each resource that any host has says little where
+/// some have CPU left and others memory. So it also has how much there is of both together, in three proportions: if one
+/// room holds another, each of these is at least as large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outline([u32; 5]);
+
+impl Outline {
+    pub(super) fn of(room: Room, scale: Scale) -> Self {
+        // So that four times as much is still a number, also of what a request asks for that no host has.
+        let most = u64::from(u32::MAX / 4);
+        let scaled = |amount: u32, factor: u64| ((u128::from(amount) * u128::from(factor)) >> 20).min(most.into());
+        let scaled = |amount, factor| u32::try_from(scaled(amount, factor)).expect("no more than the most");
+        let (cpu, memory) = (scaled(room.cpu, scale.cpu), scaled(room.memory, scale.memory));
+        Self([
+            room.cpu,
+            room.memory,
+            cpu.min(memory),
+            cpu.min(memory.saturating_mul(4)),
+            cpu.saturating_mul(4).min(memory),
+        ])
+    }
+
+    fn room(self) -> Room {
+        let [cpu, memory, ..] = self.0;
+        Room { cpu, memory }
+    }
+
+    fn may_hold(self, need: Self) -> bool {
+        self.0
+            .iter()
+            .zip(need.0)
+            .fold(true, |holds, (most, need)| holds & (*most >= need))
+    }
+
+    fn max(mut self, other: Self) -> Self {
+        for (most, other) in self.0.iter_mut().zip(other.0) {
+            *most = (*most).max(other);
+        }
+        self
     }
 }
 
@@ -51,7 +104,7 @@ impl Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: OrderKey,
-    pub(super) room: Room,
+    pub(super) room: Outline,
 }
 
 /// See the module.
@@ -59,8 +112,8 @@ pub(super) struct Entry {
 pub(super) struct Order {
     /// The key of each block's first entry. In step with the two that follow.
     firsts: Vec<OrderKey>,
-    /// The most that any host of each block has free, resource by resource.
-    most: Vec<Room>,
+    /// The most that any host of each block has free.
+    most: Vec<Outline>,
     blocks: Vec<Vec<Entry>>,
 }
 
@@ -77,7 +130,7 @@ impl Order {
     }
 
     /// The hosts that have so much free, the first in order first. None of them has a first rank below `least`.
-    pub(super) fn with_room(&self, need: Room, least: u64) -> impl Iterator<Item = &Entry> {
+    pub(super) fn with_room(&self, need: Outline, least: u64) -> impl Iterator<Item = &Entry> {
         let first = self.block_of(OrderKey {
             ranks: [least, 0],
             ..OrderKey::default()
@@ -85,9 +138,9 @@ impl Order {
         let blocks = self.most.iter().zip(&self.blocks);
         blocks
             .skip(first)
-            .filter(move |(most, _)| most.holds(need))
+            .filter(move |(most, _)| most.may_hold(need))
             .flat_map(|(_, entries)| entries)
-            .filter(move |entry| entry.room.holds(need))
+            .filter(move |entry| entry.room.room().holds(need.room()))
     }
 
     /// Adds a host that is not there yet.
@@ -168,7 +221,7 @@ impl Order {
 
     fn insert_block(&mut self, at: usize, entries: Vec<Entry>) {
         self.firsts.insert(at, OrderKey::default());
-        self.most.insert(at, Room::default());
+        self.most.insert(at, Outline::default());
         self.blocks.insert(at, entries);
         self.refresh(at);
     }
@@ -176,7 +229,9 @@ impl Order {
     fn refresh(&mut self, block: usize) {
         let entries = &self.blocks[block];
         self.firsts[block] = entries[0].key;
-        self.most[block] = entries.iter().fold(Room::default(), |most, entry| most.max(entry.room));
+        self.most[block] = entries
+            .iter()
+            .fold(Outline::default(), |most, entry| most.max(entry.room));
     }
 }
 
@@ -189,6 +244,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn outline((cpu, memory): (u32, u32)) -> Outline {
+        Outline::of(Room { cpu, memory }, Scale::by(Room { cpu: 30, memory: 20 }))
+    }
+
     fn entry(host: usize, rank: u64, room: (u32, u32)) -> Entry {
         Entry {
             key: OrderKey {
@@ -196,10 +255,7 @@ mod tests {
                 occupancy: 0,
                 host: HostIndex::at(host),
             },
-            room: Room {
-                cpu: room.0,
-                memory: room.1,
-            },
+            room: outline(room),
         }
     }
 
@@ -208,7 +264,9 @@ mod tests {
             assert_eq!(entries.first().map(|entry| entry.key), Some(*first));
             assert!(entries.len() <= BLOCK);
             assert!(entries.windows(2).all(|two| two[0].key < two[1].key));
-            let anew = entries.iter().fold(Room::default(), |most, entry| most.max(entry.room));
+            let anew = entries
+                .iter()
+                .fold(Outline::default(), |most, entry| most.max(entry.room));
             assert_eq!(anew, *most);
         }
         assert!(order.firsts.is_sorted());
@@ -241,8 +299,8 @@ mod tests {
                 }
             }
             check(&order);
-            let need = Room { cpu: need.0, memory: need.1 };
-            let mut expected: Vec<Entry> = listed.into_values().filter(|entry| entry.room.holds(need)).collect();
+            let need = outline(need);
+            let mut expected: Vec<Entry> = listed.into_values().filter(|entry| entry.room.room().holds(need.room())).collect();
             expected.sort_by_key(|entry| entry.key);
             let found: Vec<Entry> = order.with_room(need, 0).copied().collect();
             prop_assert_eq!(&found, &expected);

@@ -5,6 +5,7 @@ use super::board::{Board, ExpressionIndex};
 use super::census::{Census, SizeIndex};
 use super::filter::FilterKind;
 use super::groups::GroupIndex;
+use super::order::Outline;
 use super::plan::Funnel;
 use super::planner::{Best, Need};
 use super::shared_order::{OrderOf, Search, SharedOrder};
@@ -28,6 +29,8 @@ pub(super) enum Road {
 pub(super) struct SharedRoad {
     of: OrderOf,
     sources: Vec<RankSource>,
+    /// What the kind needs.
+    room: Outline,
     /// The first of the order's ranks that a host with room for the kind may have.
     least: u64,
     /// The strategies of the order, until it takes them.
@@ -83,6 +86,7 @@ impl SharedRoad {
                 strategies: own,
                 ties: need.ranking.ties(),
             },
+            room: board.outline(need.room()),
             least: strategies
                 .first()
                 .map_or(0, |first| first.least_rank(board, &need.shape)),
@@ -131,6 +135,7 @@ impl Roads {
             board,
             need,
             sources: &road.sources,
+            room: road.room,
             least: road.least,
             runner_up: explains,
         });

@@ -9,7 +9,7 @@
 use super::board::{Board, ExpressionIndex, HostIndex};
 use super::filter::{self, FilterKind};
 use super::groups::{FieldIndex, GroupIndex};
-use super::order::{Entry, Order, OrderKey};
+use super::order::{Entry, Order, OrderKey, Outline};
 use super::planner::{Best, Need};
 use super::score::{MAX_STRATEGIES, Score};
 use super::strategy::{Count, RankSource, Ranking, Strategy, Ties};
@@ -63,6 +63,8 @@ pub(super) struct Search<'a> {
     pub(super) board: &'a Board,
     pub(super) need: &'a Need,
     pub(super) sources: &'a [RankSource],
+    /// What is needed.
+    pub(super) room: Outline,
     /// The first of the order's ranks that a host with room may have.
     pub(super) least: u64,
     /// Whether the next best is asked for as well.
@@ -176,9 +178,7 @@ impl SharedOrder {
     }
 
     fn look_into(&self, class: usize, search: Search<'_>, podium: &mut Podium) {
-        let Search {
-            board, need, sources, ..
-        } = search;
+        let Search { board, sources, .. } = search;
         let shared = self.counts(class, search, sources.len());
         let score = |key: &OrderKey, on_host: u32| {
             let mut ranks = shared;
@@ -199,7 +199,7 @@ impl SharedOrder {
         let is_free_of_group = |entry: &&Entry| group.is_none_or(|group| board.tasks_of(group, entry.key.host) == 0);
         let wanted = if search.runner_up { 2 } else { 1 };
         let mut found = 0;
-        let fitting = self.classes[class].order.with_room(need.room(), search.least);
+        let fitting = self.classes[class].order.with_room(search.room, search.least);
         let fitting = fitting
             .filter(is_free_of_group)
             .filter(|entry| takes(search, entry.key.host));
@@ -237,7 +237,7 @@ impl SharedOrder {
                 occupancy: self.of.ties.occupancy(board, host),
                 host,
             },
-            room: board.room(host),
+            room: board.outline(board.room(host)),
         }
     }
 

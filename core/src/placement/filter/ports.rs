@@ -10,6 +10,9 @@ pub(super) struct Ports;
 
 impl Filter for Ports {
     fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
+        if need.host_ports.is_empty() {
+            return None;
+        }
         let used = board.used_ports(host);
         let taken: crate::model::Ports = need.host_ports.iter().filter(|p| used.contains(p)).copied().collect();
         if !taken.is_empty() {
