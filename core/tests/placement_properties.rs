@@ -9,7 +9,7 @@ use berth_core::model::{
 use berth_core::placement::query_language::Expression;
 use berth_core::placement::{
     GpuDevice, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, ScaleIn, Seed, Shape,
-    StopCandidate, TaskRequest, WHOLE_GPU, choose_to_stop, explain, place, service_default,
+    StopCandidate, TaskRequest, WHOLE_GPU, choose_to_stop, explain, place, place_together, service_default,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -250,6 +250,32 @@ proptest! {
                     prop_assert_eq!(why.hosts.len(), hosts.iter().filter(only).count());
                     prop_assert!(why.hosts.iter().all(|host| !host.refusals.is_empty()));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn plan_made_together_keeps_to_capacity_and_places_what_it_can(problem in any_problem(), seed: u64) {
+        let plan = place_together(&problem, Seed(seed));
+        prop_assert_eq!(&place_together(&problem, Seed(seed)), &plan);
+        let reversed = PlacementProblem { hosts: problem.hosts.iter().rev().cloned().collect(), ..problem.clone() };
+        prop_assert_eq!(&place_together(&reversed, Seed(seed)), &plan);
+        let mut hosts = problem.hosts.clone();
+        // What others do to constraints depends on who came first, which a plan does not say.
+        let minds_no_others = |request: &TaskRequest| request.constraints.is_empty();
+        for (decision, request) in plan.decisions.iter().zip(&problem.requests) {
+            prop_assert_eq!(decision.task, request.id);
+            if let Outcome::Placed(placement) = &decision.outcome {
+                let host = hosts.iter_mut().find(|host| host.id == placement.host()).expect("known");
+                let bound = TaskRequest { constraints: vec![], ..request.clone() };
+                prop_assert!(may_take(host, &bound), "task {} on {:?}", request.id.0, host);
+                put(host, request, placement.gpus);
+            }
+        }
+        for (decision, request) in plan.decisions.iter().zip(&problem.requests) {
+            if matches!(decision.outcome, Outcome::Unplaced(_)) && minds_no_others(request) {
+                let fitting = hosts.iter().find(|host| may_take(host, request));
+                prop_assert!(fitting.is_none(), "task {} fits {:?}", request.id.0, fitting);
             }
         }
     }

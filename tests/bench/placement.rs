@@ -13,7 +13,9 @@ use berth_core::model::{
     Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
     PlacementStrategy, Ports, Resources, TaskId, Timestamp,
 };
-use berth_core::placement::{Gpus, Host, Seed, Session, Shape, TaskRequest, TypicalTasks};
+use berth_core::placement::{
+    Gpus, Host, Placement, PlacementProblem, Seed, Session, Shape, TaskRequest, TypicalTasks, place_together,
+};
 
 const HOST: (u32, u32) = (16_384, 65_536);
 const ZONES: usize = 3;
@@ -72,19 +74,13 @@ fn hosts(count: usize) -> Vec<Host> {
     (0..count).map(host).collect()
 }
 
-/// Tasks of services, mixed as if many clients scaled theirs at once. Together they ask for most of what so many hosts have.
-fn requests(
-    count: usize,
-    hosts: usize,
-    strategies: &[PlacementStrategy],
-    constraints: &[PlacementConstraint],
-) -> Vec<TaskRequest> {
+/// Tasks of services, mixed as if many clients scaled theirs at once. Ten of them ask for most of what a host has.
+fn requests(count: usize, strategies: &[PlacementStrategy], constraints: &[PlacementConstraint]) -> Vec<TaskRequest> {
     let mut draws = Draws(42);
-    let share = hosts as f64 / count as f64;
     let sizes: Vec<Resources> = (0..SERVICES)
         .map(|_| {
-            let cpu = draws.size(600.0 * share, 67_000.0 * share);
-            let memory = draws.size(2_200.0 * share, 270_000.0 * share);
+            let cpu = draws.size(60.0, 6_700.0);
+            let memory = draws.size(220.0, 27_000.0);
             Resources::new(cpu.min(HOST.0), memory.min(HOST.1))
         })
         .collect();
@@ -130,11 +126,24 @@ fn run(hosts: &[Host], requests: &[TaskRequest], explains: bool, timed: bool) ->
     }
     let seconds = started.elapsed().as_secs_f64();
     times.sort_unstable();
+    let places: Vec<_> = placed
+        .iter()
+        .map(|placement| placement.as_ref().map(Placement::host))
+        .collect();
+    outcome(seconds, times, requests, &places)
+}
+
+fn outcome(
+    seconds: f64,
+    times: Vec<Duration>,
+    requests: &[TaskRequest],
+    places: &[Option<ContainerInstanceId>],
+) -> Outcome {
     let (mut used, mut zones) = (BTreeSet::new(), BTreeMap::<&str, [u32; ZONES]>::new());
-    for (request, placement) in requests.iter().zip(&placed) {
-        let Some(placement) = placement else { continue };
-        used.insert(placement.host());
-        let host = usize::try_from(placement.host().0).expect("numbered from 0");
+    for (request, host) in requests.iter().zip(places) {
+        let Some(host) = host else { continue };
+        used.insert(*host);
+        let host = usize::try_from(host.0).expect("numbered from 0");
         zones.entry(&request.group).or_default()[host % ZONES] += 1;
     }
     let skew = |zones: &[u32; ZONES]| {
@@ -148,9 +157,24 @@ fn run(hosts: &[Host], requests: &[TaskRequest], explains: bool, timed: bool) ->
         seconds,
         times,
         used: used.len(),
-        unplaced: placed.iter().filter(|placement| placement.is_none()).count(),
+        unplaced: places.iter().filter(|place| place.is_none()).count(),
         skew: zones.values().map(skew).max().unwrap_or(0),
     }
+}
+
+/// The same as a batch.
+fn run_together(hosts: &[Host], requests: Vec<TaskRequest>) -> Outcome {
+    let problem = PlacementProblem {
+        hosts: hosts.to_vec(),
+        requests,
+        typical: None,
+    };
+    let started = Instant::now();
+    let plan = place_together(&problem, Seed(7));
+    let seconds = started.elapsed().as_secs_f64();
+    let placed: BTreeMap<TaskId, ContainerInstanceId> = plan.placements().collect();
+    let places = problem.requests.iter().map(|request| placed.get(&request.id).copied());
+    outcome(seconds, Vec::new(), &problem.requests, &places.collect::<Vec<_>>())
 }
 
 fn least_hosts(requests: &[TaskRequest]) -> u64 {
@@ -209,7 +233,7 @@ fn main() {
         if only.is_some_and(|only| *only != case) {
             continue;
         }
-        let requests = requests(task_count, host_count, &strategies, constraints);
+        let requests = requests(task_count, &strategies, constraints);
         let slow = strategies.contains(&PlacementStrategy::Extension {
             extension: PlacementExtension::DotProduct,
         });
@@ -238,5 +262,22 @@ fn main() {
             outcome.unplaced,
             outcome.skew
         );
+    }
+    if only.is_none() {
+        for count in [5_000, task_count] {
+            let requests = requests(count, &packed(PlacementExtension::Tightest), &[]);
+            let (least, alone) = (least_hosts(&requests), run(&hosts, &requests, false, false));
+            let together = run_together(&hosts, requests);
+            println!(
+                "{count} tasks as a batch: {:.0}/s, {} hosts, one by one {}, least {least} ({:.3} and {:.3} of it), {} unplaced, skew {}",
+                count as f64 / together.seconds,
+                together.used,
+                alone.used,
+                together.used as f64 / least as f64,
+                alone.used as f64 / least as f64,
+                together.unplaced,
+                together.skew
+            );
+        }
     }
 }

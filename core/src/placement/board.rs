@@ -190,6 +190,15 @@ impl Board {
         (0..self.hosts.len()).map(HostIndex::at)
     }
 
+    /// What it has of that in all.
+    pub(super) fn registered(&self, host: HostIndex) -> Room {
+        let registered = self.hosts[host.position()].host.registered;
+        Room {
+            cpu: registered.cpu.0,
+            memory: registered.memory.0,
+        }
+    }
+
     /// The same, to be compared with that of several hosts.
     pub(super) fn outline(&self, room: Room) -> Outline {
         Outline::of(room, self.scale)

@@ -166,8 +166,38 @@ impl Planner {
             .release(host, self.needs[kind].group, &held, &request.host_ports);
     }
 
-    pub(super) fn board(&mut self) -> &mut Board {
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub(super) fn board_mut(&mut self) -> &mut Board {
         &mut self.board
+    }
+
+    /// What requests of a kind need.
+    pub(super) fn need(&self, kind: usize) -> &Need {
+        &self.needs[kind]
+    }
+
+    /// How requests of a kind find their host.
+    pub(super) fn road(&self, kind: usize) -> &Road {
+        &self.ways[kind].road
+    }
+
+    /// Puts a task on a host that was chosen otherwise; `None` if the host does not take it.
+    pub(super) fn put(&mut self, kind: usize, request: &TaskRequest, host: HostIndex) -> Option<Placement> {
+        let need = &self.needs[kind];
+        if filter::stopped_by(&self.board, need, host).is_some() {
+            return None;
+        }
+        let score = need.score(&self.board, host, request);
+        let (funnel, alone) = self.choose(kind, request);
+        let runner_up = match alone {
+            Some(best) if best.host != host => Some(best.score),
+            best => best.and_then(|best| best.runner_up),
+        };
+        let best = Best { host, score, runner_up };
+        Some(self.reserve(kind, request, funnel, best))
     }
 
     fn reserve(&mut self, kind: usize, request: &TaskRequest, funnel: Funnel, best: Best) -> Placement {
@@ -207,7 +237,7 @@ impl Planner {
         }
     }
 
-    fn kind_of(&mut self, request: &TaskRequest) -> usize {
+    pub(super) fn kind_of(&mut self, request: &TaskRequest) -> usize {
         // Many requests in a row are alike.
         if let Some(last) = self.last
             && is_like(&self.needs[last].like, request)

@@ -4,7 +4,7 @@
 use super::board::{Board, ExpressionIndex};
 use super::census::{Census, SizeIndex};
 use super::filter::FilterKind;
-use super::groups::GroupIndex;
+use super::groups::{GroupIndex, LevelIndex};
 use super::order::Outline;
 use super::plan::Funnel;
 use super::planner::{Best, Need};
@@ -67,17 +67,13 @@ impl Road {
 
 impl SharedRoad {
     fn new(need: &Need, strategies: &[PlacementStrategy], sources: Vec<RankSource>, board: &mut Board) -> Self {
-        let levels = sources.iter().filter_map(|source| match source {
-            RankSource::Count(Count::Level(level)) => Some(board.groups().field_of(*level)),
-            RankSource::Count(Count::OnHost(_)) | RankSource::Order(_) => None,
-        });
         let own = strategies.iter().zip(&sources);
         let own = own.filter(|(_, source)| matches!(source, RankSource::Order(_)));
         let own: Vec<PlacementStrategy> = own.map(|(strategy, _)| strategy.clone()).collect();
         let mut member_of = need.member_of.clone();
         member_of.sort_unstable();
         member_of.dedup();
-        let fields = levels.collect();
+        let fields = levels(&sources).map(|level| board.groups().field_of(level)).collect();
         let strategies: Vec<Box<dyn Strategy>> = own.iter().map(|s| strategy_of(s, need.group, board)).collect();
         Self {
             of: OrderOf {
@@ -98,11 +94,28 @@ impl SharedRoad {
         }
     }
 
+    /// Whether the number of tasks on a host is one of the ranks.
+    pub(super) fn counts_on_hosts(&self) -> bool {
+        let on_hosts = |source: &RankSource| matches!(source, RankSource::Count(Count::OnHost(_)));
+        self.sources.iter().any(on_hosts)
+    }
+
+    /// The levels that the kind spreads over, the first weighing most.
+    pub(super) fn levels(&self) -> Vec<LevelIndex> {
+        levels(&self.sources).collect()
+    }
+
     /// Whether it is shorter than one of the kind's own.
     pub(super) fn is_short(&self, board: &Board) -> bool {
-        let on_hosts = |source: &RankSource| matches!(source, RankSource::Count(Count::OnHost(_)));
-        !self.sources.iter().any(on_hosts) || board.groups().hosts_of(self.group).len() <= MAX_LOOKED_AT
+        !self.counts_on_hosts() || board.groups().hosts_of(self.group).len() <= MAX_LOOKED_AT
     }
+}
+
+fn levels(sources: &[RankSource]) -> impl Iterator<Item = LevelIndex> {
+    sources.iter().filter_map(|source| match source {
+        RankSource::Count(Count::Level(level)) => Some(*level),
+        RankSource::Count(Count::OnHost(_)) | RankSource::Order(_) => None,
+    })
 }
 
 impl Roads {

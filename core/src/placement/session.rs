@@ -39,7 +39,7 @@ impl Session {
     /// If a host is given twice.
     #[must_use]
     pub fn new(hosts: &[Host], typical: TypicalTasks, seed: Seed) -> Self {
-        let mut planner = Planner::new(hosts.iter().cloned().map(Arc::new), typical, seed);
+        let planner = Planner::new(hosts.iter().cloned().map(Arc::new), typical, seed);
         Self {
             hosts: planner.board().indices().collect(),
             planner,
@@ -68,7 +68,7 @@ impl Session {
 
     /// The hosts as they are now, in the order of their ids.
     pub fn hosts(&mut self) -> impl Iterator<Item = HostState> {
-        let board = &*self.planner.board();
+        let board = self.planner.board();
         self.hosts.iter().map(|host| HostState {
             id: board.host(*host).id,
             free: board.free(*host),
@@ -79,7 +79,7 @@ impl Session {
 
     /// How much of what is free of all GPUs is of no use to typical tasks, in thousandths of a GPU.
     pub fn fragments(&mut self) -> u64 {
-        let board = self.planner.board();
+        let board = self.planner.board_mut();
         let weight = board.watch_fragmentation().weight().max(1);
         self.hosts.iter().map(|host| board.fragments(*host)).sum::<u64>() / weight
     }

@@ -1,0 +1,434 @@
+//! [`place_together`]: many tasks of many groups placed at once, on fewer hosts than one by one. Pure.
+//!
+//! Wanted, the first weighing most: no task is left over that could have a host; groups are level over what they spread over; where not all
+//! can be placed, groups get equal shares; few hosts are begun. In steps:
+//!
+//! 1. Tasks that fill hosts are divided over the classes that they spread over (say, zones), each group as level as it can be, and
+//!    what is left to choose so that the classes get equal loads.
+//! 2. In each class they are packed, host by host (`packing.rs`).
+//! 3. All others, and what found no room in its class, are placed one by one.
+//! 4. If a task is left over then, all are placed anew one by one, the next one always that of the group that has got the smallest share
+//!    (dominant resource fairness, Ghodsi et al., NSDI 2011).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::board::{Board, HostIndex};
+use super::filter;
+use super::groups::{FieldIndex, LevelIndex};
+use super::order::Room;
+use super::packing::{self, Amounts, Bin, Load, Pile};
+use super::plan::{Decision, Outcome, Placement, PlacementPlan};
+use super::planner::{Need, Planner};
+use super::problem::{PlacementProblem, TaskRequest};
+use super::roads::Road;
+use super::score::MAX_STRATEGIES;
+use super::seed::Seed;
+use super::strategy::Ties;
+
+/// Decides for all requests together where they go.
+///
+/// Equal problems and seeds give equal plans; the order of the hosts does not matter, that of the requests only among those that are alike, and
+/// where not all can be placed.
+///
+/// # Panics
+/// If a host is in the problem twice.
+#[must_use]
+pub fn place_together(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
+    let planner = || {
+        let hosts = problem.hosts.iter().cloned().map(Arc::new);
+        Planner::new(hosts, problem.typical_tasks(), seed)
+    };
+    let mut outcomes = Together::new(planner(), &problem.requests).place();
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unplaced(_))) {
+        outcomes = fairly(planner(), &problem.requests);
+    }
+    let decisions = problem.requests.iter().zip(outcomes);
+    PlacementPlan {
+        decisions: decisions
+            .map(|(request, outcome)| Decision {
+                task: request.id,
+                outcome,
+            })
+            .collect(),
+    }
+}
+
+/// A batch that is being placed.
+struct Together<'p> {
+    planner: Planner,
+    whole: Whole,
+    requests: &'p [TaskRequest],
+    outcomes: Vec<Option<Outcome>>,
+    /// Requests of each kind that are to be packed, as places among the requests.
+    waiting: BTreeMap<usize, VecDeque<usize>>,
+}
+
+/// All that the hosts offer together.
+struct Whole {
+    cpu: u64,
+    memory: u64,
+}
+
+impl Whole {
+    fn of(board: &Board) -> Self {
+        let sum = |amount: fn(Room) -> u32| {
+            board
+                .indices()
+                .map(|host| u64::from(amount(board.registered(host))))
+                .sum()
+        };
+        Self {
+            cpu: sum(|room| room.cpu),
+            memory: sum(|room| room.memory),
+        }
+    }
+
+    /// The larger of the two parts of the whole that it takes, in 2^-32.
+    fn share(&self, room: Room) -> u64 {
+        let part = |amount: u32, whole: u64| (u64::from(amount) << 32) / whole.max(1);
+        part(room.cpu, self.cpu).max(part(room.memory, self.memory))
+    }
+}
+
+fn levels(planner: &Planner, kind: usize) -> Vec<LevelIndex> {
+    match planner.road(kind) {
+        Road::Shared(road) => road.levels(),
+        Road::Own | Road::EachTaskItsOwn => Vec::new(),
+    }
+}
+
+/// Hosts with the same values of the fields that some kinds spread over.
+struct Class {
+    /// The values.
+    buckets: Vec<u32>,
+    hosts: Vec<HostIndex>,
+    /// How much the tasks that are to go there ask for, in the unit of [`Whole::share`].
+    load: u64,
+}
+
+impl<'p> Together<'p> {
+    fn new(planner: Planner, requests: &'p [TaskRequest]) -> Self {
+        Self {
+            whole: Whole::of(planner.board()),
+            planner,
+            requests,
+            outcomes: vec![None; requests.len()],
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    fn place(mut self) -> Vec<Outcome> {
+        for (place, request) in self.requests.iter().enumerate() {
+            let kind = self.planner.kind_of(request);
+            if request.only_hosts.is_none() && self.is_packed(kind) {
+                self.waiting.entry(kind).or_default().push_back(place);
+            }
+        }
+        let mut by_fields = BTreeMap::<Vec<FieldIndex>, Vec<usize>>::new();
+        for kind in self.waiting.keys() {
+            let groups = self.planner.board().groups();
+            let fields = levels(&self.planner, *kind)
+                .into_iter()
+                .map(|level| groups.field_of(level))
+                .collect();
+            by_fields.entry(fields).or_default().push(*kind);
+        }
+        for (fields, kinds) in by_fields {
+            self.pack(&fields, kinds);
+        }
+        let requests = self.requests.iter().zip(self.outcomes);
+        let outcomes = requests.map(|(request, outcome)| outcome.unwrap_or_else(|| self.planner.decide(request)));
+        outcomes.collect()
+    }
+
+    /// Whether the kind fills hosts, and minds nothing beyond that but the classes that it spreads over.
+    fn is_packed(&self, kind: usize) -> bool {
+        let Road::Shared(road) = self.planner.road(kind) else {
+            return false;
+        };
+        self.planner.need(kind).ranking.ties() == Ties::Fuller && !road.counts_on_hosts()
+    }
+
+    fn weight(&self, kind: usize) -> u64 {
+        self.whole.share(self.planner.need(kind).room())
+    }
+
+    /// Packs kinds that spread over the same fields.
+    fn pack(&mut self, fields: &[FieldIndex], mut kinds: Vec<usize>) {
+        // The largest first: what comes last can be divided most finely.
+        kinds.sort_by_key(|kind| (Reverse(self.weight(*kind)), *kind));
+        let mut classes = self.classes(fields);
+        let mut quotas = vec![BTreeMap::<usize, u32>::new(); classes.len()];
+        for kind in &kinds {
+            for class in self.divide(*kind, &mut classes) {
+                *quotas[class].entry(*kind).or_default() += 1;
+            }
+        }
+        for (class, quota) in classes.iter().zip(&quotas) {
+            self.fill(&class.hosts, quota);
+        }
+    }
+
+    /// The classes of the hosts that take tasks.
+    fn classes(&self, fields: &[FieldIndex]) -> Vec<Class> {
+        let board = self.planner.board();
+        let mut classes = BTreeMap::<Vec<u32>, Vec<HostIndex>>::new();
+        for host in board.indices().filter(|host| filter::is_available(board, *host)) {
+            let buckets = fields.iter().map(|field| board.groups().bucket(*field, host)).collect();
+            classes.entry(buckets).or_default().push(host);
+        }
+        let class = |(buckets, hosts)| Class {
+            buckets,
+            hosts,
+            load: 0,
+        };
+        classes.into_iter().map(class).collect()
+    }
+
+    /// The class for each task of a kind: where its group has fewest tasks, and of those the one with the smallest load for what it has.
+    fn divide(&self, kind: usize, classes: &mut [Class]) -> Vec<usize> {
+        let tasks = self.waiting.get(&kind).map_or(0, VecDeque::len);
+        let (weight, levels) = (self.weight(kind), levels(&self.planner, kind));
+        let (board, need) = (self.planner.board(), self.planner.need(kind));
+        let takes = |class: &Class| {
+            class
+                .hosts
+                .iter()
+                .any(|host| filter::stopped_by(board, need, *host).is_none())
+        };
+        let eligible: Vec<usize> = (0..classes.len()).filter(|class| takes(&classes[*class])).collect();
+        // By position among the levels, and bucket.
+        let mut more = BTreeMap::<(usize, u32), u64>::new();
+        let mut chosen = Vec::with_capacity(tasks);
+        for _ in 0..tasks {
+            let counts = |class: &Class| {
+                let mut counts = [0; MAX_STRATEGIES];
+                for (place, (level, bucket)) in levels.iter().zip(&class.buckets).enumerate() {
+                    let before = u64::from(board.groups().tasks_in(*level, *bucket));
+                    counts[place] = before + more.get(&(place, *bucket)).copied().unwrap_or(0);
+                }
+                counts
+            };
+            let load_per_host = |class: &Class| class.load / class.hosts.len() as u64;
+            let key = |class: &usize| (counts(&classes[*class]), load_per_host(&classes[*class]), *class);
+            let Some(class) = eligible.iter().copied().min_by_key(key) else {
+                break;
+            };
+            classes[class].load += weight;
+            for (place, bucket) in classes[class].buckets.iter().enumerate() {
+                *more.entry((place, *bucket)).or_default() += 1;
+            }
+            chosen.push(class);
+        }
+        chosen
+    }
+
+    /// Packs so many tasks of each kind on these hosts.
+    fn fill(&mut self, hosts: &[HostIndex], quota: &BTreeMap<usize, u32>) {
+        let board = self.planner.board();
+        let amounts = |room: Room| Amounts {
+            cpu: room.cpu,
+            memory: room.memory,
+        };
+        let mut hosts = hosts.to_vec();
+        // The fullest first, and of idle ones the largest.
+        hosts.sort_by_key(|host| {
+            let free = board.room(*host);
+            let idle = board.tasks(*host) == 0;
+            let left = self.whole.share(free);
+            (idle, if idle { u64::MAX - left } else { left }, *host)
+        });
+        let bins: Vec<Bin> = hosts
+            .iter()
+            .map(|host| Bin {
+                free: amounts(board.room(*host)),
+                size: amounts(board.registered(*host)),
+                in_use: board.tasks(*host) > 0,
+            })
+            .collect();
+        let kinds: Vec<usize> = quota.keys().copied().collect();
+        let needs: Vec<&Need> = kinds.iter().map(|kind| self.planner.need(*kind)).collect();
+        let piles: Vec<Pile> = needs
+            .iter()
+            .zip(quota.values())
+            .map(|(need, tasks)| Pile {
+                need: amounts(need.room()),
+                tasks: *tasks,
+            })
+            .collect();
+        let takes = |bin: usize, pile: usize| {
+            let need = needs[pile];
+            match need.distinct_instance {
+                _ if need.member_of.is_empty() && !need.distinct_instance => u32::MAX,
+                _ if filter::stopped_by(board, need, hosts[bin]).is_some() => 0,
+                true => 1,
+                false => u32::MAX,
+            }
+        };
+        let loads = packing::pack(&bins, &piles, takes);
+        for Load { bin, pile, tasks } in loads {
+            for _ in 0..tasks {
+                self.put(kinds[pile], hosts[bin]);
+            }
+        }
+    }
+
+    /// Puts the next task of a kind on a host, unless something is against it by now.
+    fn put(&mut self, kind: usize, host: HostIndex) {
+        let Some(place) = self.waiting.get_mut(&kind).and_then(VecDeque::pop_front) else {
+            return;
+        };
+        let placement: Option<Placement> = self.planner.put(kind, &self.requests[place], host);
+        self.outcomes[place] = placement.map(Outcome::Placed);
+    }
+}
+
+/// Serves the requests one by one, always one of the group with the smallest share.
+fn fairly(mut planner: Planner, requests: &[TaskRequest]) -> Vec<Outcome> {
+    let mut groups = BTreeMap::<&str, VecDeque<usize>>::new();
+    for (place, request) in requests.iter().enumerate() {
+        groups.entry(&request.group).or_default().push_back(place);
+    }
+    let whole = Whole::of(planner.board());
+    let mut turns: BTreeSet<(u64, &str)> = groups.keys().map(|group| (0, *group)).collect();
+    let mut outcomes = vec![None; requests.len()];
+    while let Some((share, group)) = turns.pop_first() {
+        let Some(place) = groups.get_mut(group).and_then(VecDeque::pop_front) else {
+            continue;
+        };
+        let outcome = planner.decide(&requests[place]);
+        let kind = planner.kind_of(&requests[place]);
+        let got = match outcome {
+            Outcome::Placed(_) => whole.share(planner.need(kind).room()),
+            Outcome::Unplaced(_) => 0,
+        };
+        outcomes[place] = Some(outcome);
+        turns.insert((share + got, group));
+    }
+    outcomes.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
+        PlacementStrategy, Ports, Resources, TaskId, Timestamp,
+    };
+    use crate::placement::{Gpus, Host, Shape, place};
+
+    const ZONES: usize = 3;
+
+    fn hosts(count: usize) -> Vec<Host> {
+        let host = |number: usize| Host {
+            id: ContainerInstanceId(number as u128),
+            name: format!("host-{number}"),
+            attributes: Attributes::from([("zone".to_owned(), Some((number % ZONES).to_string()))]),
+            registered: Resources::new(1000, 1000),
+            free: Resources::new(1000, 1000),
+            gpus: Gpus::default(),
+            used_ports: Ports::new(),
+            foreign_ports: Ports::new(),
+            status: ContainerInstanceStatus::Active,
+            agent_connected: true,
+            agent_version: String::new(),
+            registered_at: Timestamp(0),
+            running_tasks: 0,
+            tasks_by_group: BTreeMap::new(),
+        };
+        (0..count).map(host).collect()
+    }
+
+    /// Tasks of services that spread over zones and fill hosts.
+    fn requests(tasks: usize, services: &[Resources], constraints: &[PlacementConstraint]) -> Vec<TaskRequest> {
+        let zones = PlacementStrategy::Spread {
+            field: "attribute:zone".to_owned(),
+        };
+        let tightest = PlacementStrategy::Extension {
+            extension: PlacementExtension::Tightest,
+        };
+        let request = |number: usize| TaskRequest {
+            id: TaskId(number as u128),
+            group: format!("service:{}", number % services.len()),
+            shape: Shape::of(services[number % services.len()]),
+            host_ports: Ports::new(),
+            constraints: constraints.to_vec(),
+            strategies: vec![zones.clone(), tightest.clone()],
+            only_hosts: None,
+        };
+        (0..tasks).map(request).collect()
+    }
+
+    fn problem(hosts: Vec<Host>, requests: Vec<TaskRequest>) -> PlacementProblem {
+        PlacementProblem {
+            hosts,
+            requests,
+            typical: None,
+        }
+    }
+
+    fn used(plan: &PlacementPlan) -> usize {
+        plan.placements().map(|(_, host)| host).collect::<BTreeSet<_>>().len()
+    }
+
+    #[test]
+    fn services_placed_together_are_level_over_zones_and_take_fewer_hosts_than_one_by_one() {
+        let sizes = [(250, 150), (150, 260), (310, 90), (70, 280), (45, 60)];
+        let sizes = sizes.map(|(cpu, memory)| Resources::new(cpu, memory));
+        let problem = problem(hosts(300), requests(500, &sizes, &[]));
+        let plan = place_together(&problem, Seed(1));
+        let mut zones = BTreeMap::<(&str, u128), i32>::new();
+        for ((_, host), request) in plan.placements().zip(&problem.requests) {
+            *zones.entry((&request.group, host.0 % ZONES as u128)).or_default() += 1;
+        }
+        for group in zones.keys().map(|(group, _)| *group).collect::<BTreeSet<_>>() {
+            let tasks: Vec<i32> = (0..3)
+                .map(|zone| zones.get(&(group, zone)).copied().unwrap_or(0))
+                .collect();
+            assert!(
+                tasks
+                    .iter()
+                    .max()
+                    .zip(tasks.iter().min())
+                    .is_some_and(|(most, least)| most - least <= 1),
+                "{tasks:?}"
+            );
+        }
+        let one_by_one = used(&place(&problem, Seed(1)));
+        let least = (100 * (150 + 260 + 90 + 280 + 60)) / 1000 + 1;
+        let together = used(&plan);
+        // Zones that are level cannot all have the tasks that complement each other best.
+        assert!(
+            together < one_by_one && together * 100 <= least * 108,
+            "{together} {one_by_one} {least}"
+        );
+    }
+
+    #[test]
+    fn services_that_do_not_all_fit_get_equal_shares() {
+        let sizes = [(500, 100), (100, 250), (250, 250)].map(|(cpu, memory)| Resources::new(cpu, memory));
+        let problem = problem(hosts(9), requests(300, &sizes, &[]));
+        let plan = place_together(&problem, Seed(1));
+        let placed: BTreeSet<TaskId> = plan.placements().map(|(task, _)| task).collect();
+        let mut shares = [0; 3];
+        for request in problem.requests.iter().filter(|request| placed.contains(&request.id)) {
+            let Resources { cpu, memory } = request.shape.resources;
+            shares[usize::try_from(request.id.0 % 3).expect("small")] += cpu.0.max(memory.0);
+        }
+        // A third of nine hosts would be 3,000; where one service's tasks fit no more, another's may.
+        assert!(shares.iter().all(|share| *share >= 2_800), "{shares:?}");
+    }
+
+    #[test]
+    fn tasks_that_must_not_share_a_host_do_not() {
+        let sizes = [(100, 100), (200, 100)].map(|(cpu, memory)| Resources::new(cpu, memory));
+        let distinct = [PlacementConstraint::DistinctInstance];
+        let problem = problem(hosts(9), requests(18, &sizes, &distinct));
+        let plan = place_together(&problem, Seed(1));
+        let placements = plan.placements().zip(&problem.requests);
+        let pairs: BTreeSet<_> = placements.map(|((_, host), request)| (host, &request.group)).collect();
+        assert_eq!(pairs.len(), 18);
+    }
+}
