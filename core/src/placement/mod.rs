@@ -9,8 +9,12 @@
 //!   each. What to do for a new one is in `docs/checklists/new-placement-strategy.md`.
 //! - `gpus.rs`: GPUs and shares of them; `fragmentation.rs`: how much of what is free of them is of no use.
 //! - `session.rs`: the same for those who place and take off one task after the other.
-//! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it.
-//! - `candidates.rs`: the hosts in the order of their scores, for plans with many requests that are alike.
+//! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it; `groups.rs` counts the tasks
+//!   of each group for it.
+//! - `planner.rs` decides for one request after the other. `roads.rs` says how the best host is found without a look at all of them: by an order
+//!   that kinds of requests share (`shared_order.rs`, made of `order.rs`) and a census of the room that hosts have (`census.rs`), or by an order of
+//!   one kind (`candidates.rs`). Whichever it is, it finds what a pass over all hosts would.
+//! - `together.rs`: many tasks placed at once, packed host by host (`packing.rs`).
 //! - [`query_language`]: the language of `memberOf`.
 //! - `scale_in.rs`: the same strategies turned round, for a service that shrinks.
 
