@@ -5,7 +5,7 @@
 //! the process. Shell.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,26 @@ pub(crate) struct Containerd {
 #[derive(Debug)]
 pub(crate) struct Announcement {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
+}
+
+impl Announcement {
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells other commands something else about the cluster.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn rewrite(&mut self, cluster: &RunningCluster) -> Result<()> {
+        let text = serde_json::to_vec_pretty(cluster)?;
+        self.lock.set_len(0)?;
+        self.lock.rewind()?;
+        let written = self.lock.write_all(&text);
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
 }
 
 impl Drop for Announcement {
@@ -91,6 +110,11 @@ pub(crate) fn announcement(listen: SocketAddr) -> Result<PathBuf> {
     Ok(directory.join(format!("dev-{}.json", listen.port())))
 }
 
+/// The socket on which the cluster with this file takes orders.
+pub(crate) fn socket_beside(announcement: &Path) -> PathBuf {
+    announcement.with_extension("sock")
+}
+
 /// Removes a file that a cluster left which was killed; one that is in use is left alone.
 ///
 /// # Errors
@@ -98,7 +122,10 @@ pub(crate) fn announcement(listen: SocketAddr) -> Result<PathBuf> {
 pub(crate) fn forget(path: &Path) -> Result<()> {
     let outcome = OpenOptions::new().write(true).open(path).and_then(|file| {
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-        lock.map_or(Ok(()), |_lock| fs::remove_file(path))
+        lock.map_or(Ok(()), |_lock| {
+            fs::remove_file(socket_beside(path)).ok();
+            fs::remove_file(path)
+        })
     });
     match outcome {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -117,11 +144,12 @@ fn announce_as(path: PathBuf, cluster: &RunningCluster) -> Result<Announcement> 
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let mut lock = wait_for_lock(&path)?;
-    lock.set_len(0)?;
-    lock.write_all(&serde_json::to_vec_pretty(cluster)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Announcement { path, _lock: lock })
+    let mut announcement = Announcement {
+        lock: wait_for_lock(&path)?,
+        path,
+    };
+    announcement.rewrite(cluster)?;
+    Ok(announcement)
 }
 
 /// Locks the file, which is made if it is not there or was removed meanwhile.

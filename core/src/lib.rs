@@ -11,3 +11,4 @@ pub mod placement;
 pub mod reconcile;
 pub mod state;
 pub mod task_lifecycle;
+pub mod what_if;

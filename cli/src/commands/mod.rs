@@ -19,6 +19,7 @@ mod ps;
 mod sim;
 mod token;
 mod values;
+mod what_if;
 mod why;
 mod why_not;
 
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Why(why::Arguments),
     /// Say why hosts would not take a task of a service, and what would make it fit
     WhyNot(why_not::Arguments),
+    /// Say what would become of the cluster if hosts were lost, drained or added, or services changed
+    WhatIf(what_if::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
     /// Bring images to the hosts of this machine, or list those that they have
@@ -88,6 +91,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
         Command::Why(arguments) => block_on(why::run(arguments))?,
         Command::WhyNot(arguments) => block_on(why_not::run(arguments))?,
+        Command::WhatIf(arguments) => block_on(what_if::run(arguments))?,
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
         Command::Agent(arguments) => return block_on(agent::run(arguments)),
         Command::Sim(arguments) => return sim::run(&arguments),

@@ -67,6 +67,7 @@ pub static ROUTES: &[Route] = &[
     route!(berth, GetTaskLogs, get_task_logs, by_leader),
     route!(berth, ListJoinTokens, list_join_tokens),
     route!(berth, ListMembers, list_members, by_leader),
+    route!(berth, PredictChanges, predict_changes),
     route!(berth, PromoteMember, promote_member),
     route!(berth, RemoveHost, remove_host),
     route!(berth, RemoveMember, remove_member),

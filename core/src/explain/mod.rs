@@ -14,4 +14,5 @@ mod tests;
 
 pub use change::{Change, HeldBy, Remedy};
 pub use why::{Candidate, DecidedBy, Term, Why, why};
+pub(crate) use why_not::answers;
 pub use why_not::{HostAnswer, WhyNot, why_not};

@@ -24,6 +24,12 @@ string_enum!(MemberRole {
     Learner = "LEARNER",
 });
 
+string_enum!(PlacementStrategyType {
+    Random = "random",
+    Spread = "spread",
+    Binpack = "binpack",
+});
+
 string_enum!(RemedyType {
     AwaitStopping = "AWAIT_STOPPING",
     ActivateHost = "ACTIVATE_HOST",

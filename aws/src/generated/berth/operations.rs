@@ -203,6 +203,26 @@ impl Operation for ListMembers {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static PREDICT_CHANGES: OperationModel = OperationModel {
+    name: "PredictChanges",
+    input: &tables::PredictChangesRequest,
+    output: &tables::PredictChangesResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_ACTIVE, &errors::SERVICE_NOT_FOUND],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct PredictChanges;
+
+impl Operation for PredictChanges {
+    type Input = shapes::PredictChangesRequest;
+    type Output = shapes::PredictChangesResponse;
+    const NAME: &'static str = "PredictChanges";
+    const MODEL: &'static OperationModel = &PREDICT_CHANGES;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static PROMOTE_MEMBER: OperationModel = OperationModel {
     name: "PromoteMember",
     input: &tables::PromoteMemberRequest,
@@ -355,6 +375,7 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &GET_TASK_LOGS,
     &LIST_JOIN_TOKENS,
     &LIST_MEMBERS,
+    &PREDICT_CHANGES,
     &PROMOTE_MEMBER,
     &REMOVE_HOST,
     &REMOVE_MEMBER,
@@ -391,6 +412,7 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::ListJoinTokens,
         $crate::berth::operations::ListMembers,
+        $crate::berth::operations::PredictChanges,
         $crate::berth::operations::PromoteMember,
         $crate::berth::operations::RemoveHost,
         $crate::berth::operations::RemoveMember,

@@ -181,6 +181,15 @@ pub struct GetTaskLogsResponse {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct Headroom {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zones: Option<Vec<ZoneRoom>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<MoreTasks>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Holder {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
@@ -228,6 +237,15 @@ pub struct HostFit {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct HostRef {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_instance_arn: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HostRefusal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -254,6 +272,19 @@ pub struct HostSettings {
     pub host_lost_after_ms: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fence_after_ms: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostToAdd {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -341,6 +372,15 @@ pub struct Member {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct MoreTasks {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PlacementCandidate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_instance_arn: Option<String>,
@@ -348,6 +388,53 @@ pub struct PlacementCandidate {
     pub host_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms: Option<Vec<ScoreTerm>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementStrategy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<PlacementStrategyType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PredictChangesRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lose_hosts: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lose_zones: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_hosts: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_hosts: Option<Vec<HostToAdd>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<ServiceChange>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PredictChangesResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_after_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts_given_up: Option<Vec<HostRef>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Vec<TaskMove>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks_moved: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<ServiceOutlook>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Headroom>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Headroom>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -474,6 +561,17 @@ pub struct ScoreTerm {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct ServiceChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_count: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_strategy: Option<Vec<PlacementStrategy>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceFit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_arn: Option<String>,
@@ -499,6 +597,38 @@ pub struct ServiceFit {
     pub hosts: Option<Vec<HostFit>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedies: Option<Vec<Remedy>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceOutlook {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_count: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks_before: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks_after: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<ServiceFit>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskMove {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<HostRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<HostRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_of: Option<Vec<HostRef>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -554,4 +684,17 @@ pub struct UpdateHostSettingsRequest {
 pub struct UpdateHostSettingsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_settings: Option<HostSettings>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneRoom {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_cpu: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_memory: Option<i64>,
 }

@@ -47,6 +47,7 @@ pub(super) static DescribeHostsRequest: m::Shape = m::structure("DescribeHostsRe
 pub(super) static DescribeHostsResponse: m::Shape = m::structure("DescribeHostsResponse", &[
     m::member("hosts", &Hosts),
 ]);
+pub(super) static DesiredTasks: m::Shape = m::plain("DesiredTasks", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static ExplainPlacementRequest: m::Shape = m::structure("ExplainPlacementRequest", &[
     m::member("cluster", &String),
     m::member("task", &String),
@@ -83,6 +84,10 @@ pub(super) static GetTaskLogsResponse: m::Shape = m::structure("GetTaskLogsRespo
     m::member("nextToken", &String),
     m::member("ended", &Boolean),
 ]);
+pub(super) static Headroom: m::Shape = m::structure("Headroom", &[
+    m::member("zones", &ZoneRooms),
+    m::member("services", &MoreTasksList),
+]);
 pub(super) static Holder: m::Shape = m::structure("Holder", &[
     m::member("identity", &String),
     m::member("name", &String),
@@ -96,6 +101,7 @@ pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("lostAt", &Timestamp),
     m::member("foreignPorts", &Strings),
 ]);
+pub(super) static HostAmount: m::Shape = m::plain("HostAmount", Kind::Integer(m::UNBOUNDED)).min(1);
 pub(super) static HostFit: m::Shape = m::structure("HostFit", &[
     m::member("containerInstanceArn", &String),
     m::member("hostName", &String),
@@ -107,6 +113,11 @@ pub(super) static HostFit: m::Shape = m::structure("HostFit", &[
     m::member("refusals", &HostRefusals),
 ]);
 pub(super) static HostFits: m::Shape = m::list("HostFits", &HostFit);
+pub(super) static HostRef: m::Shape = m::structure("HostRef", &[
+    m::member("hostName", &String),
+    m::member("containerInstanceArn", &String),
+]);
+pub(super) static HostRefs: m::Shape = m::list("HostRefs", &HostRef);
 pub(super) static HostRefusal: m::Shape = m::structure("HostRefusal", &[
     m::member("filter", &String),
     m::member("reason", &String),
@@ -122,7 +133,14 @@ pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
 ]);
+pub(super) static HostToAdd: m::Shape = m::structure("HostToAdd", &[
+    m::member("name", &String),
+    m::required("cpu", &HostAmount),
+    m::required("memory", &HostAmount),
+    m::member("availabilityZone", &String),
+]);
 pub(super) static Hosts: m::Shape = m::list("Hosts", &Host);
+pub(super) static HostsToAdd: m::Shape = m::list("HostsToAdd", &HostToAdd);
 pub(super) static Integer: m::Shape = m::plain("Integer", Kind::Integer(m::UNBOUNDED));
 pub(super) static JoinRole: m::Shape = m::string("JoinRole").values(&["agent", "controller"]);
 pub(super) static JoinToken: m::Shape = m::structure("JoinToken", &[
@@ -171,11 +189,40 @@ pub(super) static MemberIdOrName: m::Shape = m::string("MemberIdOrName").min(1).
 pub(super) static MemberRole: m::Shape = m::string("MemberRole").values(&["VOTER", "LEARNER"]);
 pub(super) static Members: m::Shape = m::list("Members", &Member);
 pub(super) static Milliseconds: m::Shape = m::plain("Milliseconds", Kind::Integer(m::UNBOUNDED)).min(0);
+pub(super) static MoreTasks: m::Shape = m::structure("MoreTasks", &[
+    m::member("serviceName", &String),
+    m::member("tasks", &Integer),
+]);
+pub(super) static MoreTasksList: m::Shape = m::list("MoreTasksList", &MoreTasks);
 pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PlacementCandidate: m::Shape = m::structure("PlacementCandidate", &[
     m::member("containerInstanceArn", &String),
     m::member("hostName", &String),
     m::member("terms", &ScoreTerms),
+]);
+pub(super) static PlacementStrategies: m::Shape = m::list("PlacementStrategies", &PlacementStrategy);
+pub(super) static PlacementStrategy: m::Shape = m::structure("PlacementStrategy", &[
+    m::required("type", &PlacementStrategyType),
+    m::member("field", &String),
+]);
+pub(super) static PlacementStrategyType: m::Shape = m::string("PlacementStrategyType").values(&["random", "spread", "binpack"]);
+pub(super) static PredictChangesRequest: m::Shape = m::structure("PredictChangesRequest", &[
+    m::member("cluster", &String),
+    m::member("loseHosts", &Strings),
+    m::member("loseZones", &Strings),
+    m::member("drainHosts", &Strings),
+    m::member("addHosts", &HostsToAdd),
+    m::member("services", &ServiceChanges),
+]);
+pub(super) static PredictChangesResponse: m::Shape = m::structure("PredictChangesResponse", &[
+    m::member("settled", &Boolean),
+    m::member("settledAfterMs", &Long),
+    m::member("hostsGivenUp", &HostRefs),
+    m::member("moves", &TaskMoves),
+    m::member("tasksMoved", &Integer),
+    m::member("services", &ServiceOutlooks),
+    m::member("before", &Headroom),
+    m::member("after", &Headroom),
 ]);
 pub(super) static PromoteMemberRequest: m::Shape = m::structure("PromoteMemberRequest", &[
     m::required("memberId", &MemberIdOrName),
@@ -234,6 +281,12 @@ pub(super) static ScoreTerm: m::Shape = m::structure("ScoreTerm", &[
     m::member("meaning", &String),
 ]);
 pub(super) static ScoreTerms: m::Shape = m::list("ScoreTerms", &ScoreTerm);
+pub(super) static ServiceChange: m::Shape = m::structure("ServiceChange", &[
+    m::required("service", &String),
+    m::member("desiredCount", &DesiredTasks),
+    m::member("placementStrategy", &PlacementStrategies),
+]);
+pub(super) static ServiceChanges: m::Shape = m::list("ServiceChanges", &ServiceChange);
 pub(super) static ServiceFit: m::Shape = m::structure("ServiceFit", &[
     m::member("serviceArn", &String),
     m::member("taskDefinitionArn", &String),
@@ -248,10 +301,27 @@ pub(super) static ServiceFit: m::Shape = m::structure("ServiceFit", &[
     m::member("hosts", &HostFits),
     m::member("remedies", &Remedies),
 ]);
+pub(super) static ServiceOutlook: m::Shape = m::structure("ServiceOutlook", &[
+    m::member("serviceName", &String),
+    m::member("desiredCount", &Integer),
+    m::member("tasksBefore", &Integer),
+    m::member("tasksAfter", &Integer),
+    m::member("missing", &Integer),
+    m::member("fit", &ServiceFit),
+]);
+pub(super) static ServiceOutlooks: m::Shape = m::list("ServiceOutlooks", &ServiceOutlook);
 pub(super) static String: m::Shape = m::string("String");
 pub(super) static Strings: m::Shape = m::list("Strings", &String);
 pub(super) static TailCount: m::Shape = m::plain("TailCount", Kind::Integer(m::UNBOUNDED)).min(0).max(10000);
 pub(super) static TaskId: m::Shape = m::string("TaskId").min(1);
+pub(super) static TaskMove: m::Shape = m::structure("TaskMove", &[
+    m::member("group", &String),
+    m::member("from", &HostRef),
+    m::member("to", &HostRef),
+    m::member("tasks", &Integer),
+    m::member("oneOf", &HostRefs),
+]);
+pub(super) static TaskMoves: m::Shape = m::list("TaskMoves", &TaskMove);
 pub(super) static TaskPlacement: m::Shape = m::structure("TaskPlacement", &[
     m::member("taskArn", &String),
     m::member("placedAt", &Timestamp),
@@ -281,3 +351,10 @@ pub(super) static UpdateHostSettingsResponse: m::Shape = m::structure("UpdateHos
     m::member("hostSettings", &HostSettings),
 ]);
 pub(super) static WaitMs: m::Shape = m::plain("WaitMs", Kind::Integer(m::UNBOUNDED)).min(0).max(20000);
+pub(super) static ZoneRoom: m::Shape = m::structure("ZoneRoom", &[
+    m::member("availabilityZone", &String),
+    m::member("hosts", &Integer),
+    m::member("freeCpu", &Long),
+    m::member("freeMemory", &Long),
+]);
+pub(super) static ZoneRooms: m::Shape = m::list("ZoneRooms", &ZoneRoom);

@@ -2,7 +2,7 @@
 //!
 //! Owns what runs per host. Shell.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +107,8 @@ pub(crate) struct Hosts {
     hosts: Vec<Host>,
     /// Those that are not there yet; of the first of them, something may be.
     unstarted: VecDeque<HostOptions>,
+    /// ARNs of those that were killed, by name.
+    killed: BTreeMap<String, String>,
 }
 
 impl Hosts {
@@ -124,7 +126,7 @@ impl Hosts {
             self.unstarted = settings.names.options(&settings.data_dir).into();
         }
         for host in planned {
-            let started = self.start_one(engine, host, settings).await;
+            let started = self.start_one(engine, host, settings.capacity, settings).await;
             started.with_context(|| format!("cannot start {}", host.name))?;
             self.unstarted.pop_front();
         }
@@ -136,10 +138,64 @@ impl Hosts {
         Self {
             hosts: Vec::new(),
             unstarted: VecDeque::new(),
+            killed: BTreeMap::new(),
         }
     }
 
-    async fn start_one(&mut self, engine: &Engine, planned: &PlannedHost, settings: &HostSettings) -> Result<()> {
+    /// Names of those that run.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| host.name.clone()).collect()
+    }
+
+    /// ARN of what a host was that was killed.
+    pub(crate) fn killed(&self, name: &str) -> Option<String> {
+        self.killed.get(name).cloned()
+    }
+
+    /// Starts one more host, whose name is among those of the settings, and waits until it has registered.
+    ///
+    /// # Errors
+    /// As [`Hosts::start`] and [`Hosts::registered`].
+    pub(crate) async fn add(
+        &mut self,
+        engine: &Engine,
+        planned: &PlannedHost,
+        capacity: Resources,
+        settings: &HostSettings,
+    ) -> Result<()> {
+        if matches!(engine, Engine::Containerd(_)) {
+            let namespace = settings.names.namespace(&planned.name);
+            let mut options = settings.names.options(&settings.data_dir).into_iter();
+            self.unstarted
+                .extend(options.find(|options| options.namespace == namespace));
+        }
+        let started = self.start_one(engine, planned, capacity, settings).await;
+        started.with_context(|| format!("cannot start {}", planned.name))?;
+        self.unstarted.pop_front();
+        self.killed.remove(&planned.name);
+        self.registered().await
+    }
+
+    /// Ends a host as if its power were cut: its agent says nothing more, then its containers are gone.
+    ///
+    /// # Errors
+    /// If there is none of the name, or it cannot be ended.
+    pub(crate) async fn kill(&mut self, name: &str) -> Result<()> {
+        let place = self.hosts.iter().position(|host| host.name == name);
+        let place = place.with_context(|| format!("{name} was killed before"))?;
+        let host = self.hosts.remove(place);
+        let arn = host.agent.registration().borrow().clone();
+        self.killed.extend(arn.map(|arn| (host.name.clone(), arn)));
+        host.kill().await
+    }
+
+    async fn start_one(
+        &mut self,
+        engine: &Engine,
+        planned: &PlannedHost,
+        capacity: Resources,
+        settings: &HostSettings,
+    ) -> Result<()> {
         let directory = directory_of(&settings.data_dir, &planned.name);
         let (runtime, logs, containerd, version): (Arc<dyn Runtime>, Arc<dyn LogSource>, _, _) = match engine {
             Engine::Simulated => {
@@ -174,7 +230,7 @@ impl Hosts {
             host_name: planned.name.clone(),
             availability_zone: Some(planned.zone.clone()),
             attributes: Attributes::new(),
-            capacity: settings.capacity,
+            capacity,
             runtime_version: version,
         };
         let shutdown = CancellationToken::new();
@@ -248,6 +304,11 @@ pub(crate) async fn clean_up(containerd: &Containerd, hosts: impl IntoIterator<I
 impl Host {
     async fn stop(self) -> Result<()> {
         self.agent.stop_tasks(STOP_TASKS_DEADLINE).await;
+        self.kill().await
+    }
+
+    /// Ends the agent, and then what it ran.
+    async fn kill(self) -> Result<()> {
         self.shutdown.cancel();
         let ended = self
             .agent

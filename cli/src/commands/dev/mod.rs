@@ -3,9 +3,12 @@
 //! Owns the order in which things are started and stopped, so that nothing is left behind. Shell.
 
 mod banner;
+mod control;
 mod engine;
+mod host_commands;
 mod hosts;
 mod leftovers;
+mod orders;
 mod plan;
 
 use std::net::SocketAddr;
@@ -19,12 +22,14 @@ use berth_aws::ecs::operations::CreateCluster;
 use berth_controller::api::RootCredentials;
 use berth_controller::node::{ApiTls, Controller, ControllerOptions};
 use berth_core::model::{Resources, Scope};
-use clap::Args;
+use clap::{Args, Subcommand};
 use tempfile::TempDir;
 
+use self::control::Control;
 use self::engine::{Engine, WantedEngine};
 use self::hosts::{HostSettings, Hosts, Names};
 use self::leftovers::{Claim, Records};
+use self::orders::Changeable;
 use self::plan::PlannedHost;
 use super::values;
 use crate::running::{self, Containerd, RunningCluster};
@@ -34,7 +39,10 @@ use crate::{address, listen_failure, logging, output, root_keys};
 
 /// Flags of `berth dev`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<DevCommand>,
     /// Where clients reach the AWS-compatible API
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDRESS:PORT", value_parser = address::parse)]
     listen: SocketAddr,
@@ -79,6 +87,12 @@ pub(crate) struct Arguments {
     clean: bool,
 }
 
+#[derive(Subcommand, Debug)]
+enum DevCommand {
+    /// Add a host to a running `berth dev`, kill or drain one
+    Host(host_commands::Arguments),
+}
+
 /// The parts that run, in the order in which they were started; each is stopped even if a later one never was.
 struct Parts {
     controller: Controller,
@@ -90,7 +104,14 @@ struct Parts {
 ///
 /// # Errors
 /// If a part cannot start or go on, or something is left on the machine.
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
+    match arguments.command.take() {
+        Some(DevCommand::Host(order)) => host_commands::run(order).await,
+        None => run_cluster(arguments).await,
+    }
+}
+
+async fn run_cluster(arguments: Arguments) -> Result<()> {
     logging::start("warn")?;
     let mut signals = StopSignals::install()?;
     let records = Records::open().await?;
@@ -266,9 +287,26 @@ async fn serve(
         .await?;
     parts.hosts.start(&parts.engine, &planned, &settings).await?;
     parts.hosts.registered().await?;
-    let _announcement = running::announce(&cluster)?;
+    let announcement = running::announce(&cluster)?;
+    let control = Control::open(listen)?;
     output::line(&describe(&cluster, &settings, &planned, arguments))?;
-    Err(parts.controller.failed().await.into())
+    let mut changeable = Changeable {
+        engine: &parts.engine,
+        hosts: &mut parts.hosts,
+        settings,
+        planned,
+        claim,
+        cluster,
+        announcement,
+    };
+    loop {
+        let asked = tokio::select! {
+            failure = parts.controller.failed() => return Err(failure.into()),
+            asked = control.next() => asked,
+        };
+        let outcome = changeable.carry_out(asked.order.clone()).await;
+        asked.answer(outcome).await;
+    }
 }
 
 fn describe(

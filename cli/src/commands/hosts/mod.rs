@@ -89,6 +89,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
+/// Drains hosts, as `berth hosts drain` does.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn drain(hosts: Vec<String>, target: TargetArguments) -> Result<()> {
+    set(ChangeArguments { hosts, target }, ContainerInstanceStatus::Draining).await
+}
+
 async fn list(cluster: &Cluster, format: Format) -> Result<()> {
     let arns = cluster.host_arns().await?;
     let (hosts, details) = (cluster.hosts(&arns).await?, cluster.host_details(&arns).await?);

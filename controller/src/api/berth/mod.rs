@@ -6,6 +6,7 @@ mod join_token;
 mod log_places;
 mod log_rounds;
 mod member_id;
+mod predicted;
 
 pub(super) mod create_backup;
 pub(super) mod create_join_token;
@@ -17,6 +18,7 @@ pub(super) mod get_backup_part;
 pub(super) mod get_task_logs;
 pub(super) mod list_join_tokens;
 pub(super) mod list_members;
+pub(super) mod predict_changes;
 pub(super) mod promote_member;
 pub(super) mod remove_host;
 pub(super) mod remove_member;

@@ -9,10 +9,10 @@ mod idempotency;
 mod names;
 mod new_task;
 mod overrides;
-mod placement;
+pub(super) mod placement;
 pub(super) mod references;
 pub(super) mod render;
-mod service_input;
+pub(super) mod service_input;
 pub(super) mod taggable;
 pub(super) mod tags;
 

@@ -66,7 +66,7 @@ fn member_of(expression: Option<String>) -> Result<PlacementConstraint, AwsError
 ///
 /// # Errors
 /// `InvalidParameterException` for a strategy with a field that it does not take, or too many.
-pub(super) fn strategies(given: Vec<AwsStrategy>) -> Result<Vec<PlacementStrategy>, AwsError> {
+pub(in crate::api) fn strategies(given: Vec<AwsStrategy>) -> Result<Vec<PlacementStrategy>, AwsError> {
     check_count("placement strategies", given.len(), MAX_STRATEGIES)?;
     given.into_iter().map(strategy).collect()
 }

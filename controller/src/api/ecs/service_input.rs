@@ -40,7 +40,7 @@ pub(super) const GRACE_PERIOD: Honoured = Honoured::Only(&["0"]);
 ///
 /// # Errors
 /// `InvalidParameterException` for a number out of range.
-pub(super) fn desired_count(given: i32) -> Result<u32, AwsError> {
+pub(in crate::api) fn desired_count(given: i32) -> Result<u32, AwsError> {
     if given > MAX_DESIRED_COUNT {
         return Err(invalid(format!(
             "desiredCount must not be greater than {MAX_DESIRED_COUNT}."

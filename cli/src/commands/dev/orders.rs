@@ -1,0 +1,156 @@
+//! What a running `berth dev` does when it is told to add or kill a host.
+//!
+//! Owns which host is meant, and what has to be known of it before it starts. Shell.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail, ensure};
+use berth_aws::berth::RemoveHostRequest;
+use berth_aws::berth::operations::RemoveHost;
+use berth_core::model::Resources;
+
+use super::control::Order;
+use super::engine::Engine;
+use super::hosts::{HostSettings, Hosts};
+use super::leftovers::Claim;
+use super::plan::PlannedHost;
+use crate::running::{Announcement, RunningCluster};
+use crate::target::Target;
+
+/// Most hosts that one `berth dev` has, as its flag says.
+const MAX_HOSTS: usize = 1000;
+
+/// A cluster that runs, as far as its hosts matter.
+pub(super) struct Changeable<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) hosts: &'a mut Hosts,
+    pub(super) settings: HostSettings,
+    pub(super) planned: Vec<PlannedHost>,
+    pub(super) claim: &'a mut Claim,
+    pub(super) cluster: RunningCluster,
+    pub(super) announcement: Announcement,
+}
+
+impl Changeable<'_> {
+    /// Carries out an order; returns what was done.
+    ///
+    /// # Errors
+    /// What kept it from being done.
+    pub(super) async fn carry_out(&mut self, order: Order) -> Result<String> {
+        match order {
+            Order::Kill { name } => self.kill(&name).await,
+            Order::Add {
+                name,
+                zone,
+                vcpus,
+                memory_mib,
+            } => {
+                let name = name.unwrap_or_else(|| self.free_name());
+                let zone = zone.unwrap_or_else(|| self.zone_for(&name));
+                let usual = self.settings.capacity;
+                let capacity = Resources::new(
+                    vcpus.map_or(usual.cpu.0, |vcpus| vcpus.saturating_mul(1024)),
+                    memory_mib.unwrap_or(usual.memory.0),
+                );
+                self.add(PlannedHost { name, zone }, capacity).await
+            }
+        }
+    }
+
+    async fn kill(&mut self, name: &str) -> Result<String> {
+        let is_known = self.planned.iter().any(|host| host.name == name);
+        ensure!(
+            is_known,
+            "there is no host {name}; there are {}",
+            self.hosts.names().join(", ")
+        );
+        self.hosts.kill(name).await?;
+        Ok(format!(
+            "{name} is gone as if its power were cut; `berth dev host add {name}` brings it back"
+        ))
+    }
+
+    async fn add(&mut self, host: PlannedHost, capacity: Resources) -> Result<String> {
+        check_name(&host.name)?;
+        ensure!(
+            !self.hosts.names().contains(&host.name),
+            "there is a host {} already",
+            host.name
+        );
+        ensure!(self.planned.len() < MAX_HOSTS, "there are {MAX_HOSTS} hosts already");
+        if let Some(arn) = self.hosts.killed(&host.name)
+            && !self.settings.keeps_ledgers
+        {
+            // Without a ledger it does not know who it was, and comes as another host.
+            self.remove(&arn).await?;
+        }
+        if !self.settings.names.hosts.contains(&host.name) {
+            self.settings.names.hosts.push(host.name.clone());
+            self.note().await?;
+        }
+        self.planned.retain(|planned| planned.name != host.name);
+        self.planned.push(host.clone());
+        self.hosts.add(self.engine, &host, capacity, &self.settings).await?;
+        Ok(format!(
+            "{} is there, in {}, with {} vCPUs and {} MiB",
+            host.name,
+            host.zone,
+            capacity.cpu.0 / 1024,
+            capacity.memory.0
+        ))
+    }
+
+    /// Writes down what there will be, so that it is found if this process is killed, and where images for it go.
+    async fn note(&mut self) -> Result<()> {
+        let containerd = match self.engine {
+            Engine::Simulated => None,
+            Engine::Containerd(containerd) => Some(containerd.as_ref()),
+        };
+        let file = self.announcement.path().to_owned();
+        self.claim.note(containerd, self.settings.names.clone(), file).await?;
+        if let Some(containerd) = &mut self.cluster.containerd {
+            containerd.namespaces = self.settings.names.namespaces();
+            self.announcement.rewrite(&self.cluster)?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, arn: &str) -> Result<()> {
+        let request = RemoveHostRequest {
+            cluster: Some(self.cluster.cluster.clone()),
+            container_instance: Some(arn.to_owned()),
+            force: Some(true),
+        };
+        let client = Target::from(self.cluster.clone()).client()?;
+        client.call::<RemoveHost>(&request).await?;
+        Ok(())
+    }
+
+    fn free_name(&self) -> String {
+        let is_free = |name: &String| self.planned.iter().all(|host| host.name != *name);
+        let names = (1..).map(|number| format!("host-{number}"));
+        names.into_iter().find(is_free).unwrap_or_default()
+    }
+
+    /// The zone that the host had, else the one with the fewest hosts.
+    fn zone_for(&self, name: &str) -> String {
+        if let Some(known) = self.planned.iter().find(|host| host.name == name) {
+            return known.zone.clone();
+        }
+        let mut hosts: BTreeMap<&str, usize> = BTreeMap::new();
+        for host in &self.planned {
+            *hosts.entry(&host.zone).or_default() += 1;
+        }
+        let fewest = hosts.iter().min_by_key(|(zone, hosts)| (**hosts, **zone));
+        fewest.map_or_else(|| format!("{}a", self.cluster.region), |(zone, _)| (*zone).to_owned())
+    }
+}
+
+/// Host names are parts of file names and of containerd's namespaces here.
+fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=40).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') {
+        return Ok(());
+    }
+    bail!("a host's name here has lower-case letters, digits and hyphens, 40 at most, not {name:?}")
+}

@@ -1,0 +1,94 @@
+//! Predictions in the shapes of the API. Pure.
+
+use berth_aws::berth::{Headroom, HostRef, MoreTasks, PredictChangesResponse, ServiceOutlook, TaskMove, ZoneRoom};
+use berth_core::model::ClusterKey;
+use berth_core::state::ClusterState;
+use berth_core::what_if::{self, HostName, Move, Outlook};
+
+use super::explained::{self, count, number};
+
+/// Most moves of an answer.
+const MAX_MOVES: usize = 1_000;
+
+/// What becomes of the cluster, whose services are as in `state`.
+pub(super) fn answer(state: &ClusterState, cluster: &ClusterKey, outlook: &Outlook) -> PredictChangesResponse {
+    let host = |host: &HostName| host_ref(cluster, host);
+    PredictChangesResponse {
+        settled: Some(outlook.settled),
+        settled_after_ms: Some(outlook.takes_ms),
+        hosts_given_up: Some(outlook.given_up.iter().map(host).collect()),
+        moves: Some(
+            outlook
+                .moves
+                .iter()
+                .take(MAX_MOVES)
+                .map(|found| task_move(cluster, found))
+                .collect(),
+        ),
+        tasks_moved: count(outlook.moves.iter().map(|found| found.tasks).sum()),
+        services: Some(
+            outlook
+                .services
+                .iter()
+                .map(|found| service(state, cluster, found))
+                .collect(),
+        ),
+        before: Some(headroom(&outlook.before)),
+        after: Some(headroom(&outlook.after)),
+    }
+}
+
+fn host_ref(cluster: &ClusterKey, host: &HostName) -> HostRef {
+    HostRef {
+        host_name: Some(host.name.clone()).filter(|name| !name.is_empty()),
+        container_instance_arn: Some(cluster.container_instance_arn(host.id)),
+    }
+}
+
+fn task_move(cluster: &ClusterKey, found: &Move) -> TaskMove {
+    let host = |host: &HostName| host_ref(cluster, host);
+    TaskMove {
+        group: Some(found.group.clone()),
+        from: found.from.as_ref().map(host),
+        to: found.to.as_ref().map(host),
+        tasks: count(found.tasks),
+        one_of: Some(found.one_of.iter().map(host).collect()),
+    }
+}
+
+fn service(state: &ClusterState, cluster: &ClusterKey, found: &what_if::ServiceOutlook) -> ServiceOutlook {
+    let known = state.service(&cluster.service(found.service.as_str()));
+    let fit = found.lacks.as_ref().zip(known).map(|(lacks, known)| {
+        let fit = explained::fit(state, known, lacks);
+        berth_aws::berth::ServiceFit {
+            desired_count: number(found.desired),
+            wanted_tasks: count(found.after),
+            ..fit
+        }
+    });
+    ServiceOutlook {
+        service_name: Some(found.service.as_str().to_owned()),
+        desired_count: number(found.desired),
+        tasks_before: count(found.before),
+        tasks_after: count(found.after),
+        missing: count(found.misses()),
+        fit,
+    }
+}
+
+fn headroom(headroom: &what_if::Headroom) -> Headroom {
+    let zones = headroom.zones.iter().map(|zone| ZoneRoom {
+        availability_zone: zone.zone.clone(),
+        hosts: count(zone.hosts),
+        free_cpu: i64::try_from(zone.free_cpu).ok(),
+        free_memory: i64::try_from(zone.free_memory).ok(),
+    });
+    let services = headroom.services.iter().map(|more| MoreTasks {
+        service_name: Some(more.service.as_str().to_owned()),
+        tasks: count(more.tasks),
+    });
+    Headroom {
+        zones: Some(zones.collect()),
+        services: Some(services.collect()),
+    }
+}

@@ -1,0 +1,98 @@
+//! What can be asked about, as the commands by which it would come about. Pure.
+
+use crate::ids::IdSource;
+use crate::model::{
+    AgentId, Attributes, ClusterKey, ContainerInstanceId, ContainerInstanceStatus, DeploymentConfigurationChanges,
+    HostDescription, PlacementStrategy, Resources, ServiceKey, Timestamp, attribute_names,
+};
+use crate::state::{Command, UpdateService};
+
+/// Something that might happen or be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing is heard of the host any more.
+    LoseHost(ContainerInstanceId),
+    /// The host is drained.
+    DrainHost(ContainerInstanceId),
+    /// A host joins.
+    AddHost(NewHost),
+    /// A service gets another desired count, another strategy, or both.
+    UpdateService {
+        /// The service.
+        service: ServiceKey,
+        /// Its new desired count.
+        desired_count: Option<u32>,
+        /// Its new strategy, with a new deployment, so that its tasks are placed by it.
+        placement_strategy: Option<Vec<PlacementStrategy>>,
+    },
+}
+
+/// A host that joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewHost {
+    /// What it is called.
+    pub name: String,
+    /// What it offers.
+    pub capacity: Resources,
+    /// Its availability zone.
+    pub zone: Option<String>,
+}
+
+impl Change {
+    /// The command by which the change comes about in `cluster`.
+    pub(super) fn command(&self, cluster: &ClusterKey, now: Timestamp, ids: &mut IdSource) -> Command {
+        match self {
+            Self::LoseHost(host) => Command::RecordAgentDisconnected {
+                container_instance: *host,
+                last_heard_at: now,
+                at: now,
+            },
+            Self::DrainHost(host) => Command::UpdateContainerInstanceStatus {
+                container_instance: *host,
+                status: ContainerInstanceStatus::Draining,
+            },
+            Self::AddHost(host) => host.command(cluster, now, ids),
+            Self::UpdateService {
+                service,
+                desired_count,
+                placement_strategy,
+            } => Command::UpdateService(Box::new(UpdateService {
+                service: service.clone(),
+                desired_count: *desired_count,
+                task_definition: None,
+                force_new_deployment: placement_strategy.is_some(),
+                deployment_id: ids.deployment_id(),
+                placement_constraints: None,
+                placement_strategy: placement_strategy.clone(),
+                deployment_configuration: DeploymentConfigurationChanges::default(),
+                propagate_tags: None,
+                enable_ecs_managed_tags: None,
+                at: now,
+            })),
+        }
+    }
+}
+
+impl NewHost {
+    fn command(&self, cluster: &ClusterKey, now: Timestamp, ids: &mut IdSource) -> Command {
+        let zone = self
+            .zone
+            .clone()
+            .map(|zone| (attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone)));
+        let id = ids.container_instance_id();
+        Command::RegisterContainerInstance {
+            id,
+            previous: None,
+            cluster: cluster.clone(),
+            agent: AgentId::from(format!("what-if-{id}")),
+            host: HostDescription {
+                host_name: self.name.clone(),
+                capacity: self.capacity,
+                attributes: Attributes::from_iter(zone),
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                runtime_version: String::new(),
+            },
+            at: now,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What more there is room for: what is free by zone, and how many more tasks of each service would find a host. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{ClusterKey, ContainerInstanceStatus, ServiceName, ServiceStatus, TaskId, Timestamp};
+use crate::placement::{self, Host, PlacementProblem, Seed, TaskRequest};
+use crate::reconcile;
+use crate::state::ClusterState;
+
+/// More tasks than this are not counted: there is room enough.
+pub const MAX_MORE_TASKS: usize = 1_000;
+
+/// Services that are counted for: each takes a plan of its own.
+const MAX_SERVICES: usize = 50;
+
+/// What more there is room for in a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headroom {
+    /// By zone, in alphabetical order; hosts without one come first.
+    pub zones: Vec<ZoneRoom>,
+    /// For each service by itself, in alphabetical order, as if the others stayed as they are.
+    pub services: Vec<MoreTasks>,
+}
+
+/// What is free in a zone, of hosts that take tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneRoom {
+    /// The zone; `None` for hosts that name none.
+    pub zone: Option<String>,
+    /// Hosts that take tasks.
+    pub hosts: usize,
+    /// CPU units free of all of them.
+    pub free_cpu: u64,
+    /// MiB free of all of them.
+    pub free_memory: u64,
+}
+
+/// How many more tasks of a service there is room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoreTasks {
+    /// The service.
+    pub service: ServiceName,
+    /// How many; [`MAX_MORE_TASKS`] stands for that or more.
+    pub tasks: usize,
+}
+
+/// What there is room for in the state; of services, those named `first` are counted before others.
+pub(super) fn of(
+    state: &ClusterState,
+    cluster: &ClusterKey,
+    first: &BTreeSet<ServiceName>,
+    now: Timestamp,
+) -> Headroom {
+    let hosts = PlacementProblem::from_state(state, cluster, []).hosts;
+    let hosts: Vec<Arc<Host>> = hosts.into_iter().map(Arc::new).collect();
+    let services = state
+        .services_of(cluster)
+        .filter(|service| service.status == ServiceStatus::Active);
+    let (named, others): (Vec<_>, Vec<_>) = services.partition(|service| first.contains(&service.key.name));
+    let counted = named.into_iter().chain(others).take(MAX_SERVICES);
+    let mut services: Vec<MoreTasks> = counted
+        .filter_map(|service| {
+            let task = reconcile::next_task(state, service, now)?;
+            Some(MoreTasks {
+                service: service.key.name.clone(),
+                tasks: more(&hosts, &TaskRequest::of(&task)),
+            })
+        })
+        .collect();
+    services.sort_by(|a, b| a.service.cmp(&b.service));
+    Headroom {
+        zones: zones(state, cluster, &hosts),
+        services,
+    }
+}
+
+fn more(hosts: &[Arc<Host>], request: &TaskRequest) -> usize {
+    let requests = (1..=MAX_MORE_TASKS as u128).map(|number| TaskRequest {
+        id: TaskId(number),
+        // What is counted does not depend on the order in which hosts fill, and without strategies planning is quickest.
+        strategies: vec![],
+        ..request.clone()
+    });
+    let requests: Vec<TaskRequest> = requests.collect();
+    placement::place_on(hosts, &requests, Seed::default())
+        .placements()
+        .count()
+}
+
+fn zones(state: &ClusterState, cluster: &ClusterKey, hosts: &[Arc<Host>]) -> Vec<ZoneRoom> {
+    let zone_of = |host: &Host| {
+        let instance = state.container_instance(host.id);
+        instance.and_then(|instance| instance.availability_zone().map(str::to_owned))
+    };
+    let all = state
+        .container_instances_of(cluster)
+        .map(|host| host.availability_zone().map(str::to_owned));
+    let mut zones: BTreeMap<Option<String>, ZoneRoom> = all.map(|zone| (zone.clone(), named(zone))).collect();
+    let takes_tasks = |host: &&Arc<Host>| host.status == ContainerInstanceStatus::Active && host.agent_connected;
+    for host in hosts.iter().filter(takes_tasks) {
+        let zone = zone_of(host);
+        let room = zones.entry(zone.clone()).or_insert_with(|| named(zone));
+        room.hosts += 1;
+        room.free_cpu += u64::from(host.free.cpu.0);
+        room.free_memory += u64::from(host.free.memory.0);
+    }
+    zones.into_values().collect()
+}
+
+fn named(zone: Option<String>) -> ZoneRoom {
+    ZoneRoom {
+        zone,
+        ..ZoneRoom::default()
+    }
+}

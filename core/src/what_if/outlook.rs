@@ -1,0 +1,288 @@
+//! The differences between a cluster before and after: which tasks are elsewhere, what found no host, what room is left. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::headroom::{self, Headroom};
+use super::rehearsal::Rehearsal;
+use crate::explain::{self, WhyNot};
+use crate::model::{
+    ClusterKey, ContainerInstanceId, DesiredStatus, PlacementStrategy, SchedulingStrategy, Service, ServiceName,
+    ServiceStatus, Task, TaskId, Timestamp,
+};
+use crate::placement::TaskRequest;
+use crate::reconcile;
+use crate::state::ClusterState;
+
+/// What becomes of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Whether it comes to rest; otherwise this is how far it was followed.
+    pub settled: bool,
+    /// After how many milliseconds the last task or host changes; hosts are taken to do at once what they are told.
+    pub takes_ms: i64,
+    /// Hosts that are given up as lost.
+    pub given_up: Vec<HostName>,
+    /// Tasks that are elsewhere, by group, then by where they were.
+    pub moves: Vec<Move>,
+    /// Services that change, or lack tasks, in alphabetical order.
+    pub services: Vec<ServiceOutlook>,
+    /// Room before.
+    pub before: Headroom,
+    /// Room after.
+    pub after: Headroom,
+}
+
+/// A host with what people call it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostName {
+    /// What people call it.
+    pub name: String,
+    /// Its id.
+    pub id: ContainerInstanceId,
+}
+
+/// Tasks of one group that were on one host and have successors on another. Which task succeeds which is for reading alone: counts are what is
+/// predicted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The group, `service:NAME` for a service's.
+    pub group: String,
+    /// Where they were; `None` for tasks that are more.
+    pub from: Option<HostName>,
+    /// Where they are; `None` for tasks that are gone.
+    pub to: Option<HostName>,
+    /// How many.
+    pub tasks: usize,
+    /// Where they may be as well, if chance decides: hosts that can take one. Empty where nothing is left to chance.
+    pub one_of: Vec<HostName>,
+}
+
+/// What becomes of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceOutlook {
+    /// Its name.
+    pub service: ServiceName,
+    /// Tasks that it wants, after.
+    pub desired: u32,
+    /// Tasks that it had.
+    pub before: usize,
+    /// Tasks that it has.
+    pub after: usize,
+    /// What hosts say to one of those that it lacks, if it lacks any.
+    pub lacks: Option<WhyNot>,
+}
+
+/// How many tasks of each group are on each host.
+type Counts = BTreeMap<String, BTreeMap<HostName, BTreeSet<TaskId>>>;
+
+/// The differences between the state before and the rehearsal's, which began to change at `began`.
+pub(super) fn between(before: &ClusterState, rehearsal: &Rehearsal, began: Timestamp, settled: bool) -> Outlook {
+    let (after, cluster) = (rehearsal.state(), rehearsal.cluster());
+    let now = rehearsal.now();
+    let moves = moves(before, after, cluster, now);
+    let services = services(before, after, cluster, now);
+    let affected: BTreeSet<ServiceName> = services.iter().map(|service| service.service.clone()).collect();
+    Outlook {
+        settled,
+        takes_ms: rehearsal.changed_at().ms_since(began).max(0),
+        given_up: given_up(before, after, cluster),
+        moves,
+        services,
+        before: headroom::of(before, cluster, &affected, now),
+        after: headroom::of(after, cluster, &affected, now),
+    }
+}
+
+fn given_up(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey) -> Vec<HostName> {
+    let is_lost = |state: &ClusterState, id| state.container_instance(id).is_some_and(|host| host.lost_at.is_some());
+    let hosts = after.container_instances_of(cluster).map(|host| host.id);
+    let mut lost: Vec<HostName> = hosts
+        .filter(|id| is_lost(after, *id) && !is_lost(before, *id))
+        .map(|id| name_of(after, id))
+        .collect();
+    lost.sort();
+    lost
+}
+
+fn name_of(state: &ClusterState, id: ContainerInstanceId) -> HostName {
+    let host = state.container_instance(id);
+    HostName {
+        name: host.map(|host| host.host.host_name.clone()).unwrap_or_default(),
+        id,
+    }
+}
+
+fn wanted<'s>(state: &'s ClusterState, cluster: &ClusterKey) -> impl Iterator<Item = &'s Task> {
+    let tasks = state.tasks_of_cluster(cluster).map(|task| &**task);
+    tasks.filter(|task| task.desired_status == DesiredStatus::Running)
+}
+
+/// Where the tasks are that `other` does not have.
+fn only_in(state: &ClusterState, other: &BTreeSet<TaskId>, cluster: &ClusterKey) -> Counts {
+    let mut counts = Counts::new();
+    for task in wanted(state, cluster).filter(|task| !other.contains(&task.id)) {
+        if let Some(host) = task.container_instance {
+            let by_host = counts.entry(task.group.clone()).or_default();
+            by_host.entry(name_of(state, host)).or_default().insert(task.id);
+        }
+    }
+    counts
+}
+
+fn moves(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, now: Timestamp) -> Vec<Move> {
+    let ids = |state| wanted(state, cluster).map(|task| task.id).collect::<BTreeSet<TaskId>>();
+    let gone = only_in(before, &ids(after), cluster);
+    let come = only_in(after, &ids(before), cluster);
+    let groups: BTreeSet<&String> = gone.keys().chain(come.keys()).collect();
+    let mut moves = vec![];
+    for group in groups {
+        let one_of = one_of(before, after, cluster, group, now);
+        let counts = |of: &Counts| -> Vec<(HostName, usize)> {
+            let by_host = of.get(group).into_iter().flatten();
+            by_host.map(|(host, tasks)| (host.clone(), tasks.len())).collect()
+        };
+        for (from, to, tasks) in paired(counts(&gone), counts(&come)) {
+            moves.push(Move {
+                group: group.clone(),
+                one_of: if to.is_some() { one_of.clone() } else { vec![] },
+                from,
+                to,
+                tasks,
+            });
+        }
+    }
+    moves
+}
+
+/// Pairs what is gone with what has come: on the same host first, then in the order of hosts.
+fn paired(
+    mut gone: Vec<(HostName, usize)>,
+    mut come: Vec<(HostName, usize)>,
+) -> Vec<(Option<HostName>, Option<HostName>, usize)> {
+    let mut pairs = vec![];
+    for (from, left) in &mut gone {
+        if let Some((to, more)) = come.iter_mut().find(|(to, _)| to == from) {
+            let tasks = (*left).min(*more);
+            (*left, *more) = (*left - tasks, *more - tasks);
+            pairs.push((Some(from.clone()), Some(to.clone()), tasks));
+        }
+    }
+    for (from, left) in &mut gone {
+        for (to, more) in &mut come {
+            let tasks = (*left).min(*more);
+            (*left, *more) = (*left - tasks, *more - tasks);
+            pairs.push((Some(from.clone()), Some(to.clone()), tasks));
+        }
+        pairs.push((Some(from.clone()), None, *left));
+    }
+    pairs.extend(come.into_iter().map(|(to, more)| (None, Some(to), more)));
+    pairs.retain(|(_, _, tasks)| *tasks > 0);
+    pairs.sort();
+    pairs
+}
+
+/// Where tasks of the group may be if chance decides: hosts that could take one before, and take tasks after.
+fn one_of(
+    before: &ClusterState,
+    after: &ClusterState,
+    cluster: &ClusterKey,
+    group: &str,
+    now: Timestamp,
+) -> Vec<HostName> {
+    let service = group
+        .strip_prefix("service:")
+        .and_then(|name| after.service(&cluster.service(name)));
+    let Some(task) = service.and_then(|service| reconcile::next_task(after, service, now)) else {
+        return vec![];
+    };
+    if !TaskRequest::of(&task).strategies.contains(&PlacementStrategy::Random) {
+        return vec![];
+    }
+    let takes_tasks = |id: ContainerInstanceId| {
+        let host = after.container_instance(id);
+        host.is_some_and(|host| host.agent_connected && !after.is_draining(id))
+    };
+    let is_new = |id: ContainerInstanceId| before.container_instance(id).is_none();
+    let fits_before = explain::answers(before, &task, None).hosts;
+    let fits_before = fits_before
+        .iter()
+        .filter(|host| host.takes_it())
+        .map(|host| host.host.id);
+    let new = after
+        .container_instances_of(cluster)
+        .map(|host| host.id)
+        .filter(|id| is_new(*id));
+    let mut hosts: Vec<HostName> = fits_before
+        .chain(new)
+        .filter(|id| takes_tasks(*id))
+        .map(|id| name_of(after, id))
+        .collect();
+    hosts.sort();
+    hosts
+}
+
+fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, now: Timestamp) -> Vec<ServiceOutlook> {
+    let active = after
+        .services_of(cluster)
+        .filter(|service| service.status == ServiceStatus::Active);
+    let outlooks = active.map(|service| {
+        let count = |state: &ClusterState| {
+            let tasks = state.live_tasks_of_service(&service.key);
+            tasks
+                .filter(|task| task.desired_status == DesiredStatus::Running)
+                .count()
+        };
+        let outlook = ServiceOutlook {
+            service: service.key.name.clone(),
+            desired: service.desired_count,
+            before: count(before),
+            after: count(after),
+            lacks: None,
+        };
+        (service, outlook)
+    });
+    let concerned = outlooks.filter(|(service, outlook)| {
+        outlook.before != outlook.after || outlook.misses() > 0 || differs(before, after, service)
+    });
+    concerned
+        .map(|(service, outlook)| outlook.explained(after, service, now))
+        .collect()
+}
+
+/// Whether the service has other tasks than before.
+fn differs(before: &ClusterState, after: &ClusterState, service: &Service) -> bool {
+    let tasks = after.live_tasks_of_service(&service.key);
+    let mut wanted = tasks.filter(|task| task.desired_status == DesiredStatus::Running);
+    wanted.any(|task| before.task(task.id).is_none())
+}
+
+impl ServiceOutlook {
+    /// Tasks that it lacks, after.
+    #[must_use]
+    pub fn misses(&self) -> usize {
+        usize::try_from(self.desired)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(self.after)
+    }
+
+    fn explained(self, after: &ClusterState, service: &Service, now: Timestamp) -> Self {
+        let task = (self.misses() > 0)
+            .then(|| reconcile::next_task(after, service, now))
+            .flatten();
+        // A daemon service lacks a task on hosts that have none, which is for those alone to say.
+        let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
+        let lacks = task.map(|task| {
+            let mut answer = explain::answers(after, &task, None);
+            if is_daemon {
+                answer.hosts.retain(|host| {
+                    host.host
+                        .tasks_by_group
+                        .get(&task.group)
+                        .is_none_or(|tasks| *tasks == 0)
+                });
+            }
+            answer
+        });
+        Self { lacks, ..self }
+    }
+}

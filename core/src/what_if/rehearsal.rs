@@ -1,0 +1,172 @@
+//! A copy of the state that is played until it comes to rest: the reconcilers decide, what they decide is applied, hosts do at once what they are
+//! told, and the clock jumps to whatever is due next. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::change::Change;
+use crate::ids::IdSource;
+use crate::model::{
+    ClusterKey, ContainerInstanceId, DesiredStatus, StopCode, Task, TaskId, TaskReport, TaskStatus, Timestamp,
+};
+use crate::reconcile::{Agenda, MASS_LOSS_WINDOW_MS, reconcile};
+use crate::state::{ClusterState, Command, Event, Rejection, STAYED_UP_MS, apply};
+
+/// Steps of one rehearsal: a service of 1,000 tasks that is replaced one by one takes some 3,000; a cluster that is not at rest after so many keeps
+/// changing for a reason of its own.
+const MAX_STEPS: usize = 20_000;
+
+/// Added to what is waited for, so that it has happened.
+const SLACK_MS: i64 = 1_000;
+
+pub(super) struct Rehearsal {
+    state: ClusterState,
+    cluster: ClusterKey,
+    agenda: Agenda,
+    now: Timestamp,
+    ids: IdSource,
+    /// When a task or host changed last.
+    changed_at: Timestamp,
+    /// Tasks of which hosts may have to say something.
+    to_look_at: BTreeSet<TaskId>,
+}
+
+impl Rehearsal {
+    pub(super) fn of(state: &ClusterState, cluster: &ClusterKey, now: Timestamp, ids: IdSource) -> Self {
+        Self {
+            state: state.clone(),
+            cluster: cluster.clone(),
+            agenda: Agenda::everything(state),
+            now,
+            ids,
+            changed_at: now,
+            to_look_at: state.tasks_of_cluster(cluster).map(|task| task.id).collect(),
+        }
+    }
+
+    pub(super) fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    pub(super) fn cluster(&self) -> &ClusterKey {
+        &self.cluster
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// When a task or host changed last.
+    pub(super) fn changed_at(&self) -> Timestamp {
+        self.changed_at
+    }
+
+    /// Has a change happen.
+    pub(super) fn make(&mut self, change: &Change) -> Result<(), Rejection> {
+        let command = change.command(&self.cluster, self.now, &mut self.ids);
+        self.apply(&command)
+    }
+
+    /// Plays until no task and no host has changed for as long as a change may be waited for. Returns whether it came to that.
+    pub(super) fn settle(&mut self) -> bool {
+        self.changed_at = self.now;
+        for _ in 0..MAX_STEPS {
+            let decided = self.decide();
+            if decided || self.hosts_report() || self.agenda.has_work() {
+                continue;
+            }
+            let until = self.changed_at.plus_ms(self.patience_ms());
+            match self.agenda.next_wake().filter(|wake| *wake <= until) {
+                Some(wake) => self.now = self.now.max(wake),
+                None => return true,
+            }
+        }
+        false
+    }
+
+    /// The longest time after which a change leads to another: tasks prove to stay up, hosts that are away are given up, a few at a time.
+    fn patience_ms(&self) -> i64 {
+        let lost_after_ms = i64::from(self.state.host_settings(&self.cluster).host_lost_after_ms);
+        lost_after_ms.max(MASS_LOSS_WINDOW_MS).max(STAYED_UP_MS) + SLACK_MS
+    }
+
+    fn decide(&mut self) -> bool {
+        let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
+        for command in &commands {
+            if self.apply(command).is_err() {
+                self.agenda.revisit(&self.state, command);
+            }
+        }
+        !commands.is_empty()
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<(), Rejection> {
+        let index = self.state.applied();
+        for event in apply(&mut self.state, index, command)? {
+            match &event {
+                Event::TaskChanged(change) => {
+                    self.changed_at = self.now;
+                    self.to_look_at.insert(change.task);
+                }
+                Event::ContainerInstanceRegistered { .. }
+                | Event::ContainerInstanceChanged { .. }
+                | Event::ContainerInstanceDeregistered { .. } => self.changed_at = self.now,
+                _ => {}
+            }
+            self.agenda.note(&event);
+        }
+        Ok(())
+    }
+
+    /// Has every host whose agent is connected do what it is told, and say so; returns whether any had something to do.
+    fn hosts_report(&mut self) -> bool {
+        let mut by_host: BTreeMap<ContainerInstanceId, Vec<TaskReport>> = BTreeMap::new();
+        for id in std::mem::take(&mut self.to_look_at) {
+            let Some(task) = self.state.task(id).filter(|task| task.cluster == self.cluster) else {
+                continue;
+            };
+            let host = task
+                .container_instance
+                .and_then(|host| self.state.container_instance(host));
+            if let Some(host) = host.filter(|host| host.agent_connected)
+                && let Some(status) = next_status(task)
+            {
+                by_host.entry(host.id).or_default().push(report(id, status, self.now));
+            }
+        }
+        let worked = !by_host.is_empty();
+        for (container_instance, reports) in by_host {
+            let command = Command::RecordTaskReports {
+                container_instance,
+                reports,
+                at: self.now,
+            };
+            // Refused is only what a host says that has left.
+            self.apply(&command).ok();
+        }
+        worked
+    }
+}
+
+fn next_status(task: &Task) -> Option<TaskStatus> {
+    let status = match task.desired_status {
+        DesiredStatus::Running => TaskStatus::Running,
+        DesiredStatus::Stopped => TaskStatus::Stopped,
+    };
+    (task.last_status < status).then_some(status)
+}
+
+fn report(task: TaskId, status: TaskStatus, now: Timestamp) -> TaskReport {
+    let ends = status == TaskStatus::Stopped;
+    TaskReport {
+        task,
+        status,
+        containers: vec![],
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: (!ends).then_some(now),
+        execution_stopped_at: ends.then_some(now),
+        stopped_at: ends.then_some(now),
+        stop_code: ends.then_some(StopCode::EssentialContainerExited),
+        stopped_reason: None,
+    }
+}

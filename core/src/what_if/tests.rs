@@ -1,0 +1,257 @@
+//! Predictions against what then happens in a world whose hosts take their time, with other ids.
+
+use std::collections::BTreeMap;
+
+use crate::ids::IdSource;
+use crate::model::{BinpackResource, ContainerInstanceStatus, DesiredStatus, PlacementStrategy, Resources};
+use crate::reconcile::world::{World, cluster};
+use crate::state::Command;
+
+use super::*;
+
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// Six hosts in three zones, and services of several strategies that leave not much room.
+fn world() -> World {
+    let mut world = World::new();
+    for (number, memory) in (0..6).zip((1000..).step_by(100)) {
+        world.add_host(&format!("h{number}"), ZONES[number % 3], Resources::new(1024, memory));
+    }
+    let packed = vec![PlacementStrategy::Binpack {
+        resource: BinpackResource::Memory,
+    }];
+    for (name, needs, port, tasks, strategy) in [
+        ("web", Resources::new(64, 100), None, 12, vec![]),
+        ("api", Resources::new(128, 90), None, 7, packed),
+        ("edge", Resources::new(32, 40), Some(8080), 5, vec![]),
+    ] {
+        world.add_definition(name, needs, port);
+        world.add_service(name, |service| {
+            service.desired_count = tasks;
+            service.placement_strategy = strategy;
+        });
+    }
+    world.pass_ms(60_000);
+    world
+}
+
+type Places = BTreeMap<(String, String), usize>;
+
+/// Tasks that are wanted, by group and host.
+fn places(world: &World) -> Places {
+    let mut places = Places::new();
+    for task in world
+        .state
+        .tasks_of_cluster(&cluster())
+        .filter(|t| t.desired_status == DesiredStatus::Running)
+    {
+        let host = task
+            .container_instance
+            .and_then(|id| world.state.container_instance(id));
+        let host = host.expect("placed").host.host_name.clone();
+        *places.entry((task.group.clone(), host)).or_default() += 1;
+    }
+    places
+}
+
+/// What a prediction makes of where tasks are.
+fn predicted(before: &Places, outlook: &Outlook) -> Places {
+    let mut places = before.clone();
+    for found in &outlook.moves {
+        if let Some(from) = &found.from {
+            *places
+                .get_mut(&(found.group.clone(), from.name.clone()))
+                .expect("was there") -= found.tasks;
+        }
+        if let Some(to) = &found.to {
+            *places.entry((found.group.clone(), to.name.clone())).or_default() += found.tasks;
+        }
+    }
+    places.retain(|_, tasks| *tasks > 0);
+    places
+}
+
+fn ask(world: &World, changes: &[Change]) -> Outlook {
+    predict(&world.state, &cluster(), changes, world.now, IdSource::from_seed(99)).expect("can be made")
+}
+
+#[test]
+fn loss_of_any_host_leads_to_what_was_predicted() {
+    for number in 0..6 {
+        let mut world = world();
+        let name = format!("h{number}");
+        let host = world.host(&name).expect("there");
+        let outlook = ask(&world, &[Change::LoseHost(host)]);
+        assert!(outlook.settled);
+        assert_eq!(
+            outlook
+                .given_up
+                .iter()
+                .map(|host| host.name.as_str())
+                .collect::<Vec<_>>(),
+            [name.as_str()]
+        );
+        let wanted = predicted(&places(&world), &outlook);
+        world.cut_off.insert(host);
+        let at = world.now;
+        let away = Command::RecordAgentDisconnected {
+            container_instance: host,
+            last_heard_at: at,
+            at,
+        };
+        world.apply(away).expect("recorded");
+        world.pass_ms(60_000);
+        assert_eq!(places(&world), wanted, "without {name}: {outlook:#?}");
+        let short: Vec<_> = outlook
+            .services
+            .iter()
+            .map(|s| (s.service.as_str().to_owned(), s.misses()))
+            .collect();
+        for (service, misses) in short {
+            let there: usize = places(&world)
+                .iter()
+                .filter(|((group, _), _)| *group == format!("service:{service}"))
+                .map(|(_, tasks)| tasks)
+                .sum();
+            assert_eq!(world.service(&service).desired_count as usize - there, misses);
+        }
+    }
+}
+
+#[test]
+fn draining_a_host_leads_to_what_was_predicted() {
+    let mut world = world();
+    let host = world.host("h1").expect("there");
+    let outlook = ask(&world, &[Change::DrainHost(host)]);
+    let wanted = predicted(&places(&world), &outlook);
+    let drain = Command::UpdateContainerInstanceStatus {
+        container_instance: host,
+        status: ContainerInstanceStatus::Draining,
+    };
+    world.apply(drain).expect("drains");
+    world.pass_ms(120_000);
+    assert_eq!(places(&world), wanted);
+    assert!(outlook.given_up.is_empty());
+}
+
+#[test]
+fn what_finds_no_host_is_explained_and_fits_once_there_is_another() {
+    let mut world = world();
+    world.update_service("web", Some(100), None);
+    world.pass_ms(60_000);
+    let outlook = ask(&world, &[]);
+    assert!(outlook.moves.is_empty(), "{:?}", outlook.moves);
+    let web = outlook
+        .services
+        .iter()
+        .find(|s| s.service.as_str() == "web")
+        .expect("it lacks tasks");
+    let lacks = web.lacks.as_ref().expect("explained");
+    assert_eq!((lacks.fitting(), lacks.hosts.len()), (0, 6));
+    let more = Change::AddHost(NewHost {
+        name: "h6".to_owned(),
+        capacity: Resources::new(8192, 16384),
+        zone: Some("a".to_owned()),
+    });
+    let with_more = ask(&world, &[more]);
+    assert_eq!(with_more.services[0].misses(), 0, "{:?}", with_more.services);
+    let come: usize = with_more
+        .moves
+        .iter()
+        .filter(|m| m.from.is_none())
+        .map(|m| m.tasks)
+        .sum();
+    assert_eq!(come, web.misses());
+    assert!(
+        with_more
+            .moves
+            .iter()
+            .all(|m| m.to.as_ref().is_some_and(|host| host.name == "h6"))
+    );
+}
+
+#[test]
+fn scaling_and_another_strategy_lead_to_what_was_predicted() {
+    let mut world = world();
+    let update = |desired_count, placement_strategy| Change::UpdateService {
+        service: cluster().service("web"),
+        desired_count,
+        placement_strategy,
+    };
+    let outlook = ask(&world, &[update(Some(15), None)]);
+    let wanted = predicted(&places(&world), &outlook);
+    assert_eq!((outlook.services[0].before, outlook.services[0].after), (12, 15));
+    world.update_service("web", Some(15), None);
+    world.pass_ms(60_000);
+    assert_eq!(places(&world), wanted);
+    let random = ask(&world, &[update(None, Some(vec![PlacementStrategy::Random]))]);
+    let moved = random
+        .moves
+        .iter()
+        .filter(|m| m.group == "service:web" && m.to.is_some());
+    assert!(
+        moved.clone().count() > 0 && moved.into_iter().all(|m| m.one_of.len() > 1),
+        "{random:#?}"
+    );
+}
+
+#[test]
+fn headroom_counts_more_tasks_of_a_service_and_what_is_free_by_zone() {
+    let mut world = World::new();
+    for (name, zone) in [("h1", "a"), ("h2", "b")] {
+        world.add_host(name, zone, Resources::new(1024, 1000));
+    }
+    for (name, port) in [("web", None), ("edge", Some(8080))] {
+        world.add_definition(name, Resources::new(100, 300), port);
+        world.add_service(name, |service| service.desired_count = 1);
+    }
+    world.pass_ms(30_000);
+    let host = world.host("h2").expect("there");
+    let outlook = ask(&world, &[Change::LoseHost(host)]);
+    let zone = |headroom: &Headroom, zone: &str| {
+        let found = headroom
+            .zones
+            .iter()
+            .find(|z| z.zone.as_deref() == Some(zone))
+            .expect("there");
+        (found.hosts, found.free_memory)
+    };
+    let more = |headroom: &Headroom| {
+        headroom
+            .services
+            .iter()
+            .map(|s| (s.service.as_str().to_owned(), s.tasks))
+            .collect::<Vec<_>>()
+    };
+    let services = |edge, web| [("edge".to_owned(), edge), ("web".to_owned(), web)];
+    assert_eq!(more(&outlook.before), services(1, 4));
+    assert_eq!(zone(&outlook.after, "b"), (0, 0));
+    assert_eq!(zone(&outlook.after, "a"), (1, 400));
+    assert_eq!(more(&outlook.after), services(0, 1));
+}
+
+#[test]
+fn loss_of_all_hosts_gives_none_up_since_the_network_is_likelier_to_have_failed() {
+    let world = world();
+    let key = cluster();
+    let all = world
+        .state
+        .container_instances_of(&key)
+        .map(|host| Change::LoseHost(host.id));
+    let outlook = ask(&world, &all.collect::<Vec<_>>());
+    assert!(
+        outlook.settled && outlook.given_up.is_empty() && outlook.moves.is_empty(),
+        "{outlook:#?}"
+    );
+}
+
+#[test]
+fn change_that_cannot_be_made_is_refused() {
+    let world = world();
+    let changes = [Change::UpdateService {
+        service: cluster().service("nothing"),
+        desired_count: Some(1),
+        placement_strategy: None,
+    }];
+    assert!(predict(&world.state, &cluster(), &changes, world.now, IdSource::from_seed(1)).is_err());
+}
