@@ -117,6 +117,22 @@ struct Slot {
     tasks: u32,
 }
 
+impl Slot {
+    fn new(host: Arc<Host>, model: ModelIndex) -> Self {
+        Self {
+            free: Free {
+                resources: host.free,
+                gpus: FreeGpus::of(&host.gpus),
+            },
+            model,
+            gpu_tasks: host.gpus.tasks.clone(),
+            used_ports: host.used_ports.clone(),
+            tasks: host.tasks_by_group.values().sum(),
+            host,
+        }
+    }
+}
+
 impl AsRef<Host> for Slot {
     fn as_ref(&self) -> &Host {
         &self.host
@@ -156,16 +172,9 @@ impl Board {
             largest.gpu = largest.gpu.max(host.gpus.registered());
         }
         let groups = Groups::on(&by_id);
-        let slot = |host: Arc<Host>| Slot {
-            free: Free {
-                resources: host.free,
-                gpus: FreeGpus::of(&host.gpus),
-            },
-            model: model_among(&mut models, &host.gpus.model),
-            gpu_tasks: host.gpus.tasks.clone(),
-            used_ports: host.used_ports.clone(),
-            tasks: host.tasks_by_group.values().sum(),
-            host,
+        let slot = |host: Arc<Host>| {
+            let model = model_among(&mut models, &host.gpus.model);
+            Slot::new(host, model)
         };
         Self {
             hosts: by_id.into_iter().map(slot).collect(),
@@ -183,6 +192,41 @@ impl Board {
             expression_indices: BTreeMap::new(),
             changes: Vec::new(),
         }
+    }
+
+    /// Takes in that hosts, in the order of their ids, are described otherwise than before, or are no longer as described. Whether that could be:
+    /// not if there are others, or one is another machine now.
+    pub(super) fn describe_anew(
+        &mut self,
+        hosts: &[Arc<Host>],
+        touched: &[HostIndex],
+        typical: &TypicalTasks,
+        seed: Seed,
+    ) -> bool {
+        let are_the_same = self.hosts.len() == hosts.len()
+            && self
+                .hosts
+                .iter()
+                .zip(hosts)
+                .all(|(slot, host)| Arc::ptr_eq(&slot.host, host) || is_same_machine(&slot.host, host));
+        // What is typical matters only where there are GPUs.
+        if !are_the_same || (self.largest.gpu > 0 && self.typical != *typical) {
+            return false;
+        }
+        self.seed = seed;
+        let mut changed: BTreeSet<HostIndex> = touched.iter().copied().collect();
+        let described = self
+            .indices()
+            .zip(hosts)
+            .filter(|(index, host)| !Arc::ptr_eq(&self.hosts[index.position()].host, host));
+        changed.extend(described.map(|(index, _)| index));
+        for host in changed {
+            let slot = &mut self.hosts[host.position()];
+            *slot = Slot::new(Arc::clone(&hosts[host.position()]), slot.model);
+            self.groups.set(host, &hosts[host.position()]);
+            self.note_change(host, |_| true);
+        }
+        true
     }
 
     /// All hosts, in the order of their ids.
@@ -391,7 +435,7 @@ impl Board {
         }
         slot.tasks += 1;
         self.groups.add(host, group, 1);
-        self.reevaluate(host);
+        self.note_change(host, Expression::depends_on_tasks);
     }
 
     /// Takes a task off a host that is not draining, and gives back these of its ports.
@@ -404,10 +448,11 @@ impl Board {
         }
         slot.tasks = slot.tasks.saturating_sub(1);
         self.groups.subtract(host, group, 1);
-        self.reevaluate(host);
+        self.note_change(host, Expression::depends_on_tasks);
     }
 
-    fn reevaluate(&mut self, host: HostIndex) {
+    /// Finds out anew what depends on a host that changed: of the expressions those that may answer otherwise.
+    fn note_change(&mut self, host: HostIndex, may_change: fn(&Expression) -> bool) {
         self.changes.push(host);
         if let Some(counted) = &mut self.fragmentation {
             let slot = &self.hosts[host.position()];
@@ -415,7 +460,7 @@ impl Board {
         }
         for index in 0..self.expressions.len() {
             if let Ok(expression) = &self.expressions[index].parsed
-                && expression.depends_on_tasks()
+                && may_change(expression)
             {
                 self.expressions[index].holds[host.position()] = expression.holds_for(&self.facts(host));
             }
@@ -427,6 +472,19 @@ impl Board {
         facts.task_groups = self.groups.names_on(host).collect();
         facts
     }
+}
+
+/// Whether nothing differs but what is on the host and whether it takes tasks.
+fn is_same_machine(one: &Host, other: &Host) -> bool {
+    let devices = |host: &Host| -> Vec<u16> { host.gpus.devices.iter().map(|device| device.registered).collect() };
+    one.id == other.id
+        && one.name == other.name
+        && one.attributes == other.attributes
+        && one.registered == other.registered
+        && one.gpus.model == other.gpus.model
+        && devices(one) == devices(other)
+        && one.agent_version == other.agent_version
+        && one.registered_at == other.registered_at
 }
 
 fn model_among(models: &mut Vec<String>, model: &str) -> ModelIndex {

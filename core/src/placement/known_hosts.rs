@@ -1,18 +1,34 @@
-//! The hosts of clusters as placement sees them, kept from plan to plan: a host is described anew only where its record or what its
-//! tasks hold has changed. It holds nothing that could not be found again from the state. Pure.
+//! The hosts of clusters as placement sees them, kept from plan to plan with all that a planner finds hosts by: a host is described anew only
+//! where its record or what its tasks hold has changed, and only then does its place among the others change. It holds nothing
+//! that could not be found again from the state. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::problem::Host;
+use super::plan::PlacementPlan;
+use super::planner::Planner;
+use super::problem::{Host, TaskRequest, typical_of};
+use super::seed::Seed;
 use crate::model::{ClusterKey, ContainerInstance};
 use crate::state::{Allocation, ClusterState};
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct KnownHosts {
     /// By id within each cluster.
     clusters: BTreeMap<ClusterKey, Vec<Known>>,
+    /// Those of clusters in which tasks were placed.
+    planners: BTreeMap<ClusterKey, Planner>,
+}
+
+/// Whoever has a copy finds out anew what it needs of what planners know.
+impl Clone for KnownHosts {
+    fn clone(&self) -> Self {
+        Self {
+            clusters: self.clusters.clone(),
+            planners: BTreeMap::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -23,6 +39,22 @@ struct Known {
 }
 
 impl KnownHosts {
+    /// Decides where tasks go in a cluster as it is now, as [`super::place`] does.
+    pub fn place(
+        &mut self,
+        state: &ClusterState,
+        cluster: &ClusterKey,
+        requests: &[TaskRequest],
+        seed: Seed,
+    ) -> PlacementPlan {
+        let hosts = self.of(state, cluster);
+        let planner = match self.planners.remove(cluster) {
+            Some(planner) => planner.brought_up_to(&hosts, typical_of(requests), seed),
+            None => Planner::new(hosts.into_iter(), typical_of(requests), seed),
+        };
+        self.planners.entry(cluster.clone()).or_insert(planner).plan(requests)
+    }
+
     /// The hosts of a cluster as they are now, deregistered ones left out.
     pub fn of(&mut self, state: &ClusterState, cluster: &ClusterKey) -> Vec<Arc<Host>> {
         let before = self.clusters.remove(cluster).unwrap_or_default();
@@ -52,5 +84,6 @@ impl KnownHosts {
     /// Forgets the hosts of a cluster that is gone.
     pub fn forget(&mut self, cluster: &ClusterKey) {
         self.clusters.remove(cluster);
+        self.planners.remove(cluster);
     }
 }

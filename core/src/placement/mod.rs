@@ -11,6 +11,7 @@
 //! - `session.rs`: the same for those who place and take off one task after the other.
 //! - `board.rs`: the hosts while a plan is made. Filters and strategies read it alone and reservations change it; `groups.rs` counts the tasks
 //!   of each group for it.
+//! - `known_hosts.rs`: hosts and planners that are kept from plan to plan.
 //! - `planner.rs` decides for one request after the other. `roads.rs` says how the best host is found without a look at all of them: by an order
 //!   that kinds of requests share (`shared_order.rs`, made of `order.rs`) and a census of the room that hosts have (`census.rs`), or by an order of
 //!   one kind (`candidates.rs`). Whichever it is, it finds what a pass over all hosts would.
@@ -52,7 +53,7 @@ pub use fragmentation::TypicalTasks;
 pub use gpus::{GpuDevice, GpuKind, GpuNeed, GpuSet, Gpus, MAX_GPUS, WHOLE_GPU};
 pub use known_hosts::KnownHosts;
 pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
-pub use planner::{place, place_on};
+pub use planner::place;
 pub use problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
 pub use refusal::{GpuShortage, Refusal, Shortage};
 pub use scale_in::{ScaleIn, StopCandidate, choose_to_stop};

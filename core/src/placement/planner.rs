@@ -1,5 +1,6 @@
 //! [`place`]: serves requests in their order, and reserves what it chose for each. Pure.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::board::{AllowedModels, Board, ExpressionIndex, HostIndex};
@@ -10,7 +11,7 @@ use super::gpus::GpuSet;
 use super::groups::GroupIndex;
 use super::order::Room;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
-use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
+use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::refusal::Refusal;
 use super::roads::{Road, Roads};
 use super::score::Score;
@@ -30,14 +31,11 @@ pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
     Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests)
 }
 
-/// The same for hosts that are known from plan to plan. Typical tasks are those of the requests.
-///
-/// # Panics
-/// If a host is given twice.
-#[must_use]
-pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
-    Planner::new(hosts.iter().cloned(), typical_of(requests), seed).plan(requests)
-}
+/// Most kinds of requests that a planner keeps from plan to plan.
+const MAX_KINDS: usize = 4096;
+
+/// Most changes of hosts that a planner keeps, for orders that have not taken them in.
+const MAX_CHANGES: usize = 100_000;
 
 /// What requests of one kind need: everything but their id and the hosts they are restricted to.
 pub(super) struct Need {
@@ -50,10 +48,18 @@ pub(super) struct Need {
     pub(super) ranking: Ranking,
     /// The first request of the kind.
     like: TaskRequest,
-    /// What the last request of the kind got that found no host, and at which revision of the board.
-    unplaced: Option<(usize, Arc<Unplaced>)>,
-    /// How many tasks had been taken off when a request of the kind that may go to any host found none.
+    /// What the last request of the kind got that found no host, and when.
+    unplaced: Option<(Moment, Arc<Unplaced>)>,
+    /// How much room had been made when a request of the kind that may go to any host found none.
     found_none_after: Option<usize>,
+}
+
+/// A moment in the life of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    revision: usize,
+    /// How often room had been made.
+    releases: usize,
 }
 
 /// The host that is best for a request.
@@ -62,6 +68,13 @@ pub(super) struct Best {
     pub(super) host: HostIndex,
     pub(super) score: Score,
     pub(super) runner_up: Option<Score>,
+}
+
+impl fmt::Debug for Planner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.board.host_count();
+        f.debug_struct("Planner").field("hosts", &hosts).finish_non_exhaustive()
+    }
 }
 
 /// Makes decisions one after the other.
@@ -77,8 +90,10 @@ pub(super) struct Planner {
     roads: Roads,
     /// Whether a decision says how many hosts passed which filter, and which was the next best.
     explains: bool,
-    /// How many tasks were taken off.
+    /// How often room may have been made: tasks that were taken off, and hosts that were described anew.
     releases: usize,
+    /// Hosts that are not as they were described, since tasks were put there or taken off.
+    touched: Vec<HostIndex>,
 }
 
 /// How requests of a kind find their host.
@@ -101,7 +116,23 @@ impl Planner {
             roads: Roads::default(),
             explains: true,
             releases: 0,
+            touched: Vec::new(),
         }
+    }
+
+    /// The same for hosts as they are now, and with another seed. What it put on hosts before counts only if it is described with them.
+    pub(super) fn brought_up_to(mut self, hosts: &[Arc<Host>], typical: TypicalTasks, seed: Seed) -> Self {
+        let is_full = self.needs.len() > MAX_KINDS || self.board.revision() > MAX_CHANGES || self.roads.are_many();
+        let touched = std::mem::take(&mut self.touched);
+        if is_full || !self.board.describe_anew(hosts, &touched, &typical, seed) {
+            return Self::new(hosts.iter().cloned(), typical, seed);
+        }
+        self.releases += 1;
+        for way in &mut self.ways {
+            // They are large, and one for each kind.
+            (way.candidates, way.served) = (None, false);
+        }
+        self
     }
 
     /// Leaves out of its decisions how many hosts passed which filter, and which was the next best.
@@ -162,6 +193,7 @@ impl Planner {
             gpus,
         };
         self.releases += 1;
+        self.touched.push(host);
         self.board
             .release(host, self.needs[kind].group, &held, &request.host_ports);
     }
@@ -207,6 +239,7 @@ impl Planner {
             task: request.id,
         };
         let gpus = need.ranking.choose_gpus(&self.board, best.host, arrival);
+        self.touched.push(best.host);
         self.board
             .reserve(best.host, need.group, &need.shape, gpus, &need.host_ports);
         Placement {
@@ -214,6 +247,13 @@ impl Planner {
             score: best.score,
             runner_up: best.runner_up,
             gpus,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            revision: self.board.revision(),
+            releases: self.releases,
         }
     }
 
@@ -341,10 +381,10 @@ impl Planner {
     /// that found no host finds none later in the plan, unless its constraints ask for the company of other tasks.
     fn known_unplaced(&self, kind: usize, request: &TaskRequest) -> Option<Arc<Unplaced>> {
         let need = &self.needs[kind];
-        let (revision, unplaced) = need.unplaced.as_ref()?;
-        let unchanged = *revision == self.board.revision();
-        let fixed = || !self.depends_on_company(kind);
-        (request.only_hosts.is_none() && (unchanged || fixed())).then(|| Arc::clone(unplaced))
+        let (then, unplaced) = need.unplaced.as_ref()?;
+        let now = self.moment();
+        let only_less_room = || now.releases == then.releases && !self.depends_on_company(kind);
+        (request.only_hosts.is_none() && (now == *then || only_less_room())).then(|| Arc::clone(unplaced))
     }
 
     fn explain_unplaced(&mut self, kind: usize, request: &TaskRequest, funnel: Funnel) -> Arc<Unplaced> {
@@ -358,7 +398,7 @@ impl Planner {
         hosts.sort_by_cached_key(Distance::of);
         let unplaced = Arc::new(Unplaced { funnel, hosts });
         if request.only_hosts.is_none() {
-            self.needs[kind].unplaced = Some((self.board.revision(), Arc::clone(&unplaced)));
+            self.needs[kind].unplaced = Some((self.moment(), Arc::clone(&unplaced)));
         }
         unplaced
     }
@@ -428,101 +468,5 @@ impl Distance {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        Attributes, BinpackResource, PlacementExtension, PlacementStrategy, Resources, TaskId, Timestamp,
-    };
-    use crate::placement::{Gpus, service_default};
-    use std::collections::{BTreeMap, BTreeSet};
-
-    /// Hosts of several sizes and zones, some away, some that hold a port.
-    fn hosts() -> Vec<Host> {
-        let host = |number: u32| Host {
-            id: ContainerInstanceId(u128::from(number)),
-            name: format!("host-{number}"),
-            attributes: Attributes::from([(
-                "ecs.availability-zone".to_owned(),
-                (number % 4 != 3).then(|| format!("zone-{}", number % 4)),
-            )]),
-            registered: Resources::new(1024, 1024),
-            free: Resources::new(128 + 64 * (number % 7), 1024),
-            gpus: Gpus::default(),
-            used_ports: Ports::new(),
-            foreign_ports: Ports::new(),
-            status: crate::model::ContainerInstanceStatus::Active,
-            agent_connected: number % 11 != 5,
-            agent_version: String::new(),
-            registered_at: Timestamp(0),
-            running_tasks: 0,
-            tasks_by_group: BTreeMap::from([("service:web".to_owned(), number % 3)]),
-        };
-        (0..40).map(host).collect()
-    }
-
-    fn requests() -> Vec<TaskRequest> {
-        let spread = |field: &str| PlacementStrategy::Spread {
-            field: field.to_owned(),
-        };
-        let binpack = |resource| PlacementStrategy::Binpack { resource };
-        let (cpu, memory) = (binpack(BinpackResource::Cpu), binpack(BinpackResource::Memory));
-        let tightest = PlacementStrategy::Extension {
-            extension: PlacementExtension::Tightest,
-        };
-        let zones = || spread("attribute:ecs.availability-zone");
-        let strategies = [
-            service_default(),
-            vec![cpu.clone()],
-            vec![zones(), cpu.clone()],
-            vec![zones(), tightest],
-            vec![spread("host"), zones()],
-            vec![zones(), spread("host"), memory.clone(), cpu.clone()],
-            // No order that is shared has these.
-            vec![memory.clone(), spread("host")],
-            vec![],
-        ];
-        let member = PlacementConstraint::MemberOf {
-            expression: "attribute:ecs.availability-zone != zone-1".to_owned(),
-        };
-        let distinct = PlacementConstraint::DistinctInstance;
-        let constraints = [
-            vec![],
-            vec![distinct.clone()],
-            vec![member.clone()],
-            vec![distinct, member],
-        ];
-        let request = |number: usize| TaskRequest {
-            id: TaskId(number as u128),
-            group: ["service:web", "service:api"][number / 5 % 2].to_owned(),
-            shape: Shape::of(Resources::new([64, 16, 128][number / 10 % 3], 32)),
-            host_ports: Ports::new(),
-            constraints: constraints[(number / 3).min(number % 11) % 4].clone(),
-            strategies: strategies[number % strategies.len()].clone(),
-            only_hosts: number
-                .is_multiple_of(13)
-                .then(|| BTreeSet::from([ContainerInstanceId(4)])),
-        };
-        (0..700).map(request).collect()
-    }
-
-    #[test]
-    fn orders_choose_what_a_pass_over_all_hosts_does() {
-        let problem = PlacementProblem {
-            hosts: hosts(),
-            requests: requests(),
-            typical: None,
-        };
-        let hosts = problem.hosts.iter().cloned().map(Arc::new);
-        let mut planner = Planner::new(hosts, problem.typical_tasks(), Seed(5));
-        let (mut shared, mut own, mut unplaced) = (0, 0, 0);
-        for request in &problem.requests {
-            let kind = planner.kind_of(request);
-            let by_pass = planner.pass_over(&planner.needs[kind], request);
-            assert_eq!(planner.choose(kind, request), by_pass, "{request:?}");
-            shared += usize::from(matches!(planner.ways[kind].road, Road::Shared(_)));
-            own += usize::from(planner.ways[kind].candidates.is_some());
-            unplaced += usize::from(matches!(planner.decide(request), Outcome::Unplaced(_)));
-        }
-        assert!(shared > 400 && own > 50 && unplaced > 50, "{shared} {own} {unplaced}");
-    }
-}
+#[path = "planner_tests.rs"]
+mod tests;

@@ -15,6 +15,9 @@ use crate::model::PlacementStrategy;
 /// Most hosts with tasks of a group that a request looks at one by one; a group on more of them has an order of its own.
 const MAX_LOOKED_AT: usize = 512;
 
+/// Most orders that are kept from plan to plan: each takes some 100 bytes for each host.
+const MAX_ORDERS: usize = 32;
+
 /// How requests of a kind may find their host.
 pub(super) enum Road {
     /// By an order that kinds share.
@@ -119,6 +122,11 @@ fn levels(sources: &[RankSource]) -> impl Iterator<Item = LevelIndex> {
 }
 
 impl Roads {
+    /// Whether there are so many that it is better to begin anew.
+    pub(super) fn are_many(&self) -> bool {
+        self.orders.len() > MAX_ORDERS
+    }
+
     /// Whether the order would have to be made first.
     pub(super) fn is_new(&self, road: &SharedRoad) -> bool {
         road.order.is_none() && self.find(road).is_none()

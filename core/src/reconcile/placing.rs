@@ -123,8 +123,8 @@ pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Un
 
 fn place(pass: &mut Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> Vec<Result<Placed, Arc<Unplaced>>> {
     let seed = seed(pass);
-    let hosts = pass.agenda.hosts.of(&pass.state, &prototype.cluster);
-    let plan = placement::place_on(&hosts, &requests, seed);
+    let known = &mut pass.agenda.hosts;
+    let plan = known.place(&pass.state, &prototype.cluster, &requests, seed);
     let records = pass.state.uses(Feature::PlacementRecords);
     let answers = requests.iter().zip(plan.decisions);
     let answers = answers.map(|(request, decision)| match decision.outcome {
