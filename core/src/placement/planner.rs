@@ -11,7 +11,7 @@ use super::gpus::GpuSet;
 use super::groups::GroupIndex;
 use super::order::Room;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
-use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
+use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
 use super::refusal::Refusal;
 use super::roads::{Road, Roads};
 use super::score::Score;
@@ -29,6 +29,15 @@ use crate::model::{ContainerInstanceId, PlacementConstraint, Ports};
 pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
     let hosts = problem.hosts.iter().cloned().map(Arc::new);
     Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests)
+}
+
+/// The same for hosts that are known already. Typical tasks are those of the requests.
+///
+/// # Panics
+/// If a host is given twice.
+#[must_use]
+pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
+    Planner::new(hosts.iter().cloned(), typical_of(requests), seed).plan(requests)
 }
 
 /// Most kinds of requests that a planner keeps from plan to plan.
