@@ -227,6 +227,12 @@ mod tests {
     }
 
     #[test]
+    fn agenda_goes_from_thread_to_thread_as_the_leaders_loop_does() {
+        fn goes<T: Send + Clone>(_: &T) {}
+        goes(&Agenda::new());
+    }
+
+    #[test]
     fn agenda_with_a_subject_noted_twice_holds_it_once() {
         let mut agenda = Agenda::new();
         agenda.note(&Event::ServiceUpdated(service("web")));

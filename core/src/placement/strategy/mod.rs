@@ -25,7 +25,7 @@ use crate::model::{PlacementExtension, PlacementStrategy, TaskId, attribute_name
 ///
 /// A strategy looks at the board and at what comes, and at one host at a time. Ranks of one strategy are compared with each other and
 /// with nothing else; where they are equal the next strategy decides.
-pub(super) trait Strategy {
+pub(super) trait Strategy: Send + Sync {
     /// How much better another host would be for a new task, for which the host has room.
     fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64;
 
