@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::filter;
 use super::fragmentation::{Measure, TypicalTasks};
 use super::gpus::{FreeGpus, GpuKind, GpuSet};
 use super::groups::{GroupIndex, Groups, LevelIndex};
@@ -109,6 +110,9 @@ pub(super) struct Board {
 }
 
 struct Slot {
+    /// Asked for with every decision, as is whether it takes tasks.
+    id: ContainerInstanceId,
+    is_available: bool,
     host: Arc<Host>,
     free: Free,
     model: ModelIndex,
@@ -120,6 +124,8 @@ struct Slot {
 impl Slot {
     fn new(host: Arc<Host>, model: ModelIndex) -> Self {
         Self {
+            id: host.id,
+            is_available: filter::is_available(&host),
             free: Free {
                 resources: host.free,
                 gpus: FreeGpus::of(&host.gpus),
@@ -264,6 +270,16 @@ impl Board {
     /// The host as it was in the problem.
     pub(super) fn host(&self, host: HostIndex) -> &Host {
         &self.hosts[host.position()].host
+    }
+
+    /// Its id.
+    pub(super) fn id(&self, host: HostIndex) -> ContainerInstanceId {
+        self.hosts[host.position()].id
+    }
+
+    /// Whether it takes tasks at all.
+    pub(super) fn is_available(&self, host: HostIndex) -> bool {
+        self.hosts[host.position()].is_available
     }
 
     /// What is drawn at random comes of it.

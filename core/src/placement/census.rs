@@ -3,7 +3,6 @@
 //! A change of a host costs as many steps as there are sizes between what it had free and what it has.
 
 use super::board::{Board, ExpressionIndex, HostIndex};
-use super::filter;
 use super::order::Room;
 
 /// A size that is counted.
@@ -105,7 +104,7 @@ impl Census {
     }
 
     fn room(&self, board: &Board, host: HostIndex) -> Option<Room> {
-        let is_counted = filter::is_available(board, host) && self.member_of.iter().all(|e| board.holds(*e, host));
+        let is_counted = board.is_available(host) && self.member_of.iter().all(|e| board.holds(*e, host));
         is_counted.then(|| board.room(host))
     }
 }

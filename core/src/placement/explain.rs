@@ -58,7 +58,7 @@ pub fn explain(problem: &PlacementProblem, seed: Seed, task: TaskId) -> Option<E
         match refusals.is_empty() {
             true => fitting.push(need.score(board, host, request)),
             false => refused.push(RefusedHost {
-                host: board.host(host).id,
+                host: board.id(host),
                 name: board.host(host).name.clone(),
                 refusals,
             }),

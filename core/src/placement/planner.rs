@@ -399,7 +399,7 @@ impl Planner {
     fn explain_unplaced(&mut self, kind: usize, request: &TaskRequest, funnel: Funnel) -> Arc<Unplaced> {
         let need = &self.needs[kind];
         let hosts = self.considered(request).into_iter().map(|host| RefusedHost {
-            host: self.board.host(host).id,
+            host: self.board.id(host),
             name: self.board.host(host).name.clone(),
             refusals: filter::refusals(&self.board, need, host),
         });
@@ -431,9 +431,11 @@ impl Need {
     }
 }
 
+/// Whether two requests differ in nothing but their ids and the hosts they are restricted to.
 fn is_like(one: &TaskRequest, other: &TaskRequest) -> bool {
-    one.group == other.group
-        && one.shape == other.shape
+    // What tells most others apart is compared first.
+    one.shape == other.shape
+        && one.group == other.group
         && one.host_ports == other.host_ports
         && one.constraints == other.constraints
         && one.strategies == other.strategies

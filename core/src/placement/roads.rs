@@ -32,6 +32,8 @@ pub(super) enum Road {
 pub(super) struct SharedRoad {
     of: OrderOf,
     sources: Vec<RankSource>,
+    /// Filters that may refuse a host of the order that has room.
+    left_to_ask: Vec<FilterKind>,
     /// What the kind needs.
     room: Outline,
     /// The first of the order's ranks that a host with room for the kind may have.
@@ -89,6 +91,10 @@ impl SharedRoad {
             least: strategies
                 .first()
                 .map_or(0, |first| first.least_rank(board, &need.shape)),
+            left_to_ask: FilterKind::ALL
+                .into_iter()
+                .filter(|filter| is_left_to_ask(*filter, need))
+                .collect(),
             strategies,
             sources,
             group: need.group,
@@ -111,6 +117,16 @@ impl SharedRoad {
     /// Whether it is shorter than one of the kind's own.
     pub(super) fn is_short(&self, board: &Board) -> bool {
         !self.counts_on_hosts() || board.groups().hosts_of(self.group).len() <= MAX_LOOKED_AT
+    }
+}
+
+/// Whether a filter may refuse a host of a shared order that has room. The order has only hosts that take tasks and for which the kind's
+/// expressions hold; the kind needs no ports and no GPUs.
+fn is_left_to_ask(filter: FilterKind, need: &Need) -> bool {
+    match filter {
+        FilterKind::Agent | FilterKind::Cpu | FilterKind::Memory => false,
+        FilterKind::Ports | FilterKind::Gpu | FilterKind::MemberOf => false,
+        FilterKind::DistinctInstance => need.distinct_instance,
     }
 }
 
@@ -156,6 +172,7 @@ impl Roads {
             board,
             need,
             sources: &road.sources,
+            left_to_ask: &road.left_to_ask,
             room: road.room,
             least: road.least,
             runner_up: explains,

@@ -70,7 +70,7 @@ impl Session {
     pub fn hosts(&mut self) -> impl Iterator<Item = HostState> {
         let board = self.planner.board();
         self.hosts.iter().map(|host| HostState {
-            id: board.host(*host).id,
+            id: board.id(*host),
             free: board.free(*host),
             free_gpus: board.all_free(*host).gpus.shares().to_vec(),
             tasks: board.tasks(*host),

@@ -63,6 +63,8 @@ pub(super) struct Search<'a> {
     pub(super) board: &'a Board,
     pub(super) need: &'a Need,
     pub(super) sources: &'a [RankSource],
+    /// Filters that may refuse a host of the order that has room.
+    pub(super) left_to_ask: &'a [FilterKind],
     /// What is needed.
     pub(super) room: Outline,
     /// The first of the order's ranks that a host with room may have.
@@ -192,7 +194,7 @@ impl SharedOrder {
             Score {
                 ranks,
                 occupancy: key.occupancy,
-                host: board.host(key.host).id,
+                host: board.id(key.host),
             }
         };
         let group = counted_on_hosts(sources);
@@ -213,6 +215,7 @@ impl SharedOrder {
         for host in board.groups().hosts_of(group) {
             if let Some(standing) = &self.standings[host.position()]
                 && standing.class == class
+                && board.room(*host).holds(search.need.room())
                 && takes(search, *host)
             {
                 podium.enter(score(&standing.key, board.tasks_of(group, *host)), *host);
@@ -222,7 +225,7 @@ impl SharedOrder {
 
     /// Whether the host may get a task of these kinds at all; what is free there, and what is on it, is another question.
     fn takes_tasks(&self, board: &Board, host: HostIndex) -> bool {
-        filter::is_available(board, host)
+        board.is_available(host)
             && self
                 .of
                 .member_of
@@ -264,8 +267,7 @@ fn counted_on_hosts(sources: &[RankSource]) -> Option<GroupIndex> {
 }
 
 fn takes(search: Search<'_>, host: HostIndex) -> bool {
-    let stopped_by: Option<FilterKind> = filter::stopped_by(search.board, search.need, host);
-    stopped_by.is_none()
+    !filter::is_refused_by(search.left_to_ask, search.board, search.need, host)
 }
 
 impl Podium {

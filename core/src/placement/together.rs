@@ -175,7 +175,7 @@ impl<'p> Together<'p> {
     fn classes(&self, fields: &[FieldIndex]) -> Vec<Class> {
         let board = self.planner.board();
         let mut classes = BTreeMap::<Vec<u32>, Vec<HostIndex>>::new();
-        for host in board.indices().filter(|host| filter::is_available(board, *host)) {
+        for host in board.indices().filter(|host| board.is_available(*host)) {
             let buckets = fields.iter().map(|field| board.groups().bucket(*field, host)).collect();
             classes.entry(buckets).or_default().push(host);
         }

@@ -10,6 +10,7 @@ mod ports;
 
 use super::board::{Board, HostIndex};
 use super::planner::Need;
+use super::problem::Host;
 use super::refusal::Refusal;
 
 /// Says which hosts cannot or may not take a task, and why.
@@ -99,8 +100,8 @@ impl FilterKind {
 }
 
 /// Whether the host takes tasks at all, whichever.
-pub(super) fn is_available(board: &Board, host: HostIndex) -> bool {
-    agent::reason(board.host(host)).is_none()
+pub(super) fn is_available(host: &Host) -> bool {
+    agent::reason(host).is_none()
 }
 
 /// The first filter that refuses the host; `None` if the host may take the task.
@@ -108,6 +109,13 @@ pub(super) fn stopped_by(board: &Board, need: &Need, host: HostIndex) -> Option<
     FilterKind::ALL
         .into_iter()
         .find(|kind| kind.filter().refusal(board, need, host).is_some())
+}
+
+/// Whether one of these filters refuses the host.
+pub(super) fn is_refused_by(filters: &[FilterKind], board: &Board, need: &Need, host: HostIndex) -> bool {
+    filters
+        .iter()
+        .any(|kind| kind.filter().refusal(board, need, host).is_some())
 }
 
 /// Everything that stands against the host, in the order of the filters.

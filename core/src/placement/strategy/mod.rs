@@ -243,7 +243,7 @@ impl Ranking {
         Score {
             ranks,
             occupancy: self.ties.occupancy(board, host),
-            host: board.host(host).id,
+            host: board.id(host),
         }
     }
 

@@ -12,11 +12,11 @@ pub(super) struct Random;
 
 impl Strategy for Random {
     fn rank_to_place(&self, board: &Board, host: HostIndex, arrival: Arrival<'_>) -> u64 {
-        board.seed().draw(arrival.task, board.host(host).id)
+        board.seed().draw(arrival.task, board.id(host))
     }
 
     fn rank_to_stop(&self, board: &Board, host: HostIndex, task: TaskId, _: &Holding) -> u64 {
-        board.seed().draw(task, board.host(host).id)
+        board.seed().draw(task, board.id(host))
     }
 
     fn depends_on(&self) -> Dependence {
