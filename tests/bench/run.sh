@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections] [scale]; all of them without arguments. All
+# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections] [scale] [placement]; all without arguments. All
 # but `build`, which times a release build into an empty folder, measure an optimised build. `members` and `failover` measure three
 # controllers beside three of Debian's etcd, which is unpacked into the build's folder; the leader is killed BERTH_BENCH_KILLS times, 50
-# unless it says otherwise. `elections` takes BERTH_BENCH_MINUTES, 10 unless it says otherwise. `scale` measures ten thousand hosts.
+# unless it says otherwise. `elections` takes BERTH_BENCH_MINUTES, 10 unless it says otherwise. `scale` measures ten thousand hosts, and
+# `placement` where tasks go on as many.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -39,14 +40,15 @@ unpack_etcd() {
 measured=()
 groups=()
 scale=()
-[ "$#" -gt 0 ] || set -- build starts api memory members failover elections scale
+[ "$#" -gt 0 ] || set -- build starts api memory members failover elections scale placement
 for word in "$@"; do
     case "$word" in
         build) build ;;
+        placement) cargo run --release --locked --quiet -p berth-core --example placement-bench ;;
         starts | api | memory) measured+=("$word") ;;
         members | failover | elections) groups+=("$word") ;;
         scale) scale=(alone members) ;;
-        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections scale" >&2; exit 2 ;;
+        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections scale placement" >&2; exit 2 ;;
     esac
 done
 [ "${#measured[@]}" -gt 0 ] || [ "${#groups[@]}" -gt 0 ] || [ "${#scale[@]}" -gt 0 ] || exit 0

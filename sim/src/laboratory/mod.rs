@@ -2,6 +2,7 @@
 //! production. Nothing here reads a file or a clock, and the same seed gives the same experiment. Pure.
 //!
 //! - `workload.rs`: hosts and tasks of an experiment; `csv.rs`, `openb.rs`, `berth_csv.rs`: as text.
+//! - `optimum.rs`: how far strategies are from the best that there could be, on small problems.
 //! - `policy.rs`: strategies by the names that users give them.
 //! - `inflation.rs`: tasks come until more is asked for than there is, and none goes. `published.rs`: what others measured that way.
 
@@ -9,12 +10,14 @@ mod berth_csv;
 mod csv;
 mod inflation;
 mod openb;
+mod optimum;
 mod policy;
 mod published;
 mod workload;
 
 pub use csv::CsvError;
 pub use inflation::{Curve, Point, inflate};
+pub use optimum::{Gaps, Way, gaps};
 pub use policy::{Policy, PolicyError};
 pub use published::{PUBLISHED, Published, REQUESTED, SEEDS};
 pub use workload::{LabTask, Workload, WorkloadError};

@@ -4,6 +4,7 @@
 
 mod experiments;
 mod faults;
+mod optimum;
 mod published;
 
 use std::process::ExitCode;
@@ -35,6 +36,11 @@ enum What {
         not the best."
     )]
     Published(published::Published),
+    /// Compare Berth's own strategy with the fewest hosts that there could be, on small problems that are drawn
+    #[command(
+        after_help = "A task for which a strategy finds no host counts as if it had got one of its own beyond those that there are."
+    )]
+    Optimum(optimum::Optimum),
 }
 
 /// Does what was asked for.
@@ -43,5 +49,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Faults(faults) => faults::live_through(faults),
         What::Bugs(bugs) => faults::find(bugs),
         What::Published(published) => published::compare(published),
+        What::Optimum(optimum) => optimum::compare(optimum),
     }
 }

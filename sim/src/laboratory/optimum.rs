@@ -1,0 +1,181 @@
+//! How far strategies are from the fewest hosts that there could be, on problems small enough to try everything. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_core::model::{
+    Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementExtension, PlacementStrategy, Ports, Resources,
+    TaskId, Timestamp,
+};
+use berth_core::placement::{
+    Gpus, Host, PlacementPlan, PlacementProblem, Seed, Shape, TaskRequest, place, place_together,
+};
+
+use crate::draws::Draws;
+
+/// Most hosts and tasks of a problem.
+const MAX_HOSTS: u64 = 8;
+const MAX_TASKS: u64 = 12;
+
+/// What each host has of CPU and of memory.
+const HOST: u32 = 1000;
+
+/// How the tasks of a problem were placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// One by one, in the order given.
+    OneByOne,
+    /// All together.
+    Together,
+}
+
+/// How often so many hosts more were used than there had to be.
+pub type Gaps = BTreeMap<Way, BTreeMap<usize, u64>>;
+
+/// Draws so many problems from a seed, of hosts that are alike and tasks of any sizes that fit on them in some way, and places their tasks with Berth's own
+/// strategy.
+#[must_use]
+pub fn gaps(problems: u64, seed: u64) -> Gaps {
+    let mut draws = Draws::new(seed);
+    let mut gaps = Gaps::new();
+    for number in 0..problems {
+        let hosts = usize::try_from(1 + draws.below(MAX_HOSTS)).expect("few");
+        let (tasks, least) = loop {
+            let tasks = tasks(&mut draws);
+            if let Some(least) = fewest(&tasks, hosts) {
+                break (tasks, least);
+            }
+        };
+        let problem = problem(&tasks, hosts);
+        let plans = [
+            (Way::OneByOne, place(&problem, Seed(number))),
+            (Way::Together, place_together(&problem, Seed(number))),
+        ];
+        for (way, plan) in plans {
+            *gaps
+                .entry(way)
+                .or_default()
+                .entry(gap(&plan, &tasks, least, hosts))
+                .or_default() += 1;
+        }
+    }
+    gaps
+}
+
+fn tasks(draws: &mut Draws) -> Vec<Resources> {
+    let count = 1 + draws.below(MAX_TASKS);
+    let mut amount = || u32::try_from(50 + draws.below(651)).expect("less than a host has");
+    (0..count).map(|_| Resources::new(amount(), amount())).collect()
+}
+
+/// The fewest hosts that the tasks fit on; `None` if they do not fit on so many.
+fn fewest(tasks: &[Resources], hosts: usize) -> Option<usize> {
+    let mut tasks = tasks.to_vec();
+    // The largest first: what does not fit shows early.
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.cpu.0 + task.memory.0));
+    let mut best = hosts + 1;
+    search(&tasks, &mut Vec::new(), &mut best);
+    (best <= hosts).then_some(best)
+}
+
+/// Puts the next task on each host in use that it fits on, and on one more.
+fn search(tasks: &[Resources], free: &mut Vec<Resources>, best: &mut usize) {
+    if free.len() >= *best {
+        return;
+    }
+    let Some((task, later)) = tasks.split_first() else {
+        *best = free.len();
+        return;
+    };
+    let mut tried = BTreeSet::new();
+    for host in 0..free.len() {
+        let before = free[host];
+        if let Some(left) = before.checked_sub(*task)
+            // Hosts with as much free are all the same.
+            && tried.insert((before.cpu, before.memory))
+        {
+            free[host] = left;
+            search(later, free, best);
+            free[host] = before;
+        }
+    }
+    if free.len() + 1 < *best
+        && let Some(left) = Resources::new(HOST, HOST).checked_sub(*task)
+    {
+        free.push(left);
+        search(later, free, best);
+        free.pop();
+    }
+}
+
+fn problem(tasks: &[Resources], hosts: usize) -> PlacementProblem {
+    let host = |number: usize| Host {
+        id: ContainerInstanceId(number as u128),
+        name: format!("host-{number}"),
+        attributes: Attributes::new(),
+        registered: Resources::new(HOST, HOST),
+        free: Resources::new(HOST, HOST),
+        gpus: Gpus::default(),
+        used_ports: Ports::new(),
+        foreign_ports: Ports::new(),
+        status: ContainerInstanceStatus::Active,
+        agent_connected: true,
+        agent_version: String::new(),
+        registered_at: Timestamp(0),
+        running_tasks: 0,
+        tasks_by_group: BTreeMap::new(),
+    };
+    let request = |(number, resources): (usize, &Resources)| TaskRequest {
+        id: TaskId(number as u128),
+        group: format!("family:{number}"),
+        shape: Shape::of(*resources),
+        host_ports: Ports::new(),
+        constraints: vec![],
+        strategies: vec![PlacementStrategy::Extension {
+            extension: PlacementExtension::Tightest,
+        }],
+        only_hosts: None,
+    };
+    PlacementProblem {
+        hosts: (0..hosts).map(host).collect(),
+        requests: tasks.iter().enumerate().map(request).collect(),
+        typical: None,
+    }
+}
+
+/// How many hosts more the plan used than the fewest; where tasks are left over, as if they had got hosts of their own.
+fn gap(plan: &PlacementPlan, tasks: &[Resources], least: usize, hosts: usize) -> usize {
+    let used: BTreeSet<ContainerInstanceId> = plan.placements().map(|(_, host)| host).collect();
+    let placed = plan.placements().count();
+    let more = if placed < tasks.len() {
+        hosts - used.len() + tasks.len() - placed
+    } else {
+        0
+    };
+    used.len() + more - least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewest_hosts_are_found_where_taking_the_first_that_fits_takes_more() {
+        let sizes = [(600, 100), (400, 100), (500, 100), (500, 100)];
+        let tasks = sizes.map(|(cpu, memory)| Resources::new(cpu, memory));
+        assert_eq!(fewest(&tasks, 4), Some(2));
+        assert_eq!(fewest(&tasks, 1), None);
+    }
+
+    #[test]
+    fn tasks_placed_together_are_seldom_more_than_one_host_from_the_fewest() {
+        let gaps = gaps(400, 1);
+        let share = |way, most| {
+            let by_gap = &gaps[&way];
+            let near: u64 = by_gap.range(..=most).map(|(_, problems)| problems).sum();
+            near * 100 / 400
+        };
+        assert!(share(Way::Together, 0) >= 95, "{gaps:?}");
+        assert!(share(Way::OneByOne, 0) >= 80, "{gaps:?}");
+        assert!(share(Way::Together, 1) >= 98, "{gaps:?}");
+    }
+}
