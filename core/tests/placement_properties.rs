@@ -14,6 +14,15 @@ use berth_core::placement::{
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+/// Problems that are drawn for each property, unless this variable says how many.
+const CASES: u32 = 400;
+const CASES_VARIABLE: &str = "BERTH_CASES";
+
+fn cases() -> u32 {
+    let wanted = std::env::var(CASES_VARIABLE).ok();
+    wanted.map_or(CASES, |text| text.parse().expect("a number"))
+}
+
 const ZONE: &str = "ecs.availability-zone";
 const GROUPS: [&str; 3] = ["service:web", "service:db", "family:batch"];
 
@@ -226,7 +235,7 @@ fn service_requests(count: usize, group: &str) -> Vec<TaskRequest> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plan_of_any_problem_keeps_to_capacity_and_constraints_and_places_what_it_can(

@@ -6,6 +6,7 @@ use crate::model::{
     Timestamp,
 };
 use crate::placement::{Gpus, service_default};
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Hosts of several sizes and zones, some away, some that hold a port.
@@ -98,40 +99,62 @@ fn orders_choose_what_a_pass_over_all_hosts_does() {
     assert!(shared > 400 && own > 50 && unplaced > 50, "{shared} {own} {unplaced}");
 }
 
-#[test]
-fn planner_brought_up_to_other_hosts_decides_as_one_made_anew() {
-    let mut hosts: Vec<Arc<Host>> = hosts().into_iter().map(Arc::new).collect();
-    let mut kept = Planner::new(hosts.iter().cloned(), TypicalTasks::default(), Seed(0));
-    let requests = requests();
-    for (round, requests) in (0_u32..).zip(requests.chunks(50)) {
-        for (number, host) in (0_u32..)
-            .zip(&mut hosts)
-            .filter(|(number, _)| (number + round) % 7 == 0)
-        {
-            let changed = Arc::make_mut(host);
-            changed.free.cpu.0 = 64 * (number + round) % 1024;
-            changed.agent_connected = (number + round) % 5 != 0;
-            changed.tasks_by_group = BTreeMap::from([("service:api".to_owned(), round % 3)]);
-            if number % 3 == 0 {
-                changed.status = match changed.status {
-                    ContainerInstanceStatus::Active => ContainerInstanceStatus::Draining,
-                    _ => ContainerInstanceStatus::Active,
-                };
+/// Changes of a host: which, what is free there, whether its agent is connected, whether it drains, its tasks.
+type Change = (usize, u32, bool, bool, u32);
+
+fn change(host: &mut Host, (_, free, connected, drains, tasks): Change) {
+    host.free.cpu.0 = free;
+    host.agent_connected = connected;
+    host.status = if drains {
+        ContainerInstanceStatus::Draining
+    } else {
+        ContainerInstanceStatus::Active
+    };
+    host.tasks_by_group = BTreeMap::from([("service:api".to_owned(), tasks)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn planner_brought_up_to_other_hosts_decides_as_one_made_anew(
+        rounds in proptest::collection::vec(
+            (proptest::collection::vec((0usize..40, 0u32..1024, any::<bool>(), any::<bool>(), 0u32..3), 0..8), 0usize..680),
+            1..8,
+        ),
+        another_machine in proptest::option::of((0usize..8, 0usize..40)),
+        gone in proptest::option::of((0usize..8, 0usize..40)),
+    ) {
+        let mut hosts: Vec<Arc<Host>> = hosts().into_iter().map(Arc::new).collect();
+        let mut kept = Planner::new(hosts.iter().cloned(), TypicalTasks::default(), Seed(0));
+        let requests = requests();
+        for (round, (changes, from)) in rounds.into_iter().enumerate() {
+            for one in changes {
+                let among = hosts.len();
+                change(Arc::make_mut(&mut hosts[one.0 % among]), one);
             }
+            match another_machine {
+                Some((at, host)) if at == round => {
+                    let among = hosts.len();
+                    let zone = Some("zone-9".to_owned());
+                    Arc::make_mut(&mut hosts[host % among]).attributes.insert("ecs.availability-zone".to_owned(), zone);
+                }
+                _ => {}
+            }
+            match gone {
+                Some((at, host)) if at == round => drop(hosts.remove(host % hosts.len())),
+                _ => {}
+            }
+            let seed = Seed(round as u64);
+            kept = kept.brought_up_to(&hosts, TypicalTasks::default(), seed);
+            let anew = Planner::new(hosts.iter().cloned(), TypicalTasks::default(), seed).plan(&requests[from..from + 20]);
+            prop_assert_eq!(kept.plan(&requests[from..from + 20]), anew, "round {}", round);
         }
-        if round == 8 {
-            // Another machine under the same id.
-            let changed = Arc::make_mut(&mut hosts[6]);
-            changed
-                .attributes
-                .insert("ecs.availability-zone".to_owned(), Some("zone-9".to_owned()));
-        }
-        if round == 10 {
-            hosts.remove(4);
-        }
-        let seed = Seed(u64::from(round));
-        kept = kept.brought_up_to(&hosts, TypicalTasks::default(), seed);
-        let anew = Planner::new(hosts.iter().cloned(), TypicalTasks::default(), seed).plan(requests);
-        assert_eq!(kept.plan(requests), anew, "round {round}");
     }
+}
+
+/// How often hosts are drawn.
+fn cases() -> u32 {
+    let wanted = std::env::var("BERTH_CASES").ok();
+    wanted.map_or(100, |text| text.parse().expect("a number"))
 }
