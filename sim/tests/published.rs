@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use berth_sim::laboratory::{PUBLISHED, Policy, SEEDS, Workload, inflate};
+use berth_core::placement::GpuNeed;
+use berth_sim::laboratory::{PUBLISHED, Policy, SEEDS, Workload, inflate, pack};
 
 /// What one experiment may differ from the mean of ten.
 const TOLERANCE: f64 = 1.0;
@@ -36,4 +37,18 @@ fn best_fit_of_one_seed_allocates_about_what_was_published() {
     let curve = inflate(&trace, &policy, 130, SEEDS.start);
     let allocated = curve.allocated_at(130).expect("so much was asked for");
     assert!((allocated - published.allocated[2]).abs() < TOLERANCE, "{allocated}");
+}
+
+#[test]
+fn own_policy_without_gpus_needs_at_most_a_twentieth_more_hosts_than_the_best_known() {
+    let Some(mut trace) = trace() else { return };
+    for task in &mut trace.tasks {
+        task.shape.gpu = GpuNeed::None;
+    }
+    // The commonest host.
+    let host = trace.hosts.iter().find(|host| host.gpus.model == "G2").expect("one");
+    // A quarter of the tasks, which the slow heuristics pack in little time.
+    let tasks = &trace.tasks[..trace.tasks.len() / 4];
+    let packed = pack(tasks, host.registered, &"tightest".parse().expect("a policy"), 1);
+    assert!(packed.policy * 100 <= packed.best_known() * 105, "{packed:?}");
 }

@@ -4,20 +4,30 @@
 //! - `workload.rs`: hosts and tasks of an experiment; `csv.rs`, `openb.rs`, `berth_csv.rs`: as text.
 //! - `optimum.rs`: how far strategies are from the best that there could be, on small problems.
 //! - `policy.rs`: strategies by the names that users give them.
+//! - `generate.rs`: workloads that are drawn; `arrivals.rs`: tasks come and go in virtual time; `packing.rs`: as few hosts as possible.
+//! - [`report`]: tables, CSV and pages of what came out.
 //! - `inflation.rs`: tasks come until more is asked for than there is, and none goes. `published.rs`: what others measured that way.
 
+mod arrivals;
 mod berth_csv;
+mod chart;
 mod csv;
+mod generate;
 mod inflation;
 mod openb;
 mod optimum;
+mod packing;
 mod policy;
 mod published;
+pub mod report;
 mod workload;
 
+pub use arrivals::{Replay, Sample, replay};
 pub use csv::CsvError;
+pub use generate::{Synthetic, generate};
 pub use inflation::{Curve, Point, inflate};
 pub use optimum::{Gaps, Way, gaps};
+pub use packing::{Packed, pack};
 pub use policy::{Policy, PolicyError};
 pub use published::{PUBLISHED, Published, REQUESTED, SEEDS};
 pub use workload::{LabTask, Workload, WorkloadError};

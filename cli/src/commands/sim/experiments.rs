@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use berth_sim::laboratory::Workload;
+use berth_sim::laboratory::{LabTask, Workload};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -28,12 +28,21 @@ impl Tables {
     /// # Errors
     /// If a file cannot be read or is not understood.
     pub(super) fn read(&self) -> Result<Workload> {
-        let not_understood = |path: &Path| format!("{} is not understood", path.display());
         Ok(Workload {
             hosts: Workload::read_hosts(&text(&self.hosts)?).with_context(|| not_understood(&self.hosts))?,
-            tasks: Workload::read_tasks(&text(&self.trace)?).with_context(|| not_understood(&self.trace))?,
+            tasks: read_tasks(&self.trace)?,
         })
     }
+}
+
+/// # Errors
+/// If the file cannot be read or is not understood.
+pub(super) fn read_tasks(path: &Path) -> Result<Vec<LabTask>> {
+    Workload::read_tasks(&text(path)?).with_context(|| not_understood(path))
+}
+
+fn not_understood(path: &Path) -> String {
+    format!("{} is not understood", path.display())
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -4,8 +4,11 @@
 
 mod experiments;
 mod faults;
+mod live;
 mod optimum;
+mod packing;
 mod published;
+mod run;
 
 use std::process::ExitCode;
 
@@ -41,6 +44,16 @@ enum What {
         after_help = "A task for which a strategy finds no host counts as if it had got one of its own beyond those that there are."
     )]
     Optimum(optimum::Optimum),
+    /// Compare strategies of placement on a workload
+    #[command(
+        after_help = "Strategies: random, default, spread=FIELD, binpack=cpu, binpack=memory, best-fit, dot-product, fragmentation, gpu-packing,\n\
+        gpu-clustering, tightest; several with + between them are asked in turn. The same seed gives the same experiment."
+    )]
+    Run(run::Run),
+    /// Pack all tasks of a workload onto as few equal hosts as possible, beside heuristics that know all tasks beforehand
+    Packing(packing::Packing),
+    /// Draw a workload from published distributions
+    Generate(packing::Generate),
 }
 
 /// Does what was asked for.
@@ -50,5 +63,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Bugs(bugs) => faults::find(bugs),
         What::Published(published) => published::compare(published),
         What::Optimum(optimum) => optimum::compare(optimum),
+        What::Run(arguments) => run::run(arguments),
+        What::Packing(packing) => packing::pack_all(packing),
+        What::Generate(generate) => packing::draw(generate),
     }
 }

@@ -1,0 +1,189 @@
+//! `berth sim run`: strategies compared on a workload, as tables, CSV and a report.
+//!
+//! Owns which experiments are made and where their results go; what is measured belongs to `sim`. Shell.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use berth_sim::laboratory::{Curve, Policy, Replay, Workload, inflate, replay, report};
+use clap::Args;
+
+use super::experiments::{self, Tables};
+use super::live::Screen;
+use crate::output;
+use crate::table::Table;
+
+/// The first seed where none is named: that of the published experiments.
+const FIRST_SEED: u64 = 42;
+
+/// What samples are taken over.
+const SAMPLED: &str = "moments that lie evenly over what comes and goes";
+
+/// How much is asked for where nothing else is said, in percent of what the hosts have.
+const INFLATE_TO: f64 = 1.3;
+
+/// Flags of `berth sim run`.
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    #[command(flatten)]
+    tables: Tables,
+    /// A strategy, or several with + between them that are asked in turn; each flag is one policy to compare
+    #[arg(long, value_name = "NAME", required = true)]
+    strategy: Vec<Policy>,
+    /// Let tasks come and go as the trace says, in virtual time
+    #[arg(long, conflicts_with = "inflate")]
+    arrivals: bool,
+    /// Let tasks come, and none go, until they ask for so many times what the hosts have; 1.3 if neither this nor --arrivals is given
+    #[arg(long, value_name = "RATIO")]
+    inflate: Option<f64>,
+    /// How many seeds, from 42 on
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    /// Write CSV and a report to read in a browser into this folder, which is made
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Show the hosts as they fill: the first seed of each policy, one after the other
+    #[arg(long, requires = "arrivals")]
+    live: bool,
+}
+
+/// Makes the experiments, prints what came of them, and writes it down.
+///
+/// # Errors
+/// If the workload cannot be read, or the results cannot be written.
+pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
+    let workload = arguments.tables.read()?;
+    let made = if arguments.arrivals {
+        arrivals(arguments, &workload)?
+    } else {
+        inflation(arguments, &workload)?
+    };
+    output::line(&made.table.render(None))?;
+    output::line(&format!("\n{}", made.what))?;
+    if let Some(folder) = &arguments.out {
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        write("report.html", &made.page)?;
+        write("points.csv", &made.points)?;
+        write("summary.csv", &made.summary)?;
+        output::complain(&format!(
+            "wrote report.html, points.csv and summary.csv to {}",
+            folder.display()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is printed and written.
+struct Made {
+    table: Table,
+    what: String,
+    page: String,
+    points: String,
+    summary: String,
+}
+
+impl Run {
+    fn seeds(&self) -> Vec<u64> {
+        (FIRST_SEED..FIRST_SEED + self.seeds).collect()
+    }
+
+    /// Each policy with each seed.
+    fn jobs(&self) -> Vec<(&Policy, u64)> {
+        let of = |policy| self.seeds().into_iter().map(move |seed| (policy, seed));
+        self.strategy.iter().flat_map(of).collect()
+    }
+
+    fn chunk(&self) -> Result<usize> {
+        Ok(usize::try_from(self.seeds)?)
+    }
+
+    fn of_seeds(&self) -> String {
+        match self.seeds {
+            1 => format!("seed {FIRST_SEED}"),
+            more => format!("mean of {more} seeds ({FIRST_SEED} to {})", FIRST_SEED + more - 1),
+        }
+    }
+}
+
+fn inflation(arguments: &Run, workload: &Workload) -> Result<Made> {
+    let ratio = arguments.inflate.unwrap_or(INFLATE_TO);
+    if !(0.01..=10.0).contains(&ratio) {
+        bail!("--inflate {ratio} is not between 0.01 and 10 times what the hosts have");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a thousand at most"
+    )]
+    let until = (ratio * 100.0).round() as u32;
+    let jobs = arguments.jobs();
+    let results = experiments::make(&jobs, |(policy, seed)| inflate(workload, policy, until, *seed));
+    let curves: Vec<Curve> = results.into_iter().map(|(curve, _)| curve).collect();
+    let by_policy: Vec<(&Policy, &[Curve])> = arguments
+        .strategy
+        .iter()
+        .zip(curves.chunks(arguments.chunk()?))
+        .collect();
+    let columns = report::inflation_columns();
+    let rows = report::inflation_rows(&by_policy);
+    let what = format!(
+        "Tasks came until they asked for {until} % of what the hosts have; {}. In percent at the end.",
+        arguments.of_seeds()
+    );
+    Ok(Made {
+        table: table(&columns, &rows),
+        page: report::inflation_page(&by_policy, &what),
+        points: report::inflation_points(&by_policy, FIRST_SEED),
+        summary: report::csv(&columns, &rows),
+        what,
+    })
+}
+
+fn arrivals(arguments: &Run, workload: &Workload) -> Result<Made> {
+    if arguments.live {
+        let mut screen = Screen::new(workload)?;
+        for policy in &arguments.strategy {
+            screen.begin(policy.name());
+            replay(workload, policy, FIRST_SEED, &mut |sample, hosts| {
+                screen.show(sample, &hosts)
+            });
+        }
+        screen.end();
+    }
+    let jobs = arguments.jobs();
+    let results = experiments::make(&jobs, |(policy, seed)| replay(workload, policy, *seed, &mut |_, _| {}));
+    let replays: Vec<Replay> = results.into_iter().map(|(replay, _)| replay).collect();
+    let by_policy: Vec<(&Policy, &[Replay])> = arguments
+        .strategy
+        .iter()
+        .zip(replays.chunks(arguments.chunk()?))
+        .collect();
+    let columns = report::arrival_columns();
+    let rows = report::arrival_rows(&by_policy);
+    let what = format!(
+        "Tasks came and went as the trace says; {}. Percents, hosts and skew are means over {SAMPLED}; waits are in seconds. No task is moved.",
+        arguments.of_seeds()
+    );
+    Ok(Made {
+        table: table(&columns, &rows),
+        page: report::arrival_page(&by_policy, &what),
+        points: report::arrival_points(&by_policy, FIRST_SEED),
+        summary: report::csv(&columns, &rows),
+        what,
+    })
+}
+
+fn table(columns: &[&str], rows: &[Vec<String>]) -> Table {
+    let headings: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut table = Table::new(&headings);
+    for row in rows {
+        table.row(row.clone());
+    }
+    table
+}
