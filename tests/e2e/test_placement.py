@@ -50,6 +50,18 @@ def test_fixed_host_port_takes_one_task_per_host(simulated):
         ecs.stop_task(cluster="shop", task=task["taskArn"])
 
 
+def test_service_with_a_strategy_of_berths_own_fills_one_host_and_shows_it_again(simulated):
+    ecs = simulated.ecs
+    register(ecs, "tight")
+    strategy = [{"type": "binpack", "field": "berth:tightest"}]
+    ecs.create_service(cluster="shop", serviceName="tight", taskDefinition="tight", desiredCount=4, placementStrategy=strategy)
+    berth.wait_stable(ecs, "shop", "tight", 60)
+    assert berth.service_of(ecs, "shop", "tight")["placementStrategy"] == strategy
+    hosts = {task["containerInstanceArn"] for task in berth.running(ecs, "shop", serviceName="tight")}
+    assert len(hosts) == 1, hosts
+    ecs.delete_service(cluster="shop", service="tight", force=True)
+
+
 def test_racing_run_task_calls_never_reserve_more_than_a_host_has(tmp_path):
     with berth.dev(
         tmp_path, "--runtime", "simulated", "--hosts", 3, "--host-cpu", 1, "--host-memory", 1024, "--cluster", "shop"

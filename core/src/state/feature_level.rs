@@ -31,6 +31,8 @@ pub enum Feature {
     ReportsOfSeveralHosts,
     /// Tasks keep how their hosts were chosen.
     PlacementRecords,
+    /// Services and tasks have placement strategies that ECS does not have.
+    PlacementExtensions,
 }
 
 impl Feature {
@@ -45,7 +47,8 @@ impl Feature {
             | Self::ForgottenClusters
             | Self::PackedRecords
             | Self::ReportsOfSeveralHosts
-            | Self::PlacementRecords => 2,
+            | Self::PlacementRecords
+            | Self::PlacementExtensions => 2,
         }
     }
 }

@@ -134,7 +134,7 @@ fn service_change(state: &ClusterState, cluster: &ClusterKey, change: ServiceCha
             }),
             field: strategy.field,
         });
-        placement::strategies(given.collect())
+        placement::strategies(state, given.collect())
     });
     Ok(Change::UpdateService {
         service: service.key.clone(),

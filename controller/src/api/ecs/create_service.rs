@@ -130,7 +130,7 @@ fn service(
         desired_count,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
         placement_constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
-        placement_strategy: placement::strategies(input.placement_strategy.unwrap_or_default())?,
+        placement_strategy: placement::strategies(state, input.placement_strategy.unwrap_or_default())?,
         deployment_configuration: configuration,
         deployments: vec![Deployment::new(deployment_id, definition.key.clone(), call.now)],
         last_completed: None,

@@ -7,9 +7,10 @@ use berth_aws::ecs::{
     Failure, PlacementConstraint as AwsConstraint, PlacementConstraintType, PlacementStrategy as AwsStrategy,
     PlacementStrategyType, TaskDefinitionPlacementConstraint, TaskDefinitionPlacementConstraintType,
 };
-use berth_core::model::{BinpackResource, ClusterKey, PlacementConstraint, PlacementStrategy};
+use berth_core::model::{BinpackResource, ClusterKey, PlacementConstraint, PlacementExtension, PlacementStrategy};
 use berth_core::placement::query_language::Expression;
 use berth_core::placement::{MAX_STRATEGIES, Refusal, SpreadField, Unplaced};
+use berth_core::state::{ClusterState, Feature};
 
 use crate::api::errors::invalid;
 
@@ -65,10 +66,23 @@ fn member_of(expression: Option<String>) -> Result<PlacementConstraint, AwsError
 /// The strategies of a request.
 ///
 /// # Errors
-/// `InvalidParameterException` for a strategy with a field that it does not take, or too many.
-pub(in crate::api) fn strategies(given: Vec<AwsStrategy>) -> Result<Vec<PlacementStrategy>, AwsError> {
+/// `InvalidParameterException` for a strategy with a field that it does not take, for too many, and for those that not all controllers know.
+pub(in crate::api) fn strategies(
+    state: &ClusterState,
+    given: Vec<AwsStrategy>,
+) -> Result<Vec<PlacementStrategy>, AwsError> {
     check_count("placement strategies", given.len(), MAX_STRATEGIES)?;
-    given.into_iter().map(strategy).collect()
+    let strategies = given.into_iter().map(strategy).collect::<Result<Vec<_>, _>>()?;
+    let beyond_ecs = |strategy: &PlacementStrategy| match strategy {
+        PlacementStrategy::Extension { extension } => Some(extension.field()),
+        _ => None,
+    };
+    match strategies.iter().find_map(beyond_ecs) {
+        Some(field) if !state.uses(Feature::PlacementExtensions) => Err(invalid(format!(
+            "The binpack placement strategy cannot use the field '{field}' yet: not every controller of the cluster has been upgraded."
+        ))),
+        _ => Ok(strategies),
+    }
 }
 
 fn strategy(given: AwsStrategy) -> Result<PlacementStrategy, AwsError> {
@@ -89,9 +103,13 @@ fn strategy(given: AwsStrategy) -> Result<PlacementStrategy, AwsError> {
             "memory" => Ok(PlacementStrategy::Binpack {
                 resource: BinpackResource::Memory,
             }),
-            _ => Err(invalid(format!(
-                "The binpack placement strategy cannot use the field '{field}': use cpu or memory."
-            ))),
+            named => match PlacementExtension::from_field(named) {
+                Some(extension) => Ok(PlacementStrategy::Extension { extension }),
+                None => Err(invalid(format!(
+                    "The binpack placement strategy cannot use the field '{field}': use cpu or memory, or one of Berth's own, which are {}.",
+                    PlacementExtension::ALL.map(PlacementExtension::field).join(", ")
+                ))),
+            },
         },
         None => Err(invalid("A placement strategy must have a type.")),
     }
@@ -196,15 +214,30 @@ mod tests {
 
     #[test]
     fn binpack_field_comes_back_in_upper_case() {
-        let strategies = strategies(given(PlacementStrategyType::Binpack, "memory")).expect("valid");
+        let state = ClusterState::at_newest_level();
+        let strategies = strategies(&state, given(PlacementStrategyType::Binpack, "memory")).expect("valid");
         assert_eq!(render_strategies(&strategies)[0].field.as_deref(), Some("MEMORY"));
     }
 
     #[test]
     fn strategy_with_a_field_it_does_not_take_is_refused() {
-        assert!(strategies(given(PlacementStrategyType::Binpack, "disk")).is_err());
-        assert!(strategies(given(PlacementStrategyType::Spread, "zone")).is_err());
-        assert!(strategies(given(PlacementStrategyType::Random, "cpu")).is_err());
+        let refused = |kind, field| strategies(&ClusterState::at_newest_level(), given(kind, field)).is_err();
+        assert!(refused(PlacementStrategyType::Binpack, "disk"));
+        assert!(refused(PlacementStrategyType::Binpack, "berth:worst-fit"));
+        assert!(refused(PlacementStrategyType::Spread, "zone"));
+        assert!(refused(PlacementStrategyType::Random, "cpu"));
+    }
+
+    #[test]
+    fn strategy_beyond_ecs_is_taken_once_every_controller_knows_it_and_comes_back_as_it_was_named() {
+        for extension in PlacementExtension::ALL {
+            let named = || given(PlacementStrategyType::Binpack, extension.field());
+            let taken = strategies(&ClusterState::at_newest_level(), named()).expect("valid");
+            assert_eq!(taken, [PlacementStrategy::Extension { extension }]);
+            assert_eq!(render_strategies(&taken)[0].field.as_deref(), Some(extension.field()));
+            let refused = strategies(&ClusterState::default(), named()).expect_err("the upgrade is not finished");
+            assert!(refused.to_string().contains("not every controller"), "{refused}");
+        }
     }
 
     #[test]

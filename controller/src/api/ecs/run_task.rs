@@ -71,7 +71,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         propagate_tags: input.propagate_tags,
         managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
         constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
-        strategies: placement::strategies(input.placement_strategy.unwrap_or_default())?,
+        strategies: placement::strategies(&state, input.placement_strategy.unwrap_or_default())?,
     };
     let task = prototype(&cluster, definition, task_input, call.now)?;
     let tasks = (0..count).map(|_| Task {

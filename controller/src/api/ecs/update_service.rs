@@ -63,7 +63,10 @@ fn update(
         force_new_deployment: input.force_new_deployment.unwrap_or(false),
         deployment_id: api.with_ids(IdSource::deployment_id),
         placement_constraints: input.placement_constraints.map(placement::constraints).transpose()?,
-        placement_strategy: input.placement_strategy.map(placement::strategies).transpose()?,
+        placement_strategy: input
+            .placement_strategy
+            .map(|given| placement::strategies(state, given))
+            .transpose()?,
         deployment_configuration: service_input::configuration(
             state,
             input.deployment_configuration.unwrap_or_default(),
