@@ -2,9 +2,13 @@
 
 import collections
 import json
+import pathlib
 import time
 
+import pytest
+
 import berth
+import containerd
 
 HOSTS = 5
 SERVICES = ["edge", "db", "api", "web"]
@@ -114,3 +118,33 @@ def test_hosts_that_are_drained_and_added_lead_to_what_was_predicted(tmp_path):
             assert refused.returncode != 0 and said in refused.stderr, refused
         refused = process.run("dev", "host", "kill", "host-9", check=False)
         assert "there is no host host-9" in refused.stderr, refused
+
+
+@pytest.mark.parametrize("keep_data", [False, True])
+def test_host_of_real_containers_is_gone_when_killed_and_comes_back(tmp_path, sample_image, keep_data):
+    with berth.dev(
+        tmp_path, "--runtime", "containerd", "--hosts", 2, "--azs", 2, "--cluster", "shop", keep_data=keep_data
+    ) as process:
+        process.run("image", "import", sample_image)
+        ecs = berth.client(process.endpoint)
+        berth.call(process.endpoint, "UpdateHostSettings", {"cluster": "shop", "heartbeatIntervalMs": 500, "hostLostAfterMs": 2000})
+        container = {"name": "app", "image": "berth-sample:latest", "cpu": 10, "memory": 32, "stopTimeout": 2}
+        ecs.register_task_definition(family="web", networkMode="bridge", containerDefinitions=[container])
+        ecs.create_service(cluster="shop", serviceName="web", taskDefinition="web", desiredCount=4)
+        berth.wait_stable(ecs, "shop", "web")
+        wanted = predicted(places(ecs), what_if(process, "--lose-host", "host-2"))
+        running = containerd.pids(ecs)
+        lost = {instance["containerInstanceArn"] for instance in berth.instances_of(ecs, "shop") if instance["ec2InstanceId"] == "host-2"}
+        there = [pid for task in berth.running(ecs, "shop") if task["containerInstanceArn"] in lost for pid in running[task["taskArn"]]]
+        assert there
+        process.run("dev", "host", "kill", "host-2")
+        assert not [pid for pid in there if pathlib.Path(f"/proc/{pid}").exists()], "its processes are dead"
+        berth.wait_until(lambda: places(ecs) == wanted, f"{wanted}: {places(ecs)}", 60)
+        process.run("dev", "host", "add", "host-2")
+        process.run("image", "import", sample_image)
+        connected = [instance for instance in berth.instances_of(ecs, "shop") if instance["agentConnected"]]
+        assert len(connected) == 2
+        assert (lost <= {instance["containerInstanceArn"] for instance in connected}) == keep_data
+        ecs.update_service(cluster="shop", service="web", desiredCount=8)
+        berth.wait_stable(ecs, "shop", "web")
+        assert sum(tasks for (_, host), tasks in places(ecs).items() if host == "host-2") == 4, places(ecs)

@@ -68,7 +68,9 @@ pub struct ServiceOutlook {
     pub before: usize,
     /// Tasks that it has.
     pub after: usize,
-    /// What hosts say to one of those that it lacks, if it lacks any.
+    /// Tasks of those that are to be replaced and are not: of an older deployment, or on a host that is draining.
+    pub not_replaced: usize,
+    /// What hosts say to one that it lacks or is to replace another, if there is such a task.
     pub lacks: Option<WhyNot>,
 }
 
@@ -237,16 +239,32 @@ fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, n
             desired: service.desired_count,
             before: count(before),
             after: count(after),
+            not_replaced: not_replaced(after, service),
             lacks: None,
         };
         (service, outlook)
     });
     let concerned = outlooks.filter(|(service, outlook)| {
-        outlook.before != outlook.after || outlook.misses() > 0 || differs(before, after, service)
+        outlook.before != outlook.after
+            || outlook.misses() > 0
+            || outlook.not_replaced > 0
+            || differs(before, after, service)
     });
     concerned
         .map(|(service, outlook)| outlook.explained(after, service, now))
         .collect()
+}
+
+/// Tasks of the service that would not be there if their successors had found a host.
+fn not_replaced(after: &ClusterState, service: &Service) -> usize {
+    let starts = service.starting_deployment().map(|deployment| &deployment.id);
+    let tasks = after.live_tasks_of_service(&service.key);
+    let wanted = tasks.filter(|task| task.desired_status == DesiredStatus::Running);
+    let is_to_go = |task: &Task| {
+        let drains = task.container_instance.is_some_and(|host| after.is_draining(host));
+        drains || task.deployment() != starts
+    };
+    wanted.filter(|task| is_to_go(task)).count()
 }
 
 /// Whether the service has other tasks than before.
@@ -266,7 +284,7 @@ impl ServiceOutlook {
     }
 
     fn explained(self, after: &ClusterState, service: &Service, now: Timestamp) -> Self {
-        let task = (self.misses() > 0)
+        let task = (self.misses() > 0 || self.not_replaced > 0)
             .then(|| reconcile::next_task(after, service, now))
             .flatten();
         // A daemon service lacks a task on hosts that have none, which is for those alone to say.

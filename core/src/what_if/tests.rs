@@ -196,6 +196,29 @@ fn scaling_and_another_strategy_lead_to_what_was_predicted() {
 }
 
 #[test]
+fn tasks_that_cannot_be_replaced_are_told_and_why() {
+    let mut world = World::new();
+    world.add_host("h1", "a", Resources::new(1024, 1000));
+    world.add_definition("web", Resources::new(100, 600), None);
+    world.add_service("web", |service| service.desired_count = 1);
+    world.pass_ms(30_000);
+    let another = Change::UpdateService {
+        service: cluster().service("web"),
+        desired_count: None,
+        placement_strategy: Some(vec![PlacementStrategy::Random]),
+    };
+    let outlook = ask(&world, &[another]);
+    let web = &outlook.services[0];
+    assert_eq!((web.misses(), web.after), (0, 1), "{web:?}");
+    assert_eq!(web.not_replaced, 1);
+    let lacks = web.lacks.as_ref().expect("explained");
+    assert_eq!(lacks.fitting(), 0);
+    let host = world.host("h1").expect("there");
+    let drained = ask(&world, &[Change::DrainHost(host)]);
+    assert_eq!((drained.services[0].not_replaced, drained.moves.len()), (1, 0));
+}
+
+#[test]
 fn headroom_counts_more_tasks_of_a_service_and_what_is_free_by_zone() {
     let mut world = World::new();
     for (name, zone) in [("h1", "a"), ("h2", "b")] {

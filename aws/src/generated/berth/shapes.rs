@@ -613,6 +613,8 @@ pub struct ServiceOutlook {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_replaced: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fit: Option<ServiceFit>,
 }
 

@@ -307,6 +307,7 @@ pub(super) static ServiceOutlook: m::Shape = m::structure("ServiceOutlook", &[
     m::member("tasksBefore", &Integer),
     m::member("tasksAfter", &Integer),
     m::member("missing", &Integer),
+    m::member("notReplaced", &Integer),
     m::member("fit", &ServiceFit),
 ]);
 pub(super) static ServiceOutlooks: m::Shape = m::list("ServiceOutlooks", &ServiceOutlook);

@@ -71,9 +71,17 @@ fn sentence(answer: &PredictChangesResponse) -> String {
             words.push(format!("{number} {what}."));
         }
     }
-    words.push(match missing {
-        0 => "Every service has what it wants.".to_owned(),
-        missing => format!("{missing} missing, for which there is no host."),
+    let stay: i32 = answer
+        .services
+        .iter()
+        .flatten()
+        .filter_map(|service| service.not_replaced)
+        .sum();
+    words.push(match (missing, stay) {
+        (0, 0) => "Every service has what it wants.".to_owned(),
+        (missing, 0) => format!("{missing} missing, for which there is no host."),
+        (0, stay) => format!("{stay} still to be replaced, for which there is no host."),
+        (missing, stay) => format!("{missing} missing and {stay} still to be replaced, for which there is no host."),
     });
     let after_secs = answer.settled_after_ms.unwrap_or(0) / 1_000;
     words.push(match answer.settled {
@@ -117,7 +125,12 @@ fn shortfall(service: &ServiceOutlook) -> Option<String> {
     let (missing, desired) = (service.missing.unwrap_or(0), service.desired_count.unwrap_or(0));
     let needs = fit.needs.as_ref().map(why_not::amounts).unwrap_or_default();
     let sentence = fit.sentence.as_deref().unwrap_or_default();
-    let mut text = format!("Service {name} lacks {missing} of {desired} tasks. Each needs {needs}. {sentence}");
+    let lacks = match (missing, service.not_replaced.unwrap_or(0)) {
+        (missing, 0) => format!("lacks {missing} of {desired} tasks"),
+        (0, stay) => format!("has {stay} of its tasks still to be replaced"),
+        (missing, stay) => format!("lacks {missing} of {desired} tasks, and has {stay} still to be replaced"),
+    };
+    let mut text = format!("Service {name} {lacks}. A task needs {needs}. {sentence}");
     let remedies = fit.remedies.as_deref().unwrap_or_default();
     if !remedies.is_empty() {
         text.push_str(&format!(" What would make one fit:\n{}", why_not::list(remedies)));

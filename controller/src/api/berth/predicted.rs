@@ -72,6 +72,7 @@ fn service(state: &ClusterState, cluster: &ClusterKey, found: &what_if::ServiceO
         tasks_before: count(found.before),
         tasks_after: count(found.after),
         missing: count(found.misses()),
+        not_replaced: count(found.not_replaced),
         fit,
     }
 }
