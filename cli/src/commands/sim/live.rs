@@ -75,7 +75,8 @@ impl Screen {
             }
             picture.push(self.character(host, *all));
         }
-        picture.push_str("\x1b[K\r\n");
+        // The last line keeps its last column, which the terminal has not left yet.
+        picture.push_str("\r\n");
         if hosts.len() > room {
             picture.push_str(&format!("and {} more hosts\x1b[K\r\n", hosts.len() - room));
         }
