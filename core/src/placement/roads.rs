@@ -198,8 +198,11 @@ impl Roads {
         self.censuses[members].catch_up(board);
         let (all, members) = (&self.censuses[all], &self.censuses[members]);
         let with_group = |census: &Census| {
-            let hosts = board.groups().hosts_of(need.group).iter();
-            let hosts = hosts.filter(|host| need.distinct_instance && census.counts(**host, need.room()));
+            let hosts = match need.distinct_instance {
+                true => board.groups().hosts_of(need.group),
+                false => &[],
+            };
+            let hosts = hosts.iter().filter(|host| census.counts(**host, need.room()));
             u32::try_from(hosts.count()).expect("fewer hosts than fit into memory")
         };
         let distinct = all.with_both(size) - with_group(all);
