@@ -21,17 +21,27 @@ pub(super) struct Census {
     sizes: Sizes,
 }
 
+/// The sizes, each in both orders.
 #[derive(Debug, Default)]
 struct Sizes {
-    /// By size.
     amounts: Vec<Room>,
-    /// By size: hosts that have the CPU.
-    with_cpu: Vec<u32>,
-    /// By size: hosts that have both.
+    by_cpu: Sorted,
+    by_memory: Sorted,
+}
+
+/// Sizes in the order of one of their two amounts. What belongs to a size is at the same place in each, side by side with its neighbours, so that
+/// several are counted at once.
+#[derive(Debug, Default)]
+struct Sorted {
+    amounts: Vec<u32>,
+    other_amounts: Vec<u32>,
+    sizes: Vec<usize>,
+    /// Hosts that have the amount.
+    with_one: Vec<u32>,
+    /// Hosts that have both, as far as they are counted in this order; modulo 2^32.
     with_both: Vec<u32>,
-    /// The sizes in the order of their CPU, and of their memory.
-    by_cpu: Vec<(u32, usize)>,
-    by_memory: Vec<(u32, usize)>,
+    /// By size: its place.
+    places: Vec<usize>,
 }
 
 impl Census {
@@ -58,12 +68,10 @@ impl Census {
     pub(super) fn watch(&mut self, size: Room) -> SizeIndex {
         let known = self.sizes.amounts.iter().position(|known| *known == size);
         SizeIndex(known.unwrap_or_else(|| {
-            self.sizes.push(size);
-            let index = self.sizes.amounts.len() - 1;
-            for room in self.rooms.iter().flatten() {
-                self.sizes.count_one(index, *room);
-            }
-            index
+            let rooms = || self.rooms.iter().flatten();
+            let with_cpu = rooms().map(|room| u32::from(room.cpu >= size.cpu)).sum();
+            let with_both = rooms().map(|room| u32::from(room.holds(size))).sum();
+            self.sizes.push(size, with_cpu, with_both)
         }))
     }
 
@@ -90,12 +98,12 @@ impl Census {
 
     /// Those of them that have the CPU of a size.
     pub(super) fn with_cpu(&self, size: SizeIndex) -> u32 {
-        self.sizes.with_cpu[size.0]
+        self.sizes.with_cpu(size.0)
     }
 
     /// Those of them that have its CPU and its memory.
     pub(super) fn with_both(&self, size: SizeIndex) -> u32 {
-        self.sizes.with_both[size.0]
+        self.sizes.with_both(size.0)
     }
 
     /// Whether a host is one of those that have both.
@@ -110,17 +118,20 @@ impl Census {
 }
 
 impl Sizes {
-    fn push(&mut self, size: Room) {
-        let index = self.amounts.len();
+    fn push(&mut self, size: Room, with_cpu: u32, with_both: u32) -> usize {
         self.amounts.push(size);
-        self.with_cpu.push(0);
-        self.with_both.push(0);
-        for (sorted, amount) in [(&mut self.by_cpu, size.cpu), (&mut self.by_memory, size.memory)] {
-            sorted.insert(
-                sorted.partition_point(|known| *known < (amount, index)),
-                (amount, index),
-            );
-        }
+        self.by_cpu.insert(size.cpu, size.memory, with_cpu, with_both);
+        self.by_memory.insert(size.memory, size.cpu, 0, 0);
+        self.amounts.len() - 1
+    }
+
+    fn with_cpu(&self, size: usize) -> u32 {
+        self.by_cpu.with_one[self.by_cpu.places[size]]
+    }
+
+    fn with_both(&self, size: usize) -> u32 {
+        let counted = |order: &Sorted| order.with_both[order.places[size]];
+        counted(&self.by_cpu).wrapping_add(counted(&self.by_memory))
     }
 
     /// A host has other room than before.
@@ -138,39 +149,48 @@ impl Sizes {
     /// Counts a host so often more for the sizes that fit into the larger room and not into the smaller; modulo 2^32, so that
     /// `u32::MAX` takes one away.
     fn step(&mut self, smaller: Room, larger: Room, times: u32) {
-        for (_, size) in between(&self.by_cpu, smaller.cpu, larger.cpu) {
-            self.with_cpu[*size] = self.with_cpu[*size].wrapping_add(times);
-            if self.amounts[*size].memory <= larger.memory {
-                self.with_both[*size] = self.with_both[*size].wrapping_add(times);
-            }
-        }
-        for (_, size) in between(&self.by_memory, smaller.memory, larger.memory) {
-            // The others were counted above.
-            if self.amounts[*size].cpu <= smaller.cpu {
-                self.with_both[*size] = self.with_both[*size].wrapping_add(times);
-            }
-        }
+        self.by_cpu.count(smaller.cpu, larger.cpu, larger.memory, times);
+        // Those that take more CPU than the smaller has were counted just now.
+        self.by_memory.count(smaller.memory, larger.memory, smaller.cpu, times);
     }
 
     /// Counts a host so often more.
     fn add(&mut self, room: Room, times: u32) {
-        for (size, amounts) in self.amounts.iter().enumerate() {
-            let cpu = u32::from(room.cpu >= amounts.cpu).wrapping_mul(times);
-            let both = u32::from(room.holds(*amounts)).wrapping_mul(times);
-            self.with_cpu[size] = self.with_cpu[size].wrapping_add(cpu);
-            self.with_both[size] = self.with_both[size].wrapping_add(both);
-        }
-    }
-
-    fn count_one(&mut self, size: usize, room: Room) {
-        self.with_cpu[size] += u32::from(room.cpu >= self.amounts[size].cpu);
-        self.with_both[size] += u32::from(room.holds(self.amounts[size]));
+        self.by_cpu.count_up_to(room.cpu, room.memory, times);
     }
 }
 
-/// The sizes that take more than one amount, and at most another.
-fn between(sorted: &[(u32, usize)], more_than: u32, at_most: u32) -> &[(u32, usize)] {
-    let from = sorted.partition_point(|(amount, _)| *amount <= more_than);
-    let length = sorted[from..].partition_point(|(amount, _)| *amount <= at_most);
-    &sorted[from..from + length]
+impl Sorted {
+    fn insert(&mut self, amount: u32, other: u32, with_one: u32, with_both: u32) {
+        let place = self.amounts.partition_point(|known| *known < amount);
+        self.amounts.insert(place, amount);
+        self.other_amounts.insert(place, other);
+        self.sizes.insert(place, self.sizes.len());
+        self.with_one.insert(place, with_one);
+        self.with_both.insert(place, with_both);
+        self.places.push(place);
+        for (place, size) in self.sizes.iter().enumerate() {
+            self.places[*size] = place;
+        }
+    }
+
+    /// Counts a host so often more for the sizes that take more than one amount and at most another, and of these with both for those that take
+    /// at most so much of the other.
+    fn count(&mut self, more_than: u32, at_most: u32, other: u32, times: u32) {
+        let from = self.amounts.partition_point(|amount| *amount <= more_than);
+        self.count_range(from, at_most, other, times);
+    }
+
+    fn count_up_to(&mut self, at_most: u32, other: u32, times: u32) {
+        self.count_range(0, at_most, other, times);
+    }
+
+    fn count_range(&mut self, from: usize, at_most: u32, other: u32, times: u32) {
+        let until = from + self.amounts[from..].partition_point(|amount| *amount <= at_most);
+        let (with_one, with_both) = (&mut self.with_one[from..until], &mut self.with_both[from..until]);
+        for ((one, both), amount) in with_one.iter_mut().zip(with_both).zip(&self.other_amounts[from..until]) {
+            *one = one.wrapping_add(times);
+            *both = both.wrapping_add(u32::from(*amount <= other).wrapping_mul(times));
+        }
+    }
 }
