@@ -4,6 +4,7 @@
 //! Names are resolved to indices when a request is first seen, so that asking about a host costs an array access. Hosts
 //! are in the order of their ids, whatever the order in the problem.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -382,9 +383,14 @@ impl Board {
         self.changes.len()
     }
 
-    /// The hosts that changed after that revision, each as often as it did.
-    pub(super) fn changed_since(&self, revision: usize) -> &[HostIndex] {
-        &self.changes[revision..]
+    /// The hosts that changed after that revision, each as often as it did; all of them once if that is less.
+    pub(super) fn changed_since(&self, revision: usize) -> Cow<'_, [HostIndex]> {
+        let changes = &self.changes[revision..];
+        if changes.len() > self.hosts.len() {
+            self.indices().collect()
+        } else {
+            Cow::Borrowed(changes)
+        }
     }
 
     /// Finds the hosts' models among those that a shape names.

@@ -58,7 +58,7 @@ impl Candidates {
 
     /// Takes in what changed on the board.
     pub(super) fn catch_up(&mut self, board: &Board, need: &Need) {
-        for host in board.changed_since(self.revision) {
+        for host in board.changed_since(self.revision).iter() {
             let standing = &mut self.standings[host.position()];
             let fitting = &mut self.classes[standing.class];
             let fresh = verdict(board, need, *host);

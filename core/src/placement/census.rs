@@ -77,7 +77,7 @@ impl Census {
 
     /// Takes in what changed on the board.
     pub(super) fn catch_up(&mut self, board: &Board) {
-        for host in board.changed_since(self.revision) {
+        for host in board.changed_since(self.revision).iter() {
             let new = self.room(board, *host);
             let old = std::mem::replace(&mut self.rooms[host.position()], new);
             self.hosts = self.hosts + u32::from(new.is_some()) - u32::from(old.is_some());

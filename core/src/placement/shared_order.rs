@@ -107,7 +107,7 @@ impl SharedOrder {
 
     /// Takes in what changed on the board.
     pub(super) fn catch_up(&mut self, board: &Board) {
-        for host in board.changed_since(self.revision) {
+        for host in board.changed_since(self.revision).iter() {
             let new = self.takes_tasks(board, *host).then(|| self.entry(board, *host));
             let old = self.standings[host.position()];
             self.standings[host.position()] = match (old, new) {
