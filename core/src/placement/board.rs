@@ -378,7 +378,12 @@ impl Board {
         parsed.as_ref().is_ok_and(Expression::depends_on_tasks)
     }
 
-    /// Counts the reservations and releases so far.
+    /// How many expressions it has evaluated.
+    pub(super) fn expressions(&self) -> usize {
+        self.expressions.len()
+    }
+
+    /// Counts the changes so far.
     pub(super) fn revision(&self) -> usize {
         self.changes.len()
     }
@@ -480,12 +485,18 @@ impl Board {
             let slot = &self.hosts[host.position()];
             counted.fragments[host.position()] = counted.measure.fragments(&slot.free, slot.model);
         }
-        for index in 0..self.expressions.len() {
-            if let Ok(expression) = &self.expressions[index].parsed
-                && may_change(expression)
-            {
-                self.expressions[index].holds[host.position()] = expression.holds_for(&self.facts(host));
-            }
+        let may_change = |evaluated: &Evaluated| evaluated.parsed.as_ref().is_ok_and(may_change);
+        if !self.expressions.iter().any(may_change) {
+            return;
+        }
+        let facts = self.facts(host);
+        let answers = self.expressions.iter().map(|evaluated| match &evaluated.parsed {
+            Ok(expression) if may_change(evaluated) => expression.holds_for(&facts),
+            _ => evaluated.holds[host.position()],
+        });
+        let answers: Vec<bool> = answers.collect();
+        for (evaluated, holds) in self.expressions.iter_mut().zip(answers) {
+            evaluated.holds[host.position()] = holds;
         }
     }
 

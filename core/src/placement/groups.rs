@@ -178,6 +178,11 @@ impl Groups {
         self.levels[level.0].field
     }
 
+    /// How many values of a field hosts have.
+    pub(super) fn values_of(&self, field: FieldIndex) -> usize {
+        self.fields[field.0].buckets
+    }
+
     /// Hosts with equal buckets have the same value of a field.
     pub(super) fn bucket(&self, field: FieldIndex, host: HostIndex) -> u32 {
         self.fields[field.0].bucket_of[host.position()]

@@ -15,7 +15,7 @@
 //! - `planner.rs` decides for one request after the other. `roads.rs` says how the best host is found without a look at all of them: by an order
 //!   that kinds of requests share (`shared_order.rs`, made of `order.rs`) and a census of the room that hosts have (`census.rs`), or by an order of
 //!   one kind (`candidates.rs`). Whichever it is, it finds what a pass over all hosts would.
-//! - `together.rs`: many tasks placed at once, packed host by host (`packing.rs`).
+//! - `together.rs`: many tasks placed at once, packed host by host (`packing.rs`), for those who ask for it.
 //! - [`query_language`]: the language of `memberOf`.
 //! - `scale_in.rs`: the same strategies turned round, for a service that shrinks.
 

@@ -129,7 +129,8 @@ impl Order {
         order
     }
 
-    /// The hosts that have so much free, the first in order first. None of them has a first rank below `least`.
+    /// The hosts that have so much free, the first in order first. The caller knows that none that has room has a first rank below
+    /// `least`.
     pub(super) fn with_room(&self, need: Outline, least: u64) -> impl Iterator<Item = &Entry> {
         let first = self.block_of(OrderKey {
             ranks: [least, 0],

@@ -43,6 +43,9 @@ pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> Pl
 /// Most kinds of requests that a planner keeps from plan to plan.
 const MAX_KINDS: usize = 4096;
 
+/// Most expressions that a planner keeps from plan to plan: a host that changes is held against all of them.
+const MAX_EXPRESSIONS: usize = 64;
+
 /// Most changes of hosts that a planner keeps, for orders that have not taken them in.
 const MAX_CHANGES: usize = 100_000;
 
@@ -131,15 +134,21 @@ impl Planner {
 
     /// The same for hosts as they are now, and with another seed. What it put on hosts before counts only if it is described with them.
     pub(super) fn brought_up_to(mut self, hosts: &[Arc<Host>], typical: TypicalTasks, seed: Seed) -> Self {
-        let is_full = self.needs.len() > MAX_KINDS || self.board.revision() > MAX_CHANGES || self.roads.are_many();
+        let is_full = self.needs.len() > MAX_KINDS
+            || self.board.revision() > MAX_CHANGES
+            || self.board.expressions() > MAX_EXPRESSIONS
+            || self.roads.are_many();
         let touched = std::mem::take(&mut self.touched);
         if is_full || !self.board.describe_anew(hosts, &touched, &typical, seed) {
             return Self::new(hosts.iter().cloned(), typical, seed);
         }
         self.releases += 1;
+        // What is kept of each kind alone is large.
         for way in &mut self.ways {
-            // They are large, and one for each kind.
             (way.candidates, way.served) = (None, false);
+        }
+        for need in &mut self.needs {
+            need.unplaced = None;
         }
         self
     }
@@ -276,6 +285,13 @@ impl Planner {
     pub(super) fn need_of(&mut self, request: &TaskRequest) -> (&Need, &Board) {
         let kind = self.kind_of(request);
         (&self.needs[kind], &self.board)
+    }
+
+    /// Whether a host would take the request now.
+    pub(super) fn has_host_for(&mut self, request: &TaskRequest) -> bool {
+        let kind = self.kind_of(request);
+        let mut considered = self.considered(request).into_iter();
+        considered.any(|host| filter::stopped_by(&self.board, &self.needs[kind], host).is_none())
     }
 
     /// The hosts that the request may go to at all.

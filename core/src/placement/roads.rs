@@ -15,6 +15,9 @@ use crate::model::PlacementStrategy;
 /// Most hosts with tasks of a group that a request looks at one by one; a group on more of them has an order of its own.
 const MAX_LOOKED_AT: usize = 512;
 
+/// Most classes of hosts that a shared order may have: they are looked at one by one.
+const MAX_CLASSES: usize = 256;
+
 /// Most orders that are kept from plan to plan: each takes some 100 bytes for each host.
 const MAX_ORDERS: usize = 32;
 
@@ -64,7 +67,8 @@ impl Road {
         if answers_vary || need.shape.gpu.devices() > 0 || !need.host_ports.is_empty() {
             return Self::Own;
         }
-        need.ranking.sources().map_or(Self::Own, |sources| {
+        let sources = need.ranking.sources().filter(|sources| are_few_classes(sources, board));
+        sources.map_or(Self::Own, |sources| {
             Self::Shared(Box::new(SharedRoad::new(need, strategies, sources, board)))
         })
     }
@@ -128,6 +132,12 @@ fn is_left_to_ask(filter: FilterKind, need: &Need) -> bool {
         FilterKind::Ports | FilterKind::Gpu | FilterKind::MemberOf => false,
         FilterKind::DistinctInstance => need.distinct_instance,
     }
+}
+
+fn are_few_classes(sources: &[RankSource], board: &Board) -> bool {
+    let groups = board.groups();
+    let values = levels(sources).map(|level| groups.values_of(groups.field_of(level)));
+    values.fold(1_usize, usize::saturating_mul) <= MAX_CLASSES
 }
 
 fn levels(sources: &[RankSource]) -> impl Iterator<Item = LevelIndex> {

@@ -1,13 +1,14 @@
 //! [`place_together`]: many tasks of many groups placed at once, on fewer hosts than one by one. Pure.
 //!
-//! Wanted, the first weighing most: no task is left over that could have a host; groups are level over what they spread over; where not all
-//! can be placed, groups get equal shares; few hosts are begun. In steps:
+//! Wanted, the first weighing most: where not all can be placed, groups get equal shares; no task is left over that could have a host; groups are
+//! level over what they spread over; few hosts are begun. Nothing in a cluster asks for it by itself: a leader places the tasks of one service
+//! after another. In steps:
 //!
 //! 1. Tasks that fill hosts are divided over the classes that they spread over (say, zones), each group as level as it can be, and
 //!    what is left to choose so that the classes get equal loads.
 //! 2. In each class they are packed, host by host (`packing.rs`).
 //! 3. All others, and what found no room in its class, are placed one by one.
-//! 4. If a task is left over then, all are placed anew one by one, the next one always that of the group that has got the smallest share
+//! 4. If a task is left over then for which there would be room without the others, all are placed anew one by one, the next one always that of the group that has got the smallest share
 //!    (dominant resource fairness, Ghodsi et al., NSDI 2011).
 
 use std::cmp::Reverse;
@@ -41,8 +42,11 @@ pub fn place_together(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
         Planner::new(hosts, problem.typical_tasks(), seed)
     };
     let mut outcomes = Together::new(planner(), &problem.requests).place();
-    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unplaced(_))) {
-        outcomes = fairly(planner(), &problem.requests);
+    let mut idle = planner();
+    let mut left_over = problem.requests.iter().zip(&outcomes);
+    // What has no host at all, however few tasks there are, is no reason.
+    if left_over.any(|(request, outcome)| matches!(outcome, Outcome::Unplaced(_)) && idle.has_host_for(request)) {
+        outcomes = fairly(idle, &problem.requests);
     }
     let decisions = problem.requests.iter().zip(outcomes);
     PlacementPlan {
@@ -419,6 +423,21 @@ mod tests {
         }
         // A third of nine hosts would be 3,000; where one service's tasks fit no more, another's may.
         assert!(shares.iter().all(|share| *share >= 2_800), "{shares:?}");
+    }
+
+    #[test]
+    fn task_that_no_host_could_take_changes_nothing_for_the_others() {
+        let sizes = [(250, 150), (150, 260), (310, 90), (70, 280), (45, 60)];
+        let sizes = sizes.map(|(cpu, memory)| Resources::new(cpu, memory));
+        let mut requests = requests(200, &sizes, &[]);
+        let alone = place_together(&problem(hosts(90), requests.clone()), Seed(1));
+        requests.push(TaskRequest {
+            id: TaskId(1000),
+            shape: Shape::of(Resources::new(5000, 1)),
+            ..requests[0].clone()
+        });
+        let plan = place_together(&problem(hosts(90), requests), Seed(1));
+        assert!(plan.placements().eq(alone.placements()));
     }
 
     #[test]
