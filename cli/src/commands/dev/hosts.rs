@@ -45,6 +45,18 @@ pub(crate) struct HostSettings {
     pub(crate) names: Names,
 }
 
+impl HostSettings {
+    /// With which the host's containers are run, where they are real.
+    pub(crate) fn options(&self, engine: &Engine, host: &str) -> Option<HostOptions> {
+        if matches!(engine, Engine::Simulated) {
+            return None;
+        }
+        let namespace = self.names.namespace(host);
+        let mut all = self.names.options(&self.data_dir).into_iter();
+        all.find(|options| options.namespace == namespace)
+    }
+}
+
 /// What tells the hosts' namespaces, bridges and files from those of others on the same machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Names {
@@ -105,7 +117,8 @@ struct Host {
 /// The hosts of a cluster.
 pub(crate) struct Hosts {
     hosts: Vec<Host>,
-    /// Those that are not there yet; of the first of them, something may be.
+    /// Those that no agent runs and of which something may be on this machine: not there yet, not started, or not gone yet. One that is to start is
+    /// the first.
     unstarted: VecDeque<HostOptions>,
     /// ARNs of those that were killed, by name.
     killed: BTreeMap<String, String>,
@@ -163,11 +176,8 @@ impl Hosts {
         capacity: Resources,
         settings: &HostSettings,
     ) -> Result<()> {
-        if matches!(engine, Engine::Containerd(_)) {
-            let namespace = settings.names.namespace(&planned.name);
-            let mut options = settings.names.options(&settings.data_dir).into_iter();
-            self.unstarted
-                .extend(options.find(|options| options.namespace == namespace));
+        if let Some(options) = settings.options(engine, &planned.name) {
+            self.put_first(options);
         }
         let started = self.start_one(engine, planned, capacity, settings).await;
         started.with_context(|| format!("cannot start {}", planned.name))?;
@@ -176,17 +186,30 @@ impl Hosts {
         self.registered().await
     }
 
-    /// Ends a host as if its power were cut: its agent says nothing more, then its containers are gone.
+    /// Ends a host as if its power were cut: its agent says nothing more, then its containers are gone. `options` are those of its containers, where
+    /// they are real.
     ///
     /// # Errors
     /// If there is none of the name, or it cannot be ended.
-    pub(crate) async fn kill(&mut self, name: &str) -> Result<()> {
+    pub(crate) async fn kill(&mut self, name: &str, options: Option<HostOptions>) -> Result<()> {
         let place = self.hosts.iter().position(|host| host.name == name);
-        let place = place.with_context(|| format!("{name} was killed before"))?;
+        let place = place.with_context(|| format!("{name} does not run; `berth dev host add {name}` starts it"))?;
+        let namespace = options.as_ref().map(|options| options.namespace.clone());
+        // If everything is stopped before this has ended, what is left of the host is found here.
+        self.unstarted.extend(options);
         let host = self.hosts.remove(place);
         let arn = host.agent.registration().borrow().clone();
         self.killed.extend(arn.map(|arn| (host.name.clone(), arn)));
-        host.kill().await
+        host.kill().await?;
+        self.unstarted
+            .retain(|options| Some(&options.namespace) != namespace.as_ref());
+        Ok(())
+    }
+
+    /// Has the host be the next that starts, once, whatever became of an earlier start of it or of others.
+    fn put_first(&mut self, options: HostOptions) {
+        self.unstarted.retain(|other| other.namespace != options.namespace);
+        self.unstarted.push_front(options);
     }
 
     async fn start_one(
@@ -333,11 +356,79 @@ fn bind_address(number: usize) -> Ipv4Addr {
 
 #[cfg(test)]
 mod tests {
+    use berth_core::model::Scope;
+
     use super::*;
 
     #[test]
     fn bind_addresses_of_hosts_differ() {
         assert_eq!(bind_address(0), Ipv4Addr::new(127, 1, 0, 1));
         assert_eq!(bind_address(255), Ipv4Addr::new(127, 1, 1, 0));
+    }
+
+    fn settings(data_dir: &Path, planned: &[PlannedHost]) -> HostSettings {
+        HostSettings {
+            controller: "http://127.0.0.1:9".to_owned(),
+            cluster: Scope::new("123456789012", "us-east-1").cluster("default"),
+            capacity: Resources::new(1024, 1024),
+            data_dir: data_dir.to_owned(),
+            keeps_ledgers: false,
+            insecure_registries: vec![],
+            names: Names::new("test".to_owned(), planned),
+        }
+    }
+
+    fn planned(name: &str) -> PlannedHost {
+        PlannedHost {
+            name: name.to_owned(),
+            zone: "us-east-1a".to_owned(),
+        }
+    }
+
+    fn namespaces(hosts: &Hosts) -> Vec<&str> {
+        hosts
+            .unstarted
+            .iter()
+            .map(|options| options.namespace.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn host_that_is_added_after_one_failed_to_start_starts_as_itself() {
+        let planned = [planned("one"), planned("two")];
+        let names = Names::new("test".to_owned(), &planned);
+        let [one, two] = &names.options(Path::new("/data"))[..] else {
+            panic!("two hosts")
+        };
+        let mut hosts = Hosts::new();
+        hosts.put_first(one.clone());
+        hosts.put_first(two.clone());
+        assert_eq!(namespaces(&hosts), ["berth-test-two", "berth-test-one"]);
+        hosts.put_first(one.clone());
+        assert_eq!(namespaces(&hosts), ["berth-test-one", "berth-test-two"]);
+    }
+
+    #[tokio::test]
+    async fn host_whose_end_is_interrupted_is_left_to_be_cleaned_up() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let planned = [planned("one")];
+        let settings = settings(directory.path(), &planned);
+        let options = || settings.names.options(directory.path()).pop();
+        let mut hosts = Hosts::new();
+        let started = hosts.start(&Engine::Simulated, &planned, &settings).await;
+        started.expect("an agent needs no controller to start");
+        tokio::select! {
+            biased;
+            ended = hosts.kill("one", options()) => panic!("an agent takes a while to end: {ended:?}"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(namespaces(&hosts), ["berth-test-one"]);
+        hosts.unstarted.clear();
+        let started = hosts.start(&Engine::Simulated, &planned, &settings).await;
+        started.expect("started again");
+        hosts.kill("one", options()).await.expect("killed");
+        assert_eq!((hosts.names().len(), namespaces(&hosts).len()), (0, 0));
+        let error = hosts.kill("one", options()).await.expect_err("is not there");
+        assert!(error.to_string().contains("`berth dev host add one`"), "{error}");
     }
 }

@@ -61,10 +61,11 @@ impl Changeable<'_> {
         let is_known = self.planned.iter().any(|host| host.name == name);
         ensure!(
             is_known,
-            "there is no host {name}; there are {}",
-            self.hosts.names().join(", ")
+            "there is no host {name}; {}",
+            those_that_run(&self.hosts.names())
         );
-        self.hosts.kill(name).await?;
+        let options = self.settings.options(self.engine, name);
+        self.hosts.kill(name, options).await?;
         Ok(format!(
             "{name} is gone as if its power were cut; `berth dev host add {name}` brings it back"
         ))
@@ -77,7 +78,10 @@ impl Changeable<'_> {
             "there is a host {} already",
             host.name
         );
-        ensure!(self.planned.len() < MAX_HOSTS, "there are {MAX_HOSTS} hosts already");
+        ensure!(
+            has_room(&self.planned, &host.name),
+            "there are {MAX_HOSTS} hosts already"
+        );
         if let Some(arn) = self.hosts.killed(&host.name)
             && !self.settings.keeps_ledgers
         {
@@ -146,6 +150,18 @@ impl Changeable<'_> {
     }
 }
 
+/// Whether there may be a host of the name: one that was killed keeps its place.
+fn has_room(planned: &[PlannedHost], name: &str) -> bool {
+    planned.len() < MAX_HOSTS || planned.iter().any(|host| host.name == name)
+}
+
+fn those_that_run(names: &[String]) -> String {
+    match names {
+        [] => "none runs, and `berth dev host add` starts one".to_owned(),
+        names => format!("there are {}", names.join(", ")),
+    }
+}
+
 /// Host names are parts of file names and of containerd's namespaces here.
 fn check_name(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -153,4 +169,27 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     bail!("a host's name here has lower-case letters, digits and hyphens, 40 at most, not {name:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_that_was_killed_may_come_back_when_there_are_as_many_as_there_may_be() {
+        let host = |number| PlannedHost {
+            name: format!("host-{number}"),
+            zone: "us-east-1a".to_owned(),
+        };
+        let planned: Vec<PlannedHost> = (1..=MAX_HOSTS).map(host).collect();
+        assert!(has_room(&planned, "host-7"));
+        assert!(!has_room(&planned, "host-1001"));
+        assert!(has_room(&planned[1..], "host-1001"));
+    }
+
+    #[test]
+    fn hosts_that_run_are_named_and_so_is_what_starts_one_if_none_does() {
+        assert_eq!(those_that_run(&["a".to_owned(), "b".to_owned()]), "there are a, b");
+        assert!(those_that_run(&[]).contains("`berth dev host add`"));
+    }
 }
