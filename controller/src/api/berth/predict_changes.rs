@@ -118,6 +118,12 @@ fn new_host(place: usize, host: HostToAdd) -> NewHost {
 
 fn service_change(state: &ClusterState, cluster: &ClusterKey, change: ServiceChange) -> Result<Change, AwsError> {
     let service = references::service(state, cluster, change.service.as_deref().unwrap_or_default())?;
+    if change.desired_count.is_none() && change.placement_strategy.is_none() {
+        return Err(invalid(format!(
+            "What is to change of service {} is not said: desiredCount, placementStrategy or both are needed.",
+            service.key.name
+        )));
+    }
     let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
     if is_daemon && (change.desired_count.is_some() || change.placement_strategy.is_some()) {
         return Err(invalid(format!(
@@ -232,6 +238,7 @@ mod tests {
                 json!({"services": [{"service": "web", "placementStrategy": [{"type": "spread", "field": "x"}]}]}),
                 "InvalidParameterException",
             ),
+            (json!({"services": [{"service": "web"}]}), "InvalidParameterException"),
             (json!({"cluster": "other"}), "ClusterNotFoundException"),
         ] {
             let error = harness
