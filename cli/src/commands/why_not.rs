@@ -9,7 +9,6 @@ use clap::Args;
 
 use super::hosts;
 use crate::cluster::{Cluster, is_refusal, last_part};
-use crate::host_names;
 use crate::output::{self, Format};
 use crate::table::Table;
 use crate::target::TargetArguments;
@@ -108,14 +107,9 @@ pub(super) fn list(remedies: &[Remedy]) -> String {
     numbered.collect::<Vec<_>>().join("\n")
 }
 
-/// Hosts that say the same are in the order of their names only where their answers leave it open.
+/// Hosts in the order in which the API tells them: those that take it, the best first, then the closest match first.
 fn table(hosts: &[HostFit]) -> Table {
     let mut table = Table::new(&["HOST", "ZONE", "CPU FREE", "RESERVED", "MIB FREE", "RESERVED", "ANSWER"]);
-    let mut hosts: Vec<&HostFit> = hosts.iter().collect();
-    hosts.sort_by_key(|host| {
-        let name = host.host_name.as_deref().unwrap_or_default();
-        (!host.fits.unwrap_or(false), host_names::order(name))
-    });
     for host in hosts {
         let id = host.container_instance_arn.as_deref().map(last_part);
         let name = host.host_name.as_deref().or(id).unwrap_or_default();
@@ -148,6 +142,17 @@ fn answer(host: &HostFit) -> String {
 mod tests {
     use super::*;
     use berth_aws::berth::HostRefusal;
+
+    #[test]
+    fn hosts_stay_in_the_order_of_the_answer() {
+        let host = |name: &str| HostFit {
+            host_name: Some(name.to_owned()),
+            ..Default::default()
+        };
+        let text = table(&[host("host-3"), host("host-1"), host("host-2")]).render(None);
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["HOST", "host-3", "host-1", "host-2"]);
+    }
 
     #[test]
     fn answer_has_a_line_for_each_host_and_for_each_remedy() {

@@ -77,11 +77,15 @@ fn sentence(answer: &PredictChangesResponse) -> String {
         .flatten()
         .filter_map(|service| service.not_replaced)
         .sum();
+    let why = match answer.services.iter().flatten().filter(lacks_tasks).all(finds_no_host) {
+        true => ", for which there is no host",
+        false => "",
+    };
     words.push(match (missing, stay) {
         (0, 0) => "Every service has what it wants.".to_owned(),
-        (missing, 0) => format!("{missing} missing, for which there is no host."),
-        (0, stay) => format!("{stay} still to be replaced, for which there is no host."),
-        (missing, stay) => format!("{missing} missing and {stay} still to be replaced, for which there is no host."),
+        (missing, 0) => format!("{missing} missing{why}."),
+        (0, stay) => format!("{stay} still to be replaced{why}."),
+        (missing, stay) => format!("{missing} missing and {stay} still to be replaced{why}."),
     });
     let after_secs = answer.settled_after_ms.unwrap_or(0) / 1_000;
     words.push(match answer.settled {
@@ -89,6 +93,15 @@ fn sentence(answer: &PredictChangesResponse) -> String {
         _ => format!("That is so after {after_secs} s, and as long as hosts take to start and stop tasks."),
     });
     words.join(" ")
+}
+
+fn lacks_tasks(service: &&ServiceOutlook) -> bool {
+    service.missing.unwrap_or(0) > 0 || service.not_replaced.unwrap_or(0) > 0
+}
+
+/// Tasks are missing for other reasons too: a deployment that failed starts none, and a cluster may not have come to rest.
+fn finds_no_host(service: &ServiceOutlook) -> bool {
+    service.fit.as_ref().is_some_and(|fit| fit.hosts_that_fit == Some(0))
 }
 
 fn label(host: &HostRef) -> &str {
@@ -187,9 +200,32 @@ fn more_tasks(before: &Headroom, after: &Headroom) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::berth::{MoreTasks, ZoneRoom};
+    use berth_aws::berth::{MoreTasks, ServiceFit, ZoneRoom};
 
     use super::*;
+
+    #[test]
+    fn tasks_that_are_missing_lack_a_host_only_if_none_would_take_one() {
+        let lacking = |fits| ServiceOutlook {
+            missing: Some(2),
+            fit: Some(ServiceFit {
+                hosts_that_fit: Some(fits),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        for (services, said) in [
+            (vec![lacking(0)], " 2 missing, for which there is no host. "),
+            (vec![lacking(3)], " 2 missing. "),
+            (vec![lacking(0), lacking(3)], " 4 missing. "),
+        ] {
+            let answer = PredictChangesResponse {
+                services: Some(services),
+                ..Default::default()
+            };
+            assert!(sentence(&answer).contains(said), "{}", sentence(&answer));
+        }
+    }
 
     #[test]
     fn answer_says_what_moves_and_what_room_is_left() {
