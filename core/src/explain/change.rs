@@ -11,6 +11,7 @@ use crate::model::{
     ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, Ports, RESERVED_TCP_PORTS,
     Resources, TaskId, TransportProtocol,
 };
+use crate::placement::query_language::Expression;
 use crate::placement::{self, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
 use crate::state::ClusterState;
 
@@ -111,26 +112,39 @@ pub(super) fn remedies(
         .flat_map(|answer| of_host(state, request, answer))
         .collect();
     if may_add {
-        all.push(new_host(request));
+        all.extend(new_host(request));
     }
     all.sort_by_cached_key(Remedy::cost);
     all.truncate(MAX_REMEDIES);
     all
 }
 
-fn new_host(request: &TaskRequest) -> Remedy {
+/// None if no host takes the task, whatever it has.
+fn new_host(request: &TaskRequest) -> Option<Remedy> {
+    let is_unreadable = |constraint: &PlacementConstraint| match constraint {
+        PlacementConstraint::MemberOf { expression } => expression.parse::<Expression>().is_err(),
+        PlacementConstraint::DistinctInstance => false,
+    };
+    if !kept_ports().is_disjoint(&request.host_ports) || request.constraints.iter().any(is_unreadable) {
+        return None;
+    }
     let expressions = request.constraints.iter().filter_map(|constraint| match constraint {
         PlacementConstraint::MemberOf { expression } => Some(expression.clone()),
         PlacementConstraint::DistinctInstance => None,
     });
-    Remedy {
+    Some(Remedy {
         host: None,
         changes: vec![Change::AddHost {
             cpu: request.shape.resources.cpu.0,
             memory: request.shape.resources.memory.0,
             expressions: expressions.collect(),
         }],
-    }
+    })
+}
+
+/// Host ports that no task gets.
+fn kept_ports() -> Ports {
+    RESERVED_TCP_PORTS.map(|port| (TransportProtocol::Tcp, port)).into()
 }
 
 /// What would make this host take the task: by needing less, or by others giving way.
@@ -258,8 +272,7 @@ impl Lacks {
     }
 
     fn by_others_giving_way(&self, state: &ClusterState, host: &Host) -> Option<Vec<Change>> {
-        let kept = RESERVED_TCP_PORTS.map(|port| (TransportProtocol::Tcp, port));
-        if kept.iter().any(|port| self.taken.contains(port)) {
+        if !kept_ports().is_disjoint(&self.taken) {
             return None;
         }
         let live = state.tasks_of_instance(host.id).filter(|task| !task.is_stopped());

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Cluster, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, PlacementStrategy,
-    Resources, StopCode, Task, TaskId,
+    Resources, SchedulingStrategy, StopCode, Task, TaskId,
 };
 use crate::placement::{HostVerdict, PlacementProblem, Seed};
 use crate::reconcile::{next_task, world::World, world::cluster};
@@ -367,4 +367,56 @@ fn only_the_host_that_is_asked_for_answers() {
         (answer.fitting(), answer.to_string().as_str()),
         (1, "The host would take a task now.")
     );
+}
+
+#[test]
+fn new_host_is_no_remedy_for_a_port_that_is_kept_or_an_expression_that_cannot_be_read() {
+    let mut world = world();
+    world.add_definition("ssh", Resources::new(64, 64), Some(22));
+    world.add_definition("web", Resources::new(64, 64), None);
+    world.add_service("ssh", |service| service.desired_count = 0);
+    world.add_service("web", |service| {
+        service.desired_count = 0;
+        service.placement_constraints = vec![PlacementConstraint::MemberOf {
+            expression: "attribute:rack =".to_owned(),
+        }];
+    });
+    for service in ["ssh", "web"] {
+        let found = world.service(service).clone();
+        let answer = why_not(&world.state, &found, None, world.now).expect("a definition");
+        assert_eq!(answer.fitting(), 0, "{answer:?}");
+        let of_a_host = |remedy: &Remedy| remedy.host.is_some();
+        assert!(answer.remedies.iter().all(of_a_host), "{:?}", answer.remedies);
+    }
+}
+
+#[test]
+fn daemon_service_asks_the_hosts_that_have_no_task_of_it() {
+    let mut world = world();
+    world.add_definition("logs", Resources::new(64, 400), None);
+    world.add_service("logs", |service| {
+        service.scheduling_strategy = SchedulingStrategy::Daemon;
+        service.deployment_configuration.maximum_percent = 100;
+        service.deployment_configuration.minimum_healthy_percent = 0;
+    });
+    world.quiesce();
+    let ask = |world: &World, only| {
+        let service = world.service("logs").clone();
+        why_not(&world.state, &service, only, world.now).expect("a definition")
+    };
+    let h1 = world.host("h1");
+    for only in [None, h1] {
+        let all_have_one = ask(&world, only);
+        assert_eq!((all_have_one.hosts.len(), all_have_one.remedies.len()), (0, 0));
+        assert_eq!(
+            all_have_one.to_string(),
+            "Every host asked about has a task of it already."
+        );
+    }
+    let small = world.add_host("h5", "b", Resources::new(1024, 300));
+    let answer = ask(&world, None);
+    let asked: Vec<ContainerInstanceId> = answer.hosts.iter().map(|host| host.host.id).collect();
+    assert_eq!((asked, answer.fitting(), answer.served), (vec![small], 0, 4));
+    let texts: Vec<String> = answer.remedies.iter().map(Remedy::to_string).collect();
+    assert_eq!(texts, ["on h5: lower the task's memory by 100 MiB"]);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::change::{self, Remedy};
-use crate::model::{ContainerInstanceId, Service, Task, Timestamp};
+use crate::model::{ContainerInstanceId, SchedulingStrategy, Service, Task, TaskStatus, Timestamp};
 use crate::placement::{self, FilterKind, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
@@ -18,6 +18,8 @@ pub struct WhyNot {
     pub hosts: Vec<HostAnswer>,
     /// What would make one of the hosts asked take it, what costs least first; none if one does already.
     pub remedies: Vec<Remedy>,
+    /// Hosts that were not asked, since each has a task of the service, which is a daemon service.
+    pub served: usize,
 }
 
 /// What one host says.
@@ -38,17 +40,41 @@ pub fn why_not(
     now: Timestamp,
 ) -> Option<WhyNot> {
     let task = reconcile::next_task(state, service, now)?;
-    Some(answers(state, &task, only))
+    let mut problem = PlacementProblem::from_state(state, &task.cluster, [&task]);
+    let all = problem.hosts.iter().map(|host| host.id);
+    let mut asked: BTreeSet<ContainerInstanceId> = all.filter(|id| only.is_none_or(|only| only == *id)).collect();
+    if service.scheduling_strategy == SchedulingStrategy::Replica {
+        problem.requests[0].only_hosts = only.is_some().then_some(asked);
+        return Some(answers_to(state, &problem, only.is_none()));
+    }
+    let before = asked.len();
+    for host in served(state, service) {
+        asked.remove(&host);
+    }
+    let served = before - asked.len();
+    problem.requests[0].only_hosts = Some(asked);
+    // A host more has a task of its own, and leaves the others without.
+    let answer = answers_to(state, &problem, false);
+    Some(WhyNot { served, ..answer })
 }
 
-/// The same for a task that has no host.
-pub(crate) fn answers(state: &ClusterState, task: &Task, only: Option<ContainerInstanceId>) -> WhyNot {
-    let mut problem = PlacementProblem::from_state(state, &task.cluster, [task]);
-    if let Some(only) = only {
-        problem.requests[0].only_hosts = Some(BTreeSet::from([only]));
-    }
+/// Hosts with a task of the service that is not about to end: a daemon service wants no other there.
+fn served<'s>(state: &'s ClusterState, service: &'s Service) -> impl Iterator<Item = ContainerInstanceId> + 's {
+    let tasks = state.live_tasks_of_service(&service.key);
+    let stay = tasks.filter(|task| task.last_status <= TaskStatus::Running);
+    stay.filter_map(|task| task.container_instance)
+}
+
+/// What all hosts of its cluster say to a task that has no host.
+pub(crate) fn answers(state: &ClusterState, task: &Task) -> WhyNot {
+    let problem = PlacementProblem::from_state(state, &task.cluster, [task]);
+    answers_to(state, &problem, true)
+}
+
+/// What hosts say to the problem's one request.
+fn answers_to(state: &ClusterState, problem: &PlacementProblem, may_add: bool) -> WhyNot {
     let request = problem.requests[0].clone();
-    let verdicts = placement::explain(&problem, Seed::default(), task.id);
+    let verdicts = placement::explain(problem, Seed::default(), request.id);
     let verdicts = verdicts.map(|explanation| explanation.hosts).unwrap_or_default();
     let answers = verdicts.into_iter().filter_map(|(id, verdict)| {
         let host = problem.hosts.iter().find(|host| host.id == id)?.clone();
@@ -61,12 +87,13 @@ pub(crate) fn answers(state: &ClusterState, task: &Task, only: Option<ContainerI
     let hosts: Vec<HostAnswer> = answers.collect();
     let remedies = match hosts.iter().any(HostAnswer::takes_it) {
         true => vec![],
-        false => change::remedies(state, &request, &hosts, only.is_none()),
+        false => change::remedies(state, &request, &hosts, may_add),
     };
     WhyNot {
         request,
         hosts,
         remedies,
+        served: 0,
     }
 }
 
@@ -102,6 +129,7 @@ impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (fitting, asked) = (self.fitting(), self.hosts.len());
         match (asked, fitting) {
+            (0, _) if self.served > 0 => f.write_str("Every host asked about has a task of it already."),
             (0, _) => f.write_str("There is no host that could be asked."),
             (1, 1) => f.write_str("The host would take a task now."),
             (1, 0) => f.write_str("The host would not take a task now."),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceStatus, ServiceName, ServiceStatus, TaskId, Timestamp};
+use crate::model::{
+    ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, TaskId, Timestamp,
+};
 use crate::placement::{self, Host, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
@@ -19,7 +21,8 @@ const MAX_SERVICES: usize = 50;
 pub struct Headroom {
     /// By zone, in alphabetical order; hosts without one come first.
     pub zones: Vec<ZoneRoom>,
-    /// For each service by itself, in alphabetical order, as if the others stayed as they are.
+    /// For each service by itself, in alphabetical order, as if the others stayed as they are. Daemon services are left out: hosts, not room,
+    /// decide how many tasks they have.
     pub services: Vec<MoreTasks>,
 }
 
@@ -56,7 +59,8 @@ pub(super) fn of(
     let hosts: Vec<Arc<Host>> = hosts.into_iter().map(Arc::new).collect();
     let services = state
         .services_of(cluster)
-        .filter(|service| service.status == ServiceStatus::Active);
+        .filter(|service| service.status == ServiceStatus::Active)
+        .filter(|service| service.scheduling_strategy == SchedulingStrategy::Replica);
     let (named, others): (Vec<_>, Vec<_>) = services.partition(|service| first.contains(&service.key.name));
     let counted = named.into_iter().chain(others).take(MAX_SERVICES);
     let mut services: Vec<MoreTasks> = counted

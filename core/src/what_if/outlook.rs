@@ -6,8 +6,8 @@ use super::headroom::{self, Headroom};
 use super::rehearsal::Rehearsal;
 use crate::explain::{self, WhyNot};
 use crate::model::{
-    ClusterKey, ContainerInstanceId, DesiredStatus, PlacementStrategy, SchedulingStrategy, Service, ServiceName,
-    ServiceStatus, Task, TaskId, Timestamp,
+    ClusterKey, ContainerInstanceId, DesiredStatus, PlacementStrategy, Service, ServiceName, ServiceStatus, Task,
+    TaskId, Timestamp,
 };
 use crate::placement::TaskRequest;
 use crate::reconcile;
@@ -205,7 +205,7 @@ fn one_of(
         host.is_some_and(|host| host.agent_connected && !after.is_draining(id))
     };
     let is_new = |id: ContainerInstanceId| before.container_instance(id).is_none();
-    let fits_before = explain::answers(before, &task, None).hosts;
+    let fits_before = explain::answers(before, &task).hosts;
     let fits_before = fits_before
         .iter()
         .filter(|host| host.takes_it())
@@ -284,23 +284,9 @@ impl ServiceOutlook {
     }
 
     fn explained(self, after: &ClusterState, service: &Service, now: Timestamp) -> Self {
-        let task = (self.misses() > 0 || self.not_replaced > 0)
-            .then(|| reconcile::next_task(after, service, now))
+        let lacks = (self.misses() > 0 || self.not_replaced > 0)
+            .then(|| explain::why_not(after, service, None, now))
             .flatten();
-        // A daemon service lacks a task on hosts that have none, which is for those alone to say.
-        let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
-        let lacks = task.map(|task| {
-            let mut answer = explain::answers(after, &task, None);
-            if is_daemon {
-                answer.hosts.retain(|host| {
-                    host.host
-                        .tasks_by_group
-                        .get(&task.group)
-                        .is_none_or(|tasks| *tasks == 0)
-                });
-            }
-            answer
-        });
         Self { lacks, ..self }
     }
 }
