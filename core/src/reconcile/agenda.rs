@@ -60,6 +60,19 @@ impl Agenda {
         agenda
     }
 
+    /// Everything there is in one cluster, and what is over in all of them.
+    pub(crate) fn of_cluster(state: &ClusterState, cluster: &ClusterKey) -> Self {
+        let mut agenda = Self::new();
+        for host in state.container_instances_of(cluster) {
+            agenda.enqueue(Subject::Host(host.id));
+        }
+        for service in state.services_of(cluster) {
+            agenda.enqueue(Subject::Service(service.key.clone()));
+        }
+        agenda.enqueue(Subject::Retention);
+        agenda
+    }
+
     /// Takes note of something that changed.
     pub fn note(&mut self, event: &Event) {
         match event {

@@ -35,7 +35,7 @@ impl Rehearsal {
         Self {
             state: state.clone(),
             cluster: cluster.clone(),
-            agenda: Agenda::everything(state),
+            agenda: Agenda::of_cluster(state, cluster),
             now,
             ids,
             changed_at: now,
@@ -101,7 +101,9 @@ impl Rehearsal {
 
     fn apply(&mut self, command: &Command) -> Result<(), Rejection> {
         let index = self.state.applied();
-        for event in apply(&mut self.state, index, command)? {
+        let events = apply(&mut self.state, index, command)?;
+        // What is over is forgotten in all clusters, which is no reason to look at the others.
+        for event in events.into_iter().filter(|event| may_concern(event, &self.cluster)) {
             match &event {
                 Event::TaskChanged(change) => {
                     self.changed_at = self.now;
@@ -144,6 +146,18 @@ impl Rehearsal {
             self.apply(&command).ok();
         }
         worked
+    }
+}
+
+/// Whether something happened to the cluster, or to what belongs to no cluster.
+fn may_concern(event: &Event, cluster: &ClusterKey) -> bool {
+    match event {
+        Event::ServiceCreated(service) | Event::ServiceUpdated(service) => service.cluster == *cluster,
+        Event::TaskChanged(change) => change.cluster == *cluster,
+        Event::ContainerInstanceRegistered { cluster: of, .. }
+        | Event::ContainerInstanceChanged { cluster: of, .. }
+        | Event::ContainerInstanceDeregistered { cluster: of, .. } => of == cluster,
+        _ => true,
     }
 }
 

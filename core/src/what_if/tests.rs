@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::ids::IdSource;
-use crate::model::{BinpackResource, ContainerInstanceStatus, DesiredStatus, PlacementStrategy, Resources};
+use crate::model::{
+    BinpackResource, Cluster, ContainerInstanceStatus, DesiredStatus, PlacementStrategy, Resources, SchedulingStrategy,
+};
 use crate::reconcile::world::{World, cluster};
 use crate::state::Command;
 
@@ -277,4 +279,32 @@ fn change_that_cannot_be_made_is_refused() {
         placement_strategy: None,
     }];
     assert!(predict(&world.state, &cluster(), &changes, world.now, IdSource::from_seed(1)).is_err());
+}
+
+#[test]
+fn other_clusters_are_not_played() {
+    let mut world = world();
+    world.update_service("web", Some(13), None);
+    let other = cluster().scope.cluster("other");
+    let create = Command::CreateCluster(Cluster::new(other.clone(), world.now));
+    world.apply(create).expect("created");
+    let tasks = |state: &ClusterState| state.tasks_of_cluster(&cluster()).count();
+    let mut rehearsal = Rehearsal::of(&world.state, &other, world.now, IdSource::from_seed(99));
+    assert!(rehearsal.settle());
+    assert_eq!(tasks(rehearsal.state()), tasks(&world.state));
+    assert_eq!(rehearsal.changed_at(), world.now);
+}
+
+#[test]
+fn daemon_services_have_no_room_for_more_tasks() {
+    let mut world = World::new();
+    world.add_host("h1", "a", Resources::new(1024, 1000));
+    world.add_definition("logs", Resources::new(64, 64), None);
+    world.add_service("logs", |service| {
+        service.scheduling_strategy = SchedulingStrategy::Daemon;
+        service.deployment_configuration.maximum_percent = 100;
+        service.deployment_configuration.minimum_healthy_percent = 0;
+    });
+    world.pass_ms(30_000);
+    assert_eq!(ask(&world, &[]).after.services, []);
 }
