@@ -1,5 +1,5 @@
-//! Inflation: the tasks of a workload come in an order that is drawn, and after them more that are drawn from them, until they ask for more than the
-//! hosts have. None goes. How much gets allocated on the way is how Weng et al. (USENIX ATC 2023) compare policies. Pure.
+//! Inflation: the tasks of a workload come in an order that is drawn, and after them more that are drawn from them, until they ask for so many
+//! percent of what the hosts have. None goes. How much gets allocated on the way is how Weng et al. (USENIX ATC 2023) compare policies. Pure.
 //!
 //! The order of tasks follows from the seed alone, so that policies are compared on the same one. So does the order of the hosts, which decides
 //! where a policy sees no difference.
@@ -75,6 +75,16 @@ fn order<'w>(workload: &'w Workload, capacity: u64, until_percent: u32, draws: &
     shuffle(&mut order, draws);
     let until = capacity * u64::from(until_percent) / 100;
     let mut requested: u64 = workload.tasks.iter().map(asks).sum();
+    if requested > until {
+        let mut sum = 0;
+        let come = order.iter().take_while(|task| {
+            sum += asks(task);
+            sum <= until
+        });
+        let come = come.count();
+        order.truncate(come);
+        return order;
+    }
     let asks_for_something = requested > 0;
     while asks_for_something && requested < until {
         let Some(task) = draws.pick(&order[..workload.tasks.len()]) else {
@@ -211,4 +221,25 @@ pub(super) fn percent(part: u64, whole: u64) -> f64 {
 )]
 fn rounded(percent: f64) -> u32 {
     percent.round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laboratory::{Synthetic, generate};
+
+    #[test]
+    fn tasks_come_until_they_ask_for_what_was_wanted_even_if_the_workload_asks_for_more() {
+        let policy: Policy = "tightest".parse().expect("a policy");
+        let workload = generate(Synthetic::Uniform, 5, 60, 3);
+        let asked_for = |until| {
+            let curve = inflate(&workload, &policy, until, 1);
+            (curve.points.last().expect("tasks came").requested, curve.tasks)
+        };
+        for until in [50, 130, 500] {
+            let (requested, _) = asked_for(until);
+            assert!((until - 20..=until).contains(&requested), "{requested} of {until}");
+        }
+        assert!(asked_for(50).1 < 60 && asked_for(500).1 > 60);
+    }
 }

@@ -373,7 +373,10 @@ mod tests {
     fn pages_hold_a_table_and_plots_and_nothing_from_a_network() {
         let workload = generate(Synthetic::Uniform, 5, 60, 3);
         let policies: [Policy; 2] = ["random", "tightest"].map(|name| name.parse().expect("a policy"));
-        let curves = policies.each_ref().map(|policy| [inflate(&workload, policy, 130, 1)]);
+        let curves = policies.each_ref().map(|policy| [inflate(&workload, policy, 500, 1)]);
+        let nothing_came = [inflate(&workload, &policies[0], 1, 1)];
+        assert_eq!(nothing_came[0].tasks, 0);
+        assert!(!inflation_page(&[(&policies[0], &nothing_came)], "x").contains("NaN"));
         let replays = policies
             .each_ref()
             .map(|policy| [replay(&workload, policy, 1, &mut |_, _| {})]);
