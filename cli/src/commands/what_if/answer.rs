@@ -100,8 +100,11 @@ fn lacks_tasks(service: &&ServiceOutlook) -> bool {
 }
 
 /// Tasks are missing for other reasons too: a deployment that failed starts none, and a cluster may not have come to rest.
+/// And a daemon service whose hosts each have a task asks none.
 fn finds_no_host(service: &ServiceOutlook) -> bool {
-    service.fit.as_ref().is_some_and(|fit| fit.hosts_that_fit == Some(0))
+    let has_asked = |asked: Option<i32>| asked != Some(0) || service.missing.unwrap_or(0) > 0;
+    let fit = service.fit.as_ref();
+    fit.is_some_and(|fit| fit.hosts_that_fit == Some(0) && has_asked(fit.hosts_asked))
 }
 
 fn label(host: &HostRef) -> &str {
@@ -214,10 +217,17 @@ mod tests {
             }),
             ..Default::default()
         };
+        let mut daemon_on_all_hosts = ServiceOutlook {
+            missing: Some(0),
+            not_replaced: Some(1),
+            ..lacking(0)
+        };
+        daemon_on_all_hosts.fit.as_mut().expect("given").hosts_asked = Some(0);
         for (services, said) in [
             (vec![lacking(0)], " 2 missing, for which there is no host. "),
             (vec![lacking(3)], " 2 missing. "),
             (vec![lacking(0), lacking(3)], " 4 missing. "),
+            (vec![daemon_on_all_hosts], " 1 still to be replaced. "),
         ] {
             let answer = PredictChangesResponse {
                 services: Some(services),
