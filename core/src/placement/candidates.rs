@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::board::{Board, HostIndex};
 use super::filter::{self, FilterKind};
 use super::plan::Funnel;
-use super::planner::{Best, Need};
+use super::planner::Need;
+use super::podium::{Best, Podium};
 use super::score::Score;
 
 /// See the module.
@@ -84,22 +85,9 @@ impl Candidates {
             .classes
             .iter()
             .flat_map(|fitting| fitting.iter().take(2).map(complete));
-        let (mut best, mut second): (Option<(Score, HostIndex)>, Option<Score>) = (None, None);
-        for (score, host) in heads {
-            match best {
-                Some((leader, _)) if leader < score => second = Some(second.map_or(score, |s| s.min(score))),
-                _ => {
-                    second = best.map(|(leader, _)| leader);
-                    best = Some((score, host));
-                }
-            }
-        }
-        let best = best.map(|(score, host)| Best {
-            host,
-            score,
-            runner_up: second,
-        });
-        (self.funnel, best)
+        let mut podium = Podium::default();
+        heads.for_each(|(score, host)| podium.enter(score, host));
+        (self.funnel, podium.best())
     }
 }
 

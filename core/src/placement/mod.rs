@@ -33,6 +33,7 @@ mod order;
 mod packing;
 mod plan;
 mod planner;
+mod podium;
 mod problem;
 pub mod query_language;
 mod record;

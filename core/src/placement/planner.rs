@@ -11,6 +11,7 @@ use super::gpus::GpuSet;
 use super::groups::GroupIndex;
 use super::order::Room;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
+use super::podium::{Best, Podium};
 use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
 use super::refusal::Refusal;
 use super::roads::{Road, Roads};
@@ -72,14 +73,6 @@ struct Moment {
     revision: usize,
     /// How often room had been made.
     releases: usize,
-}
-
-/// The host that is best for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Best {
-    pub(super) host: HostIndex,
-    pub(super) score: Score,
-    pub(super) runner_up: Option<Score>,
 }
 
 impl fmt::Debug for Planner {
@@ -373,33 +366,19 @@ impl Planner {
 
     /// Looks at every host that the request may go to.
     fn pass_over(&self, need: &Need, request: &TaskRequest) -> (Funnel, Option<Best>) {
-        let mut funnel = Funnel::default();
-        let mut best: Option<Best> = None;
+        let (mut funnel, mut podium) = (Funnel::default(), Podium::default());
         let mut look_at = |host: HostIndex| {
             let stopped_by = filter::stopped_by(&self.board, need, host);
             funnel.count(stopped_by);
-            if stopped_by.is_some() {
-                return;
-            }
-            let score = need.score(&self.board, host, request);
-            match &mut best {
-                Some(best) if best.score < score => {
-                    best.runner_up = Some(best.runner_up.map_or(score, |second| second.min(score)));
-                }
-                _ => {
-                    best = Some(Best {
-                        host,
-                        score,
-                        runner_up: best.map(|leader| leader.score),
-                    });
-                }
+            if stopped_by.is_none() {
+                podium.enter(need.score(&self.board, host, request), host);
             }
         };
         match &request.only_hosts {
             None => self.board.indices().for_each(&mut look_at),
             Some(_) => self.considered(request).into_iter().for_each(&mut look_at),
         }
-        (funnel, best)
+        (funnel, podium.best())
     }
 
     /// What a request of the same kind got before, if this one must get the same: reservations only take away, so a kind

@@ -10,7 +10,8 @@ use super::board::{Board, ExpressionIndex, HostIndex};
 use super::filter::{self, FilterKind};
 use super::groups::{FieldIndex, GroupIndex};
 use super::order::{Entry, Order, OrderKey, Outline};
-use super::planner::{Best, Need};
+use super::planner::Need;
+use super::podium::{Best, Podium};
 use super::score::{MAX_STRATEGIES, Score};
 use super::strategy::{Count, RankSource, Ranking, Strategy, Ties};
 use crate::model::PlacementStrategy;
@@ -48,13 +49,6 @@ struct Class {
 struct Standing {
     class: usize,
     key: OrderKey,
-}
-
-/// The best hosts so far.
-#[derive(Default)]
-struct Podium {
-    best: Option<(Score, HostIndex)>,
-    second: Option<Score>,
 }
 
 /// What is looked for.
@@ -146,10 +140,10 @@ impl SharedOrder {
             self.look_into(class, search, &mut podium);
             last = Some((lead, class));
         }
-        podium.best.map(|(score, host)| Best {
-            host,
-            score,
-            runner_up: podium.second.filter(|_| search.runner_up),
+        let best = podium.best()?;
+        Some(Best {
+            runner_up: best.runner_up.filter(|_| search.runner_up),
+            ..best
         })
     }
 
@@ -268,28 +262,4 @@ fn counted_on_hosts(sources: &[RankSource]) -> Option<GroupIndex> {
 
 fn takes(search: Search<'_>, host: HostIndex) -> bool {
     !filter::is_refused_by(search.left_to_ask, search.board, search.need, host)
-}
-
-impl Podium {
-    fn enter(&mut self, score: Score, host: HostIndex) {
-        match self.best {
-            Some((best, _)) if best < score => {
-                self.second = Some(self.second.map_or(score, |second| second.min(score)))
-            }
-            best => {
-                self.second = best.map(|(score, _)| score);
-                self.best = Some((score, host));
-            }
-        }
-    }
-
-    /// Whether all that is asked for is known, and hosts whose scores begin so come behind it.
-    fn beats(&self, lead: &[u64], runner_up: bool) -> bool {
-        let last = if runner_up {
-            self.second
-        } else {
-            self.best.map(|(score, _)| score)
-        };
-        last.is_some_and(|last| last.ranks[..lead.len()] < *lead)
-    }
 }

@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_core::model::{
-    Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementExtension, PlacementStrategy, Ports, Resources,
-    TaskId, Timestamp,
-};
-use berth_core::placement::{
-    Gpus, Host, PlacementPlan, PlacementProblem, Seed, Shape, TaskRequest, place, place_together,
-};
+use berth_core::model::{ContainerInstanceId, PlacementExtension, PlacementStrategy, Ports, Resources, TaskId};
+use berth_core::placement::{Gpus, PlacementPlan, PlacementProblem, Seed, Shape, TaskRequest, place, place_together};
 
+use super::workload::host;
 use crate::draws::Draws;
 
 /// Most hosts and tasks of a problem.
@@ -108,21 +104,14 @@ fn search(tasks: &[Resources], free: &mut Vec<Resources>, best: &mut usize) {
 }
 
 fn problem(tasks: &[Resources], hosts: usize) -> PlacementProblem {
-    let host = |number: usize| Host {
-        id: ContainerInstanceId(number as u128),
-        name: format!("host-{number}"),
-        attributes: Attributes::new(),
-        registered: Resources::new(HOST, HOST),
-        free: Resources::new(HOST, HOST),
-        gpus: Gpus::default(),
-        used_ports: Ports::new(),
-        foreign_ports: Ports::new(),
-        status: ContainerInstanceStatus::Active,
-        agent_connected: true,
-        agent_version: String::new(),
-        registered_at: Timestamp(0),
-        running_tasks: 0,
-        tasks_by_group: BTreeMap::new(),
+    let host = |number: usize| {
+        host(
+            number,
+            &format!("host-{number}"),
+            Resources::new(HOST, HOST),
+            Gpus::default(),
+            None,
+        )
     };
     let request = |(number, resources): (usize, &Resources)| TaskRequest {
         id: TaskId(number as u128),
