@@ -1,6 +1,7 @@
 //! Properties of placement that hold for every problem, checked against rules written down here a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use berth_core::model::{
     BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
@@ -8,7 +9,7 @@ use berth_core::model::{
 };
 use berth_core::placement::query_language::Expression;
 use berth_core::placement::{
-    GpuDevice, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, ScaleIn, Seed, Shape,
+    Ask, GpuDevice, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, ScaleIn, Seed, Shape,
     StopCandidate, TaskRequest, WHOLE_GPU, choose_to_stop, explain, place, place_together, service_default,
 };
 use proptest::prelude::*;
@@ -124,8 +125,7 @@ prop_compose! {
         ),
         only in proptest::option::weighted(0.15, proptest::collection::btree_set(0u128..12, 0..4)),
     ) -> TaskRequest {
-        TaskRequest {
-            id: TaskId(0),
+        let ask = Ask {
             group: group.to_owned(),
             shape: Shape {
                 resources: Resources::new(resources.0, resources.1),
@@ -135,7 +135,10 @@ prop_compose! {
             host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
             constraints,
             strategies,
+        };
+        TaskRequest {
             only_hosts: only.map(|ids| ids.into_iter().map(ContainerInstanceId).collect()),
+            ..TaskRequest::new(TaskId(0), ask)
         }
     }
 }
@@ -222,15 +225,13 @@ fn skew(hosts: &[Host], group: &str) -> u32 {
 }
 
 fn service_requests(count: usize, group: &str) -> Vec<TaskRequest> {
-    let request = |id| TaskRequest {
-        id: TaskId(id as u128),
+    let ask = Arc::new(Ask {
         group: group.to_owned(),
         shape: Shape::of(Resources::new(1, 1)),
-        host_ports: Ports::new(),
-        constraints: vec![],
         strategies: service_default(),
-        only_hosts: None,
-    };
+        ..Ask::default()
+    });
+    let request = |id| TaskRequest::new(TaskId(id as u128), Arc::clone(&ask));
     (0..count).map(request).collect()
 }
 
@@ -276,7 +277,8 @@ proptest! {
             prop_assert_eq!(decision.task, request.id);
             if let Outcome::Placed(placement) = &decision.outcome {
                 let host = hosts.iter_mut().find(|host| host.id == placement.host()).expect("known");
-                let bound = TaskRequest { constraints: vec![], ..request.clone() };
+                let ask = Ask { constraints: vec![], ..Ask::clone(request) };
+                let bound = TaskRequest { ask: ask.into(), ..request.clone() };
                 prop_assert!(may_take(host, &bound), "task {} on {:?}", request.id.0, host);
                 put(host, request, placement.gpus);
             }

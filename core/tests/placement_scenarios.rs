@@ -11,14 +11,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use berth_core::model::{
     Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
     PlacementStrategy, Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::placement::{
-    FilterKind, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, RefusedHost, ScaleIn,
-    Seed, Shape, StopCandidate, TaskRequest, Unplaced, choose_to_stop, explain, place, service_default,
+    Ask, FilterKind, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, RefusedHost,
+    ScaleIn, Seed, Shape, StopCandidate, TaskRequest, Unplaced, choose_to_stop, explain, place, service_default,
     unable_to_place,
 };
 
@@ -210,7 +211,7 @@ impl World {
             for device in gpus.iter() {
                 host.gpus.devices[device].free += task.shape.gpu.per_device();
             }
-            *host.tasks_by_group.entry(task.group).or_default() -= 1;
+            *host.tasks_by_group.entry(task.group.clone()).or_default() -= 1;
         }
         out
     }
@@ -246,24 +247,21 @@ impl World {
     }
 
     fn problem(&mut self, count: usize, args: &[&str]) -> PlacementProblem {
-        let mut request = TaskRequest {
-            id: TaskId(0),
+        let mut only_hosts = None;
+        let mut ask = Ask {
             group: args[0].to_owned(),
             shape: Shape::of(Resources::new(256, 512)),
-            host_ports: Ports::new(),
-            constraints: Vec::new(),
-            strategies: Vec::new(),
-            only_hosts: None,
+            ..Ask::default()
         };
         for arg in &args[1..] {
             match arg.split_once('=') {
-                Some(("cpu", n)) => request.shape.resources.cpu.0 = number(n),
-                Some(("memory", n)) => request.shape.resources.memory.0 = number(n),
-                Some(("gpu-share", n)) => request.shape.gpu = GpuNeed::Share(n.parse().expect("thousandths")),
-                Some(("gpus", n)) => request.shape.gpu = GpuNeed::Devices(n.parse().expect("a count")),
-                Some(("model", names)) => request.shape.gpu_models = names.split(',').map(str::to_owned).collect(),
-                Some(("port", n)) => _ = request.host_ports.insert(tcp(n)),
-                Some(("member-of", expression)) => request.constraints.push(PlacementConstraint::MemberOf {
+                Some(("cpu", n)) => ask.shape.resources.cpu.0 = number(n),
+                Some(("memory", n)) => ask.shape.resources.memory.0 = number(n),
+                Some(("gpu-share", n)) => ask.shape.gpu = GpuNeed::Share(n.parse().expect("thousandths")),
+                Some(("gpus", n)) => ask.shape.gpu = GpuNeed::Devices(n.parse().expect("a count")),
+                Some(("model", names)) => ask.shape.gpu_models = names.split(',').map(str::to_owned).collect(),
+                Some(("port", n)) => _ = ask.host_ports.insert(tcp(n)),
+                Some(("member-of", expression)) => ask.constraints.push(PlacementConstraint::MemberOf {
                     expression: expression.to_owned(),
                 }),
                 Some(("only", names)) => {
@@ -271,17 +269,19 @@ impl World {
                         .hosts
                         .iter()
                         .filter(|h| names.split(',').any(|name| name == h.name));
-                    request.only_hosts = Some(named.map(|host| host.id).collect());
+                    only_hosts = Some(named.map(|host| host.id).collect());
                 }
-                None if *arg == "distinct" => request.constraints.push(PlacementConstraint::DistinctInstance),
-                _ => request.strategies.extend(strategy(arg).expect(arg)),
+                None if *arg == "distinct" => ask.constraints.push(PlacementConstraint::DistinctInstance),
+                _ => ask.strategies.extend(strategy(arg).expect(arg)),
             }
         }
+        let ask = Arc::new(ask);
         let requests = (0..count).map(|_| {
             self.next_task += 1;
             TaskRequest {
                 id: TaskId(self.next_task),
-                ..request.clone()
+                ask: Arc::clone(&ask),
+                only_hosts: only_hosts.clone(),
             }
         });
         PlacementProblem {

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_core::model::{
@@ -14,7 +15,7 @@ use berth_core::model::{
     PlacementStrategy, Ports, Resources, TaskId, Timestamp,
 };
 use berth_core::placement::{
-    Gpus, Host, Placement, PlacementProblem, Seed, Session, Shape, TaskRequest, TypicalTasks, place_together,
+    Ask, Gpus, Host, Placement, PlacementProblem, Seed, Session, Shape, TaskRequest, TypicalTasks, place_together,
 };
 
 const HOST: (u32, u32) = (16_384, 65_536);
@@ -84,18 +85,15 @@ fn requests(count: usize, strategies: &[PlacementStrategy], constraints: &[Place
             Resources::new(cpu.min(HOST.0), memory.min(HOST.1))
         })
         .collect();
-    let request = |number: usize| {
-        let service = draws.below(SERVICES);
-        TaskRequest {
-            id: TaskId(number as u128),
-            group: format!("service:service-{service}"),
-            shape: Shape::of(sizes[service]),
-            host_ports: Ports::new(),
-            constraints: constraints.to_vec(),
-            strategies: strategies.to_vec(),
-            only_hosts: None,
-        }
+    let ask = |(service, size): (usize, &Resources)| Ask {
+        group: format!("service:service-{service}"),
+        shape: Shape::of(*size),
+        constraints: constraints.to_vec(),
+        strategies: strategies.to_vec(),
+        ..Ask::default()
     };
+    let asks: Vec<Arc<Ask>> = sizes.iter().enumerate().map(ask).map(Arc::new).collect();
+    let request = |number: usize| TaskRequest::new(TaskId(number as u128), Arc::clone(&asks[draws.below(SERVICES)]));
     (0..count).map(request).collect()
 }
 

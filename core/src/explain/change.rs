@@ -12,7 +12,7 @@ use crate::model::{
     Resources, TaskId, TransportProtocol,
 };
 use crate::placement::query_language::Expression;
-use crate::placement::{self, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
+use crate::placement::{self, Ask, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
 use crate::state::ClusterState;
 
 /// The least memory that ECS lets a container have, in MiB.
@@ -202,8 +202,12 @@ fn in_any_case(request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>
 
 /// Whether this expression alone refuses the host: a refusal names the first of several.
 fn fails(request: &TaskRequest, host: &Host, constraint: &PlacementConstraint) -> bool {
-    let alone = TaskRequest {
+    let ask = Ask {
         constraints: vec![constraint.clone()],
+        ..Ask::clone(request)
+    };
+    let alone = TaskRequest {
+        ask: ask.into(),
         ..request.clone()
     };
     let problem = PlacementProblem {

@@ -1,7 +1,7 @@
 //! Problems taken from the replicated state: the one place where placement knows how hosts and tasks are stored. Pure.
 
 use super::gpus::Gpus;
-use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
+use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::scale_in::StopCandidate;
 use super::strategy::{service_default, standalone_default};
 use crate::model::{ClusterKey, ContainerInstance, RESERVED_TCP_PORTS, Task, TransportProtocol};
@@ -62,15 +62,14 @@ impl TaskRequest {
             ([], None) => standalone_default(),
             (named, _) => named.to_vec(),
         };
-        Self {
-            id: task.id,
+        let ask = Ask {
             group: task.group.clone(),
             shape: Shape::of(task.reservation),
             host_ports: task.host_ports.clone(),
             constraints: task.placement_constraints.clone(),
             strategies,
-            only_hosts: None,
-        }
+        };
+        Self::new(task.id, ask)
     }
 }
 

@@ -55,7 +55,7 @@ pub use gpus::{GpuDevice, GpuKind, GpuNeed, GpuSet, Gpus, MAX_GPUS, WHOLE_GPU};
 pub use known_hosts::KnownHosts;
 pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 pub use planner::{place, place_on};
-pub use problem::{Holding, Host, PlacementProblem, Shape, TaskRequest};
+pub use problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 pub use refusal::{GpuShortage, Refusal, Shortage};
 pub use scale_in::{ScaleIn, StopCandidate, choose_to_stop};
 pub use score::{MAX_STRATEGIES, Score};

@@ -1,5 +1,6 @@
 //! [`place`]: serves requests in their order, and reserves what it chose for each. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::groups::GroupIndex;
 use super::order::Room;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 use super::podium::{Best, Podium};
-use super::problem::{Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
+use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
 use super::refusal::Refusal;
 use super::roads::{Road, Roads};
 use super::score::Score;
@@ -59,8 +60,8 @@ pub(super) struct Need {
     pub(super) distinct_instance: bool,
     pub(super) member_of: Vec<ExpressionIndex>,
     pub(super) ranking: Ranking,
-    /// The first request of the kind.
-    like: TaskRequest,
+    /// What they ask for.
+    like: Arc<Ask>,
     /// What the last request of the kind got that found no host, and when.
     unplaced: Option<(Moment, Arc<Unplaced>)>,
     /// How much room had been made when a request of the kind that may go to any host found none.
@@ -88,8 +89,8 @@ pub(super) struct Planner {
     needs: Vec<Need>,
     /// The kinds of each group, as places in `needs`.
     kinds: Vec<Vec<usize>>,
-    /// The kind of the last request.
-    last: Option<usize>,
+    /// The kind of what requests asked for that others may share, by where that is kept: what is listed here stays there.
+    asked: BTreeMap<usize, (Arc<Ask>, usize)>,
     /// How requests of each kind find their host, in step with `needs`.
     ways: Vec<Way>,
     roads: Roads,
@@ -116,7 +117,7 @@ impl Planner {
             board: Board::new(hosts, typical, seed),
             needs: Vec::new(),
             kinds: Vec::new(),
-            last: None,
+            asked: BTreeMap::new(),
             ways: Vec::new(),
             roads: Roads::default(),
             explains: true,
@@ -136,6 +137,7 @@ impl Planner {
             return Self::new(hosts.iter().cloned(), typical, seed);
         }
         self.releases += 1;
+        self.asked.clear();
         // What is kept of each kind alone is large.
         for way in &mut self.ways {
             (way.candidates, way.served) = (None, false);
@@ -296,21 +298,26 @@ impl Planner {
     }
 
     pub(super) fn kind_of(&mut self, request: &TaskRequest) -> usize {
-        // Many requests in a row are alike.
-        if let Some(last) = self.last
-            && is_like(&self.needs[last].like, request)
-        {
-            return last;
+        let place = Arc::as_ptr(&request.ask).addr();
+        if let Some((_, kind)) = self.asked.get(&place) {
+            return *kind;
         }
+        let kind = self.kind_by_contents(request);
+        let is_shared = Arc::strong_count(&request.ask) > 1;
+        if is_shared && self.asked.len() < MAX_KINDS {
+            self.asked.insert(place, (Arc::clone(&request.ask), kind));
+        }
+        kind
+    }
+
+    fn kind_by_contents(&mut self, request: &TaskRequest) -> usize {
         let group = self.board.watch_group(&request.group);
         if self.kinds.len() <= group.position() {
             self.kinds.resize_with(group.position() + 1, Vec::new);
         }
         let mut alike = self.kinds[group.position()].iter().copied();
-        let known = alike.find(|kind| is_like(&self.needs[*kind].like, request));
-        let kind = known.unwrap_or_else(|| self.add_kind(request, group));
-        self.last = Some(kind);
-        kind
+        let known = alike.find(|kind| is_like(&self.needs[*kind].like, &request.ask));
+        known.unwrap_or_else(|| self.add_kind(request, group))
     }
 
     fn add_kind(&mut self, request: &TaskRequest, group: GroupIndex) -> usize {
@@ -326,7 +333,7 @@ impl Planner {
             distinct_instance: request.constraints.contains(&PlacementConstraint::DistinctInstance),
             member_of: expressions.map(|text| self.board.watch_expression(text)).collect(),
             ranking: Ranking::new(&request.strategies, group, &mut self.board),
-            like: request.clone(),
+            like: Arc::clone(&request.ask),
             unplaced: None,
             found_none_after: None,
         };
@@ -343,25 +350,26 @@ impl Planner {
 
     /// How many hosts passed which filter, and the best with the score of the next best.
     ///
-    /// By a pass over the hosts for what is asked for once. From the second request of a kind on by an order of the hosts that is made once:
-    /// one that kinds share, or one of its own; unless each task has its own.
+    /// By a pass over the hosts for what is asked for once. From the second request on by an order of the hosts that is made once: one that kinds
+    /// share, or one of the kind's own; unless each task has its own.
     fn choose(&mut self, kind: usize, request: &TaskRequest) -> (Funnel, Option<Best>) {
         let (need, way) = (&self.needs[kind], &mut self.ways[kind]);
         if request.only_hosts.is_some() || matches!(way.road, Road::EachTaskItsOwn) {
             return self.pass_over(need, request);
         }
         let first = !std::mem::replace(&mut way.served, true);
-        match &mut way.road {
-            Road::Shared(road) if !(first && self.roads.is_new(road)) && road.is_short(&self.board) => {
-                self.roads.choose(road, &self.board, need, self.explains)
-            }
-            _ if first => self.pass_over(need, request),
-            _ => {
-                let candidates = way.candidates.get_or_insert_with(|| Candidates::new(&self.board, need));
-                candidates.catch_up(&self.board, need);
-                candidates.best(&self.board, need)
-            }
+        if let Road::Shared(road) = &mut way.road
+            && road.is_short(&self.board)
+            && !self.roads.is_first_to_ask(road)
+        {
+            return self.roads.choose(road, &self.board, need, self.explains);
         }
+        if first {
+            return self.pass_over(need, request);
+        }
+        let candidates = way.candidates.get_or_insert_with(|| Candidates::new(&self.board, need));
+        candidates.catch_up(&self.board, need);
+        candidates.best(&self.board, need)
     }
 
     /// Looks at every host that the request may go to.
@@ -426,8 +434,8 @@ impl Need {
     }
 }
 
-/// Whether two requests differ in nothing but their ids and the hosts they are restricted to.
-fn is_like(one: &TaskRequest, other: &TaskRequest) -> bool {
+/// Whether the same is asked for.
+fn is_like(one: &Ask, other: &Ask) -> bool {
     // What tells most others apart is compared first.
     one.shape == other.shape
         && one.group == other.group

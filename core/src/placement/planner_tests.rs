@@ -64,13 +64,16 @@ fn requests() -> Vec<TaskRequest> {
         vec![member.clone()],
         vec![distinct, member],
     ];
-    let request = |number: usize| TaskRequest {
-        id: TaskId(number as u128),
+    let ask = |number: usize| Ask {
         group: ["service:web", "service:api"][number / 5 % 2].to_owned(),
         shape: Shape::of(Resources::new([64, 16, 128][number / 10 % 3], 32)),
-        host_ports: Ports::new(),
         constraints: constraints[(number / 3).min(number % 11) % 4].clone(),
         strategies: strategies[number % strategies.len()].clone(),
+        ..Ask::default()
+    };
+    let request = |number: usize| TaskRequest {
+        id: TaskId(number as u128),
+        ask: Arc::new(ask(number)),
         only_hosts: number
             .is_multiple_of(13)
             .then(|| BTreeSet::from([ContainerInstanceId(4)])),

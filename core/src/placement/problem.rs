@@ -1,6 +1,8 @@
 //! What there is to place and where it could go: plain data, whatever it was taken from. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use super::fragmentation::TypicalTasks;
 use super::gpus::{GpuNeed, GpuSet, Gpus};
@@ -134,21 +136,48 @@ impl Host {
     }
 }
 
-/// A task that wants a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskRequest {
-    /// Its id.
-    pub id: TaskId,
-    /// Its group, within which `spread` levels and `distinctInstance` separates.
+/// What tasks that are alike ask for: all but which task it is, and the hosts it is restricted to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// The group, within which `spread` levels and `distinctInstance` separates.
     pub group: String,
-    /// What it takes of its host.
+    /// What each takes of its host.
     pub shape: Shape,
-    /// Fixed host ports that it takes.
+    /// Fixed host ports that each takes.
     pub host_ports: Ports,
     /// Rules that bind.
     pub constraints: Vec<PlacementConstraint>,
     /// Preferences, the first weighing most; [`super::MAX_STRATEGIES`] at most are followed.
     pub strategies: Vec<PlacementStrategy>,
+}
+
+/// A task that wants a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRequest {
+    /// Its id.
+    pub id: TaskId,
+    /// What it asks for. Planning is fastest where requests that are alike share one.
+    pub ask: Arc<Ask>,
     /// The only hosts that it may go to, as for `StartTask` and for daemon services; `None` means any.
     pub only_hosts: Option<BTreeSet<ContainerInstanceId>>,
+}
+
+impl Deref for TaskRequest {
+    type Target = Ask;
+
+    fn deref(&self) -> &Ask {
+        &self.ask
+    }
+}
+
+impl TaskRequest {
+    /// A task that may go to any host.
+    #[must_use]
+    pub fn new(id: TaskId, ask: impl Into<Arc<Ask>>) -> Self {
+        Self {
+            id,
+            ask: ask.into(),
+            only_hosts: None,
+        }
+    }
 }

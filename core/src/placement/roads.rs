@@ -1,6 +1,8 @@
 //! How requests of a kind find the best host without a look at all of them, where what they ask for allows it: by an order that kinds share,
 //! and by a census of the room that hosts have. Pure.
 
+use std::collections::VecDeque;
+
 use super::board::{Board, ExpressionIndex};
 use super::census::{Census, SizeIndex};
 use super::filter::FilterKind;
@@ -21,6 +23,9 @@ const MAX_CLASSES: usize = 256;
 
 /// Most orders that are kept from plan to plan: each takes some 100 bytes for each host.
 const MAX_ORDERS: usize = 32;
+
+/// Most orders that are remembered as asked for once.
+const MAX_ASKED_FOR: usize = 32;
 
 /// How requests of a kind may find their host.
 pub(super) enum Road {
@@ -55,6 +60,8 @@ pub(super) struct SharedRoad {
 #[derive(Default)]
 pub(super) struct Roads {
     orders: Vec<SharedOrder>,
+    /// Orders that one request asked for; the last ones.
+    asked_for: VecDeque<OrderOf>,
     censuses: Vec<Census>,
 }
 
@@ -154,9 +161,14 @@ impl Roads {
         self.orders.len() > MAX_ORDERS
     }
 
-    /// Whether the order would have to be made first.
-    pub(super) fn is_new(&self, road: &SharedRoad) -> bool {
-        road.order.is_none() && self.find(road).is_none()
+    /// Whether this is the first request to ask for its order: one that no other needs is not worth making.
+    pub(super) fn is_first_to_ask(&mut self, road: &SharedRoad) -> bool {
+        if road.order.is_some() || self.find(road).is_some() || self.asked_for.contains(&road.of) {
+            return false;
+        }
+        self.asked_for.truncate(MAX_ASKED_FOR - 1);
+        self.asked_for.push_front(road.of.clone());
+        true
     }
 
     fn find(&self, road: &SharedRoad) -> Option<usize> {

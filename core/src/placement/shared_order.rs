@@ -37,7 +37,12 @@ pub(super) struct SharedOrder {
     classes: Vec<Class>,
     /// By host; none for one that takes no task of these kinds, whatever there is free.
     standings: Vec<Option<Standing>>,
+    /// Classes that the search under way has not looked into; kept for its room.
+    queue: Vec<(Counts, usize)>,
 }
+
+/// Ranks that the hosts of a class share.
+type Counts = [u64; MAX_STRATEGIES];
 
 struct Class {
     /// The values of the fields that its hosts share.
@@ -76,6 +81,7 @@ impl SharedOrder {
             revision: board.revision(),
             classes: Vec::new(),
             standings: Vec::new(),
+            queue: Vec::new(),
         };
         let mut entries: Vec<Vec<Entry>> = Vec::new();
         for host in board.indices() {
@@ -125,21 +131,31 @@ impl SharedOrder {
     }
 
     /// The best host, with the score of the next best if that is asked for. The changes of the board must be taken in.
-    pub(super) fn best(&self, search: Search<'_>) -> Option<Best> {
+    pub(super) fn best(&mut self, search: Search<'_>) -> Option<Best> {
         let mut podium = Podium::default();
         let leading = search
             .sources
             .iter()
             .take_while(|source| matches!(source, RankSource::Count(Count::Level(_))));
         let leading = leading.count();
-        let mut last = None;
-        while let Some((lead, class)) = self.next_class(search, leading, last) {
-            if podium.beats(&lead[..leading], search.runner_up) {
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.clear();
+        queue.extend((0..self.classes.len()).map(|class| (self.counts(class, search), class)));
+        // By the counts that weigh more than all else, and where they are equal by its number.
+        let key = |(counts, class): &(Counts, usize)| {
+            let mut lead = *counts;
+            lead[leading..].fill(0);
+            (lead, *class)
+        };
+        let first_of = |queue: &[(Counts, usize)]| (0..queue.len()).min_by_key(|place| key(&queue[*place]));
+        while let Some(next) = first_of(&queue) {
+            let (counts, class) = queue.swap_remove(next);
+            if podium.beats(&counts[..leading], search.runner_up) {
                 break;
             }
-            self.look_into(class, search, &mut podium);
-            last = Some((lead, class));
+            self.look_into(class, counts, search, &mut podium);
         }
+        self.queue = queue;
         let best = podium.best()?;
         Some(Best {
             runner_up: best.runner_up.filter(|_| search.runner_up),
@@ -147,23 +163,12 @@ impl SharedOrder {
         })
     }
 
-    /// The class that comes next: by the counts that weigh more than all else, and where they are equal by its number.
-    fn next_class(
-        &self,
-        search: Search<'_>,
-        leading: usize,
-        last: Option<([u64; MAX_STRATEGIES], usize)>,
-    ) -> Option<([u64; MAX_STRATEGIES], usize)> {
-        let classes = (0..self.classes.len()).map(|class| (self.counts(class, search, leading), class));
-        classes.filter(|class| last.is_none_or(|last| *class > last)).min()
-    }
-
-    /// What the first so many ranks are for all hosts of a class, where they are counts that the class shares.
-    fn counts(&self, class: usize, search: Search<'_>, ranks: usize) -> [u64; MAX_STRATEGIES] {
+    /// What the ranks are for all hosts of a class, where they are counts that the class shares; 0 elsewhere.
+    fn counts(&self, class: usize, search: Search<'_>) -> Counts {
         let groups = search.board.groups();
         let mut counts = [0; MAX_STRATEGIES];
         let mut buckets = self.classes[class].buckets.iter();
-        for (count, source) in counts.iter_mut().zip(search.sources).take(ranks) {
+        for (count, source) in counts.iter_mut().zip(search.sources) {
             if let RankSource::Count(Count::Level(level)) = source
                 && let Some(bucket) = buckets.next()
             {
@@ -173,9 +178,8 @@ impl SharedOrder {
         counts
     }
 
-    fn look_into(&self, class: usize, search: Search<'_>, podium: &mut Podium) {
+    fn look_into(&self, class: usize, shared: Counts, search: Search<'_>, podium: &mut Podium) {
         let Search { board, sources, .. } = search;
-        let shared = self.counts(class, search, sources.len());
         let score = |key: &OrderKey, on_host: u32| {
             let mut ranks = shared;
             for (rank, source) in ranks.iter_mut().zip(sources) {

@@ -321,7 +321,7 @@ mod tests {
         Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
         PlacementStrategy, Ports, Resources, TaskId, Timestamp,
     };
-    use crate::placement::{Gpus, Host, Shape, place};
+    use crate::placement::{Ask, Gpus, Host, Shape, place};
 
     const ZONES: usize = 3;
 
@@ -353,14 +353,15 @@ mod tests {
         let tightest = PlacementStrategy::Extension {
             extension: PlacementExtension::Tightest,
         };
-        let request = |number: usize| TaskRequest {
-            id: TaskId(number as u128),
-            group: format!("service:{}", number % services.len()),
-            shape: Shape::of(services[number % services.len()]),
-            host_ports: Ports::new(),
-            constraints: constraints.to_vec(),
-            strategies: vec![zones.clone(), tightest.clone()],
-            only_hosts: None,
+        let request = |number: usize| {
+            let ask = Ask {
+                group: format!("service:{}", number % services.len()),
+                shape: Shape::of(services[number % services.len()]),
+                constraints: constraints.to_vec(),
+                strategies: vec![zones.clone(), tightest.clone()],
+                ..Ask::default()
+            };
+            TaskRequest::new(TaskId(number as u128), ask)
         };
         (0..tasks).map(request).collect()
     }
@@ -431,11 +432,11 @@ mod tests {
         let sizes = sizes.map(|(cpu, memory)| Resources::new(cpu, memory));
         let mut requests = requests(200, &sizes, &[]);
         let alone = place_together(&problem(hosts(90), requests.clone()), Seed(1));
-        requests.push(TaskRequest {
-            id: TaskId(1000),
+        let ask = Ask {
             shape: Shape::of(Resources::new(5000, 1)),
-            ..requests[0].clone()
-        });
+            ..Ask::clone(&requests[0])
+        };
+        requests.push(TaskRequest::new(TaskId(1000), ask));
         let plan = place_together(&problem(hosts(90), requests), Seed(1));
         assert!(plan.placements().eq(alone.placements()));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{
     ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, TaskId, Timestamp,
 };
-use crate::placement::{self, Host, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{self, Ask, Host, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
 
@@ -80,11 +80,15 @@ pub(super) fn of(
 }
 
 fn more(hosts: &[Arc<Host>], request: &TaskRequest) -> usize {
-    let requests = (1..=MAX_MORE_TASKS as u128).map(|number| TaskRequest {
-        id: TaskId(number),
+    let ask = Arc::new(Ask {
         // What is counted does not depend on the order in which hosts fill, and without strategies planning is quickest.
         strategies: vec![],
-        ..request.clone()
+        ..Ask::clone(request)
+    });
+    let requests = (1..=MAX_MORE_TASKS as u128).map(|number| TaskRequest {
+        id: TaskId(number),
+        ask: Arc::clone(&ask),
+        only_hosts: request.only_hosts.clone(),
     });
     let requests: Vec<TaskRequest> = requests.collect();
     placement::place_on(hosts, &requests, Seed::default())

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_core::model::{ContainerInstanceId, PlacementExtension, PlacementStrategy, Ports, Resources, TaskId};
-use berth_core::placement::{Gpus, PlacementPlan, PlacementProblem, Seed, Shape, TaskRequest, place, place_together};
+use berth_core::model::{ContainerInstanceId, PlacementExtension, PlacementStrategy, Resources, TaskId};
+use berth_core::placement::{
+    Ask, Gpus, PlacementPlan, PlacementProblem, Seed, Shape, TaskRequest, place, place_together,
+};
 
 use super::workload::host;
 use crate::draws::Draws;
@@ -113,16 +115,16 @@ fn problem(tasks: &[Resources], hosts: usize) -> PlacementProblem {
             None,
         )
     };
-    let request = |(number, resources): (usize, &Resources)| TaskRequest {
-        id: TaskId(number as u128),
-        group: format!("family:{number}"),
-        shape: Shape::of(*resources),
-        host_ports: Ports::new(),
-        constraints: vec![],
-        strategies: vec![PlacementStrategy::Extension {
-            extension: PlacementExtension::Tightest,
-        }],
-        only_hosts: None,
+    let request = |(number, resources): (usize, &Resources)| {
+        let ask = Ask {
+            group: format!("family:{number}"),
+            shape: Shape::of(*resources),
+            strategies: vec![PlacementStrategy::Extension {
+                extension: PlacementExtension::Tightest,
+            }],
+            ..Ask::default()
+        };
+        TaskRequest::new(TaskId(number as u128), ask)
     };
     PlacementProblem {
         hosts: (0..hosts).map(host).collect(),

@@ -6,7 +6,7 @@ use berth_core::model::{
     Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementStrategy, Ports, Resources, TaskId, Timestamp,
     attribute_names,
 };
-use berth_core::placement::{Gpus, Host, MAX_GPUS, Shape, TaskRequest, TypicalTasks};
+use berth_core::placement::{Ask, Gpus, Host, MAX_GPUS, Shape, TaskRequest, TypicalTasks};
 use thiserror::Error;
 
 use super::csv::{CsvError, Table};
@@ -192,13 +192,11 @@ pub(super) fn host(number: usize, name: &str, registered: Resources, gpus: Gpus,
 
 /// What asks the engine for a host for a task.
 pub(super) fn request(number: usize, task: &LabTask, strategies: &[PlacementStrategy]) -> TaskRequest {
-    TaskRequest {
-        id: TaskId(number as u128),
+    let ask = Ask {
         group: task.group.clone(),
         shape: task.shape.clone(),
-        host_ports: Ports::new(),
-        constraints: vec![],
         strategies: strategies.to_vec(),
-        only_hosts: None,
-    }
+        ..Ask::default()
+    };
+    TaskRequest::new(TaskId(number as u128), ask)
 }
