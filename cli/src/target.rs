@@ -116,6 +116,11 @@ impl ListenArgument {
 }
 
 impl TargetArguments {
+    /// The cluster that a flag or the environment names, if one does.
+    pub(crate) fn cluster_given(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
     /// As if no flag had been given.
     pub(crate) fn of_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok();

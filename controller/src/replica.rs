@@ -110,6 +110,11 @@ impl StateGroup {
         &self.metrics
     }
 
+    /// The store; nothing once the group has stopped. Whoever holds it keeps it open.
+    pub(crate) fn store(&self) -> Option<Arc<dyn Storage>> {
+        self.store.upgrade()
+    }
+
     /// Free space on the disk of the store; nothing once the group has stopped.
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
@@ -124,6 +129,13 @@ pub type ApplyOutcome = Result<Arc<[Event]>, Rejection>;
 #[derive(Debug, Default)]
 pub struct ReplicatedState {
     state: ClusterState,
+}
+
+impl ReplicatedState {
+    /// The state.
+    pub(crate) fn into_state(self) -> ClusterState {
+        self.state
+    }
 }
 
 impl StateMachine for ReplicatedState {

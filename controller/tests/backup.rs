@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_controller::api::ports::{BackupFailure, Backups};
+use berth_controller::api::ports::{Backups, PartFailure};
 use berth_controller::backup::{BackupStreams, restore, verify_file};
 use berth_controller::clock::{Clock, SystemClock};
 use berth_controller::replica::{ReplicatedState, StateGroup};
@@ -112,7 +112,13 @@ async fn part_out_of_order_and_backup_too_many_are_refused() {
     let streams = BackupStreams::new(cluster.group.clone(), Arc::new(SystemClock));
     streams.begin("one".to_owned()).await.expect("begun");
     let early = streams.part("one", 1).await.expect_err("refused");
-    assert_eq!(early, BackupFailure::OutOfOrder { next: 0 });
+    assert_eq!(
+        early,
+        PartFailure::OutOfOrder {
+            what: "backup",
+            next: 0
+        }
+    );
     for number in 2..=4 {
         streams.begin(number.to_string()).await.expect("begun");
     }
@@ -132,7 +138,7 @@ async fn backup_that_nobody_asks_for_is_dropped_and_makes_room() {
     // On this runtime of one thread, whose timers end in order, all four are dropped before this has passed.
     tokio::time::sleep(20 * idle).await;
     let dropped = streams.part("1", 0).await.expect_err("dropped");
-    assert_eq!(dropped, BackupFailure::Unknown("1".to_owned()));
+    assert!(matches!(dropped, PartFailure::Unknown { .. }), "{dropped}");
     streams.begin("five".to_owned()).await.expect("there is room again");
     cluster.stop().await;
 }

@@ -19,6 +19,7 @@ mod error;
 mod feed;
 mod founding;
 mod handle;
+mod history;
 mod inbox;
 mod keys;
 mod log_storage;
@@ -38,6 +39,7 @@ pub use error::{MembershipError, ProposeError, RaftFault, ReadError, ReceiveErro
 pub use feed::{AppliedBatch, AppliedFeed, FeedItem};
 pub use founding::Identity;
 pub use handle::{Applied, Published, Raft, Role, RunState, Status, WeakRaft};
+pub use history::{History, PastCommand, snapshot_index};
 pub use membership::{ClusterId, MemberInfo, MemberRecord, MemberRole, Membership, MembershipChange};
 pub use options::{Founding, MAX_COMMAND_BYTES, MAX_PEER_MESSAGE_BYTES, RaftOptions, TICK, exit_process};
 pub use seeding::seed;

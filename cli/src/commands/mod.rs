@@ -8,6 +8,7 @@ mod backup;
 mod ca;
 mod completions;
 mod controller;
+mod decisions;
 mod dev;
 mod doctor;
 mod env;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Ca(ca::Arguments),
     /// Back up a cluster, verify a backup, or restore one
     Backup(backup::Arguments),
+    /// Export the placement decisions of a cluster, and what they were made on
+    Decisions(decisions::Arguments),
     /// Look at this host and a cluster, and say what is wrong and what to do
     Doctor(doctor::Arguments),
     /// Run the AWS CLI against a cluster
@@ -80,6 +83,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(arguments) => block_on(dev::run(arguments))?,
         Command::Controller(arguments) => return block_on(controller::run(arguments)),
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
+        Command::Decisions(arguments) => block_on(decisions::run(arguments))?,
         Command::Members(arguments) => block_on(members::run(arguments))?,
         Command::Token(arguments) => block_on(token::run(arguments))?,
         Command::Ca(arguments) => block_on(ca::run(arguments))?,

@@ -11,7 +11,8 @@ use berth_core::state::{ClusterState, Command, Event, Feature};
 use super::credentials::RootCredentials;
 use super::errors;
 use super::ports::{
-    Administration, Backups, ContainerLogs, LeaderCalls, ProposeFailure, RanTasks, Replica, TaskRunner,
+    Administration, Backups, ContainerLogs, DecisionRecordings, LeaderCalls, ProposeFailure, RanTasks, Replica,
+    TaskRunner,
 };
 use crate::clock::Clock;
 use crate::monitoring::Metrics;
@@ -35,6 +36,8 @@ pub struct ApiParts {
     pub logs: Arc<dyn ContainerLogs>,
     /// What hands out backups.
     pub backups: Arc<dyn Backups>,
+    /// What hands out recordings of placement decisions.
+    pub decisions: Arc<dyn DecisionRecordings>,
     /// The way to the member that leads.
     pub leader_calls: Arc<dyn LeaderCalls>,
     /// What operators decide about the cluster itself.
@@ -54,6 +57,7 @@ pub struct Api {
     runner: Arc<dyn TaskRunner>,
     logs: Arc<dyn ContainerLogs>,
     backups: Arc<dyn Backups>,
+    decisions: Arc<dyn DecisionRecordings>,
     leader_calls: Arc<dyn LeaderCalls>,
     administration: Arc<dyn Administration>,
     clock: Arc<dyn Clock>,
@@ -71,6 +75,7 @@ impl Api {
             runner: parts.runner,
             logs: parts.logs,
             backups: parts.backups,
+            decisions: parts.decisions,
             leader_calls: parts.leader_calls,
             administration: parts.administration,
             clock: parts.clock,
@@ -97,6 +102,11 @@ impl Api {
     /// What hands out backups.
     pub(super) fn backups(&self) -> &Arc<dyn Backups> {
         &self.backups
+    }
+
+    /// What hands out recordings of placement decisions.
+    pub(super) fn decisions(&self) -> &Arc<dyn DecisionRecordings> {
+        &self.decisions
     }
 
     /// The way to the member that leads.

@@ -10,6 +10,7 @@ use berth_proto::v1::ApiCall;
 use bytes::Bytes;
 use http::Response;
 
+use crate::decisions::Span;
 use crate::registrar::NewToken;
 use berth_raft::MemberInfo;
 use berth_trust::bundle::CaDigest;
@@ -18,7 +19,7 @@ use berth_trust::rotation::Phase;
 use berth_trust::token::TokenTerms;
 use berth_trust::token_record::TokenRecord;
 
-use berth_core::model::{AgentId, ContainerInstanceId, TaskId, Timestamp};
+use berth_core::model::{AgentId, ClusterKey, ContainerInstanceId, TaskId, Timestamp};
 use berth_core::reconcile::{StandaloneRequest, UnplacedTasks};
 use berth_core::state::{ClusterState, Command, Event, Rejection};
 
@@ -163,7 +164,7 @@ pub trait Backups: Send + Sync + 'static {
     fn begin(&self, id: String) -> PortFuture<'_, Result<BackupBegun, Unavailable>>;
 
     /// The part of that number, from 0 on: the next, or the one before it once more.
-    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<BackupPart, BackupFailure>>;
+    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<Part, PartFailure>>;
 }
 
 /// A backup that can be fetched.
@@ -175,33 +176,80 @@ pub struct BackupBegun {
     pub created_at: Timestamp,
 }
 
-/// A part of a backup.
+/// A part of something that is handed out in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackupPart {
+pub struct Part {
     /// Bytes of the file.
     pub data: Vec<u8>,
     /// Whether they are its end.
     pub is_last: bool,
 }
 
-/// Why a part of a backup is not handed out.
+/// Why a part is not handed out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BackupFailure {
-    /// No such backup, or not for so long.
+pub enum PartFailure {
+    /// No such thing, or not for so long.
     #[error(
-        "There is no open backup {0} in this controller: one that nobody fetches for a minute is dropped, and others cannot be fetched from \
+        "There is no open {what} {id} in this controller: one that nobody fetches for a minute is dropped, and others cannot be fetched from \
          another controller. Create it again."
     )]
-    Unknown(String),
+    Unknown {
+        /// What is handed out.
+        what: &'static str,
+        /// The id.
+        id: String,
+    },
     /// Parts come in order.
-    #[error("Parts of a backup are fetched in order; the next is {next}.")]
+    #[error("Parts of a {what} are fetched in order; the next is {next}.")]
     OutOfOrder {
+        /// What is handed out.
+        what: &'static str,
         /// Number of the next part.
         next: u32,
     },
+    /// It makes no sense.
+    #[error("{0}")]
+    Refused(String),
     /// It could not be written.
-    #[error("The backup could not be written: {0}.")]
-    Failed(String),
+    #[error("The {what} could not be written: {why}.")]
+    Failed {
+        /// What is handed out.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Recordings of placement decisions, handed out in parts.
+pub trait DecisionRecordings: Send + Sync + 'static {
+    /// Begins one of a cluster and a span of the log, under an id that is new.
+    fn begin(
+        &self,
+        id: String,
+        cluster: ClusterKey,
+        span: Span,
+    ) -> PortFuture<'_, Result<RecordingBegun, RecordingFailure>>;
+
+    /// The part of that number, from 0 on: the next, or the one before it once more.
+    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<Part, PartFailure>>;
+}
+
+/// A recording that can be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordingBegun {
+    /// The first entry of the log that a recording can begin with.
+    pub first: u64,
+    /// The last that there is.
+    pub last: u64,
+}
+
+/// Why no recording is begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordingFailure {
+    /// The span makes no sense, or is not held.
+    Refused(String),
+    /// The controller cannot do it at the moment.
+    Unavailable(Unavailable),
 }
 
 /// Who the members of the cluster are, who may join it, and by whose word: what operators decide.

@@ -21,12 +21,13 @@ use serde_json::Value;
 use super::context::{Api, ApiOptions, ApiParts, Call};
 use super::credentials::RootCredentials;
 use super::ports::{
-    Administration, AdministrationFailure, AuthorityStatus, BackupBegun, BackupFailure, BackupPart, Backups,
-    ContainerLogs, LeaderCalls, LogFailure, LogPiece, LogRequest, Members, PortFuture, ProposeFailure, RanTasks,
-    Replica, RotationStep, TaskRunner, Unavailable,
+    Administration, AdministrationFailure, AuthorityStatus, BackupBegun, Backups, ContainerLogs, DecisionRecordings,
+    LeaderCalls, LogFailure, LogPiece, LogRequest, Members, Part, PartFailure, PortFuture, ProposeFailure, RanTasks,
+    RecordingBegun, RecordingFailure, Replica, RotationStep, TaskRunner, Unavailable,
 };
 use super::{dispatch, front};
 use crate::clock::Clock;
+use crate::decisions::{Edge, Span};
 use crate::monitoring::Metrics;
 use crate::registrar::NewToken;
 use berth_trust::token::TokenTerms;
@@ -174,21 +175,50 @@ impl Backups for ShortBackups {
         Box::pin(async move { Ok(begun) })
     }
 
-    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<BackupPart, BackupFailure>> {
+    fn part<'a>(&'a self, id: &'a str, number: u32) -> PortFuture<'a, Result<Part, PartFailure>> {
         let is_known = self.0.lock().expect("no test panics while it begins").as_deref() == Some(id);
         Box::pin(async move {
             match number {
-                _ if !is_known => Err(BackupFailure::Unknown(id.to_owned())),
-                0 => Ok(BackupPart {
+                _ if !is_known => Err(PartFailure::Unknown {
+                    what: "backup",
+                    id: id.to_owned(),
+                }),
+                0 => Ok(Part {
                     data: b"backup".to_vec(),
                     is_last: false,
                 }),
-                1 => Ok(BackupPart {
+                1 => Ok(Part {
                     data: vec![],
                     is_last: true,
                 }),
-                _ => Err(BackupFailure::OutOfOrder { next: 2 }),
+                _ => Err(PartFailure::OutOfOrder {
+                    what: "backup",
+                    next: 2,
+                }),
             }
+        })
+    }
+}
+
+/// A recording of one part, of a log of which entries 5 to 9 are held.
+struct ShortRecordings;
+
+impl DecisionRecordings for ShortRecordings {
+    fn begin(&self, _: String, _: ClusterKey, span: Span) -> PortFuture<'_, Result<RecordingBegun, RecordingFailure>> {
+        Box::pin(async move {
+            match span.from {
+                Some(Edge::Index(asked)) if asked < 5 => Err(RecordingFailure::Refused("from 5 on".to_owned())),
+                _ => Ok(RecordingBegun { first: 5, last: 9 }),
+            }
+        })
+    }
+
+    fn part<'a>(&'a self, _: &'a str, _: u32) -> PortFuture<'a, Result<Part, PartFailure>> {
+        Box::pin(async {
+            Ok(Part {
+                data: b"{}".to_vec(),
+                is_last: true,
+            })
         })
     }
 }
@@ -238,6 +268,7 @@ impl Harness {
             runner: Arc::clone(&state) as Arc<dyn TaskRunner>,
             logs,
             backups: Arc::new(ShortBackups(Mutex::default())),
+            decisions: Arc::new(ShortRecordings),
             leader_calls: Arc::new(NoCluster),
             administration: Arc::new(NoCluster),
             clock: Arc::new(FixedClock),

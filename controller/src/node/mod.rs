@@ -24,6 +24,7 @@ use crate::agents::{self, AgentsHandle};
 use crate::api::{Api, ApiOptions, ApiParts, RootCredentials};
 use crate::backup::{self, BackupStreams};
 use crate::clock::{Clock, SystemClock};
+use crate::decisions::DecisionStreams;
 use crate::errors::chain;
 use crate::peers::{CallsToLeader, PeerNetwork};
 use crate::registrar::{self, Registrar};
@@ -314,6 +315,7 @@ fn serve_clients(
         runner: Arc::new(runner),
         logs: Arc::new(base.sessions.clone()),
         backups: Arc::new(BackupStreams::new(group.clone(), Arc::clone(&clock))),
+        decisions: Arc::new(DecisionStreams::new(group.clone())),
         leader_calls: Arc::new(CallsToLeader::new(group.clone(), base.network.clone())),
         administration: Arc::new(ClusterAdministration {
             group: group.clone(),

@@ -48,9 +48,20 @@ impl KnownHosts {
         seed: Seed,
     ) -> PlacementPlan {
         let hosts = self.of(state, cluster);
+        self.place_on(cluster, &hosts, requests, seed)
+    }
+
+    /// The same where the hosts of the cluster, in the order of their ids, are known already.
+    pub fn place_on(
+        &mut self,
+        cluster: &ClusterKey,
+        hosts: &[Arc<Host>],
+        requests: &[TaskRequest],
+        seed: Seed,
+    ) -> PlacementPlan {
         let planner = match self.planners.remove(cluster) {
-            Some(planner) => planner.brought_up_to(&hosts, typical_of(requests), seed),
-            None => Planner::new(hosts.into_iter(), typical_of(requests), seed),
+            Some(planner) => planner.brought_up_to(hosts, typical_of(requests), seed),
+            None => Planner::new(hosts.iter().cloned(), typical_of(requests), seed),
         };
         self.planners.entry(cluster.clone()).or_insert(planner).plan(requests)
     }

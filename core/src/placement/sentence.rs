@@ -45,6 +45,12 @@ pub fn unable_to_place(service: &str, unplaced: &Unplaced, hosts_shown: usize) -
     text
 }
 
+/// Whether a sentence of a service is one of [`unable_to_place`].
+#[must_use]
+pub fn is_unable_to_place(sentence: &str) -> bool {
+    sentence.starts_with("(service ") && sentence.contains(") was unable to place a task because ")
+}
+
 fn numbers(refused: &RefusedHost) -> String {
     let reasons: Vec<String> = refused.refusals.iter().map(Refusal::to_string).collect();
     format!("{}: {}", label(refused), reasons.join(" and "))

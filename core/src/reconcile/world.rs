@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) cut_off: BTreeSet<ContainerInstanceId>,
     /// Hosts whose clock is not that of the leader, and by how much it is ahead.
     pub(crate) ahead_ms: BTreeMap<ContainerInstanceId, i64>,
+    /// What was applied, the first at index 1.
+    pub(crate) log: Vec<Command>,
     index: u64,
 }
 
@@ -35,6 +37,7 @@ impl World {
             broken: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             ahead_ms: BTreeMap::new(),
+            log: vec![],
             index: 0,
         };
         let cluster = Cluster::new(cluster(), START);
@@ -44,6 +47,7 @@ impl World {
 
     pub(crate) fn apply(&mut self, command: Command) -> Result<Vec<Event>, Rejection> {
         self.index += 1;
+        self.log.push(command.clone());
         let events = apply(&mut self.state, LogIndex(self.index), &command)?;
         events.iter().for_each(|event| self.agenda.note(event));
         Ok(events)

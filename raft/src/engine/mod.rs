@@ -46,7 +46,7 @@ use reads::Reads;
 use transfers::{Fetch, Serving};
 
 pub(crate) use applied_proposals::AppliedProposals;
-pub(crate) use ids::Draws;
+pub(crate) use ids::{Draws, ProposalId};
 pub(crate) use intake::check_address;
 pub use jobs::{Job, JobDone};
 pub use outputs::{Answer, Collected, Outputs};

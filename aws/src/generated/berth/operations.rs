@@ -123,6 +123,26 @@ impl Operation for ExplainPlacement {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static EXPORT_DECISIONS: OperationModel = OperationModel {
+    name: "ExportDecisions",
+    input: &tables::ExportDecisionsRequest,
+    output: &tables::ExportDecisionsResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct ExportDecisions;
+
+impl Operation for ExportDecisions {
+    type Input = shapes::ExportDecisionsRequest;
+    type Output = shapes::ExportDecisionsResponse;
+    const NAME: &'static str = "ExportDecisions";
+    const MODEL: &'static OperationModel = &EXPORT_DECISIONS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static GET_BACKUP_PART: OperationModel = OperationModel {
     name: "GetBackupPart",
     input: &tables::GetBackupPartRequest,
@@ -140,6 +160,26 @@ impl Operation for GetBackupPart {
     type Output = shapes::GetBackupPartResponse;
     const NAME: &'static str = "GetBackupPart";
     const MODEL: &'static OperationModel = &GET_BACKUP_PART;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static GET_DECISIONS_PART: OperationModel = OperationModel {
+    name: "GetDecisionsPart",
+    input: &tables::GetDecisionsPartRequest,
+    output: &tables::GetDecisionsPartResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct GetDecisionsPart;
+
+impl Operation for GetDecisionsPart {
+    type Input = shapes::GetDecisionsPartRequest;
+    type Output = shapes::GetDecisionsPartResponse;
+    const NAME: &'static str = "GetDecisionsPart";
+    const MODEL: &'static OperationModel = &GET_DECISIONS_PART;
     const SERVICE: &'static Service = &SERVICE;
 }
 
@@ -371,7 +411,9 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &DESCRIBE_HOST_SETTINGS,
     &DESCRIBE_HOSTS,
     &EXPLAIN_PLACEMENT,
+    &EXPORT_DECISIONS,
     &GET_BACKUP_PART,
+    &GET_DECISIONS_PART,
     &GET_TASK_LOGS,
     &LIST_JOIN_TOKENS,
     &LIST_MEMBERS,
@@ -408,7 +450,9 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::DescribeHostSettings,
         $crate::berth::operations::DescribeHosts,
         $crate::berth::operations::ExplainPlacement,
+        $crate::berth::operations::ExportDecisions,
         $crate::berth::operations::GetBackupPart,
+        $crate::berth::operations::GetDecisionsPart,
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::ListJoinTokens,
         $crate::berth::operations::ListMembers,

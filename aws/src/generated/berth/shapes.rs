@@ -126,6 +126,32 @@ pub struct ExplainPlacementResponse {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct ExportDecisionsRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_index: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_index: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_time: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportDecisionsResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_index: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_index: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FilterStep {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -145,6 +171,24 @@ pub struct GetBackupPartRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetBackupPartResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Blob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetDecisionsPartRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part_number: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetDecisionsPartResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Blob>,
     #[serde(skip_serializing_if = "Option::is_none")]

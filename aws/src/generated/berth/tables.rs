@@ -58,6 +58,18 @@ pub(super) static ExplainPlacementResponse: m::Shape = m::structure("ExplainPlac
     m::member("placement", &TaskPlacement),
     m::member("fit", &ServiceFit),
 ]);
+pub(super) static ExportDecisionsRequest: m::Shape = m::structure("ExportDecisionsRequest", &[
+    m::member("cluster", &String),
+    m::member("fromIndex", &Long),
+    m::member("toIndex", &Long),
+    m::member("fromTime", &Timestamp),
+    m::member("toTime", &Timestamp),
+]);
+pub(super) static ExportDecisionsResponse: m::Shape = m::structure("ExportDecisionsResponse", &[
+    m::member("recordingId", &String),
+    m::member("firstIndex", &Long),
+    m::member("lastIndex", &Long),
+]);
 pub(super) static FilterStep: m::Shape = m::structure("FilterStep", &[
     m::member("filter", &String),
     m::member("hostsLeft", &Integer),
@@ -68,6 +80,14 @@ pub(super) static GetBackupPartRequest: m::Shape = m::structure("GetBackupPartRe
     m::required("partNumber", &PartNumber),
 ]);
 pub(super) static GetBackupPartResponse: m::Shape = m::structure("GetBackupPartResponse", &[
+    m::member("data", &Blob),
+    m::member("last", &Boolean),
+]);
+pub(super) static GetDecisionsPartRequest: m::Shape = m::structure("GetDecisionsPartRequest", &[
+    m::required("recordingId", &BackupId),
+    m::required("partNumber", &PartNumber),
+]);
+pub(super) static GetDecisionsPartResponse: m::Shape = m::structure("GetDecisionsPartResponse", &[
     m::member("data", &Blob),
     m::member("last", &Boolean),
 ]);

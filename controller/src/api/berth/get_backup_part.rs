@@ -4,7 +4,7 @@ use berth_aws::berth::{GetBackupPartRequest, GetBackupPartResponse, errors};
 use berth_aws::{AwsError, Blob};
 
 use crate::api::context::{Api, Call};
-use crate::api::ports::BackupFailure;
+use crate::api::ports::PartFailure;
 
 pub(crate) async fn handle(
     api: &Api,
@@ -16,16 +16,23 @@ pub(crate) async fn handle(
         .part_number
         .and_then(|number| u32::try_from(number).ok())
         .unwrap_or(0);
-    let part = api.backups().part(&id, number).await.map_err(|failure| {
-        let kind = match &failure {
-            BackupFailure::Unknown(_) => &errors::RESOURCE_NOT_FOUND,
-            BackupFailure::OutOfOrder { .. } => &errors::INVALID_PARAMETER,
-            BackupFailure::Failed(_) => &errors::SERVER,
-        };
-        kind.error(failure.to_string())
-    })?;
+    let part = api
+        .backups()
+        .part(&id, number)
+        .await
+        .map_err(|failure| error(&failure))?;
     Ok(GetBackupPartResponse {
         data: Some(Blob(part.data)),
         last: Some(part.is_last),
     })
+}
+
+/// Why a part of a backup or a recording is not handed out.
+pub(super) fn error(failure: &PartFailure) -> AwsError {
+    let kind = match failure {
+        PartFailure::Unknown { .. } => &errors::RESOURCE_NOT_FOUND,
+        PartFailure::OutOfOrder { .. } | PartFailure::Refused(_) => &errors::INVALID_PARAMETER,
+        PartFailure::Failed { .. } => &errors::SERVER,
+    };
+    kind.error(failure.to_string())
 }
