@@ -71,6 +71,9 @@ impl std::fmt::Display for Held {
 
 #[derive(Default)]
 pub(crate) struct Checks {
+    /// The commands that were applied, each with its index.
+    #[cfg(test)]
+    pub(crate) commands: Vec<(u64, Command)>,
     /// What stands at each index.
     log: BTreeMap<u64, Digest>,
     /// The state after each index.
@@ -140,6 +143,8 @@ impl Checks {
         }
         let events = apply(&mut self.state, LogIndex(index), &command).unwrap_or_default();
         self.states.insert(index, Arc::new(self.state.clone()));
+        #[cfg(test)]
+        self.commands.push((index, command));
         self.check_hosts(index, &events)
     }
 

@@ -81,6 +81,14 @@ pub fn run_with(seed: u64, bug: Option<Bug>) -> Result<Report, Violation> {
     }
 }
 
+/// The commands of the run of a seed, each with its index.
+#[cfg(test)]
+pub(crate) fn commands_of(seed: u64) -> Vec<(u64, berth_core::state::Command)> {
+    let mut world = World::new(seed, HOSTS, Bugs(None));
+    live(&mut world).expect("it holds");
+    std::mem::take(&mut world.checks.commands)
+}
+
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -1,5 +1,6 @@
-"""Placement decisions of a cluster exported from its log."""
+"""Placement decisions of a cluster exported from its log, made again, and compared with those of other strategies."""
 
+import csv
 import json
 
 import berth
@@ -75,3 +76,59 @@ def test_decisions_of_a_cluster_are_exported_for_any_span_that_is_held(tmp_path)
             refused = process.run("decisions", "export", *arguments, check=False)
             assert refused.returncode != 0 and said.lower() in refused.stderr.lower(), refused.stderr
         assert not (tmp_path / "a").exists()
+
+
+def test_decisions_made_again_are_the_same_and_other_strategies_would_have_used_other_hosts(tmp_path):
+    arguments = ("--runtime", "simulated", "--hosts", HOSTS, "--host-cpu", 1, "--host-memory", 4000, "--cluster", "shop")
+    with berth.dev(tmp_path, *arguments) as process:
+        ecs = furnish(process)
+        ecs.update_service(cluster="shop", service="batch", desiredCount=6)
+        berth.wait_stable(ecs, "shop", "batch", 60)
+        [full] = hosts_of(ecs, "service:batch")
+        process.run("dev", "host", "kill", full)
+        moved = lambda: len(berth.running(ecs, "shop")) == 8 and full not in hosts_of(ecs, "service:batch")
+        berth.wait_until(moved, f"the tasks of {full} run elsewhere", 60)
+        # Seven tasks of 512 CPU units are more than the three hosts that are left hold beside the others.
+        ecs.register_task_definition(family="large", containerDefinitions=[{"name": "app", "image": "busybox", "cpu": 512, "memory": 64}])
+        ecs.create_service(cluster="shop", serviceName="large", taskDefinition="large", desiredCount=7)
+        lacking = lambda: any("unable to place" in event["message"] for event in berth.service_of(ecs, "shop", "large")["events"])
+        berth.wait_until(lacking, "the service says that it lacks room", 60)
+        ecs.update_service(cluster="shop", service="large", desiredCount=0)
+        berth.wait_until(lambda: len(berth.running(ecs, "shop")) == 8, "the large tasks are gone", 60)
+        recording = tmp_path / "recording.jsonl"
+        process.run("decisions", "export", "--out", recording)
+
+        placed = len(of_kind(lines(recording), "placed"))
+        again = process.run("sim", "replay", recording).stdout
+        assert f"{placed} of {placed} decisions come out the same" in again, again
+        folder = tmp_path / "report"
+        shown = process.run(
+            "sim", "replay", recording, "--strategy", "binpack=cpu", "--strategy", "spread=instanceId", "--out", folder
+        ).stdout
+        with open(folder / "summary.csv", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header == ["measure", "recorded", "binpack=cpu", "difference", "spread=instanceId", "difference"]
+        rows = {row[0]: row[1:] for row in rows}
+        assert rows["tasks placed or waiting"] == [str(placed), str(placed), "0", str(placed), "0"]
+        # At the end there are six tasks of 128 CPU units and two of 64: packed, they fill one host of 1024 but for 128; spread, they are on all
+        # three that are left. What was recorded has the six on one, and the two in a zone each.
+        end = rows["hosts used at the end"]
+        used = len(hosts_of(ecs, "service:batch") | hosts_of(ecs, "service:web"))
+        assert end[0] == str(used) and end[3] == "3", rows
+        assert end[1] == "1", rows
+        assert int(rows["placed elsewhere"][1]) > 0 and rows["placed elsewhere"][0] == "0", rows
+        assert "HOSTS USED" not in shown and "hosts used at most" in shown, shown
+        assert "<polyline" in (folder / "report.html").read_text()
+        assert (folder / "points.csv").read_text().startswith("strategy,index,at_ms,hosts_used,")
+
+        # A decision that nobody made is told, with what the engine decides.
+        changed = recording.read_text().replace('"onlyHost":true,', "")
+        first = next(said for said in of_kind(lines(recording), "placed"))
+        wrong = f'"request":{first["request"]},"host":{first["host"]}'
+        other = f'"request":{first["request"]},"host":{(first["host"] + 1) % HOSTS}'
+        (tmp_path / "changed.jsonl").write_text(changed.replace(wrong, other, 1))
+        told = process.run("sim", "replay", tmp_path / "changed.jsonl", check=False)
+        assert told.returncode == 1 and f"task {first['id']} of service:batch went to host-" in told.stdout, told
+        (tmp_path / "cut.jsonl").write_text("\n".join(changed.splitlines()[:-3]))
+        refused = process.run("sim", "replay", tmp_path / "cut.jsonl", check=False)
+        assert refused.returncode == 1 and "cut off after line" in refused.stderr, refused

@@ -31,7 +31,7 @@ enum Action {
     /// Write the placement decisions in a span of the log, with the hosts and tasks that they were made on, to a new file
     #[command(
         after_help = "A span can begin where the log of the controller asked begins: behind its newest snapshot, which has what came of earlier\n\
-        entries and not the entries."
+        entries and not the entries. `berth sim replay FILE` shows what other strategies would have done."
     )]
     Export(ExportArguments),
 }

@@ -5,6 +5,7 @@
 //! - `optimum.rs`: how far strategies are from the best that there could be, on small problems.
 //! - `policy.rs`: strategies by the names that users give them.
 //! - `generate.rs`: workloads that are drawn; `arrivals.rs`: tasks come and go in virtual time; `packing.rs`: as few hosts as possible.
+//! - [`recorded`]: decisions that a cluster made, decided again, and as other strategies would have.
 //! - [`report`]: tables, CSV and pages of what came out.
 //! - `inflation.rs`: tasks come until more is asked for than there is, and none goes. `published.rs`: what others measured that way.
 
@@ -19,6 +20,7 @@ mod optimum;
 mod packing;
 mod policy;
 mod published;
+pub mod recorded;
 pub mod report;
 mod workload;
 

@@ -305,7 +305,8 @@ pub fn tasks_csv(workload: &Workload) -> String {
     csv(&columns, &workload.tasks.iter().map(row).collect::<Vec<_>>())
 }
 
-fn page(what: &str, columns: &[&str], rows: &[Vec<String>], charts: &[String]) -> String {
+/// A page with a table and plots.
+pub(super) fn page(what: &str, columns: &[&str], rows: &[Vec<String>], charts: &[String]) -> String {
     let cells = |tag: &str, cells: &[String]| {
         let cell = |text: &String| format!("<{tag}>{}</{tag}>", escape(text));
         format!("<tr>{}</tr>\n", cells.iter().map(cell).collect::<String>())

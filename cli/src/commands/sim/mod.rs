@@ -8,6 +8,7 @@ mod live;
 mod optimum;
 mod packing;
 mod published;
+mod replay;
 mod run;
 
 use std::process::ExitCode;
@@ -50,6 +51,11 @@ enum What {
         gpu-clustering, tightest; several with + between them are asked in turn. The same seed gives the same experiment."
     )]
     Run(run::Run),
+    /// Make the decisions of a recorded span of a cluster's log again, or see what other strategies would have done
+    #[command(
+        after_help = "Without --strategy the exit code is 1 if a decision does not come out the same. Strategies are called as for `berth sim run`."
+    )]
+    Replay(replay::Replay),
     /// Pack all tasks of a workload onto as few equal hosts as possible, beside heuristics that know all tasks beforehand
     Packing(packing::Packing),
     /// Draw a workload from published distributions
@@ -64,6 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Published(published) => published::compare(published),
         What::Optimum(optimum) => optimum::compare(optimum),
         What::Run(arguments) => run::run(arguments),
+        What::Replay(arguments) => replay::run(arguments),
         What::Packing(packing) => packing::pack_all(packing),
         What::Generate(generate) => packing::draw(generate),
     }

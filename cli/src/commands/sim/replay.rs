@@ -1,0 +1,167 @@
+//! `berth sim replay`: decisions of a cluster, from a recording, made again, or as other strategies would have made them.
+//!
+//! Owns how a recording is read and what is said of it; what is judged and measured belongs to `sim`. Shell.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use berth_core::decisions::{DecisionLine, Happening, Reader, Recording};
+use berth_core::model::ContainerInstanceId;
+use berth_sim::laboratory::Policy;
+use berth_sim::laboratory::recorded::{
+    Course, Difference, comparison_columns, comparison_page, comparison_points, comparison_rows, course, judge,
+};
+use berth_sim::laboratory::report;
+use clap::Args;
+
+use super::experiments;
+use crate::output;
+use crate::table::Table;
+
+/// Flags of `berth sim replay`.
+#[derive(Args, Debug)]
+pub(super) struct Replay {
+    /// A recording, as `berth decisions export` writes it
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A strategy, or several with + between them that are asked in turn, that all tasks would have had; each flag is one to compare. Without
+    /// any, every decision is made again as it was
+    #[arg(long, value_name = "NAME")]
+    strategy: Vec<Policy>,
+    /// Write CSV and a report to read in a browser into this folder, which is made
+    #[arg(long, value_name = "FOLDER", requires = "strategy")]
+    out: Option<PathBuf>,
+}
+
+/// Makes the decisions again, or compares strategies.
+///
+/// # Errors
+/// If the recording cannot be read or is not understood, or the results cannot be written.
+pub(super) fn run(arguments: &Replay) -> Result<ExitCode> {
+    let recording = read(&arguments.file).with_context(|| format!("{} cannot be used", arguments.file.display()))?;
+    if arguments.strategy.is_empty() {
+        return make_again(&recording);
+    }
+    compare(&recording, arguments)
+}
+
+fn read(path: &Path) -> Result<Recording> {
+    let mut file = BufReader::new(File::open(path)?);
+    let (mut reader, mut line, mut number) = (Reader::default(), vec![], 0u64);
+    loop {
+        line.clear();
+        number += 1;
+        if file.read_until(b'\n', &mut line)? == 0 {
+            return Ok(reader.end()?);
+        }
+        let text = std::str::from_utf8(&line).with_context(|| format!("line {number} is no text"))?;
+        reader.line(text.trim_end())?;
+    }
+}
+
+fn make_again(recording: &Recording) -> Result<ExitCode> {
+    let judgement = judge(recording);
+    let (decisions, same) = (judgement.decisions, judgement.same);
+    output::line(&format!(
+        "{}: {same} of {decisions} decisions come out the same.",
+        span(recording)
+    ))?;
+    if judgement.same_as_seen > 0 {
+        output::line(&format!(
+            "{} of them do on the hosts as the leader saw them when it decided, and not as the log has them right before.",
+            judgement.same_as_seen
+        ))?;
+    }
+    if judgement.not_recorded > 0 {
+        output::line(&format!(
+            "Of {} more tasks it is not recorded how their hosts were chosen.",
+            judgement.not_recorded
+        ))?;
+    }
+    for difference in &judgement.differences {
+        output::line(&told(recording, difference))?;
+    }
+    Ok(ExitCode::from(u8::from(!judgement.differences.is_empty())))
+}
+
+fn span(recording: &Recording) -> String {
+    let (first, last) = (recording.header.from_index.0, recording.last_index.0);
+    format!("Entries {first} to {last} of {}", recording.header.cluster)
+}
+
+fn told(recording: &Recording, difference: &Difference) -> String {
+    let host = |id: ContainerInstanceId, line: &DecisionLine| {
+        let refused: u32 = line.refused.values().sum();
+        format!(
+            "{} ({} of {} hosts left, ranks {:?}, {} tasks there)",
+            name(recording, id),
+            line.considered.saturating_sub(refused),
+            line.considered,
+            line.ranks,
+            line.tasks
+        )
+    };
+    let now = difference
+        .now
+        .as_ref()
+        .map_or_else(|| "no host".to_owned(), |(id, line)| host(*id, line));
+    format!(
+        "entry {}: task {} of {} went to {}, and goes to {now}",
+        difference.index.0,
+        difference.task,
+        difference.group,
+        host(difference.recorded, &difference.decision)
+    )
+}
+
+/// What people call a host.
+fn name(recording: &Recording, id: ContainerInstanceId) -> String {
+    let later = recording.entries.iter().flat_map(|entry| &entry.happenings);
+    let later = later.filter_map(|happening| match happening {
+        Happening::Host(host) => Some(host),
+        _ => None,
+    });
+    let mut hosts = recording.start.hosts().chain(later);
+    let host = hosts.find(|host| host.id == id);
+    host.map_or_else(|| id.to_string(), |host| host.name.clone())
+}
+
+fn compare(recording: &Recording, arguments: &Replay) -> Result<ExitCode> {
+    let mut jobs: Vec<Option<&Policy>> = vec![None];
+    jobs.extend(arguments.strategy.iter().map(Some));
+    let courses = experiments::make(&jobs, |policy| course(recording, *policy));
+    let courses: Vec<Course> = courses.into_iter().map(|(course, _)| course).collect();
+    let (columns, rows) = (comparison_columns(&courses), comparison_rows(&courses));
+    let headings: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
+    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    rows.iter().for_each(|row| table.row(row.clone()));
+    let shortages = courses.first().map_or(0, |course| course.figures.shortages);
+    let what = format!(
+        "{}. Hosts and tasks come and go as was recorded; with a strategy all tasks have that one. Times that a service said that\n\
+         it found no host: {shortages}.",
+        span(recording)
+    );
+    output::line(&table.render(None))?;
+    output::line(&format!("\n{what}"))?;
+    let Some(folder) = &arguments.out else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    for (name, text) in [
+        ("report.html", comparison_page(&courses, &what)),
+        ("points.csv", comparison_points(&courses)),
+        ("summary.csv", report::csv(&columns, &rows)),
+    ] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    output::complain(&format!(
+        "wrote report.html, points.csv and summary.csv to {}",
+        folder.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}

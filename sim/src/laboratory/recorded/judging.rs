@@ -1,0 +1,267 @@
+//! Whether the engine decides as was recorded: every plan is made again on the hosts as they were, with its seed. Pure.
+//!
+//! A leader plans for all services in a round, each plan on what those before it will have done, and its commands enter the log a moment later: among what others
+//! write, and those of different services in any order. So a plan that does not come out the same on the hosts as they are in the log right before it is
+//! made again on the hosts as they were some entries earlier, behind other plans of about the same time: those of which the record says that they were made on just
+//! such hosts. What comes out the same to the last figure was decided so.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use berth_core::decisions::{DecisionLine, Happening, Held, PlacedTask, Recording, Scene};
+use berth_core::model::{ContainerInstanceId, LogIndex, TaskId};
+use berth_core::placement::{Placement, Seed, TaskRequest};
+
+use super::Engine;
+
+/// Entries that a leader may not have seen, and within which its other commands are: far more than are written in a round.
+const ROUND: usize = 32;
+
+/// Plans that are tried for a place in front of another.
+const MAX_OTHERS: usize = 32;
+
+/// How decisions came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Decisions that were made again.
+    pub decisions: usize,
+    /// Those that came out the same, to the last figure.
+    pub same: usize,
+    /// Of those, how many did on the hosts as a leader saw them, which is not how they are in the log right before.
+    pub same_as_seen: usize,
+    /// Placements of which it is not recorded how they were decided.
+    pub not_recorded: usize,
+    /// Those that came out otherwise.
+    pub differences: Vec<Difference>,
+}
+
+/// A decision that came out otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The entry of the log.
+    pub index: LogIndex,
+    /// The task.
+    pub task: TaskId,
+    /// Its group.
+    pub group: String,
+    /// The host recorded.
+    pub recorded: ContainerInstanceId,
+    /// How it was chosen.
+    pub decision: DecisionLine,
+    /// The host now and how it is chosen; `None` if no host takes the task.
+    pub now: Option<(ContainerInstanceId, DecisionLine)>,
+}
+
+/// What was decided at once.
+struct Plan<'r> {
+    seed: u64,
+    /// Place of the entry with the first of its tasks.
+    entry: usize,
+    tasks: Vec<(LogIndex, &'r PlacedTask, &'r DecisionLine)>,
+    requests: Vec<TaskRequest>,
+}
+
+/// Hosts on which a plan may have been made: as they were before an entry.
+struct Base {
+    scene: Scene,
+    /// Place of the entry.
+    entry: usize,
+}
+
+/// What a plan gives for each of its tasks.
+type Again = Vec<Option<(ContainerInstanceId, DecisionLine)>>;
+
+struct Judge<'r> {
+    recording: &'r Recording,
+    numbers: BTreeMap<ContainerInstanceId, u32>,
+    /// In the order of their first tasks in the log.
+    plans: Vec<Plan<'r>>,
+    engine: Engine,
+    judgement: Judgement,
+}
+
+/// Makes every decision of a recording again.
+#[must_use]
+pub fn judge(recording: &Recording) -> Judgement {
+    let mut judge = Judge {
+        recording,
+        numbers: (0..).zip(&recording.hosts).map(|(number, id)| (*id, number)).collect(),
+        plans: plans(recording),
+        engine: Engine::default(),
+        judgement: Judgement::default(),
+    };
+    let (mut scene, mut earlier, mut next) = (recording.start.clone(), VecDeque::<Base>::new(), 0);
+    for (place, entry) in recording.entries.iter().enumerate() {
+        let scene_before = scene.clone();
+        earlier.push_front(Base {
+            scene: scene_before,
+            entry: place,
+        });
+        earlier.truncate(ROUND);
+        for happening in &entry.happenings {
+            if let Happening::Placed(placed) = happening {
+                judge.judgement.not_recorded += usize::from(placed.decision.is_none());
+                let begins = judge.plans.get(next).and_then(|plan| plan.tasks.first());
+                if begins.is_some_and(|(_, first, _)| first.task == placed.task) {
+                    judge.note(next, &scene, &earlier);
+                    next += 1;
+                }
+            }
+            recording.follow(&mut scene, happening);
+        }
+    }
+    judge.judgement
+}
+
+fn plans(recording: &Recording) -> Vec<Plan<'_>> {
+    let (mut plans, mut by_seed) = (Vec::<Plan<'_>>::new(), BTreeMap::new());
+    for (place, entry) in recording.entries.iter().enumerate() {
+        for happening in &entry.happenings {
+            let Happening::Placed(placed) = happening else { continue };
+            let Some(decision) = &placed.decision else { continue };
+            let plan = *by_seed.entry(decision.seed).or_insert_with(|| {
+                plans.push(Plan {
+                    seed: decision.seed,
+                    entry: place,
+                    tasks: vec![],
+                    requests: vec![],
+                });
+                plans.len() - 1
+            });
+            plans[plan].tasks.push((entry.index, placed, decision));
+            plans[plan].requests.push(TaskRequest {
+                only_hosts: placed.only_host.then(|| [placed.host].into()),
+                ..TaskRequest::new(placed.id, recording.request(placed.request).clone())
+            });
+        }
+    }
+    plans
+}
+
+impl Judge<'_> {
+    /// Makes a plan again: on the hosts as they are in the log, or as the leader saw them.
+    fn note(&mut self, plan: usize, scene: &Scene, earlier: &VecDeque<Base>) {
+        let again = self.again(plan, scene);
+        let tasks = self.plans[plan].tasks.len();
+        self.judgement.decisions += tasks;
+        if self.is_same(plan, &again) {
+            self.judgement.same += tasks;
+            return;
+        }
+        if self.is_same_as_seen(plan, scene, earlier) {
+            self.judgement.same += tasks;
+            self.judgement.same_as_seen += tasks;
+            return;
+        }
+        for ((index, placed, decision), now) in self.plans[plan].tasks.iter().zip(again) {
+            if is_same(placed, decision, now.as_ref()) {
+                self.judgement.same += 1;
+                continue;
+            }
+            self.judgement.differences.push(Difference {
+                index: *index,
+                task: placed.id,
+                group: self.recording.request(placed.request).group.clone(),
+                recorded: placed.host,
+                decision: (*decision).clone(),
+                now,
+            });
+        }
+    }
+
+    /// Whether the plan comes out the same on the hosts as they were some entries earlier, behind others of about the same time.
+    fn is_same_as_seen(&mut self, plan: usize, scene: &Scene, earlier: &VecDeque<Base>) -> bool {
+        let now = Base {
+            scene: scene.clone(),
+            entry: self.plans[plan].entry,
+        };
+        std::iter::once(&now).chain(earlier).any(|base| {
+            let unwanted = self.without_unwanted(base, self.plans[plan].entry);
+            self.comes_out_behind_others(plan, base.entry, base.scene.clone())
+                || unwanted.is_some_and(|scene| self.comes_out_behind_others(plan, base.entry, scene))
+        })
+    }
+
+    /// The hosts of a base, with tasks stopped that were stopped since: by the leader too, it may be.
+    fn without_unwanted(&self, base: &Base, until: usize) -> Option<Scene> {
+        let mut scene = None;
+        for entry in &self.recording.entries[base.entry..=until] {
+            for happening in &entry.happenings {
+                if let Happening::Changed { wanted: false, .. } = happening {
+                    self.recording
+                        .follow(scene.get_or_insert_with(|| base.scene.clone()), happening);
+                }
+            }
+        }
+        scene
+    }
+
+    /// Whether the plan comes out the same once others have put their tasks on the hosts that come out the same there themselves.
+    fn comes_out_behind_others(&mut self, plan: usize, from: usize, mut scene: Scene) -> bool {
+        let first = self.plans.partition_point(|other| other.entry < from);
+        let until = self.plans[plan].entry + ROUND;
+        let others = first..self.plans.len().min(plan + MAX_OTHERS);
+        let mut others: Vec<usize> = others.filter(|other| self.plans[*other].entry <= until).collect();
+        loop {
+            if self.comes_out(plan, &scene) {
+                return true;
+            }
+            let fitting = others
+                .iter()
+                .position(|other| *other != plan && self.comes_out(*other, &scene));
+            let Some(place) = fitting else {
+                return false;
+            };
+            let other = others.remove(place);
+            for (_, placed, _) in &self.plans[other].tasks {
+                let held = Held::new(self.recording.request(placed.request).clone());
+                scene.put(placed.task, placed.host, held);
+            }
+        }
+    }
+
+    fn comes_out(&mut self, plan: usize, scene: &Scene) -> bool {
+        if !self.may_come_out(plan, scene) {
+            return false;
+        }
+        let again = self.again(plan, scene);
+        self.is_same(plan, &again)
+    }
+
+    /// What the record says of hosts, at little cost: how many there were, and how many tasks were on the one chosen first.
+    fn may_come_out(&self, plan: usize, scene: &Scene) -> bool {
+        let plan = &self.plans[plan];
+        let Some((_, placed, decision)) = plan.tasks.first() else {
+            return false;
+        };
+        let Some(host) = scene.host(placed.host) else {
+            return false;
+        };
+        // Where tasks do not matter, none are recorded.
+        let tasks: u32 = host.tasks_by_group.values().sum();
+        decision.tasks == 0 || decision.tasks == tasks
+    }
+
+    /// What the plan gives on these hosts.
+    fn again(&mut self, plan: usize, scene: &Scene) -> Again {
+        let plan = &self.plans[plan];
+        let placements = self.engine.place(scene, &plan.requests, plan.seed);
+        let now = |request: &TaskRequest, placement: Placement| {
+            let record = placement.record(request, Seed(plan.seed)).read();
+            let line = DecisionLine::of(&record, |id| self.numbers.get(&id).copied());
+            (placement.host(), line)
+        };
+        let again = plan.requests.iter().zip(placements);
+        again
+            .map(|(request, placement)| placement.map(|placement| now(request, placement)))
+            .collect()
+    }
+
+    fn is_same(&self, plan: usize, again: &Again) -> bool {
+        let mut tasks = self.plans[plan].tasks.iter().zip(again);
+        tasks.all(|((_, placed, decision), now)| is_same(placed, decision, now.as_ref()))
+    }
+}
+
+fn is_same(placed: &PlacedTask, decision: &DecisionLine, now: Option<&(ContainerInstanceId, DecisionLine)>) -> bool {
+    now.is_some_and(|(host, line)| *host == placed.host && line == decision)
+}
