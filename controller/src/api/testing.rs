@@ -10,7 +10,7 @@ use berth_core::model::{
     AgentId, Cluster, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, Timestamp,
 };
 use berth_core::placement::Seed;
-use berth_core::reconcile::{StandalonePlan, StandaloneRequest, plan_standalone};
+use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone};
 use berth_core::state::{ClusterState, Command, Event, apply};
 use berth_proto::v1::ApiCall;
 use bytes::Bytes;
@@ -72,7 +72,13 @@ impl Replica for StateInMemory {
 impl TaskRunner for StateInMemory {
     fn run_tasks(&self, request: StandaloneRequest) -> PortFuture<'_, Result<RanTasks, ProposeFailure>> {
         Box::pin(async move {
-            let plan = plan_standalone(&self.state(), std::slice::from_ref(&request), Seed(1)).pop();
+            let plan = plan_standalone(
+                &self.state(),
+                &mut Agenda::new(),
+                std::slice::from_ref(&request),
+                Seed(1),
+            )
+            .pop();
             let (tasks, unplaced) = match plan.expect("one plan for one request") {
                 StandalonePlan::Run { command, unplaced } => {
                     let ids = request.tasks.iter().map(|task| task.id);

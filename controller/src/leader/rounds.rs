@@ -244,12 +244,12 @@ impl Rounds {
     /// Plans the requests that wait, applies the plans to `state` so that reconcilers see them, and answers those
     /// about which nothing has to be proposed.
     fn plan_requests(&mut self, state: &mut ClusterState) -> Vec<(Waiting, berth_core::state::Command, RanTasks)> {
-        let batch: Vec<Waiting> = std::mem::take(&mut self.waiting);
-        if batch.is_empty() {
+        let Some((_, agenda)) = self.leading.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return vec![];
-        }
+        };
+        let batch: Vec<Waiting> = std::mem::take(&mut self.waiting);
         let requests: Vec<StandaloneRequest> = batch.iter().map(|w| w.request.clone()).collect();
-        let plans = plan_standalone(state, &requests, Seed(self.ids.next_u64()));
+        let plans = plan_standalone(state, agenda, &requests, Seed(self.ids.next_u64()));
         let index = state.applied();
         let mut runs = vec![];
         for (waiting, plan) in batch.into_iter().zip(plans) {

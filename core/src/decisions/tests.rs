@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{ContainerInstanceStatus, LogIndex, PlacementStrategy, Resources, TaskReport, TaskStatus};
-use crate::placement::{KnownHosts, Outcome, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{FollowedHosts, Outcome, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile::world::{World, cluster};
 use crate::state::{ClusterState, Command, apply};
 
@@ -185,15 +185,15 @@ proptest! {
     ) {
         let (lines, _) = record(&lived(&steps), 0);
         let recording = read(&lines).expect("sound");
-        let (mut scene, mut known) = (recording.start.clone(), KnownHosts::default());
+        let (mut scene, mut known) = (recording.start.clone(), FollowedHosts::default());
         let mut placed_again = 0;
         for happening in recording.entries.iter().flat_map(|entry| &entry.happenings) {
             if let Happening::Placed(placed) = happening {
                 let decision = placed.decision.as_ref().expect("recorded");
                 let request = TaskRequest::new(placed.id, recording.request(placed.request).clone());
-                let hosts: Vec<_> = scene.hosts().cloned().collect();
+                let hosts = scene.hosts().cloned().collect();
                 let seed = Seed(decision.seed);
-                let plan = known.place_on(&cluster(), &hosts, std::slice::from_ref(&request), seed);
+                let plan = known.place(hosts, std::slice::from_ref(&request), seed);
                 let Outcome::Placed(found) = &plan.decisions[0].outcome else { panic!("{placed:?}") };
                 let number = |id| recording.hosts.iter().position(|known| *known == id).and_then(|n| u32::try_from(n).ok());
                 let again = DecisionLine::of(&found.record(&request, seed).read(), number);

@@ -201,33 +201,24 @@ impl Board {
         }
     }
 
-    /// Takes in that hosts, in the order of their ids, are described otherwise than before, or are no longer as described. Whether that could be:
-    /// not if there are others, or one is another machine now.
+    /// Takes in that some of the same hosts, in the order of their ids, are described otherwise than before, or are no longer as described. Whether
+    /// that could be: not if one is another machine now.
     pub(super) fn describe_anew(
         &mut self,
         hosts: &[Arc<Host>],
-        touched: &[HostIndex],
+        changed: &BTreeSet<HostIndex>,
         typical: &TypicalTasks,
         seed: Seed,
     ) -> bool {
-        let are_the_same = self.hosts.len() == hosts.len()
-            && self
-                .hosts
-                .iter()
-                .zip(hosts)
-                .all(|(slot, host)| Arc::ptr_eq(&slot.host, host) || is_same_machine(&slot.host, host));
+        let is_the_same =
+            |host: &HostIndex| is_same_machine(&self.hosts[host.position()].host, &hosts[host.position()]);
+        let are_the_same = changed.iter().all(is_the_same);
         // What is typical matters only where there are GPUs.
         if !are_the_same || (self.largest.gpu > 0 && self.typical != *typical) {
             return false;
         }
         self.seed = seed;
-        let mut changed: BTreeSet<HostIndex> = touched.iter().copied().collect();
-        let described = self
-            .indices()
-            .zip(hosts)
-            .filter(|(index, host)| !Arc::ptr_eq(&self.hosts[index.position()].host, host));
-        changed.extend(described.map(|(index, _)| index));
-        for host in changed {
+        for host in changed.iter().copied() {
             let slot = &mut self.hosts[host.position()];
             *slot = Slot::new(Arc::clone(&hosts[host.position()]), slot.model);
             self.groups.set(host, &hosts[host.position()]);

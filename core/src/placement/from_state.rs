@@ -100,6 +100,7 @@ mod tests {
     };
     use crate::placement::{KnownHosts, Seed, place};
     use crate::state::{Command, apply};
+    use proptest::prelude::*;
 
     fn cluster() -> ClusterKey {
         Scope::new("123456789012", "us-east-1").cluster("default")
@@ -154,8 +155,8 @@ mod tests {
         state
     }
 
-    fn commands() -> Vec<Command> {
-        let register = |id: u128| Command::RegisterContainerInstance {
+    fn register(id: u128) -> Command {
+        Command::RegisterContainerInstance {
             id: ContainerInstanceId(id),
             previous: None,
             cluster: cluster(),
@@ -168,7 +169,10 @@ mod tests {
                 runtime_version: "simulated".to_owned(),
             },
             at: Timestamp(id.try_into().expect("small")),
-        };
+        }
+    }
+
+    fn commands() -> Vec<Command> {
         let run = Command::RunTasks {
             tasks: vec![task(10, Some(1))],
             client_token: None,
@@ -203,27 +207,54 @@ mod tests {
         assert!(host.tasks_by_group.is_empty());
     }
 
-    #[test]
-    fn hosts_known_from_earlier_states_are_what_they_would_be_described_as_anew() {
-        let mut commands = commands();
-        commands.push(Command::StopTasks {
-            tasks: vec![TaskId(10)],
-            stop_code: StopCode::UserInitiated,
-            reason: "no longer needed".to_owned(),
-            at: Timestamp(5),
-        });
-        commands.push(Command::DeregisterContainerInstance {
-            container_instance: ContainerInstanceId(1),
-            force: true,
-            at: Timestamp(6),
-        });
-        let (mut known, mut state) = (KnownHosts::default(), ClusterState::at_newest_level());
-        for (index, command) in (1..).zip(commands) {
-            apply(&mut state, LogIndex(index), &command).expect("accepted");
-            let anew = PlacementProblem::from_state(&state, &cluster(), []).hosts;
-            for _ in 0..2 {
-                let hosts = known.of(&state, &cluster());
-                assert!(hosts.iter().map(|host| &**host).eq(&anew), "{hosts:?}");
+    /// What happens to one of many hosts: it joins, leaves, gets a task, or is to stop one, or a program takes a port.
+    fn happening((kind, host): (u8, u128), id: u128) -> Command {
+        let (container_instance, at) = (ContainerInstanceId(host), Timestamp(7));
+        match kind {
+            0 => register(host),
+            1 => Command::DeregisterContainerInstance {
+                container_instance,
+                force: true,
+                at,
+            },
+            2 => Command::RecordForeignPorts {
+                container_instance,
+                ports: [(TransportProtocol::Tcp, 8080)].into(),
+            },
+            3 => Command::StopTasks {
+                tasks: (1000..id).map(TaskId).collect(),
+                stop_code: StopCode::UserInitiated,
+                reason: "no longer needed".to_owned(),
+                at,
+            },
+            _ => Command::RunTasks {
+                tasks: vec![task(id, Some(host))],
+                client_token: None,
+            },
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn hosts_known_from_earlier_states_are_what_they_would_be_described_as_anew(
+            rounds in proptest::collection::vec(proptest::collection::vec((0u8..8, 1u128..400), 0..40), 1..8),
+        ) {
+            let (mut known, mut state) = (KnownHosts::default(), ClusterState::at_newest_level());
+            let mut ids = 1000..;
+            let joins = (1..300).map(|host| (0, host)).collect();
+            for round in std::iter::once(joins).chain(rounds) {
+                for (event, id) in round.into_iter().zip(&mut ids) {
+                    let index = LogIndex(state.applied().0 + 1);
+                    // A host that is not there has nothing to say.
+                    apply(&mut state, index, &happening(event, id)).ok();
+                }
+                let anew = PlacementProblem::from_state(&state, &cluster(), []).hosts;
+                for _ in 0..2 {
+                    let hosts = known.of(&state, &cluster());
+                    prop_assert!(hosts.iter().map(|host| &**host).eq(&anew));
+                }
             }
         }
     }

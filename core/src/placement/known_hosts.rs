@@ -1,41 +1,68 @@
 //! The hosts of clusters as placement sees them, kept from plan to plan with all that a planner finds hosts by: a host is described anew only
-//! where its record or what its tasks hold has changed, and only then does its place among the others change. It holds nothing
-//! that could not be found again from the state. Pure.
+//! where its record or what its tasks hold has changed, and only then does its place among the others change. So a plan costs what changed since
+//! the last one, however many hosts there are. It holds nothing that could not be found again from the state. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::board::HostIndex;
 use super::plan::PlacementPlan;
 use super::planner::Planner;
 use super::problem::{Host, TaskRequest, typical_of};
 use super::seed::Seed;
-use crate::model::{ClusterKey, ContainerInstance};
-use crate::state::{Allocation, ClusterState};
+use crate::model::{ClusterKey, ContainerInstanceId, ContainerInstanceStatus};
+use crate::state::{ClusterState, HostsSeen};
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
-    /// By id within each cluster.
-    clusters: BTreeMap<ClusterKey, Vec<Known>>,
-    /// Those of clusters in which tasks were placed.
-    planners: BTreeMap<ClusterKey, Planner>,
+    clusters: BTreeMap<ClusterKey, Known>,
 }
 
-/// Whoever has a copy finds out anew what it needs of what planners know.
-impl Clone for KnownHosts {
-    fn clone(&self) -> Self {
-        Self {
-            clusters: self.clusters.clone(),
-            planners: BTreeMap::new(),
-        }
+/// The hosts of a cluster.
+#[derive(Debug)]
+struct Known {
+    /// Of which moment they are.
+    seen: HostsSeen,
+    /// In the order of their ids, deregistered ones left out.
+    hosts: Vec<Arc<Host>>,
+    planner: KeptPlanner,
+    /// Hosts that the planner knows as they were.
+    changed: BTreeSet<HostIndex>,
+}
+
+/// A planner, once tasks were placed.
+#[derive(Debug, Default)]
+struct KeptPlanner(Option<Planner>);
+
+impl KeptPlanner {
+    /// Decides on hosts in the order of their ids: the same as before, but for those that changed.
+    fn plan(
+        &mut self,
+        hosts: &[Arc<Host>],
+        changed: BTreeSet<HostIndex>,
+        requests: &[TaskRequest],
+        seed: Seed,
+    ) -> PlacementPlan {
+        let typical = typical_of(requests);
+        let planner = match self.0.take() {
+            Some(planner) => planner.brought_up_to(hosts, changed, typical, seed),
+            None => Planner::new(hosts.iter().cloned(), typical, seed),
+        };
+        self.0.insert(planner).plan(requests)
     }
 }
 
-#[derive(Clone, Debug)]
-struct Known {
-    instance: Arc<ContainerInstance>,
-    allocation: Arc<Allocation>,
-    host: Arc<Host>,
+/// Whoever has a copy finds out anew what it needs of what planners know.
+impl Clone for Known {
+    fn clone(&self) -> Self {
+        Self {
+            seen: self.seen.clone(),
+            hosts: self.hosts.clone(),
+            planner: KeptPlanner::default(),
+            changed: BTreeSet::new(),
+        }
+    }
 }
 
 impl KnownHosts {
@@ -47,54 +74,88 @@ impl KnownHosts {
         requests: &[TaskRequest],
         seed: Seed,
     ) -> PlacementPlan {
-        let hosts = self.of(state, cluster);
-        self.place_on(cluster, &hosts, requests, seed)
+        let known = self.catch_up(state, cluster);
+        let changed = std::mem::take(&mut known.changed);
+        known.planner.plan(&known.hosts, changed, requests, seed)
     }
 
-    /// The same where the hosts of the cluster, in the order of their ids, are known already.
-    pub fn place_on(
-        &mut self,
-        cluster: &ClusterKey,
-        hosts: &[Arc<Host>],
-        requests: &[TaskRequest],
-        seed: Seed,
-    ) -> PlacementPlan {
-        let planner = match self.planners.remove(cluster) {
-            Some(planner) => planner.brought_up_to(hosts, typical_of(requests), seed),
-            None => Planner::new(hosts.iter().cloned(), typical_of(requests), seed),
-        };
-        self.planners.entry(cluster.clone()).or_insert(planner).plan(requests)
-    }
-
-    /// The hosts of a cluster as they are now, deregistered ones left out.
-    pub fn of(&mut self, state: &ClusterState, cluster: &ClusterKey) -> Vec<Arc<Host>> {
-        let before = self.clusters.remove(cluster).unwrap_or_default();
-        let mut before = before.into_iter().peekable();
-        let mut known = vec![];
-        for instance in state.container_instances_of(cluster) {
-            while before.next_if(|known| known.instance.id < instance.id).is_some() {}
-            let same = before.next_if(|known| known.instance.id == instance.id);
-            let allocation = state.allocation(instance.id);
-            let unchanged = same.filter(|known| {
-                let holds_the_same = Arc::ptr_eq(&known.allocation, &allocation) || known.allocation == allocation;
-                Arc::ptr_eq(&known.instance, instance) && holds_the_same
-            });
-            known.push(unchanged.unwrap_or_else(|| Known {
-                instance: Arc::clone(instance),
-                allocation,
-                host: Arc::new(Host::from_state(state, instance)),
-            }));
-        }
-        let hosts = known.iter().map(|known| Arc::clone(&known.host)).collect();
-        if !known.is_empty() {
-            self.clusters.insert(cluster.clone(), known);
-        }
-        hosts
+    /// The hosts of a cluster as they are now, deregistered ones left out, in the order of their ids.
+    pub fn of(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &[Arc<Host>] {
+        &self.catch_up(state, cluster).hosts
     }
 
     /// Forgets the hosts of a cluster that is gone.
     pub fn forget(&mut self, cluster: &ClusterKey) {
         self.clusters.remove(cluster);
-        self.planners.remove(cluster);
+    }
+
+    fn catch_up(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &mut Known {
+        let known = self.clusters.entry(cluster.clone());
+        let known = known.or_insert_with(|| Known::of(state, cluster));
+        if !known.describe_anew(state, cluster) {
+            *known = Known::of(state, cluster);
+        }
+        known
+    }
+}
+
+impl Known {
+    fn of(state: &ClusterState, cluster: &ClusterKey) -> Self {
+        let hosts = state.container_instances_of(cluster);
+        Self {
+            seen: state.hosts_seen(),
+            hosts: hosts.map(|host| Arc::new(Host::from_state(state, host))).collect(),
+            planner: KeptPlanner::default(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Describes what changed as it is now. Whether that could be: not if there are others than before.
+    fn describe_anew(&mut self, state: &ClusterState, cluster: &ClusterKey) -> bool {
+        for id in state.hosts_changed_since(&self.seen) {
+            let place = self.hosts.binary_search_by_key(&id, |host| host.id).ok();
+            match (place, host_of(state, cluster, id)) {
+                (Some(place), Some(host)) => {
+                    self.hosts[place] = Arc::new(host);
+                    self.changed.insert(HostIndex::at(place));
+                }
+                (None, None) => {}
+                (Some(_), None) | (None, Some(_)) => return false,
+            }
+        }
+        self.seen = state.hosts_seen();
+        true
+    }
+}
+
+fn host_of(state: &ClusterState, cluster: &ClusterKey, id: ContainerInstanceId) -> Option<Host> {
+    let instance = state.container_instance(id)?;
+    let is_there = instance.cluster == *cluster && instance.status != ContainerInstanceStatus::Inactive;
+    is_there.then(|| Host::from_state(state, instance))
+}
+
+/// The same for hosts that somebody else keeps, such as those of a recording.
+#[derive(Debug, Default)]
+pub struct FollowedHosts {
+    hosts: Vec<Arc<Host>>,
+    planner: KeptPlanner,
+}
+
+impl FollowedHosts {
+    /// Decides where tasks go among these hosts, in the order of their ids, as [`super::place`] does.
+    pub fn place(&mut self, hosts: Vec<Arc<Host>>, requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
+        if !self
+            .hosts
+            .iter()
+            .map(|host| host.id)
+            .eq(hosts.iter().map(|host| host.id))
+        {
+            self.planner = KeptPlanner::default();
+        }
+        let both = self.hosts.iter().zip(&hosts).enumerate();
+        let changed = both.filter(|(_, (before, now))| !Arc::ptr_eq(before, now));
+        let changed = changed.map(|(place, _)| HostIndex::at(place)).collect();
+        self.hosts = hosts;
+        self.planner.plan(&self.hosts, changed, requests, seed)
     }
 }

@@ -1,6 +1,6 @@
 //! [`place`]: serves requests in their order, and reserves what it chose for each. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::groups::GroupIndex;
 use super::order::Room;
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 use super::podium::{Best, Podium};
-use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest, typical_of};
+use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::refusal::Refusal;
 use super::roads::{Road, Roads};
 use super::score::Score;
@@ -31,15 +31,6 @@ use crate::model::{ContainerInstanceId, PlacementConstraint, Ports};
 pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
     let hosts = problem.hosts.iter().cloned().map(Arc::new);
     Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests)
-}
-
-/// The same for hosts that are known already. Typical tasks are those of the requests.
-///
-/// # Panics
-/// If a host is given twice.
-#[must_use]
-pub fn place_on(hosts: &[Arc<Host>], requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
-    Planner::new(hosts.iter().cloned(), typical_of(requests), seed).plan(requests)
 }
 
 /// Most kinds of requests that a planner keeps from plan to plan.
@@ -126,14 +117,21 @@ impl Planner {
         }
     }
 
-    /// The same for hosts as they are now, and with another seed. What it put on hosts before counts only if it is described with them.
-    pub(super) fn brought_up_to(mut self, hosts: &[Arc<Host>], typical: TypicalTasks, seed: Seed) -> Self {
+    /// The same for the same hosts, in the order of their ids, some of which changed, and with another seed. What it put on hosts before counts only if
+    /// it is described with them.
+    pub(super) fn brought_up_to(
+        mut self,
+        hosts: &[Arc<Host>],
+        mut changed: BTreeSet<HostIndex>,
+        typical: TypicalTasks,
+        seed: Seed,
+    ) -> Self {
         let is_full = self.needs.len() > MAX_KINDS
             || self.board.revision() > MAX_CHANGES
             || self.board.expressions() > MAX_EXPRESSIONS
             || self.roads.are_many();
-        let touched = std::mem::take(&mut self.touched);
-        if is_full || !self.board.describe_anew(hosts, &touched, &typical, seed) {
+        changed.extend(self.touched.drain(..));
+        if is_full || !self.board.describe_anew(hosts, &changed, &typical, seed) {
             return Self::new(hosts.iter().cloned(), typical, seed);
         }
         self.releases += 1;
@@ -302,8 +300,8 @@ impl Planner {
         if let Some((_, kind)) = self.asked.get(&place) {
             return *kind;
         }
-        let kind = self.kind_by_contents(request);
         let is_shared = Arc::strong_count(&request.ask) > 1;
+        let kind = self.kind_by_contents(request);
         if is_shared && self.asked.len() < MAX_KINDS {
             self.asked.insert(place, (Arc::clone(&request.ask), kind));
         }

@@ -129,28 +129,34 @@ proptest! {
         gone in proptest::option::of((0usize..8, 0usize..40)),
     ) {
         let mut hosts: Vec<Arc<Host>> = hosts().into_iter().map(Arc::new).collect();
-        let mut kept = Planner::new(hosts.iter().cloned(), TypicalTasks::default(), Seed(0));
+        let planner_for = |hosts: &[Arc<Host>], seed| Planner::new(hosts.iter().cloned(), TypicalTasks::default(), seed);
+        let mut kept = planner_for(&hosts, Seed(0));
         let requests = requests();
         for (round, (changes, from)) in rounds.into_iter().enumerate() {
+            let seed = Seed(round as u64);
+            let mut changed = BTreeSet::new();
             for one in changes {
-                let among = hosts.len();
-                change(Arc::make_mut(&mut hosts[one.0 % among]), one);
+                let host = one.0 % hosts.len();
+                change(Arc::make_mut(&mut hosts[host]), one);
+                changed.insert(HostIndex::at(host));
             }
             match another_machine {
                 Some((at, host)) if at == round => {
-                    let among = hosts.len();
+                    let host = host % hosts.len();
+                    changed.insert(HostIndex::at(host));
                     let zone = Some("zone-9".to_owned());
-                    Arc::make_mut(&mut hosts[host % among]).attributes.insert("ecs.availability-zone".to_owned(), zone);
+                    Arc::make_mut(&mut hosts[host]).attributes.insert("ecs.availability-zone".to_owned(), zone);
                 }
                 _ => {}
             }
             match gone {
-                Some((at, host)) if at == round => drop(hosts.remove(host % hosts.len())),
-                _ => {}
+                Some((at, host)) if at == round => {
+                    hosts.remove(host % hosts.len());
+                    kept = planner_for(&hosts, seed);
+                }
+                _ => kept = kept.brought_up_to(&hosts, changed, TypicalTasks::default(), seed),
             }
-            let seed = Seed(round as u64);
-            kept = kept.brought_up_to(&hosts, TypicalTasks::default(), seed);
-            let anew = Planner::new(hosts.iter().cloned(), TypicalTasks::default(), seed).plan(&requests[from..from + 20]);
+            let anew = planner_for(&hosts, seed).plan(&requests[from..from + 20]);
             prop_assert_eq!(kept.plan(&requests[from..from + 20]), anew, "round {}", round);
         }
     }

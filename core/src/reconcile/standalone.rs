@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{ClusterKey, ContainerInstanceId, PlacementRecord, Task, TaskId, TaskStatus};
-use crate::placement::{self, Outcome, PlacementProblem, Seed, TaskRequest, Unplaced};
+use crate::placement::{Outcome, Seed, TaskRequest, Unplaced};
 use crate::state::{ClientToken, ClusterState, Command, Feature, Rejection};
+
+use super::agenda::Agenda;
 
 /// Tasks that somebody wants to run, each with its id and without a host. All are in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,9 +46,14 @@ pub enum StandalonePlan {
     Refused(Rejection),
 }
 
-/// Plans `requests` in their order; each sees what those before it take.
+/// Plans `requests` in their order; each sees what those before it take. The agenda knows the hosts.
 #[must_use]
-pub fn plan_standalone(state: &ClusterState, requests: &[StandaloneRequest], seed: Seed) -> Vec<StandalonePlan> {
+pub fn plan_standalone(
+    state: &ClusterState,
+    agenda: &mut Agenda,
+    requests: &[StandaloneRequest],
+    seed: Seed,
+) -> Vec<StandalonePlan> {
     let mut tokens = BTreeSet::new();
     let ready: Vec<Option<StandalonePlan>> = requests
         .iter()
@@ -66,12 +73,8 @@ pub fn plan_standalone(state: &ClusterState, requests: &[StandaloneRequest], see
     let records = state.uses(Feature::PlacementRecords);
     let mut answers: BTreeMap<TaskId, Answer> = BTreeMap::new();
     for (cluster, requests) in by_cluster {
-        let problem = PlacementProblem {
-            requests,
-            ..PlacementProblem::from_state(state, cluster, [])
-        };
-        let plan = placement::place(&problem, seed);
-        let decided = problem.requests.iter().zip(plan.decisions);
+        let plan = agenda.hosts.place(state, cluster, &requests, seed);
+        let decided = requests.iter().zip(plan.decisions);
         answers.extend(decided.map(|(request, decision)| {
             let answer = match decision.outcome {
                 Outcome::Placed(placement) => Ok((placement.host(), records.then(|| placement.record(request, seed)))),
@@ -165,7 +168,7 @@ mod tests {
             request(&mut world, 2, None),
             request(&mut world, 1, None),
         ];
-        let plans = plan_standalone(&world.state, &requests, Seed(1));
+        let plans = plan_standalone(&world.state, &mut Agenda::new(), &requests, Seed(1));
         for (plan, (placed, left)) in plans.into_iter().zip([(1, 0), (1, 1), (0, 1)]) {
             match plan {
                 StandalonePlan::Run { command, unplaced } => {
@@ -189,7 +192,7 @@ mod tests {
         world.add_host("h2", "a", Resources::new(4096, 4096));
         let mut wanted = request(&mut world, 2, None);
         wanted.only_host = wanted.tasks.iter().map(|task| (task.id, small)).collect();
-        let plans = plan_standalone(&world.state, &[wanted], Seed(1));
+        let plans = plan_standalone(&world.state, &mut Agenda::new(), &[wanted], Seed(1));
         let [StandalonePlan::Run { command, unplaced }] = &plans[..] else {
             panic!("{plans:?}")
         };
@@ -213,13 +216,13 @@ mod tests {
         let mut world = World::new();
         world.add_host("h1", "a", Resources::new(1024, 1024));
         let requests = [request(&mut world, 1, Some("t")), request(&mut world, 1, Some("t"))];
-        let mut plans = plan_standalone(&world.state, &requests, Seed(1));
+        let mut plans = plan_standalone(&world.state, &mut Agenda::new(), &requests, Seed(1));
         assert_eq!(plans.pop(), Some(StandalonePlan::Later));
         let Some(StandalonePlan::Run { command, .. }) = plans.pop() else {
             panic!("not planned")
         };
         world.apply(command).expect("there is room");
-        let again = plan_standalone(&world.state, &requests[1..], Seed(1));
+        let again = plan_standalone(&world.state, &mut Agenda::new(), &requests[1..], Seed(1));
         assert_eq!(again, [StandalonePlan::Repeated(vec![requests[0].tasks[0].id])]);
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{
 use super::Rejection;
 
 /// What the tasks of one host hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
     /// CPU and memory reserved, in sums that cannot overflow.
     cpu: u64,

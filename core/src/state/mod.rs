@@ -11,6 +11,7 @@ mod container_instances;
 mod documents;
 mod event;
 mod feature_level;
+mod hosts_seen;
 mod new_history;
 mod rejection;
 mod services;
@@ -37,6 +38,7 @@ pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Tag
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
 pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
+pub use hosts_seen::HostsSeen;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use snapshot::{SnapshotError, SnapshotRecord};
 pub use tokens::{RememberedRequest, TokenKey};

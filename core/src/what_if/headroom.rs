@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, TaskId, Timestamp,
+    ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
 };
-use crate::placement::{self, Ask, Host, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{Ask, Host, KnownHosts, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
 
@@ -55,8 +55,7 @@ pub(super) fn of(
     first: &BTreeSet<ServiceName>,
     now: Timestamp,
 ) -> Headroom {
-    let hosts = PlacementProblem::from_state(state, cluster, []).hosts;
-    let hosts: Vec<Arc<Host>> = hosts.into_iter().map(Arc::new).collect();
+    let mut known = KnownHosts::default();
     let services = state
         .services_of(cluster)
         .filter(|service| service.status == ServiceStatus::Active)
@@ -68,22 +67,23 @@ pub(super) fn of(
             let task = reconcile::next_task(state, service, now)?;
             Some(MoreTasks {
                 service: service.key.name.clone(),
-                tasks: more(&hosts, &TaskRequest::of(&task)),
+                tasks: more(&mut known, state, &task),
             })
         })
         .collect();
     services.sort_by(|a, b| a.service.cmp(&b.service));
     Headroom {
-        zones: zones(state, cluster, &hosts),
+        zones: zones(state, cluster, known.of(state, cluster)),
         services,
     }
 }
 
-fn more(hosts: &[Arc<Host>], request: &TaskRequest) -> usize {
+fn more(known: &mut KnownHosts, state: &ClusterState, task: &Task) -> usize {
+    let request = TaskRequest::of(task);
     let ask = Arc::new(Ask {
         // What is counted does not depend on the order in which hosts fill, and without strategies planning is quickest.
         strategies: vec![],
-        ..Ask::clone(request)
+        ..Ask::clone(&request)
     });
     let requests = (1..=MAX_MORE_TASKS as u128).map(|number| TaskRequest {
         id: TaskId(number),
@@ -91,9 +91,8 @@ fn more(hosts: &[Arc<Host>], request: &TaskRequest) -> usize {
         only_hosts: request.only_hosts.clone(),
     });
     let requests: Vec<TaskRequest> = requests.collect();
-    placement::place_on(hosts, &requests, Seed::default())
-        .placements()
-        .count()
+    let plan = known.place(state, &task.cluster, &requests, Seed::default());
+    plan.placements().count()
 }
 
 fn zones(state: &ClusterState, cluster: &ClusterKey, hosts: &[Arc<Host>]) -> Vec<ZoneRoom> {

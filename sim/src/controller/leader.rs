@@ -128,7 +128,7 @@ impl LeaderLoop {
             return vec![];
         }
         let mut state = ClusterState::clone(&shown.view);
-        let mut chains = plan_requests(&mut self.requests, &mut state, ids, effects);
+        let mut chains = plan_requests(&mut self.requests, &mut leading.agenda, &mut state, ids, effects);
         if !paused {
             let commands = reconcile(&state, &mut leading.agenda, moment.clock, ids);
             chains.extend(chains_of(commands));
@@ -203,6 +203,7 @@ fn propose(command: Command, term: u64, chain: u64) -> Ask {
 /// Plans the requests that wait, and applies the plans to `state` so that reconcilers see them.
 fn plan_requests(
     requests: &mut Vec<Request>,
+    agenda: &mut Agenda,
     state: &mut ClusterState,
     ids: &mut IdSource,
     effects: &mut Effects,
@@ -212,7 +213,7 @@ fn plan_requests(
         return vec![];
     }
     let wanted: Vec<StandaloneRequest> = batch.iter().map(|request| request.request.clone()).collect();
-    let plans = plan_standalone(state, &wanted, Seed(ids.next_u64()));
+    let plans = plan_standalone(state, agenda, &wanted, Seed(ids.next_u64()));
     let index = state.applied();
     let mut chains = vec![];
     for (request, plan) in batch.into_iter().zip(plans) {

@@ -16,32 +16,24 @@ pub use course::{Course, course};
 pub use figures::{Figures, Look};
 pub use judging::{Difference, Judgement, judge};
 
-use std::sync::Arc;
-
 use berth_core::decisions::Scene;
-use berth_core::model::{ClusterKey, Scope};
-use berth_core::placement::{Host, KnownHosts, Outcome, Placement, Seed, TaskRequest};
+use berth_core::placement::{FollowedHosts, Outcome, Placement, Seed, TaskRequest};
 
 /// Places tasks on the hosts of a scene, of which what is known is kept.
 #[derive(Default)]
 struct Engine {
-    known: KnownHosts,
+    known: FollowedHosts,
 }
 
 impl Engine {
     /// Where each task goes; nothing is put there.
     fn place(&mut self, scene: &Scene, requests: &[TaskRequest], seed: u64) -> Vec<Option<Placement>> {
-        let hosts: Vec<Arc<Host>> = scene.hosts().cloned().collect();
-        let plan = self.known.place_on(&cluster(), &hosts, requests, Seed(seed));
+        let hosts = scene.hosts().cloned().collect();
+        let plan = self.known.place(hosts, requests, Seed(seed));
         let outcomes = plan.decisions.into_iter().map(|decision| match decision.outcome {
             Outcome::Placed(placement) => Some(placement),
             Outcome::Unplaced(_) => None,
         });
         outcomes.collect()
     }
-}
-
-/// The one cluster that there is.
-fn cluster() -> ClusterKey {
-    Scope::new("", "").cluster("recorded")
 }
