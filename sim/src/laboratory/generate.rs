@@ -18,13 +18,15 @@ pub enum Synthetic {
     /// Times from a bounded Pareto distribution with exponent 0.69, the tail that Tirmazi et al. found for the CPU hours of jobs ("Borg: the Next Generation", EuroSys 2020):
     /// a hundredth of the tasks has most of the load. Sizes are those of EC2's families c, m and r: one to sixteen CPUs in powers of two, with 2, 4 or 8 GiB to each.
     HeavyTailed,
+    /// CPU and memory of each task powers of two over five doublings and independent of each other, so that their proportions are far apart, and exponential times.
+    PowersOfTwo,
     /// Services of several tasks each, in three zones, with the sizes that AWS Fargate offers, and exponential times.
     Services,
 }
 
 impl Synthetic {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Uniform, Self::HeavyTailed, Self::Services];
+    pub const ALL: [Self; 4] = [Self::Uniform, Self::HeavyTailed, Self::PowersOfTwo, Self::Services];
 
     /// What it is called.
     #[must_use]
@@ -32,6 +34,7 @@ impl Synthetic {
         match self {
             Self::Uniform => "uniform",
             Self::HeavyTailed => "heavy-tailed",
+            Self::PowersOfTwo => "powers-of-two",
             Self::Services => "services",
         }
     }
@@ -102,6 +105,10 @@ fn task(kind: Synthetic, number: usize, tasks: usize, draws: &mut Draws) -> LabT
             let mib_of_cpu = draws.pick(&MIB_OF_CPU).unwrap_or(MIB_OF_CPU[0]);
             let size = Resources::new(1024 * cpus, mib_of_cpu * cpus);
             (size, "jobs".to_owned(), bounded_pareto(draws))
+        }
+        Synthetic::PowersOfTwo => {
+            let size = Resources::new(1024 << draws.below(5), 2048 << draws.below(6));
+            (size, "tasks".to_owned(), exponential(draws) * MEAN_S)
         }
         Synthetic::Services => {
             let services = (tasks as u64).div_ceil(TASKS_OF_SERVICE);

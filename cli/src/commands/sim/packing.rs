@@ -86,6 +86,7 @@ pub(super) fn pack_all(arguments: &Packing) -> Result<ExitCode> {
     for (policy, (packed, _)) in arguments.strategy.iter().zip(&results) {
         row(format!("{policy}, in order of arrival"), packed.policy);
         row(format!("{policy}, largest first"), packed.policy_decreasing);
+        row(format!("{policy}, as a batch"), packed.policy_together);
     }
     output::line(&table.render(None))?;
     output::line(&format!("\n{fitting} of {} tasks fit such a host.", tasks.len()))?;
