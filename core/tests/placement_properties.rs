@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use berth_core::model::{
     BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
-    PlacementStrategy, Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
+    PlacementStrategy, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::placement::query_language::Expression;
 use berth_core::placement::{
@@ -29,23 +29,11 @@ const GROUPS: [&str; 3] = ["service:web", "service:db", "family:batch"];
 
 fn host(id: u128, zone: Option<&str>, registered: Resources) -> Host {
     Host {
-        id: ContainerInstanceId(id),
-        name: format!("host-{id}"),
         attributes: zone
             .map(|z| (ZONE.to_owned(), Some(z.to_owned())))
             .into_iter()
             .collect(),
-        registered,
-        free: registered,
-        gpus: Gpus::default(),
-        used_ports: Ports::new(),
-        foreign_ports: Ports::new(),
-        status: ContainerInstanceStatus::Active,
-        agent_connected: true,
-        agent_version: "1.0.0".to_owned(),
-        registered_at: Timestamp(0),
-        running_tasks: 0,
-        tasks_by_group: BTreeMap::new(),
+        ..Host::idle(ContainerInstanceId(id), format!("host-{id}"), registered)
     }
 }
 

@@ -8,14 +8,13 @@
 //! - `> explain ...` as `place` with one task, without placing it
 //! - `> stop COUNT GROUP [STRATEGY ...]`, `> event SERVICE [HOSTS]` for the last task without a host, `> drain HOST`, `> show GROUP`
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use berth_core::model::{
-    Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
-    PlacementStrategy, Ports, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
+    BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
+    PlacementStrategy, Resources, TaskId, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::placement::{
     Ask, FilterKind, GpuNeed, GpuSet, Gpus, Holding, Host, HostVerdict, Outcome, PlacementProblem, RefusedHost,
@@ -83,22 +82,7 @@ impl World {
 
     fn add_host(&mut self, args: &[&str]) -> String {
         let id = ContainerInstanceId(self.hosts.len() as u128 + 1);
-        let mut host = Host {
-            id,
-            name: args[0].to_owned(),
-            attributes: Attributes::new(),
-            registered: Resources::new(1024, 2048),
-            free: Resources::default(),
-            gpus: Gpus::default(),
-            used_ports: Ports::new(),
-            foreign_ports: Ports::new(),
-            status: ContainerInstanceStatus::Active,
-            agent_connected: true,
-            agent_version: "1.0.0".to_owned(),
-            registered_at: Timestamp(0),
-            running_tasks: 0,
-            tasks_by_group: BTreeMap::new(),
-        };
+        let mut host = Host::idle(id, args[0], Resources::new(1024, 2048));
         for arg in &args[1..] {
             match arg.split_once('=') {
                 Some(("cpu", n)) => host.registered.cpu.0 = number(n),

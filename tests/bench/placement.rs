@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_core::model::{
-    Attributes, BinpackResource, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
-    PlacementStrategy, Ports, Resources, TaskId, Timestamp,
+    Attributes, BinpackResource, ContainerInstanceId, PlacementConstraint, PlacementExtension, PlacementStrategy,
+    Resources, TaskId,
 };
 use berth_core::placement::{
-    Ask, Gpus, Host, Placement, PlacementProblem, Seed, Session, Shape, TaskRequest, TypicalTasks, place_together,
+    Ask, Host, Placement, PlacementProblem, Seed, Session, Shape, TaskRequest, TypicalTasks, place_together,
 };
 
 const HOST: (u32, u32) = (16_384, 65_536);
@@ -53,24 +53,15 @@ impl Draws {
 }
 
 fn hosts(count: usize) -> Vec<Host> {
-    let host = |number: usize| Host {
-        id: ContainerInstanceId(number as u128),
-        name: format!("host-{number}"),
-        attributes: Attributes::from([
-            (ZONE.to_owned(), Some(format!("zone-{}", number % ZONES))),
-            ("disk".to_owned(), Some(["ssd", "hdd"][number / ZONES % 2].to_owned())),
-        ]),
-        registered: Resources::new(HOST.0, HOST.1),
-        free: Resources::new(HOST.0, HOST.1),
-        gpus: Gpus::default(),
-        used_ports: Ports::new(),
-        foreign_ports: Ports::new(),
-        status: ContainerInstanceStatus::Active,
-        agent_connected: true,
-        agent_version: "1.0.0".to_owned(),
-        registered_at: Timestamp(0),
-        running_tasks: 0,
-        tasks_by_group: BTreeMap::new(),
+    let host = |number: usize| {
+        let id = ContainerInstanceId(number as u128);
+        Host {
+            attributes: Attributes::from([
+                (ZONE.to_owned(), Some(format!("zone-{}", number % ZONES))),
+                ("disk".to_owned(), Some(["ssd", "hdd"][number / ZONES % 2].to_owned())),
+            ]),
+            ..Host::idle(id, format!("host-{number}"), Resources::new(HOST.0, HOST.1))
+        }
     };
     (0..count).map(host).collect()
 }

@@ -3,32 +3,25 @@
 use super::*;
 use crate::model::{
     Attributes, BinpackResource, ContainerInstanceStatus, PlacementExtension, PlacementStrategy, Resources, TaskId,
-    Timestamp,
 };
-use crate::placement::{Gpus, service_default};
+use crate::placement::service_default;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Hosts of several sizes and zones, some away, some that hold a port.
 fn hosts() -> Vec<Host> {
-    let host = |number: u32| Host {
-        id: ContainerInstanceId(u128::from(number)),
-        name: format!("host-{number}"),
-        attributes: Attributes::from([(
-            "ecs.availability-zone".to_owned(),
-            (number % 4 != 3).then(|| format!("zone-{}", number % 4)),
-        )]),
-        registered: Resources::new(1024, 1024),
-        free: Resources::new(128 + 64 * (number % 7), 1024),
-        gpus: Gpus::default(),
-        used_ports: Ports::new(),
-        foreign_ports: Ports::new(),
-        status: ContainerInstanceStatus::Active,
-        agent_connected: number % 11 != 5,
-        agent_version: String::new(),
-        registered_at: Timestamp(0),
-        running_tasks: 0,
-        tasks_by_group: BTreeMap::from([("service:web".to_owned(), number % 3)]),
+    let host = |number: u32| {
+        let id = ContainerInstanceId(u128::from(number));
+        Host {
+            attributes: Attributes::from([(
+                "ecs.availability-zone".to_owned(),
+                (number % 4 != 3).then(|| format!("zone-{}", number % 4)),
+            )]),
+            free: Resources::new(128 + 64 * (number % 7), 1024),
+            agent_connected: number % 11 != 5,
+            tasks_by_group: BTreeMap::from([("service:web".to_owned(), number % 3)]),
+            ..Host::idle(id, format!("host-{number}"), Resources::new(1024, 1024))
+        }
     };
     (0..40).map(host).collect()
 }

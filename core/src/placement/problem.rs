@@ -116,6 +116,27 @@ pub struct Host {
 }
 
 impl Host {
+    /// A host with nothing on it that takes tasks.
+    #[must_use]
+    pub fn idle(id: ContainerInstanceId, name: impl Into<String>, registered: Resources) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            attributes: Attributes::new(),
+            registered,
+            free: registered,
+            gpus: Gpus::default(),
+            used_ports: Ports::new(),
+            foreign_ports: Ports::new(),
+            status: ContainerInstanceStatus::Active,
+            agent_connected: true,
+            agent_version: String::new(),
+            registered_at: Timestamp(0),
+            running_tasks: 0,
+            tasks_by_group: BTreeMap::new(),
+        }
+    }
+
     /// The host as expressions see it.
     #[must_use]
     pub fn facts(&self) -> HostFacts<'_> {

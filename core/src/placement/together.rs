@@ -318,29 +318,19 @@ fn fairly(mut planner: Planner, requests: &[TaskRequest]) -> Vec<Outcome> {
 mod tests {
     use super::*;
     use crate::model::{
-        Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementExtension,
-        PlacementStrategy, Ports, Resources, TaskId, Timestamp,
+        Attributes, ContainerInstanceId, PlacementConstraint, PlacementExtension, PlacementStrategy, Resources, TaskId,
     };
-    use crate::placement::{Ask, Gpus, Host, Shape, place};
+    use crate::placement::{Ask, Host, Shape, place};
 
     const ZONES: usize = 3;
 
     fn hosts(count: usize) -> Vec<Host> {
-        let host = |number: usize| Host {
-            id: ContainerInstanceId(number as u128),
-            name: format!("host-{number}"),
-            attributes: Attributes::from([("zone".to_owned(), Some((number % ZONES).to_string()))]),
-            registered: Resources::new(1000, 1000),
-            free: Resources::new(1000, 1000),
-            gpus: Gpus::default(),
-            used_ports: Ports::new(),
-            foreign_ports: Ports::new(),
-            status: ContainerInstanceStatus::Active,
-            agent_connected: true,
-            agent_version: String::new(),
-            registered_at: Timestamp(0),
-            running_tasks: 0,
-            tasks_by_group: BTreeMap::new(),
+        let host = |number: usize| {
+            let id = ContainerInstanceId(number as u128);
+            Host {
+                attributes: Attributes::from([("zone".to_owned(), Some((number % ZONES).to_string()))]),
+                ..Host::idle(id, format!("host-{number}"), Resources::new(1000, 1000))
+            }
         };
         (0..count).map(host).collect()
     }

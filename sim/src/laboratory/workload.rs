@@ -1,11 +1,6 @@
 //! The hosts and tasks of an experiment. Pure.
 
-use std::collections::BTreeMap;
-
-use berth_core::model::{
-    Attributes, ContainerInstanceId, ContainerInstanceStatus, PlacementStrategy, Ports, Resources, TaskId, Timestamp,
-    attribute_names,
-};
+use berth_core::model::{Attributes, ContainerInstanceId, PlacementStrategy, Resources, TaskId, attribute_names};
 use berth_core::placement::{Ask, Gpus, Host, MAX_GPUS, Shape, TaskRequest, TypicalTasks};
 use thiserror::Error;
 
@@ -173,20 +168,9 @@ pub(super) fn host(number: usize, name: &str, registered: Resources, gpus: Gpus,
     let zone = zone.map(|zone| (attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned())));
     debug_assert!(gpus.devices.len() <= MAX_GPUS);
     Host {
-        id: ContainerInstanceId(number as u128),
-        name: name.to_owned(),
         attributes: zone.into_iter().collect::<Attributes>(),
-        registered,
-        free: registered,
         gpus,
-        used_ports: Ports::new(),
-        foreign_ports: Ports::new(),
-        status: ContainerInstanceStatus::Active,
-        agent_connected: true,
-        agent_version: String::new(),
-        registered_at: Timestamp(0),
-        running_tasks: 0,
-        tasks_by_group: BTreeMap::new(),
+        ..Host::idle(ContainerInstanceId(number as u128), name, registered)
     }
 }
 
