@@ -9,6 +9,7 @@ pub mod explain;
 pub mod ids;
 pub mod model;
 pub mod placement;
+pub mod rebalance;
 pub mod reconcile;
 pub mod state;
 pub mod task_lifecycle;

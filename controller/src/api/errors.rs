@@ -104,6 +104,12 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             "A container instance can have at most {MAX_ATTRIBUTES} attributes that were put by users."
         )),
         R::HostSettings(error) => invalid(format!("{error}.")),
+        R::RebalanceUnderWay(cluster) => client(format!(
+            "Tasks of cluster {} are being moved already. Wait until that has ended, or stop it: berth rebalance --stop.",
+            cluster.name
+        )),
+        R::NoRebalanceUnderWay(cluster) => client(format!("No tasks of cluster {} are being moved.", cluster.name)),
+        R::TooManyMoves => invalid(format!("{rejection}.")),
         R::TooManyTags => ecs::INVALID_PARAMETER.error(format!("A resource can have at most {MAX_TAGS} tags.")),
         R::ContainerInstanceUnavailable(_)
         | R::InsufficientCpu { .. }

@@ -94,6 +94,7 @@ fn service_of(command: &Command) -> Option<ServiceKey> {
     match command {
         Command::CreateTasks { tasks } => tasks.first().and_then(|t| t.service().cloned()),
         Command::RecordServiceProgress(progress) => Some(progress.service.clone()),
+        Command::MoveTask(step) => step.replacement.as_ref().and_then(|task| task.service().cloned()),
         _ => None,
     }
 }

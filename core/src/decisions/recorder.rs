@@ -337,6 +337,9 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::UpdateService(update) => Some(update.at),
         Command::RecordServiceProgress(progress) => Some(progress.at),
         Command::RegisterTaskDefinition(definition) => Some(definition.registered_at),
+        Command::BeginRebalance(rebalance) => Some(rebalance.started_at),
+        Command::MoveTask(step) => Some(step.at),
+        Command::RecordRebalance(progress) => Some(progress.at),
         Command::DeleteCluster { at, .. } => *at,
         Command::DeregisterTaskDefinition { at, .. }
         | Command::DeleteService { at, .. }
@@ -345,7 +348,8 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::RegisterContainerInstance { at, .. }
         | Command::RecordAgentDisconnected { at, .. }
         | Command::DeclareHostLost { at, .. }
-        | Command::DeregisterContainerInstance { at, .. } => Some(*at),
+        | Command::DeregisterContainerInstance { at, .. }
+        | Command::StopRebalance { at, .. } => Some(*at),
         Command::CreateCluster(_)
         | Command::UpdateCluster(_)
         | Command::DeleteTaskDefinition { .. }

@@ -10,6 +10,7 @@ mod host_settings;
 mod names;
 mod placement;
 mod placement_record;
+mod rebalance;
 mod report;
 mod restart_policy;
 mod service;
@@ -33,6 +34,7 @@ pub use names::{
 };
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, PlacementRecord, RecordedPlacement, RecordedScore};
+pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;
 pub use service::{

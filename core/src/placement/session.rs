@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
-use super::board::HostIndex;
+use super::board::{Board, HostIndex};
+use super::filter;
 use super::fragmentation::TypicalTasks;
 use super::gpus::GpuSet;
 use super::plan::Placement;
 use super::planner::Planner;
 use super::problem::{Host, TaskRequest};
+use super::refusal::Refusal;
 use super::seed::Seed;
 use crate::model::{ContainerInstanceId, Resources};
 
@@ -66,15 +68,52 @@ impl Session {
         self.planner.take_off(request, host, gpus);
     }
 
+    /// Whether a host takes the task now. Hosts that the request is restricted to do not matter.
+    ///
+    /// # Panics
+    /// If the host is none of the session's.
+    pub fn takes(&mut self, request: &TaskRequest, host: ContainerInstanceId) -> bool {
+        let (need, board) = self.planner.need_of(request);
+        let host = board.index_of(host).expect("the host is one of the session's");
+        filter::stopped_by(board, need, host).is_none()
+    }
+
+    /// Everything that stands against the task on a host now.
+    ///
+    /// # Panics
+    /// If the host is none of the session's.
+    pub fn refusals(&mut self, request: &TaskRequest, host: ContainerInstanceId) -> Vec<Refusal> {
+        let (need, board) = self.planner.need_of(request);
+        let host = board.index_of(host).expect("the host is one of the session's");
+        filter::refusals(board, need, host)
+    }
+
+    /// Puts a task back on the host that it was taken off, whatever the host says to new ones.
+    ///
+    /// # Panics
+    /// If the host is none of the session's, or has less room than then.
+    pub fn put_back(&mut self, request: &TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
+        let kind = self.planner.kind_of(request);
+        let group = self.planner.need(kind).group;
+        let board = self.planner.board_mut();
+        let host = board.index_of(host).expect("the host is one of the session's");
+        board.reserve(host, group, &request.shape, gpus, &request.host_ports);
+    }
+
+    /// A host as it is now.
+    ///
+    /// # Panics
+    /// If the host is none of the session's.
+    #[must_use]
+    pub fn host(&self, host: ContainerInstanceId) -> HostState {
+        let board = self.planner.board();
+        state_of(board, board.index_of(host).expect("the host is one of the session's"))
+    }
+
     /// The hosts as they are now, in the order of their ids.
     pub fn hosts(&mut self) -> impl Iterator<Item = HostState> {
         let board = self.planner.board();
-        self.hosts.iter().map(|host| HostState {
-            id: board.id(*host),
-            free: board.free(*host),
-            free_gpus: board.all_free(*host).gpus.shares().to_vec(),
-            tasks: board.tasks(*host),
-        })
+        self.hosts.iter().map(|host| state_of(board, *host))
     }
 
     /// How much of what is free of all GPUs is of no use to typical tasks, in thousandths of a GPU.
@@ -82,5 +121,14 @@ impl Session {
         let board = self.planner.board_mut();
         let weight = board.watch_fragmentation().weight().max(1);
         self.hosts.iter().map(|host| board.fragments(*host)).sum::<u64>() / weight
+    }
+}
+
+fn state_of(board: &Board, host: HostIndex) -> HostState {
+    HostState {
+        id: board.id(host),
+        free: board.free(host),
+        free_gpus: board.all_free(host).gpus.shares().to_vec(),
+        tasks: board.tasks(host),
     }
 }

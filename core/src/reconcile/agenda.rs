@@ -20,6 +20,8 @@ pub(super) enum Subject {
     HostsOf(ClusterKey),
     /// One service.
     Service(ServiceKey),
+    /// The moves of a cluster's tasks.
+    Rebalance(ClusterKey),
     /// What is over and still remembered: stopped tasks, task definitions that are being deleted, deleted clusters.
     Retention,
 }
@@ -37,6 +39,8 @@ pub struct Agenda {
     pub(super) hosts: KnownHosts,
     /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
     out_of_touch: BTreeSet<ClusterKey>,
+    /// Clusters whose tasks are being moved.
+    rebalancing: BTreeSet<ClusterKey>,
 }
 
 impl Agenda {
@@ -56,6 +60,9 @@ impl Agenda {
         for service in state.all_services() {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
+        for rebalance in state.all_rebalances() {
+            agenda.enqueue(Subject::Rebalance(rebalance.cluster.clone()));
+        }
         agenda.enqueue(Subject::Retention);
         agenda
     }
@@ -69,6 +76,7 @@ impl Agenda {
         for service in state.services_of(cluster) {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
+        agenda.enqueue(Subject::Rebalance(cluster.clone()));
         agenda.enqueue(Subject::Retention);
         agenda
     }
@@ -76,8 +84,12 @@ impl Agenda {
     /// Takes note of something that changed.
     pub fn note(&mut self, event: &Event) {
         match event {
-            Event::ServiceCreated(key) | Event::ServiceUpdated(key) => self.enqueue(Subject::Service(key.clone())),
+            Event::ServiceCreated(key) | Event::ServiceUpdated(key) => {
+                self.enqueue_moves(&key.cluster);
+                self.enqueue(Subject::Service(key.clone()));
+            }
             Event::TaskChanged(change) => {
+                self.enqueue_moves(&change.cluster);
                 if let Some(service) = &change.service {
                     self.enqueue(Subject::Service(service.clone()));
                 }
@@ -94,7 +106,9 @@ impl Agenda {
             | Event::ContainerInstanceDeregistered { id, cluster } => {
                 self.enqueue(Subject::Host(*id));
                 self.enqueue(Subject::HostsOf(cluster.clone()));
+                self.enqueue_moves(cluster);
             }
+            Event::RebalanceChanged(cluster) => self.enqueue(Subject::Rebalance(cluster.clone())),
             Event::ClusterDeleted(cluster) => {
                 self.hosts.forget(cluster);
                 self.enqueue(Subject::Retention);
@@ -123,6 +137,13 @@ impl Agenda {
             }
             Command::DeclareHostLost { container_instance, .. } => self.enqueue(Subject::Host(*container_instance)),
             Command::ForgetTaskDefinitions { .. } => self.enqueue(Subject::Retention),
+            Command::MoveTask(step) => self.enqueue(Subject::Rebalance(step.cluster.clone())),
+            Command::RecordRebalance(progress) => self.enqueue(Subject::Rebalance(progress.cluster.clone())),
+            Command::UpdateContainerInstanceStatus { container_instance, .. } => {
+                if let Some(host) = state.container_instance(*container_instance) {
+                    self.enqueue(Subject::Rebalance(host.cluster.clone()));
+                }
+            }
             Command::Forget {
                 tasks,
                 services,
@@ -213,6 +234,21 @@ impl Agenda {
             self.unplaced.insert(service.clone());
         } else {
             self.unplaced.remove(service);
+        }
+    }
+
+    /// Remembers whether tasks of a cluster are being moved, so that whatever happens there brings it back.
+    pub(super) fn set_rebalancing(&mut self, cluster: &ClusterKey, rebalancing: bool) {
+        if rebalancing {
+            self.rebalancing.insert(cluster.clone());
+        } else {
+            self.rebalancing.remove(cluster);
+        }
+    }
+
+    fn enqueue_moves(&mut self, cluster: &ClusterKey) {
+        if self.rebalancing.contains(cluster) {
+            self.enqueue(Subject::Rebalance(cluster.clone()));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a service says about itself, in the sentences that ECS uses and people search for. Pure.
 
-use crate::model::{DeploymentId, Service, ServiceName, TaskId, Timestamp};
+use crate::model::{DeploymentId, RebalanceGoal, Service, ServiceName, TaskId, Timestamp};
 
 /// Tasks named in one sentence; ECS names up to ten.
 const MAX_TASKS_IN_SENTENCE: usize = 10;
@@ -15,6 +15,44 @@ pub(super) fn stopped(service: &ServiceName, tasks: &[TaskId]) -> Vec<String> {
     in_tens(tasks, |count, list| {
         format!("(service {service}) has stopped {count} running tasks: {list}.")
     })
+}
+
+/// What ECS says of tasks that it starts to have zones even; where hosts are emptied, which one.
+pub(super) fn started_to_rebalance(
+    service: &ServiceName,
+    goal: RebalanceGoal,
+    task: TaskId,
+    place: &str,
+    from: &str,
+) -> String {
+    match goal {
+        RebalanceGoal::Zones => {
+            format!("(service {service}) has started 1 tasks in {place} to AZ Rebalance: (task {task}).")
+        }
+        RebalanceGoal::Defragment => {
+            format!("(service {service}) has started 1 tasks on {place} to empty {from}: (task {task}).")
+        }
+    }
+}
+
+pub(super) fn stopped_to_rebalance(
+    service: &ServiceName,
+    goal: RebalanceGoal,
+    tasks: &[TaskId],
+    place: &str,
+) -> Vec<String> {
+    in_tens(tasks, |count, list| match goal {
+        RebalanceGoal::Zones => {
+            format!("(service {service}) has stopped {count} running tasks in {place} due to AZ rebalancing: {list}.")
+        }
+        RebalanceGoal::Defragment => {
+            format!("(service {service}) has stopped {count} running tasks on {place} to empty it: {list}.")
+        }
+    })
+}
+
+pub(super) fn not_moved(service: &ServiceName, task: TaskId, to: &str, reason: &str) -> String {
+    format!("(service {service}) does not move (task {task}) to {to}. {reason}")
 }
 
 pub(super) fn steady_state(service: &ServiceName) -> String {

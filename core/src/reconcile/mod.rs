@@ -1,6 +1,6 @@
 //! The reconcilers: what has to change so that the state becomes what its users asked for.
 //!
-//! Owns how services reach their desired count, how deployments roll, when hosts count as lost and when what is over
+//! Owns how services reach their desired count, how deployments roll, how tasks are moved, when hosts count as lost and when what is over
 //! is forgotten. Level-triggered: a reconciler looks at what is, never at how it came to be, so a new leader needs no
 //! catch-up, and a second run on the same state finds nothing to do. It must not know who proposes its commands, nor
 //! how hosts run tasks. Pure.
@@ -11,8 +11,10 @@ mod deployment;
 mod events;
 mod hosts;
 mod limits;
+mod moving;
 mod pass;
 mod placing;
+mod rebalance;
 mod replica;
 mod retention;
 mod service;
@@ -24,12 +26,15 @@ mod tally;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod rebalance_tests;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 pub(crate) mod world;
 
 pub use agenda::Agenda;
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
+pub use moving::{Unready, unready};
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
 pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
 pub use starting::next_task;
@@ -59,6 +64,7 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
             Subject::AwayHostsOf(cluster) => hosts::reconcile_all_away(&mut pass, &cluster),
             Subject::HostsOf(cluster) => hosts::reconcile_all(&mut pass, &cluster),
             Subject::Service(key) => service::reconcile(&mut pass, &key),
+            Subject::Rebalance(cluster) => rebalance::reconcile(&mut pass, &cluster),
             Subject::Retention => retention::reconcile(&mut pass),
         }
     }

@@ -65,7 +65,7 @@ fn start_missing(
     tally: &Tally,
     limits: Limits,
 ) -> Starts {
-    let missing = desired(service).saturating_sub(tally.current.len());
+    let missing = desired(service).saturating_sub(tally.current.len() + tally.awaited);
     if missing == 0 {
         return Starts {
             complete: true,

@@ -58,7 +58,8 @@ pub(super) fn start(pass: &mut Pass<'_>, prototype: &Task, placements: &[Placed]
     started
 }
 
-fn task(prototype: &Task, placed: &Placed) -> Task {
+/// The task like `prototype` with this id on this host.
+pub(super) fn task(prototype: &Task, placed: &Placed) -> Task {
     Task {
         id: placed.task,
         container_instance: Some(placed.host),

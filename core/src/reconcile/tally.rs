@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{DeploymentId, DesiredStatus, Service, Task, TaskStatus, Timestamp};
+use crate::model::{DeploymentId, DesiredStatus, MoveStatus, Service, Task, TaskMove, TaskStatus, Timestamp};
 use crate::state::{ClusterState, STAYED_UP_MS};
 
 /// The tasks of a service that are not over.
@@ -15,6 +15,10 @@ pub(super) struct Tally {
     pub(super) outdated: Vec<Arc<Task>>,
     /// Wanted until they are replaced: on a host that is draining.
     pub(super) draining: Vec<Arc<Task>>,
+    /// Wanted until they are replaced on the host that they are moved to.
+    pub(super) moving: Vec<Arc<Task>>,
+    /// How many are moved whose replacements are not there yet.
+    pub(super) awaited: usize,
     /// Told to stop.
     pub(super) stopping: Vec<Arc<Task>>,
     /// Tasks that run or are about to, in the count that `maximumPercent` limits.
@@ -26,7 +30,12 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn of(state: &ClusterState, service: &Service) -> Self {
         let kept = [service.primary(), service.starting_deployment()].map(|kept| kept.map(|kept| &kept.id));
-        let mut tally = Self::default();
+        let moves: Vec<&TaskMove> = state.moves_under_way(&service.key).collect();
+        let awaits = |found: &&&TaskMove| found.status == MoveStatus::Begun { replacement: None };
+        let mut tally = Self {
+            awaited: moves.iter().filter(awaits).count(),
+            ..Self::default()
+        };
         for task in state.live_tasks_of_service(&service.key) {
             if let Some(deployment) = task.deployment().filter(|id| !tally.deployments.contains(*id)) {
                 tally.deployments.insert(deployment.clone());
@@ -38,6 +47,8 @@ impl Tally {
                 &mut tally.stopping
             } else if !kept.contains(&task.deployment()) {
                 &mut tally.outdated
+            } else if moves.iter().any(|found| found.task == task.id) {
+                &mut tally.moving
             } else if task.container_instance.is_some_and(|host| state.is_draining(host)) {
                 &mut tally.draining
             } else {
@@ -50,7 +61,7 @@ impl Tally {
 
     /// Tasks to be replaced.
     pub(super) fn to_replace(&self) -> impl Iterator<Item = &Arc<Task>> {
-        self.outdated.iter().chain(&self.draining)
+        self.outdated.iter().chain(&self.draining).chain(&self.moving)
     }
 
     /// Tasks that serve: those to be replaced as soon as they run, new ones once they have proved to stay up.
@@ -85,7 +96,7 @@ pub(super) fn is_running(task: &Arc<Task>) -> bool {
 
 /// Whether a task has run for long enough that its end would no longer count as a failure to start. There are no
 /// health checks yet; this is what stands for "healthy", as ECS's grace period does.
-fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
+pub(super) fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
     is_running(task) && settles_at(task) <= now
 }
 

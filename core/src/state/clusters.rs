@@ -53,6 +53,7 @@ pub(super) fn forget(state: &mut ClusterState, clusters: &[ClusterKey]) {
         let is_over = state.cluster(key).is_some_and(|c| c.status == ClusterStatus::Inactive);
         if is_over && !state.remembers_contents_of(key) {
             state.clusters.remove(key);
+            state.rebalances.remove(key);
         }
     }
 }

@@ -7,8 +7,8 @@ use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostReports, HostSettingsChange,
-    PlacementConstraint, PlacementStrategy, Ports, PropagateTags, RolloutState, Scope, Service, ServiceEvent,
-    ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
+    MoveStatus, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, RolloutState, Scope, Service,
+    ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -217,6 +217,23 @@ pub enum Command {
         /// The changes; at most [`MAX_DOCUMENT_CHANGES`](super::MAX_DOCUMENT_CHANGES).
         changes: Vec<DocumentChange>,
     },
+    /// Begins to move tasks. Valid when the cluster is active, no other rebalancing of it is under way, and there are at most
+    /// [`MAX_MOVES`](super::MAX_MOVES) moves. Emits `RebalanceChanged`. With [`Feature::Rebalancing`](super::Feature) alone, as are the next three.
+    BeginRebalance(Box<Rebalance>),
+    /// Begins a move, or gives one that has begun its replacement. With a replacement, creates that; without, wants the task stopped. Valid when
+    /// the move waits, or has no replacement yet, and the replacement has the host that the move names and can be created as with
+    /// [`Command::CreateTasks`]. Emits `RebalanceChanged` and `TaskChanged`.
+    MoveTask(Box<MoveTask>),
+    /// What a reconciler found out about moves. Valid when that rebalancing is under way, none of the moves named is over, and, for it to end, all
+    /// are. Emits `RebalanceChanged`.
+    RecordRebalance(Box<RebalanceProgress>),
+    /// Brings the deadline forward to now. Valid when a rebalancing of the cluster is under way. Emits `RebalanceChanged`.
+    StopRebalance {
+        /// The cluster.
+        cluster: ClusterKey,
+        /// Now.
+        at: Timestamp,
+    },
     /// Lets the group use what belongs to a level. Proposed once every member knows it. Valid when it is higher than the level
     /// before. Emits `FeatureLevelRaised`.
     RaiseFeatureLevel(FeatureLevel),
@@ -320,6 +337,42 @@ pub struct DeploymentProgress {
     /// [`Feature::ResetOnHealthyTask`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resets_failed_tasks: bool,
+}
+
+/// A move that begins, or goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveTask {
+    /// The cluster.
+    pub cluster: ClusterKey,
+    /// Id of the rebalancing.
+    pub rebalance: String,
+    /// Which of its moves, counted from 0.
+    pub number: u32,
+    /// The task's replacement, placed already; `None` where the task has to stop first.
+    pub replacement: Option<Task>,
+    /// Why the task stops, where it has to first.
+    pub reason: String,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// What a reconciler found out about moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RebalanceProgress {
+    /// The cluster.
+    pub cluster: ClusterKey,
+    /// Id of the rebalancing.
+    pub rebalance: String,
+    /// Moves, counted from 0, and how far each has come.
+    pub moves: Vec<(u32, MoveStatus)>,
+    /// Hosts that are `DRAINING` now, since their last task has moved.
+    pub drained: Vec<ContainerInstanceId>,
+    /// Whether nothing is left to do.
+    pub ended: bool,
+    /// Now.
+    pub at: Timestamp,
 }
 
 /// A resource that can carry tags.

@@ -62,6 +62,8 @@ pub enum Event {
     },
     /// A document is new, has other content, or is gone.
     DocumentChanged(String),
+    /// Moves of a cluster's tasks began, came further, or ended.
+    RebalanceChanged(ClusterKey),
     /// The group uses what belongs to this level from now on.
     FeatureLevelRaised(u32),
     /// The state is empty.

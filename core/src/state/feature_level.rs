@@ -33,6 +33,8 @@ pub enum Feature {
     PlacementRecords,
     /// Services and tasks have placement strategies that ECS does not have.
     PlacementExtensions,
+    /// Tasks are moved to other hosts.
+    Rebalancing,
 }
 
 impl Feature {
@@ -48,7 +50,8 @@ impl Feature {
             | Self::PackedRecords
             | Self::ReportsOfSeveralHosts
             | Self::PlacementRecords
-            | Self::PlacementExtensions => 2,
+            | Self::PlacementExtensions
+            | Self::Rebalancing => 2,
         }
     }
 }

@@ -13,6 +13,7 @@ mod event;
 mod feature_level;
 mod hosts_seen;
 mod new_history;
+mod rebalances;
 mod rejection;
 mod services;
 mod sharing;
@@ -28,17 +29,21 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::model::{
-    AgentId, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, Family, LogIndex, Scope, Service, ServiceKey,
-    Task, TaskDefinition, TaskDefinitionKey, TaskId, Timestamp,
+    AgentId, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, Family, LogIndex, Rebalance, Scope, Service,
+    ServiceKey, Task, TaskDefinition, TaskDefinitionKey, TaskId, Timestamp,
 };
 
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
-pub use command::{ClientToken, Command, DeploymentProgress, ServiceProgress, Taggable, UpdateCluster, UpdateService};
+pub use command::{
+    ClientToken, Command, DeploymentProgress, MoveTask, RebalanceProgress, ServiceProgress, Taggable, UpdateCluster,
+    UpdateService,
+};
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
 pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
 pub use hosts_seen::HostsSeen;
+pub use rebalances::MAX_MOVES;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use snapshot::{SnapshotError, SnapshotRecord};
 pub use tokens::{RememberedRequest, TokenKey};
@@ -57,6 +62,8 @@ pub struct ClusterState {
     container_instances: OrdMap<ContainerInstanceId, Arc<ContainerInstance>>,
     tokens: tokens::Tokens,
     documents: OrdMap<String, Arc<Document>>,
+    /// The rebalancing of each cluster that is under way, or the last one.
+    rebalances: OrdMap<ClusterKey, Arc<Rebalance>>,
     index: Index,
 }
 
@@ -167,6 +174,10 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::TagResource { resource, tags } => tags::tag(state, resource, tags),
         Command::UntagResource { resource, keys } => tags::untag(state, resource, keys),
         Command::ChangeDocuments { changes } => documents::change(state, index, changes),
+        Command::BeginRebalance(rebalance) => rebalances::begin(state, rebalance),
+        Command::MoveTask(step) => rebalances::move_task(state, step),
+        Command::RecordRebalance(progress) => rebalances::record(state, progress),
+        Command::StopRebalance { cluster, at } => rebalances::stop(state, cluster, *at),
         Command::RaiseFeatureLevel(level) => feature_level::raise(state, level),
         Command::Reset => {
             *state = ClusterState {

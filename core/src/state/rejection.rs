@@ -5,7 +5,7 @@ use crate::model::{
     TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration,
 };
 
-use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
+use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES};
 
 /// Most tags that one resource can carry (ECS's limit).
 pub const MAX_TAGS: usize = 50;
@@ -135,6 +135,15 @@ pub enum Rejection {
     /// More changes than one command may make.
     #[error("one change can concern at most {MAX_DOCUMENT_CHANGES} documents")]
     TooManyDocuments,
+    /// Tasks of the cluster are being moved already.
+    #[error("tasks of cluster {} are being moved already", .0.name)]
+    RebalanceUnderWay(ClusterKey),
+    /// No tasks of the cluster are being moved.
+    #[error("no tasks of cluster {} are being moved", .0.name)]
+    NoRebalanceUnderWay(ClusterKey),
+    /// More moves than one rebalancing may have.
+    #[error("at most {MAX_MOVES} tasks can be moved at once")]
+    TooManyMoves,
     /// The plan was made for a state that has moved on; plan again.
     #[error("the state has moved on since this was planned: {0}")]
     Stale(String),

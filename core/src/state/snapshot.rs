@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cluster, ContainerInstance, Family, LogIndex, Scope, Service, Task, TaskDefinition};
+use crate::model::{Cluster, ContainerInstance, Family, LogIndex, Rebalance, Scope, Service, Task, TaskDefinition};
 
 use super::{ClusterState, Document, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
 
@@ -33,6 +33,8 @@ pub enum SnapshotRecord {
     Request(TokenKey, RememberedRequest),
     /// A document, by its name.
     Document(String, Arc<Document>),
+    /// The rebalancing of a cluster that is under way, or the last one. With [`Feature::Rebalancing`](super::Feature) alone.
+    Rebalance(Arc<Rebalance>),
     /// The last record: how many came before it.
     End(u64),
 }
@@ -88,7 +90,8 @@ impl ClusterState {
                 self.documents
                     .iter()
                     .map(|(name, document)| SnapshotRecord::Document(name.clone(), Arc::clone(document))),
-            );
+            )
+            .chain(self.rebalances.values().cloned().map(SnapshotRecord::Rebalance));
         let count = 1
             + usize::from(self.feature_level.is_some())
             + self.clusters.len()
@@ -98,7 +101,8 @@ impl ClusterState {
             + self.services.len()
             + self.tasks.len()
             + self.tokens.requests.len()
-            + self.documents.len();
+            + self.documents.len()
+            + self.rebalances.len();
         records.chain(std::iter::once(SnapshotRecord::End(count as u64)))
     }
 
@@ -124,6 +128,7 @@ impl ClusterState {
                 SnapshotRecord::Task(t) => state.put_task(Arc::unwrap_or_clone(t)),
                 SnapshotRecord::Request(key, request) => state.tokens.restore(key, request),
                 SnapshotRecord::Document(name, document) => drop(state.documents.insert(name, document)),
+                SnapshotRecord::Rebalance(r) => drop(state.rebalances.insert(r.cluster.clone(), r)),
                 SnapshotRecord::End(expected) if !began => {
                     return Err(SnapshotError::RecordsMissing { expected, found });
                 }

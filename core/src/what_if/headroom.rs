@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{
     ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
 };
-use crate::placement::{Ask, Host, KnownHosts, Seed, TaskRequest};
+use crate::placement::{Ask, FollowedHosts, Host, KnownHosts, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
 
@@ -56,6 +56,46 @@ pub(super) fn of(
     now: Timestamp,
 ) -> Headroom {
     let mut known = KnownHosts::default();
+    let services = more_tasks(state, cluster, first, now, |requests| {
+        known
+            .place(state, cluster, requests, Seed::default())
+            .placements()
+            .count()
+    });
+    Headroom {
+        zones: zones(state, cluster, known.of(state, cluster)),
+        services,
+    }
+}
+
+/// The same for hosts that are as in the state but for the tasks on them, in the order of their ids.
+pub(crate) fn headroom_of(
+    hosts: Vec<Host>,
+    state: &ClusterState,
+    cluster: &ClusterKey,
+    first: &BTreeSet<ServiceName>,
+    now: Timestamp,
+) -> Headroom {
+    let hosts: Vec<Arc<Host>> = hosts.into_iter().map(Arc::new).collect();
+    let mut followed = FollowedHosts::default();
+    let services = more_tasks(state, cluster, first, now, |requests| {
+        let plan = followed.place(hosts.clone(), requests, Seed::default());
+        plan.placements().count()
+    });
+    Headroom {
+        zones: zones(state, cluster, &hosts),
+        services,
+    }
+}
+
+/// How many more tasks of each service there is room for, of as many as `place` is given.
+fn more_tasks(
+    state: &ClusterState,
+    cluster: &ClusterKey,
+    first: &BTreeSet<ServiceName>,
+    now: Timestamp,
+    mut place: impl FnMut(&[TaskRequest]) -> usize,
+) -> Vec<MoreTasks> {
     let services = state
         .services_of(cluster)
         .filter(|service| service.status == ServiceStatus::Active)
@@ -67,18 +107,16 @@ pub(super) fn of(
             let task = reconcile::next_task(state, service, now)?;
             Some(MoreTasks {
                 service: service.key.name.clone(),
-                tasks: more(&mut known, state, &task),
+                tasks: place(&many_of(&task)),
             })
         })
         .collect();
     services.sort_by(|a, b| a.service.cmp(&b.service));
-    Headroom {
-        zones: zones(state, cluster, known.of(state, cluster)),
-        services,
-    }
+    services
 }
 
-fn more(known: &mut KnownHosts, state: &ClusterState, task: &Task) -> usize {
+/// As many tasks like `task` as are counted.
+fn many_of(task: &Task) -> Vec<TaskRequest> {
     let request = TaskRequest::of(task);
     let ask = Arc::new(Ask {
         // What is counted does not depend on the order in which hosts fill, and without strategies planning is quickest.
@@ -90,9 +128,7 @@ fn more(known: &mut KnownHosts, state: &ClusterState, task: &Task) -> usize {
         ask: Arc::clone(&ask),
         only_hosts: request.only_hosts.clone(),
     });
-    let requests: Vec<TaskRequest> = requests.collect();
-    let plan = known.place(state, &task.cluster, &requests, Seed::default());
-    plan.placements().count()
+    requests.collect()
 }
 
 fn zones(state: &ClusterState, cluster: &ClusterKey, hosts: &[Arc<Host>]) -> Vec<ZoneRoom> {

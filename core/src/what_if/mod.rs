@@ -14,6 +14,7 @@ mod rehearsal;
 mod tests;
 
 pub use change::{Change, NewHost};
+pub(crate) use headroom::headroom_of;
 pub use headroom::{Headroom, MAX_MORE_TASKS, MoreTasks, ZoneRoom};
 pub use outlook::{HostName, Move, Outlook, ServiceOutlook};
 

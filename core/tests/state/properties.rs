@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, HostReports, LogIndex, Resources, StopCode, TaskId, TaskStatus,
-    Timestamp, TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, HostReports, LogIndex, MoveStatus, Rebalance, RebalanceGoal,
+    Resources, StopCode, TaskId, TaskMove, TaskStatus, Timestamp, TransportProtocol,
 };
-use berth_core::state::{ClusterState, Command, FeatureLevel, SnapshotError, apply};
+use berth_core::state::{ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, SnapshotError, apply};
 use proptest::prelude::*;
 
 use super::given::{CAPACITY, HOSTS, cluster, register, register_with, report, task};
@@ -83,7 +83,64 @@ fn commands() -> impl Strategy<Value = Command> {
             clusters: vec![],
         }),
         Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
+        rebalancing(),
     ]
+}
+
+/// Moves of tasks that may be there.
+fn rebalancing() -> impl Strategy<Value = Command> {
+    let moves = prop::collection::vec((0..200u128, 0..HOSTS, 0..HOSTS), 0..4);
+    let over = MoveStatus::Dropped {
+        reason: "because".to_owned(),
+        at: Timestamp(8),
+    };
+    let begin = moves.prop_map(|moves| {
+        let moves = moves.into_iter().map(|(task, from, to)| TaskMove {
+            task: TaskId(task),
+            service: "web".into(),
+            from: ContainerInstanceId(from),
+            to: ContainerInstanceId(to),
+            status: MoveStatus::Waiting,
+        });
+        Command::BeginRebalance(Box::new(Rebalance {
+            cluster: cluster(),
+            id: "r1".to_owned(),
+            goal: RebalanceGoal::Zones,
+            at_a_time: 1,
+            moves: moves.collect(),
+            drain: vec![],
+            drained: vec![],
+            deadline: Timestamp(100),
+            stopped: false,
+            started_at: Timestamp(7),
+            ended_at: None,
+        }))
+    });
+    let step = (0..4u32, prop::option::of((0..200u128, 0..HOSTS))).prop_map(|(number, replacement)| {
+        Command::MoveTask(Box::new(MoveTask {
+            cluster: cluster(),
+            rebalance: "r1".to_owned(),
+            number,
+            replacement: replacement.map(|(id, host)| task(id, host, 10, 10, None)),
+            reason: "it moves".to_owned(),
+            at: Timestamp(8),
+        }))
+    });
+    let found = (0..4u32, any::<bool>()).prop_map(move |(number, ended)| {
+        Command::RecordRebalance(Box::new(RebalanceProgress {
+            cluster: cluster(),
+            rebalance: "r1".to_owned(),
+            moves: vec![(number, over.clone())],
+            drained: vec![],
+            ended,
+            at: Timestamp(8),
+        }))
+    });
+    let stop = Command::StopRebalance {
+        cluster: cluster(),
+        at: Timestamp(9),
+    };
+    prop_oneof![begin, step, found, Just(stop)]
 }
 
 /// What the tasks on each host hold, counted from the tasks themselves.
