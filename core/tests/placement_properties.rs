@@ -340,9 +340,9 @@ proptest! {
         }).collect();
         let strategies = service_default();
         let scale_in = ScaleIn {
-            hosts: &hosts, group: "service:web", strategies: &strategies, candidates: &candidates, seed: Seed(seed),
+            group: "service:web", strategies: &strategies, candidates: &candidates, seed: Seed(seed),
         };
-        let chosen = choose_to_stop(&scale_in, stopped);
+        let chosen = choose_to_stop(&hosts, &scale_in, stopped);
         prop_assert_eq!(chosen.iter().collect::<BTreeSet<_>>().len(), stopped.min(count));
         for task in &chosen {
             let (_, id) = placements.iter().find(|(placed, _)| placed == task).expect("a candidate");

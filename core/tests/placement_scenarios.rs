@@ -177,13 +177,12 @@ impl World {
             .collect();
         let strategies: Vec<_> = args[2..].iter().flat_map(|arg| strategy(arg).expect(arg)).collect();
         let scale_in = ScaleIn {
-            hosts: &self.hosts,
             group: args[1],
             strategies: &strategies,
             candidates: &candidates,
             seed: SEED,
         };
-        let stopped = choose_to_stop(&scale_in, args[0].parse().expect("a count"));
+        let stopped = choose_to_stop(&self.hosts, &scale_in, args[0].parse().expect("a count"));
         let mut out = String::new();
         for id in stopped {
             let at = self.tasks.iter().position(|(task, ..)| task.id == id).expect("known");

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::board::HostIndex;
+use super::fragmentation::TypicalTasks;
 use super::plan::PlacementPlan;
 use super::planner::Planner;
 use super::problem::{Host, TaskRequest, typical_of};
+use super::scale_in::ScaleIn;
 use super::seed::Seed;
-use crate::model::{ClusterKey, ContainerInstanceId, ContainerInstanceStatus};
+use crate::model::{ClusterKey, ContainerInstanceId, ContainerInstanceStatus, TaskId};
 use crate::state::{ClusterState, HostsSeen};
 
 /// See the module.
@@ -36,20 +38,19 @@ struct Known {
 struct KeptPlanner(Option<Planner>);
 
 impl KeptPlanner {
-    /// Decides on hosts in the order of their ids: the same as before, but for those that changed.
-    fn plan(
+    /// The planner for hosts in the order of their ids: the same as before, but for those that changed.
+    fn brought_up_to(
         &mut self,
         hosts: &[Arc<Host>],
         changed: BTreeSet<HostIndex>,
-        requests: &[TaskRequest],
+        typical: TypicalTasks,
         seed: Seed,
-    ) -> PlacementPlan {
-        let typical = typical_of(requests);
+    ) -> &mut Planner {
         let planner = match self.0.take() {
             Some(planner) => planner.brought_up_to(hosts, changed, typical, seed),
             None => Planner::new(hosts.iter().cloned(), typical, seed),
         };
-        self.0.insert(planner).plan(requests)
+        self.0.insert(planner)
     }
 }
 
@@ -74,9 +75,19 @@ impl KnownHosts {
         requests: &[TaskRequest],
         seed: Seed,
     ) -> PlacementPlan {
-        let known = self.catch_up(state, cluster);
-        let changed = std::mem::take(&mut known.changed);
-        known.planner.plan(&known.hosts, changed, requests, seed)
+        self.planner(state, cluster, typical_of(requests), seed).plan(requests)
+    }
+
+    /// Decides which tasks of a cluster to stop, as [`super::choose_to_stop`] does.
+    pub fn choose_to_stop(
+        &mut self,
+        state: &ClusterState,
+        cluster: &ClusterKey,
+        scale_in: &ScaleIn<'_>,
+        count: usize,
+    ) -> Vec<TaskId> {
+        self.planner(state, cluster, scale_in.typical(), scale_in.seed)
+            .choose_to_stop(scale_in, count)
     }
 
     /// The hosts of a cluster as they are now, deregistered ones left out, in the order of their ids.
@@ -87,6 +98,18 @@ impl KnownHosts {
     /// Forgets the hosts of a cluster that is gone.
     pub fn forget(&mut self, cluster: &ClusterKey) {
         self.clusters.remove(cluster);
+    }
+
+    fn planner(
+        &mut self,
+        state: &ClusterState,
+        cluster: &ClusterKey,
+        typical: TypicalTasks,
+        seed: Seed,
+    ) -> &mut Planner {
+        let known = self.catch_up(state, cluster);
+        let changed = std::mem::take(&mut known.changed);
+        known.planner.brought_up_to(&known.hosts, changed, typical, seed)
     }
 
     fn catch_up(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &mut Known {
@@ -156,6 +179,9 @@ impl FollowedHosts {
         let changed = both.filter(|(_, (before, now))| !Arc::ptr_eq(before, now));
         let changed = changed.map(|(place, _)| HostIndex::at(place)).collect();
         self.hosts = hosts;
-        self.planner.plan(&self.hosts, changed, requests, seed)
+        let planner = self
+            .planner
+            .brought_up_to(&self.hosts, changed, typical_of(requests), seed);
+        planner.plan(requests)
     }
 }

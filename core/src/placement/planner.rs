@@ -16,10 +16,11 @@ use super::podium::{Best, Podium};
 use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::refusal::Refusal;
 use super::roads::{Road, Roads};
+use super::scale_in::{self, ScaleIn};
 use super::score::Score;
 use super::seed::Seed;
 use super::strategy::{Arrival, Ranking};
-use crate::model::{ContainerInstanceId, PlacementConstraint, Ports};
+use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, TaskId};
 
 /// Decides for every request where it goes. Later requests see what earlier ones reserved.
 ///
@@ -207,6 +208,14 @@ impl Planner {
         self.touched.push(host);
         self.board
             .release(host, self.needs[kind].group, &held, &request.host_ports);
+    }
+
+    /// Chooses tasks to stop, and takes them off.
+    pub(super) fn choose_to_stop(&mut self, scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
+        let chosen = scale_in::from_board(&mut self.board, scale_in, count);
+        self.releases += 1;
+        self.touched.extend(chosen.iter().filter_map(|(_, host)| *host));
+        chosen.into_iter().map(|(task, _)| task).collect()
     }
 
     pub(super) fn board(&self) -> &Board {

@@ -3,8 +3,9 @@
 use super::*;
 use crate::model::{
     Attributes, BinpackResource, ContainerInstanceStatus, PlacementExtension, PlacementStrategy, Resources, TaskId,
+    TaskStatus, Timestamp,
 };
-use crate::placement::service_default;
+use crate::placement::{StopCandidate, service_default};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,6 +110,22 @@ fn change(host: &mut Host, (_, free, connected, drains, tasks): Change) {
     host.tasks_by_group = BTreeMap::from([("service:api".to_owned(), tasks)]);
 }
 
+/// A task on each host that has some of the group.
+fn candidates(hosts: &[Arc<Host>]) -> Vec<StopCandidate> {
+    let has_some = |host: &&Arc<Host>| host.tasks_by_group.get("service:api").is_some_and(|tasks| *tasks > 0);
+    let candidate = |host: &Arc<Host>| StopCandidate {
+        task: TaskId(host.id.0),
+        host: Some(host.id),
+        status: TaskStatus::Running,
+        created_at: Timestamp(0),
+        holds: Holding {
+            shape: Shape::of(Resources::new(1, 1)),
+            ..Holding::default()
+        },
+    };
+    hosts.iter().filter(has_some).map(candidate).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -149,8 +166,12 @@ proptest! {
                 }
                 _ => kept = kept.brought_up_to(&hosts, changed, TypicalTasks::default(), seed),
             }
-            let anew = planner_for(&hosts, seed).plan(&requests[from..from + 20]);
-            prop_assert_eq!(kept.plan(&requests[from..from + 20]), anew, "round {}", round);
+            let mut anew = planner_for(&hosts, seed);
+            let (candidates, strategies) = (candidates(&hosts), service_default());
+            let scale_in = ScaleIn { group: "service:api", strategies: &strategies, candidates: &candidates, seed };
+            prop_assert_eq!(kept.choose_to_stop(&scale_in, 3), anew.choose_to_stop(&scale_in, 3), "round {}", round);
+            let requests = &requests[from..from + 20];
+            prop_assert_eq!(kept.plan(requests), anew.plan(requests), "round {}", round);
         }
     }
 }

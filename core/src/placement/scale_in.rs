@@ -16,8 +16,6 @@ use crate::model::{
 /// A group that has too many tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleIn<'a> {
-    /// The hosts, each once, with all tasks counted, those that must stay included.
-    pub hosts: &'a [Host],
     /// The group.
     pub group: &'a str,
     /// What placed its tasks.
@@ -51,7 +49,7 @@ struct Turn {
     task: TaskId,
 }
 
-/// The tasks to stop, at most `count`, in the order in which to stop them:
+/// The tasks to stop, at most `count`, in the order in which to stop them. The hosts, each once, have all tasks counted, those that must stay included.
 ///
 /// 1. those without a host, and then those on draining hosts: they leave anyway, and `spread` does not count them;
 /// 2. then what the strategies say, each in its turn: `spread` gives up a task where there are most, `binpack` where
@@ -61,11 +59,23 @@ struct Turn {
 /// # Panics
 /// If a host is given twice.
 #[must_use]
-pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
-    let typical = TypicalTasks::of(scale_in.candidates.iter().map(|candidate| &candidate.holds.shape));
-    let mut board = Board::new(scale_in.hosts.iter().cloned().map(Arc::new), typical, scale_in.seed);
+pub fn choose_to_stop(hosts: &[Host], scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
+    let mut board = Board::new(hosts.iter().cloned().map(Arc::new), scale_in.typical(), scale_in.seed);
+    let chosen = from_board(&mut board, scale_in, count);
+    chosen.into_iter().map(|(task, _)| task).collect()
+}
+
+impl ScaleIn<'_> {
+    /// What the tasks take.
+    pub(super) fn typical(&self) -> TypicalTasks {
+        TypicalTasks::of(self.candidates.iter().map(|candidate| &candidate.holds.shape))
+    }
+}
+
+/// The same on a board, which has them taken off then; with the hosts of those that have one.
+pub(super) fn from_board(board: &mut Board, scale_in: &ScaleIn<'_>, count: usize) -> Vec<(TaskId, Option<HostIndex>)> {
     let group = board.watch_group(scale_in.group);
-    let ranking = Ranking::new(scale_in.strategies, group, &mut board);
+    let ranking = Ranking::new(scale_in.strategies, group, board);
     let (mut leaving, mut settled) = (BTreeSet::new(), BTreeMap::<HostIndex, BTreeMap<Turn, &Holding>>::new());
     for candidate in scale_in.candidates {
         let turn = Turn {
@@ -83,11 +93,12 @@ pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
             }
         }
     }
-    let mut chosen: Vec<TaskId> = leaving.into_iter().map(|(_, turn)| turn.task).take(count).collect();
+    let leaving = leaving.into_iter().map(|(_, turn)| (turn.task, None));
+    let mut chosen: Vec<(TaskId, Option<HostIndex>)> = leaving.take(count).collect();
     while chosen.len() < count {
         let heads = settled.iter().filter_map(|(host, tasks)| {
             let (turn, holds) = tasks.first_key_value()?;
-            let ranks = ranking.ranks_to_stop(&board, *host, turn.task, holds);
+            let ranks = ranking.ranks_to_stop(board, *host, turn.task, holds);
             Some((ranks, *turn, *host, *holds))
         });
         let Some((_, turn, host, holds)) = heads.min_by_key(|(ranks, turn, ..)| (*ranks, *turn)) else {
@@ -96,7 +107,7 @@ pub fn choose_to_stop(scale_in: &ScaleIn<'_>, count: usize) -> Vec<TaskId> {
         // No port is looked at again.
         board.release(host, group, holds, &Ports::new());
         settled.entry(host).or_default().remove(&turn);
-        chosen.push(turn.task);
+        chosen.push((turn.task, Some(host)));
     }
     chosen
 }

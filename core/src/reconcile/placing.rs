@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{ContainerInstanceId, PlacementRecord, Service, Task, TaskId};
-use crate::placement::{self, HOSTS_PER_SENTENCE, Host, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced};
+use crate::placement::{self, HOSTS_PER_SENTENCE, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced};
 use crate::state::Feature;
 
 use super::pass::Pass;
@@ -88,18 +88,16 @@ pub(super) fn choose_to_stop(
     let Some(group) = tasks.first().map(|t| t.group.as_str()) else {
         return vec![];
     };
-    let state = &pass.state;
-    let hosts = state.container_instances_of(&service.key.cluster);
-    let hosts: Vec<Host> = hosts.map(|host| Host::from_state(state, host)).collect();
     let candidates: Vec<StopCandidate> = tasks.iter().map(|t| StopCandidate::of(t)).collect();
     let scale_in = ScaleIn {
-        hosts: &hosts,
         group,
         strategies: &starting::strategy(service),
         candidates: &candidates,
         seed: seed(pass),
     };
-    let chosen: BTreeSet<TaskId> = placement::choose_to_stop(&scale_in, count).into_iter().collect();
+    let known = &mut pass.agenda.hosts;
+    let chosen = known.choose_to_stop(&pass.state, &service.key.cluster, &scale_in, count);
+    let chosen: BTreeSet<TaskId> = chosen.into_iter().collect();
     tasks.iter().filter(|t| chosen.contains(&t.id)).cloned().collect()
 }
 
