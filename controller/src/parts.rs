@@ -22,6 +22,9 @@ const PARTS_AHEAD: usize = 2;
 /// How long what is open waits for the next question.
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
+/// How long a question waits for its part, before it is answered with an empty one: less than an operation may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Why something was not written to its end.
 #[derive(Clone, Debug)]
 pub(crate) enum Broken {
@@ -67,6 +70,7 @@ pub(crate) struct PartStreams {
     /// What it is called.
     what: &'static str,
     bounds: Bounds,
+    patience: Duration,
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
 }
 
@@ -75,6 +79,7 @@ impl PartStreams {
         Self {
             what,
             bounds,
+            patience: PATIENCE,
             entries: Arc::default(),
         }
     }
@@ -129,7 +134,7 @@ impl PartStreams {
         Ok(())
     }
 
-    /// The part of that number, from 0 on: the next, or the one before it once more.
+    /// The part of that number, from 0 on: the next, or the one before it once more. One that is not there yet is empty.
     pub(crate) async fn part(&self, id: &str, number: u32) -> Result<Part, PartFailure> {
         let what = self.what;
         let open = {
@@ -153,16 +158,20 @@ impl PartStreams {
             let next = open.next;
             return Err(PartFailure::OutOfOrder { what, next });
         }
-        let part = match open.pieces.recv().await {
-            Some(Piece::Bytes(data)) => Part { data, is_last: false },
-            Some(Piece::Broken(broken)) => {
+        let part = match tokio::time::timeout(self.patience, open.pieces.recv()).await {
+            Err(_) => Part {
+                data: vec![],
+                is_last: false,
+            },
+            Ok(Some(Piece::Bytes(data))) => Part { data, is_last: false },
+            Ok(Some(Piece::Broken(broken))) => {
                 lock(&self.entries).remove(id);
                 return Err(match broken {
                     Broken::Refused(why) => PartFailure::Refused(why),
                     Broken::Failed(why) => PartFailure::Failed { what, why },
                 });
             }
-            None => {
+            Ok(None) => {
                 if let Some(entry) = lock(&self.entries).get_mut(id) {
                     entry.is_done = true;
                 }
@@ -230,4 +239,62 @@ impl Write for Parts {
 /// What is behind the lock is whole after every step, so a panic elsewhere leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        open: 1,
+        idle: IDLE,
+        in_all: None,
+    };
+
+    #[tokio::test]
+    async fn part_that_takes_long_is_answered_with_an_empty_one_and_follows_later() {
+        let streams = PartStreams {
+            patience: Duration::from_millis(5),
+            ..PartStreams::new("thing", BOUNDS)
+        };
+        let (go_on, wait) = channel();
+        let opened = streams.open("one".to_owned(), move |mut parts| {
+            wait.recv().expect("told to go on");
+            parts.write_all(b"at last").expect("asked for");
+            parts.flush().expect("asked for");
+            Ok(())
+        });
+        opened.expect("there is room");
+        let empty = Part {
+            data: vec![],
+            is_last: false,
+        };
+        assert_eq!(streams.part("one", 0).await, Ok(empty.clone()));
+        go_on.send(()).expect("it waits");
+        let mut number = 1;
+        while streams.part("one", number).await == Ok(empty.clone()) {
+            number += 1;
+        }
+        let again = streams.part("one", number).await.expect("once more");
+        assert_eq!(again.data, b"at last");
+    }
+
+    #[tokio::test]
+    async fn what_broke_is_told_once_and_makes_room() {
+        let streams = PartStreams::new("thing", BOUNDS);
+        let opened = streams.open("one".to_owned(), |_| Err(Broken::Refused("never".to_owned())));
+        opened.expect("there is room");
+        let second = streams.open("two".to_owned(), |_| Ok(()));
+        assert!(matches!(second, Err(Unavailable::Overloaded(_))), "{second:?}");
+        assert_eq!(
+            streams.part("one", 0).await,
+            Err(PartFailure::Refused("never".to_owned()))
+        );
+        let gone = streams.part("one", 1).await;
+        assert!(matches!(gone, Err(PartFailure::Unknown { .. })), "{gone:?}");
+        streams.open("two".to_owned(), |_| Ok(())).expect("there is room again");
+        assert!(streams.part("two", 0).await.expect("its end").is_last);
+    }
 }

@@ -81,10 +81,19 @@ fn make_again(recording: &Recording) -> Result<ExitCode> {
             judgement.not_recorded
         ))?;
     }
-    for difference in &judgement.differences {
+    let differences = &judgement.differences;
+    if !differences.is_empty() {
+        let to_same = |one: &&Difference| one.now.as_ref().is_some_and(|(host, _)| *host == one.recorded);
+        output::line(&format!(
+            "{} come out otherwise, {} of them on the same host by other figures:",
+            differences.len(),
+            differences.iter().filter(to_same).count()
+        ))?;
+    }
+    for difference in differences {
         output::line(&told(recording, difference))?;
     }
-    Ok(ExitCode::from(u8::from(!judgement.differences.is_empty())))
+    Ok(ExitCode::from(u8::from(!differences.is_empty())))
 }
 
 fn span(recording: &Recording) -> String {

@@ -1,11 +1,11 @@
-//! Whether the engine decides as was recorded: every plan is made again on the hosts as they were, with its seed. Pure.
+//! Whether the engine decides as was recorded: what each entry of the log puts on hosts is planned again on the hosts as they were, with its seed. Pure.
 //!
 //! A leader plans for all services in a round, each plan on what those before it will have done, and its commands enter the log a moment later: among what others
-//! write, and those of different services in any order. So a plan that does not come out the same on the hosts as they are in the log right before it is
-//! made again on the hosts as they were some entries earlier, behind other plans of about the same time: those of which the record says that they were made on just
-//! such hosts. What comes out the same to the last figure was decided so.
+//! write, and in any order. So a plan that does not come out the same on the hosts as they are in the log right before it is made again on the hosts as they were some
+//! entries earlier, behind other plans of about the same time, those that come out the same there, and behind stops that some then come out behind. What comes out
+//! the same to the last figure was decided so.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use berth_core::decisions::{DecisionLine, Happening, Held, PlacedTask, Recording, Scene};
 use berth_core::model::{ContainerInstanceId, LogIndex, TaskId};
@@ -14,10 +14,15 @@ use berth_core::placement::{Placement, Seed, TaskRequest};
 use super::Engine;
 
 /// Entries that a leader may not have seen, and within which its other commands are: far more than are written in a round.
-const ROUND: usize = 32;
+const ROUND: usize = 64;
 
 /// Plans that are tried for a place in front of another.
-const MAX_OTHERS: usize = 32;
+const MAX_OTHERS: usize = 128;
+
+/// Plans that may be made beyond those on the hosts as the log has them: so many, and so many more for each plan of the recording. What an engine decides that is
+/// not the one that recorded it comes out nowhere, and looking for it everywhere would take hours where there are many hosts.
+const TRIALS: usize = 10_000;
+const TRIALS_PER_PLAN: usize = 20;
 
 /// How decisions came out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,10 +56,10 @@ pub struct Difference {
     pub now: Option<(ContainerInstanceId, DecisionLine)>,
 }
 
-/// What was decided at once.
+/// What was decided at once and is in one entry: planning goes on in the next as if that were done.
 struct Plan<'r> {
     seed: u64,
-    /// Place of the entry with the first of its tasks.
+    /// Place of the entry.
     entry: usize,
     tasks: Vec<(LogIndex, &'r PlacedTask, &'r DecisionLine)>,
     requests: Vec<TaskRequest>,
@@ -73,9 +78,15 @@ type Again = Vec<Option<(ContainerInstanceId, DecisionLine)>>;
 struct Judge<'r> {
     recording: &'r Recording,
     numbers: BTreeMap<ContainerInstanceId, u32>,
-    /// In the order of their first tasks in the log.
+    /// In the order of the log.
     plans: Vec<Plan<'r>>,
+    /// Tasks that were no longer wanted from an entry on, by its place.
+    stops: BTreeMap<usize, Vec<u32>>,
+    /// Those that are known to come out the same as a leader saw the hosts.
+    settled: BTreeSet<usize>,
     engine: Engine,
+    /// Plans that may still be made to find out what a leader saw.
+    trials: usize,
     judgement: Judgement,
 }
 
@@ -86,7 +97,10 @@ pub fn judge(recording: &Recording) -> Judgement {
         recording,
         numbers: (0..).zip(&recording.hosts).map(|(number, id)| (*id, number)).collect(),
         plans: plans(recording),
+        stops: stops(recording),
+        settled: BTreeSet::new(),
         engine: Engine::default(),
+        trials: TRIALS,
         judgement: Judgement::default(),
     };
     let (mut scene, mut earlier, mut next) = (recording.start.clone(), VecDeque::<Base>::new(), 0);
@@ -113,22 +127,23 @@ pub fn judge(recording: &Recording) -> Judgement {
 }
 
 fn plans(recording: &Recording) -> Vec<Plan<'_>> {
-    let (mut plans, mut by_seed) = (Vec::<Plan<'_>>::new(), BTreeMap::new());
+    let mut plans = Vec::<Plan<'_>>::new();
     for (place, entry) in recording.entries.iter().enumerate() {
         for happening in &entry.happenings {
             let Happening::Placed(placed) = happening else { continue };
             let Some(decision) = &placed.decision else { continue };
-            let plan = *by_seed.entry(decision.seed).or_insert_with(|| {
+            let same = |plan: &&mut Plan<'_>| (plan.seed, plan.entry) == (decision.seed, place);
+            if plans.last_mut().filter(same).is_none() {
                 plans.push(Plan {
                     seed: decision.seed,
                     entry: place,
                     tasks: vec![],
                     requests: vec![],
                 });
-                plans.len() - 1
-            });
-            plans[plan].tasks.push((entry.index, placed, decision));
-            plans[plan].requests.push(TaskRequest {
+            }
+            let plan = plans.last_mut().expect("there is one now");
+            plan.tasks.push((entry.index, placed, decision));
+            plan.requests.push(TaskRequest {
                 only_hosts: placed.only_host.then(|| [placed.host].into()),
                 ..TaskRequest::new(placed.id, recording.request(placed.request).clone())
             });
@@ -142,12 +157,13 @@ impl Judge<'_> {
     fn note(&mut self, plan: usize, scene: &Scene, earlier: &VecDeque<Base>) {
         let again = self.again(plan, scene);
         let tasks = self.plans[plan].tasks.len();
+        self.trials += TRIALS_PER_PLAN;
         self.judgement.decisions += tasks;
         if self.is_same(plan, &again) {
             self.judgement.same += tasks;
             return;
         }
-        if self.is_same_as_seen(plan, scene, earlier) {
+        if self.settled.remove(&plan) || self.is_same_as_seen(plan, scene, earlier) {
             self.judgement.same += tasks;
             self.judgement.same_as_seen += tasks;
             return;
@@ -174,55 +190,65 @@ impl Judge<'_> {
             scene: scene.clone(),
             entry: self.plans[plan].entry,
         };
-        std::iter::once(&now).chain(earlier).any(|base| {
-            let unwanted = self.without_unwanted(base, self.plans[plan].entry);
-            self.comes_out_behind_others(plan, base.entry, base.scene.clone())
-                || unwanted.is_some_and(|scene| self.comes_out_behind_others(plan, base.entry, scene))
-        })
+        std::iter::once(&now)
+            .chain(earlier)
+            .any(|base| self.comes_out_behind_others(plan, base))
     }
 
-    /// The hosts of a base, with tasks stopped that were stopped since: by the leader too, it may be.
-    fn without_unwanted(&self, base: &Base, until: usize) -> Option<Scene> {
-        let mut scene = None;
-        for entry in &self.recording.entries[base.entry..=until] {
-            for happening in &entry.happenings {
-                if let Happening::Changed { wanted: false, .. } = happening {
-                    self.recording
-                        .follow(scene.get_or_insert_with(|| base.scene.clone()), happening);
-                }
+    /// Whether the plan comes out the same once others have put their tasks on the hosts that come out the same there themselves, and tasks were stopped that they
+    /// then come out behind. If so, all that come out are settled.
+    fn comes_out_behind_others(&mut self, plan: usize, base: &Base) -> bool {
+        let first = self.plans.partition_point(|other| other.entry < base.entry);
+        let until = (self.plans[plan].entry + ROUND).min(self.recording.entries.len());
+        let others = first..self.plans.len().min(plan + MAX_OTHERS);
+        let mut others: Vec<usize> = others.filter(|other| self.plans[*other].entry < until).collect();
+        let mut stops: Vec<usize> = self.stops.range(base.entry..until).map(|(entry, _)| *entry).collect();
+        let (mut scene, mut came_out) = (base.scene.clone(), BTreeSet::new());
+        loop {
+            let fitting = others.iter().position(|other| self.comes_out(*other, &scene));
+            if let Some(place) = fitting {
+                let other = others.remove(place);
+                self.put(other, &mut scene);
+                came_out.insert(other);
+                continue;
             }
+            let helps = |stop: &usize| {
+                let with_it = self.with_stops(&scene, *stop);
+                others.iter().any(|other| self.comes_out(*other, &with_it))
+            };
+            let Some(place) = stops.iter().position(helps) else {
+                break;
+            };
+            scene = self.with_stops(&scene, stops.remove(place));
+        }
+        if !came_out.remove(&plan) {
+            return false;
+        }
+        self.settled.extend(came_out.into_iter().filter(|other| *other > plan));
+        true
+    }
+
+    fn put(&self, plan: usize, scene: &mut Scene) {
+        for (_, placed, _) in &self.plans[plan].tasks {
+            let held = Held::new(self.recording.request(placed.request).clone());
+            scene.put(placed.task, placed.host, held);
+        }
+    }
+
+    /// The hosts once the tasks are to stop that an entry stops.
+    fn with_stops(&self, scene: &Scene, entry: usize) -> Scene {
+        let mut scene = scene.clone();
+        for task in self.stops.get(&entry).into_iter().flatten() {
+            scene.change(*task, |held| held.wanted = false);
         }
         scene
     }
 
-    /// Whether the plan comes out the same once others have put their tasks on the hosts that come out the same there themselves.
-    fn comes_out_behind_others(&mut self, plan: usize, from: usize, mut scene: Scene) -> bool {
-        let first = self.plans.partition_point(|other| other.entry < from);
-        let until = self.plans[plan].entry + ROUND;
-        let others = first..self.plans.len().min(plan + MAX_OTHERS);
-        let mut others: Vec<usize> = others.filter(|other| self.plans[*other].entry <= until).collect();
-        loop {
-            if self.comes_out(plan, &scene) {
-                return true;
-            }
-            let fitting = others
-                .iter()
-                .position(|other| *other != plan && self.comes_out(*other, &scene));
-            let Some(place) = fitting else {
-                return false;
-            };
-            let other = others.remove(place);
-            for (_, placed, _) in &self.plans[other].tasks {
-                let held = Held::new(self.recording.request(placed.request).clone());
-                scene.put(placed.task, placed.host, held);
-            }
-        }
-    }
-
     fn comes_out(&mut self, plan: usize, scene: &Scene) -> bool {
-        if !self.may_come_out(plan, scene) {
+        if self.trials == 0 || !self.may_come_out(plan, scene) {
             return false;
         }
+        self.trials -= 1;
         let again = self.again(plan, scene);
         self.is_same(plan, &again)
     }
@@ -264,4 +290,21 @@ impl Judge<'_> {
 
 fn is_same(placed: &PlacedTask, decision: &DecisionLine, now: Option<&(ContainerInstanceId, DecisionLine)>) -> bool {
     now.is_some_and(|(host, line)| *host == placed.host && line == decision)
+}
+
+/// Tasks that were no longer wanted from an entry on, by its place.
+fn stops(recording: &Recording) -> BTreeMap<usize, Vec<u32>> {
+    let (mut stops, mut unwanted) = (BTreeMap::<usize, Vec<u32>>::new(), BTreeSet::new());
+    for (place, entry) in recording.entries.iter().enumerate() {
+        for happening in &entry.happenings {
+            if let Happening::Changed {
+                task, wanted: false, ..
+            } = happening
+                && unwanted.insert(*task)
+            {
+                stops.entry(place).or_default().push(*task);
+            }
+        }
+    }
+    stops
 }

@@ -7,6 +7,7 @@ use berth_core::model::LogIndex;
 use berth_core::state::{ClusterState, Command, apply};
 
 use super::*;
+use crate::draws::Draws;
 use crate::laboratory::Policy;
 use crate::run::commands_of;
 
@@ -23,7 +24,7 @@ fn policy(name: &str) -> Policy {
 }
 
 /// What a simulated cluster did.
-fn recording_of(commands: &[(u64, Command)]) -> Recording {
+fn lines_of(commands: &[(u64, Command)]) -> Vec<String> {
     let (mut state, mut lines) = (ClusterState::at_newest_level(), vec![]);
     let mut out = |line: &Line| {
         lines.push(serde_json::to_string(line).expect("written"));
@@ -41,7 +42,7 @@ fn recording_of(commands: &[(u64, Command)]) -> Recording {
         }
     }
     let Ok(()) = recorder.expect("there is a cluster").end(state.applied(), &mut out);
-    read(lines.iter().map(String::as_str))
+    lines
 }
 
 /// Three hosts of 1000 CPU units in two zones; tasks of 300 came one after the other and were spread over them. The first two are gone in the end.
@@ -148,6 +149,72 @@ fn task_that_finds_no_host_under_a_strategy_waits_for_one_and_those_of_a_lost_ho
     assert_eq!((packed.moved, packed.end().hosts_used), (0, 1));
 }
 
+/// A line with one of its numbers, names or signs replaced.
+fn broken(line: &str, draws: &mut Draws) -> String {
+    let numbers = [
+        "0",
+        "1",
+        "2",
+        "7",
+        "65536",
+        "4294967295",
+        "18446744073709551615",
+        "-1",
+        "1.5",
+        "null",
+        "true",
+        "\"x\"",
+        "[]",
+    ];
+    let is_digit = |at: &usize| line.as_bytes()[*at].is_ascii_digit();
+    let digits: Vec<usize> = (0..line.len()).filter(is_digit).collect();
+    let at = draws.pick(&digits).expect("every line has a number");
+    let begins = line[..at]
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(0, |before| before + 1);
+    let ends = line[at..]
+        .find(|c: char| !c.is_ascii_digit())
+        .map_or(line.len(), |length| at + length);
+    let number = draws.pick(&numbers).expect("there are some");
+    format!("{}{number}{}", &line[..begins], &line[ends..])
+}
+
+#[test]
+fn recordings_that_are_broken_are_refused_or_say_something_else_and_never_end_the_program() {
+    let recorded = lines_of(&commands_of(2));
+    let mut draws = Draws::new(1);
+    let (mut refused, mut read_anyway) = (0, 0);
+    for _ in 0..400 {
+        let mut lines: Vec<String> = SPREAD.lines().map(str::to_owned).collect();
+        if draws.chance(200) {
+            lines.clone_from(&recorded);
+        }
+        for _ in 0..=draws.below(3) {
+            let all: Vec<usize> = (0..lines.len()).collect();
+            let line = draws.pick(&all).expect("there are lines");
+            lines[line] = broken(&lines[line], &mut draws);
+        }
+        let mut reader = Reader::default();
+        let taken = lines.iter().try_for_each(|line| reader.line(line));
+        match taken.and_then(|()| reader.end()) {
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().starts_with("line "), "{error}");
+            }
+            Ok(recording) => {
+                read_anyway += 1;
+                let judgement = judge(&recording);
+                assert_eq!(judgement.decisions, judgement.same + judgement.differences.len());
+                for name in ["binpack=cpu", "default", "tightest", "dot-product"] {
+                    let courses = [course(&recording, None), course(&recording, Some(&policy(name)))];
+                    assert!(comparison_rows(&courses).len() > 10);
+                }
+            }
+        }
+    }
+    assert!(refused > 50 && read_anyway > 50, "{refused} {read_anyway}");
+}
+
 #[test]
 fn comparison_says_what_each_strategy_would_have_made_of_it_and_by_how_much_that_differs() {
     let recording = read(SPREAD.lines());
@@ -177,7 +244,8 @@ fn comparison_says_what_each_strategy_would_have_made_of_it_and_by_how_much_that
 fn decisions_of_clusters_that_lived_through_faults_come_out_the_same_but_for_what_was_never_written() {
     let (mut decisions, mut same, mut earlier) = (0, 0, 0);
     for seed in 1..6 {
-        let recording = recording_of(&commands_of(seed));
+        let lines = lines_of(&commands_of(seed));
+        let recording = read(lines.iter().map(String::as_str));
         let judgement = judge(&recording);
         decisions += judgement.decisions;
         same += judgement.same;
