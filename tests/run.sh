@@ -20,7 +20,7 @@ times=()
 # Debian's packages that are not there yet.
 install_packages() {
     local missing=() package
-    for package in containerd runc containernetworking-plugins busybox-static iptables nftables openssl protobuf-compiler curl make python3-venv systemd; do
+    for package in containerd runc containernetworking-plugins busybox-static iptables nftables openssl protobuf-compiler curl make python3-venv systemd chromium fonts-dejavu-core; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     if [ "${#missing[@]}" -gt 0 ]; then

@@ -1,9 +1,13 @@
 """The laboratory from the command line: a workload that is drawn, strategies compared on it, and what is written down."""
 
 import csv
+import json
+import re
 import subprocess
+import xml.etree.ElementTree as xml
 
 import berth
+import browser
 
 
 def sim(*arguments):
@@ -24,7 +28,7 @@ def rows(path):
 def test_strategies_on_a_drawn_workload_are_compared_in_a_table_csv_and_a_page(tmp_path):
     tables = drawn(tmp_path / "drawn")
     policies = ["--strategy", "random", "--strategy", "spread=attribute:ecs.availability-zone+tightest"]
-    for mode, plots in ([["--arrivals"], 8], [["--inflate", 1.2], 3]):
+    for mode, plots in ([["--arrivals"], 6], [["--inflate", 1.2], 3]):
         out = tmp_path / mode[0]
         answer = sim("run", *tables, *policies, *mode, "--seeds", 2, "--out", out)
         assert answer.returncode == 0, answer.stderr
@@ -35,6 +39,10 @@ def test_strategies_on_a_drawn_workload_are_compared_in_a_table_csv_and_a_page(t
         page = (out / "report.html").read_text()
         assert page.count("<figure>") == plots
         assert "http" not in page, "the page is read without a network"
+        pictures = sorted(out.glob("*.svg"))
+        assert len(pictures) == plots
+        for picture in pictures:
+            assert "polyline" in {element.tag.split("}")[1] for element in xml.parse(picture).iter()}
 
 
 def test_experiment_made_again_gives_the_same_points(tmp_path):
@@ -51,7 +59,7 @@ def test_packing_of_a_drawn_workload_is_beside_the_lower_bound_and_known_heurist
     tables = drawn(tmp_path / "drawn")
     answer = sim("packing", *tables[2:], "--host", "32768x131072")
     assert answer.returncode == 0, answer.stderr
-    for way in ("lower bound", "first-fit decreasing", "tightest, in order of arrival"):
+    for way in ("lower bound", "first-fit decreasing", "tightest in order of arrival"):
         assert way in answer.stdout, answer.stdout
 
 
@@ -67,3 +75,79 @@ def test_what_is_not_understood_is_refused_with_the_line_and_what_to_do(tmp_path
     assert answer.returncode != 0 and "line 5: cpu_units is 'x" in answer.stderr, answer.stderr
     answer = sim("run", *tables, "--strategy", "random", "--arrivals", "--live")
     assert answer.returncode != 0 and "--live draws on a terminal" in answer.stderr, answer.stderr
+
+
+def recording(path):
+    """A recording of tasks that were spread over three hosts, of which one goes every so often."""
+    host = lambda number: {
+        "host": number, "id": f"{number + 1:032x}", "name": f"h{number}", "cpu": 40_000, "memory": 200_000,
+        "attributes": {"ecs.availability-zone": "ab"[number % 2]}, "status": "ACTIVE", "connected": True, "registeredAt": 0,
+    }
+    placed = lambda task: {
+        "task": task, "id": f"{task + 100:032x}", "request": 0, "host": task % 3,
+        "decision": {"seed": 5, "considered": 3, "ranks": [0], "tasks": task // 3},
+    }
+    cluster = "arn:aws:ecs:us-east-1:123456789012:cluster/shop"
+    lines = [{"recording": {"version": 1, "cluster": cluster, "fromIndex": 2, "berth": "0.2.0"}}]
+    lines += [{"host": host(number)} for number in range(3)]
+    lines.append({"request": {"request": 0, "group": "service:web", "cpu": 300, "memory": 1000, "strategies": ["spread=instanceId"]}})
+    for task in range(60):
+        lines += [{"entry": {"index": 5 + task, "at": 1_000_000 * task}}, {"placed": placed(task)}]
+        if task % 3 == 2:
+            lines.append({"gone": {"task": task // 2}})
+    lines.append({"end": {"index": 64, "lines": len(lines)}})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_reports_in_a_browser_are_drawn_without_complaints_in_wide_and_narrow_windows(tmp_path):
+    tables = drawn(tmp_path / "drawn")
+    policies = ["--strategy", "random", "--strategy", "spread=attribute:ecs.availability-zone+tightest", "--strategy", "binpack=cpu"]
+    made = {
+        # A line more in the plot of hosts: the lower bound.
+        "arrivals": (["run", *tables, *policies, "--arrivals"], [3, 3, 4, 3, 3, 3]),
+        "inflation": (["run", *tables, *policies, "--inflate", 1.2], [3, 3, 3]),
+        "packing": (["packing", *tables[2:], "--host", "32768x131072"], [6, 6]),
+        # The first is what was recorded.
+        "replay": (["replay", recording(tmp_path / "recording.jsonl"), *policies], [4, 4, 4, 4, 4]),
+    }
+    for name, (arguments, lines) in made.items():
+        answer = sim(*arguments, "--out", tmp_path / name)
+        assert answer.returncode == 0, answer.stderr
+        for window in ({}, {"width": 500, "dark": True}) if name in ("arrivals", "replay") else ({},):
+            where = f"{name} {window}"
+            shown = browser.show(tmp_path / name / "report.html", tmp_path / f"{name}-{len(window)}", **window)
+            assert shown.complaints == [], where
+            assert not shown.is_wider_than_its_window, where
+            assert [len(plot["lines"]) for plot in shown.plots] == lines, where
+            for plot in shown.plots:
+                assert min(plot["lines"]) > 100, f"{where}: a line that is not drawn in {plot}"
+                assert plot["width"] > 400 and 0.4 < plot["height"] / plot["width"] < 0.6, f"{where}: {plot}"
+                assert len(plot["legend"]) == len(set(plot["colours"])) == len(plot["lines"]), f"{where}: {plot}"
+                assert plot["lying"] == [] and plot["outside"] == [], f"{where}: texts that cannot be read in {plot}"
+                assert plot["letters"] > 9, f"{where}: {plot}"
+            assert browser.different_rows(shown.picture) > 300, where
+
+
+def test_browser_that_complains_or_shows_nothing_is_noticed(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<!DOCTYPE html><html><body><script>nothing()</script></body></html>")
+    shown = browser.show(page, tmp_path / "shown")
+    assert len(shown.complaints) == 1 and "nothing is not defined" in shown.complaints[0]
+    assert shown.plots == []
+
+
+def test_pictures_of_the_documentation_are_there_and_need_nothing_but_themselves():
+    docs = berth.ROOT / "docs"
+    named = [(page, name) for page in docs.rglob("*.md") for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text())]
+    assert {(page.parent / name).resolve() for page, name in named} == set((docs / "pictures").iterdir())
+    for page, name in named:
+        picture = page.parent / name
+        text = picture.read_text()
+        assert len(text) < 60_000, f"{picture} is too large"
+        root = xml.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert len([element for element in root.iter() if element.tag.endswith("}polyline")]) >= 3, picture
+        # The one address in it is the name of SVG itself.
+        for sign in ("http", "href", "url(", "@import", "<script"):
+            assert text.count(sign) == (sign == "http"), f"{picture} holds {sign}"

@@ -4,20 +4,24 @@
 //! - `workload.rs`: hosts and tasks of an experiment; `csv.rs`, `openb.rs`, `berth_csv.rs`: as text.
 //! - `optimum.rs`: how far strategies are from the best that there could be, on small problems.
 //! - `policy.rs`: strategies by the names that users give them.
-//! - `generate.rs`: workloads that are drawn; `arrivals.rs`: tasks come and go in virtual time; `packing.rs`: as few hosts as possible.
+//! - `generate.rs`: workloads that are drawn; `arrivals.rs`: tasks come and go in virtual time; `packing.rs`: as few hosts as possible;
+//!   [`leftovers`]: what that leaves on them.
 //! - [`recorded`]: decisions that a cluster made, decided again, and as other strategies would have.
-//! - [`report`]: tables, CSV and pages of what came out.
+//! - [`report`]: tables, CSV and pages of what came out; `chart.rs`, `axis.rs`, `page.rs`: plots, in a page and as pictures.
 //! - `inflation.rs`: tasks come until more is asked for than there is, and none goes. `published.rs`: what others measured that way.
 
 mod arrivals;
+mod axis;
 mod berth_csv;
 mod chart;
 mod csv;
 mod generate;
 mod inflation;
+pub mod leftovers;
 mod openb;
 mod optimum;
 mod packing;
+mod page;
 mod policy;
 mod published;
 pub mod recorded;

@@ -3,7 +3,7 @@
 //! host after the other. CPU and memory alone. Pure.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use berth_core::model::{ContainerInstanceId, Resources, TaskId};
 use berth_core::placement::{
@@ -13,31 +13,31 @@ use berth_core::placement::{
 use super::policy::Policy;
 use super::workload::{self, LabTask};
 
-/// Hosts that each way needs for the same tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What each way leaves free on the hosts that it needs for the same tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
-    /// What no way can do without.
+    /// Hosts that no way can do without.
     pub lower_bound: usize,
     /// The tasks by size, the largest first, each to the first host with room.
-    pub first_fit_decreasing: usize,
+    pub first_fit_decreasing: Vec<Resources>,
     /// The same, each to the host with the least left.
-    pub best_fit_decreasing: usize,
+    pub best_fit_decreasing: Vec<Resources>,
     /// Hosts filled one after the other with the tasks that are most like what is left.
-    pub dot_product: usize,
+    pub dot_product: Vec<Resources>,
     /// The policy, with the tasks in the order in which they come.
-    pub policy: usize,
+    pub policy: Vec<Resources>,
     /// The policy, with the largest tasks first.
-    pub policy_decreasing: usize,
+    pub policy_decreasing: Vec<Resources>,
     /// The policy, with the tasks placed together as a batch.
-    pub policy_together: usize,
+    pub policy_together: Vec<Resources>,
 }
 
 impl Packed {
-    /// The fewest of the three that know all tasks beforehand.
+    /// The fewest hosts of the three that know all tasks beforehand.
     #[must_use]
     pub fn best_known(&self) -> usize {
-        let known = [self.first_fit_decreasing, self.best_fit_decreasing, self.dot_product];
-        known.into_iter().min().unwrap_or(0)
+        let known = [&self.first_fit_decreasing, &self.best_fit_decreasing, &self.dot_product];
+        known.into_iter().map(Vec::len).min().unwrap_or(0)
     }
 }
 
@@ -52,7 +52,7 @@ pub fn pack(tasks: &[LabTask], host: Resources, policy: &Policy, seed: u64) -> P
     let best = |left: Resources| load(left, host);
     let first_fit_decreasing = fit(&decreasing, host, first);
     // No policy needs more than one for each task; twice what first fit needs is more than any that fits at all.
-    let offered = (first_fit_decreasing * 2 + 8).min(in_order.len());
+    let offered = (first_fit_decreasing.len() * 2 + 8).min(in_order.len());
     Packed {
         lower_bound: lower_bound(&in_order, host),
         first_fit_decreasing,
@@ -81,27 +81,31 @@ fn lower_bound(sizes: &[Resources], host: Resources) -> usize {
     hosts(|size| size.cpu.0, host.cpu.0).max(hosts(|size| size.memory.0, host.memory.0))
 }
 
+fn without(left: Resources, size: Resources) -> Resources {
+    left.checked_sub(size)
+        .expect("it fits, for no task is larger than a host")
+}
+
 /// Puts each on the host of least rank with room, the first of equals, or on a new one.
-fn fit(sizes: &[Resources], host: Resources, rank: impl Fn(Resources) -> u64) -> usize {
+fn fit(sizes: &[Resources], host: Resources, rank: impl Fn(Resources) -> u64) -> Vec<Resources> {
     let mut hosts: Vec<Resources> = vec![];
     for size in sizes {
         let fitting = hosts.iter_mut().filter(|left| left.checked_sub(*size).is_some());
         match fitting.min_by_key(|left| rank(**left)) {
-            Some(left) => *left = left.checked_sub(*size).expect("it fits"),
-            None => hosts.push(host.checked_sub(*size).expect("a task is no larger than a host")),
+            Some(left) => *left = without(*left, *size),
+            None => hosts.push(without(host, *size)),
         }
     }
-    hosts.len()
+    hosts
 }
 
-fn dot_product(sizes: &[Resources], host: Resources) -> usize {
+fn dot_product(sizes: &[Resources], host: Resources) -> Vec<Resources> {
     let product = |size: &Resources, left: Resources| {
         part(size.cpu.0, host.cpu.0) * part(left.cpu.0, host.cpu.0)
             + part(size.memory.0, host.memory.0) * part(left.memory.0, host.memory.0)
     };
-    let (mut rest, mut hosts) = (sizes.to_vec(), 0);
+    let (mut rest, mut hosts) = (sizes.to_vec(), vec![]);
     while !rest.is_empty() {
-        hosts += 1;
         let mut left = host;
         loop {
             let fitting = rest
@@ -111,29 +115,32 @@ fn dot_product(sizes: &[Resources], host: Resources) -> usize {
             let Some((chosen, size)) = fitting.max_by_key(|(_, size)| product(size, left)) else {
                 break;
             };
-            left = left.checked_sub(*size).expect("it fits");
+            left = without(left, *size);
             rest.swap_remove(chosen);
         }
+        hosts.push(left);
     }
     hosts
 }
 
-/// Hosts that the engine uses with a policy, task after task.
-fn placed(sizes: &[Resources], host: Resources, offered: usize, policy: &Policy, seed: u64) -> usize {
+/// What the engine leaves on the hosts that it uses with a policy, task after task.
+fn placed(sizes: &[Resources], host: Resources, offered: usize, policy: &Policy, seed: u64) -> Vec<Resources> {
     let problem = problem(sizes, host, offered, policy);
     let mut session = Session::new(&problem.hosts, TypicalTasks::default(), Seed(seed));
     let placed = |request| session.place(request).map(|placement| placement.host());
-    used(problem.requests.iter().map(placed))
+    left(sizes, host, problem.requests.iter().map(placed))
 }
 
 /// The same for all at once.
-fn placed_together(sizes: &[Resources], host: Resources, offered: usize, policy: &Policy, seed: u64) -> usize {
+fn placed_together(sizes: &[Resources], host: Resources, offered: usize, policy: &Policy, seed: u64) -> Vec<Resources> {
     let problem = problem(sizes, host, offered, policy);
-    let decisions = place_together(&problem, Seed(seed)).decisions.into_iter();
-    used(decisions.map(|decision| match decision.outcome {
+    let plan = place_together(&problem, Seed(seed));
+    // A plan tells its decisions in the order of the requests.
+    let places = plan.decisions.into_iter().map(|decision| match decision.outcome {
         Outcome::Placed(placement) => Some(placement.host()),
         Outcome::Unplaced(_) => None,
-    }))
+    });
+    left(sizes, host, places)
 }
 
 fn problem(sizes: &[Resources], host: Resources, offered: usize, policy: &Policy) -> PlacementProblem {
@@ -154,12 +161,24 @@ fn problem(sizes: &[Resources], host: Resources, offered: usize, policy: &Policy
     }
 }
 
-/// Hosts that tasks went to. A policy that leaves tasks without a host although there are twice as many as first fit needs has used them all, and more.
-fn used(places: impl Iterator<Item = Option<ContainerInstanceId>>) -> usize {
-    let places: Vec<Option<ContainerInstanceId>> = places.collect();
-    let without_host = places.iter().filter(|host| host.is_none()).count();
-    let hosts: BTreeSet<_> = places.into_iter().flatten().collect();
-    hosts.len() + without_host
+/// What is left on the hosts that tasks went to. A policy that leaves tasks without a host although there are twice as many as first fit needs has used them
+/// all, and each of these tasks counts as if it had got one more for itself.
+fn left(
+    sizes: &[Resources],
+    host: Resources,
+    places: impl Iterator<Item = Option<ContainerInstanceId>>,
+) -> Vec<Resources> {
+    let (mut hosts, mut alone) = (BTreeMap::new(), vec![]);
+    for (size, place) in sizes.iter().zip(places) {
+        match place {
+            Some(id) => {
+                let left = hosts.entry(id).or_insert(host);
+                *left = without(*left, *size);
+            }
+            None => alone.push(without(host, *size)),
+        }
+    }
+    hosts.into_values().chain(alone).collect()
 }
 
 #[cfg(test)]
@@ -186,14 +205,16 @@ mod tests {
     fn tasks_of_two_sizes_are_packed_as_the_heuristics_are_known_to() {
         let sizes = [(60, 10), (60, 10), (40, 90), (40, 90), (200, 1)];
         let packed = pack(&tasks(&sizes), Resources::new(100, 100), &tightest(), 1);
+        // Two pairs fill a host each, to the last.
+        let full = vec![Resources::new(0, 0); 2];
         let expected = Packed {
             lower_bound: 2,
-            first_fit_decreasing: 2,
-            best_fit_decreasing: 2,
-            dot_product: 2,
-            policy: 2,
-            policy_decreasing: 2,
-            policy_together: 2,
+            first_fit_decreasing: full.clone(),
+            best_fit_decreasing: full.clone(),
+            dot_product: full.clone(),
+            policy: full.clone(),
+            policy_decreasing: full.clone(),
+            policy_together: full,
         };
         assert_eq!(packed, expected);
     }
@@ -204,7 +225,7 @@ mod tests {
             let of_seed = |seed| {
                 let workload = generate(kind, 1, 3000, seed);
                 let packed = pack(&workload.tasks, workload.hosts[0].registered, &tightest(), seed);
-                [packed.policy_together, packed.policy, packed.best_known()]
+                [packed.policy_together.len(), packed.policy.len(), packed.best_known()]
             };
             let sum = |sum: [usize; 3], one: [usize; 3]| [sum[0] + one[0], sum[1] + one[1], sum[2] + one[2]];
             let [together, one_by_one, best] = (1..4).map(of_seed).fold([0; 3], sum);

@@ -6,8 +6,9 @@ use berth_core::model::attribute_names;
 use berth_core::placement::{GpuNeed, Host, WHOLE_GPU};
 
 use super::arrivals::{Replay, Sample};
-use super::chart::{Chart, Line, escape};
+use super::chart::{Chart, Line};
 use super::inflation::{Curve, Point};
+pub use super::page::Report;
 use super::policy::Policy;
 use super::workload::{LabTask, Workload};
 
@@ -89,32 +90,55 @@ pub fn inflation_points(results: &Results<'_, Curve>, first_seed: u64) -> String
     text
 }
 
-/// The page of an inflation.
+/// Percent asked for from which policies part, and of which there is a plot of its own.
+const NEARLY_FULL: u32 = 80;
+
+/// The page of an inflation. Where nothing is of no use to typical tasks, as there are no GPUs, there is no plot of it.
 #[must_use]
-pub fn inflation_page(results: &Results<'_, Curve>, what: &str) -> String {
-    let chart = |title, y, of: fn(&Point) -> f64| {
+pub fn inflation_report(results: &Results<'_, Curve>, what: &str) -> Report {
+    let chart = |name, title, y, from: u32, of: fn(&Point) -> f64| {
         let line = |(policy, curves): &(&Policy, &[Curve])| Line {
             name: policy.to_string(),
-            points: mean_curve(curves, of),
+            points: mean_curve(curves, from, of),
         };
         let lines = results.iter().map(line).collect();
         let x = "asked for, % of what the hosts have";
-        Chart { title, x, y, lines }.render()
+        Chart {
+            name,
+            title,
+            x,
+            y,
+            lines,
+        }
     };
-    let charts = [
-        chart("Allocated", "% of what the hosts have", |point| point.allocated),
-        chart("Free and of no use to typical tasks", "% of all GPUs", |point| {
-            point.fragmented
-        }),
-        chart("Hosts in use", "% of all hosts", |point| point.hosts_used),
+    let allocated = "% of what the hosts have";
+    let mut charts = vec![
+        chart("allocated", "Allocated", allocated, 0, |point| point.allocated),
+        chart(
+            "allocated-nearly-full",
+            "Allocated, from where 80 % is asked for",
+            allocated,
+            NEARLY_FULL,
+            |point| point.allocated,
+        ),
+        chart(
+            "fragmented",
+            "Free and of no use to typical tasks",
+            "% of all GPUs",
+            0,
+            |point| point.fragmented,
+        ),
+        chart("hosts", "Hosts in use", "% of all hosts", 0, |point| point.hosts_used),
     ];
-    page(what, &inflation_columns(), &inflation_rows(results), &charts)
+    charts.retain(Chart::shows_something);
+    Report::new(what, &inflation_columns(), &inflation_rows(results), &charts)
 }
 
-/// The mean over the seeds, at every percent at which all of them have a point.
-fn mean_curve(curves: &[Curve], of: fn(&Point) -> f64) -> Vec<(f64, f64)> {
+/// The mean over the seeds, at every percent from there on at which all of them have a point.
+fn mean_curve(curves: &[Curve], from: u32, of: fn(&Point) -> f64) -> Vec<(f64, f64)> {
     let mut points = vec![];
-    for point in curves.iter().take(1).flat_map(|curve| &curve.points) {
+    let first = curves.iter().take(1).flat_map(|curve| &curve.points);
+    for point in first.filter(|point| point.requested >= from) {
         let at = |curve: &Curve| {
             let same = curve
                 .points
@@ -199,36 +223,53 @@ pub fn arrival_points(results: &Results<'_, Replay>, first_seed: u64) -> String 
     text
 }
 
-/// The page of arrivals; its plots show the first seed.
+/// The page of arrivals; its plots show the first seed. Where no GPU is allocated, there is no plot of GPUs.
 #[must_use]
-pub fn arrival_page(results: &Results<'_, Replay>, what: &str) -> String {
-    let chart = |title, y, of: fn(&Sample) -> f64| {
-        let line = |(policy, replays): &(&Policy, &[Replay])| Line {
-            name: policy.to_string(),
-            points: replays
-                .iter()
-                .take(1)
-                .flat_map(|replay| &replay.samples)
-                .map(|s| (hours(s.at_s), of(s)))
-                .collect(),
-        };
-        let lines = results.iter().map(line).collect();
-        let x = "hours";
-        Chart { title, x, y, lines }.render()
+pub fn arrival_report(results: &Results<'_, Replay>, what: &str) -> Report {
+    let line = |name: String, replays: &[Replay], of: fn(&Sample) -> f64| {
+        let samples = replays.iter().take(1).flat_map(|replay| &replay.samples);
+        Line {
+            name,
+            points: samples.map(|s| (hours(s.at_s), of(s))).collect(),
+        }
     };
-    let charts = [
-        chart("CPU that is allocated", "%", |s| s.cpu),
-        chart("Memory that is allocated", "%", |s| s.memory),
-        chart("GPUs that are allocated", "%", |s| s.gpu),
-        chart("Free and of no use to typical tasks", "% of all GPUs", |s| s.fragmented),
-        chart("Hosts in use", "hosts", |s| real(s.hosts_used)),
-        chart("Hosts in use beyond the lower bound", "hosts", |s| {
-            real(s.hosts_used) - real(s.hosts_needed)
-        }),
-        chart("Skew between zones", "tasks of a group", |s| real(s.zone_skew)),
-        chart("Tasks that wait", "tasks", |s| real(s.waiting)),
+    let chart = |name, title, y, of: fn(&Sample) -> f64| {
+        let lines = results
+            .iter()
+            .map(|(policy, replays)| line(policy.to_string(), replays, of));
+        let x = "hours";
+        Chart {
+            name,
+            title,
+            x,
+            y,
+            lines: lines.collect(),
+        }
+    };
+    let beyond: fn(&Sample) -> f64 = |s| real(s.hosts_used) - real(s.hosts_needed);
+    let mut charts = vec![
+        chart("cpu", "CPU that is allocated", "%", |s| s.cpu),
+        chart("memory", "Memory that is allocated", "%", |s| s.memory),
+        chart("hosts", "Hosts in use", "hosts", |s| real(s.hosts_used)),
+        chart("hosts-beyond", "Hosts in use beyond the lower bound", "hosts", beyond),
+        chart("skew", "Skew between zones", "tasks of a group", |s| real(s.zone_skew)),
+        chart("waiting", "Tasks that wait", "tasks", |s| real(s.waiting)),
     ];
-    page(what, &arrival_columns(), &arrival_rows(results), &charts)
+    if let Some((policy, replays)) = results.first() {
+        let bound = line(format!("lower bound of {policy}"), replays, |s| real(s.hosts_needed));
+        charts[2].lines.push(bound);
+    }
+    let gpus = [
+        chart("gpu", "GPUs that are allocated", "%", |s| s.gpu),
+        chart(
+            "fragmented",
+            "Free and of no use to typical tasks",
+            "% of all GPUs",
+            |s| s.fragmented,
+        ),
+    ];
+    charts.extend(gpus.into_iter().filter(Chart::shows_something));
+    Report::new(what, &arrival_columns(), &arrival_rows(results), &charts)
 }
 
 /// Rows with commas between the cells. No cell holds one.
@@ -305,30 +346,6 @@ pub fn tasks_csv(workload: &Workload) -> String {
     csv(&columns, &workload.tasks.iter().map(row).collect::<Vec<_>>())
 }
 
-/// A page with a table and plots.
-pub(super) fn page(what: &str, columns: &[&str], rows: &[Vec<String>], charts: &[String]) -> String {
-    let cells = |tag: &str, cells: &[String]| {
-        let cell = |text: &String| format!("<{tag}>{}</{tag}>", escape(text));
-        format!("<tr>{}</tr>\n", cells.iter().map(cell).collect::<String>())
-    };
-    let headings: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-    let body: String = rows.iter().map(|row| cells("td", row)).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Berth: strategies of placement compared</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<style>{STYLE}</style></head><body>\n\
-         <h1>Strategies of placement compared</h1>\n<p>{}</p>\n<div class=\"wide\"><table>\n{}{body}</table></div>\n{}</body></html>\n",
-        escape(what),
-        cells("th", &headings),
-        charts.concat()
-    )
-}
-
-const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
-    table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #8885}\
-    th:first-child,td:first-child{text-align:left}.wide{overflow-x:auto}figure{margin:2rem 0}figcaption{font-weight:600}\
-    figure>svg{width:100%;height:auto}svg text{font-size:11px;fill:currentColor}.grid{stroke:#8884}\
-    .legend{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem}";
-
 #[expect(clippy::cast_precision_loss, reason = "some hundred values")]
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
@@ -377,16 +394,35 @@ mod tests {
         let curves = policies.each_ref().map(|policy| [inflate(&workload, policy, 500, 1)]);
         let nothing_came = [inflate(&workload, &policies[0], 1, 1)];
         assert_eq!(nothing_came[0].tasks, 0);
-        assert!(!inflation_page(&[(&policies[0], &nothing_came)], "x").contains("NaN"));
+        assert!(
+            !inflation_report(&[(&policies[0], &nothing_came)], "x")
+                .page
+                .contains("NaN")
+        );
         let replays = policies
             .each_ref()
             .map(|policy| [replay(&workload, policy, 1, &mut |_, _| {})]);
         let inflated: Vec<(&Policy, &[Curve])> = policies.iter().zip(curves.iter().map(|c| &c[..])).collect();
         let replayed: Vec<(&Policy, &[Replay])> = policies.iter().zip(replays.iter().map(|r| &r[..])).collect();
-        for (page, plots) in [(inflation_page(&inflated, "x"), 3), (arrival_page(&replayed, "x"), 8)] {
-            assert_eq!(page.matches("<polyline").count(), 2 * plots);
+        // Without GPUs there are no plots of them; and a line of its own for the lower bound.
+        for (report, plots, lines) in [
+            (inflation_report(&inflated, "x"), 3, 6),
+            (arrival_report(&replayed, "x"), 6, 13),
+        ] {
+            let page = report.page;
+            assert_eq!(
+                (page.matches("<figure>").count(), report.pictures.len()),
+                (plots, plots)
+            );
+            assert_eq!(page.matches("<polyline").count(), lines);
             assert_eq!(page.matches("<tr>").count(), 3);
             assert!(!page.contains("http") && !page.contains("NaN"), "{page}");
+            let drawn: usize = report
+                .pictures
+                .iter()
+                .map(|(_, svg)| svg.matches("<polyline").count())
+                .sum();
+            assert_eq!(drawn, lines);
         }
         assert!(inflation_points(&inflated, 1).lines().count() > 100);
         assert!(arrival_points(&replayed, 1).lines().count() > 100);

@@ -1,6 +1,6 @@
 //! Many experiments at once: one on each core, with a bar that says how far they have come.
 //!
-//! Owns the threads, the bar, and how a workload is read; what an experiment is belongs to `sim`. Shell.
+//! Owns the threads, the bar, how a workload is read and how results are printed and written; what an experiment is belongs to `sim`. Shell.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use berth_sim::laboratory::report::Report;
 use berth_sim::laboratory::{LabTask, Workload};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output;
+use crate::table::Table;
 
 /// Where a workload is read from.
 #[derive(Args, Debug)]
@@ -82,4 +86,50 @@ pub(super) fn make<J: Sync, R: Send>(jobs: &[J], experiment: impl Fn(&J) -> R + 
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(number, ..)| *number);
     results.into_iter().map(|(_, result, took)| (result, took)).collect()
+}
+
+/// Results as they are printed.
+pub(super) fn table(columns: &[impl AsRef<str>], rows: &[Vec<String>]) -> Table {
+    let headings: Vec<String> = columns.iter().map(|column| column.as_ref().to_uppercase()).collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut table = Table::new(&headings);
+    for row in rows {
+        table.row(row.clone());
+    }
+    table
+}
+
+/// Writes what came of experiments into a folder, and says so.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn write_down(folder: &Path, report: Report, points: String, summary: String) -> Result<()> {
+    let pictures = report.pictures.len();
+    let mut files = report.pictures;
+    for (name, text) in [
+        ("report.html", report.page),
+        ("points.csv", points),
+        ("summary.csv", summary),
+    ] {
+        files.push((name.to_owned(), text));
+    }
+    write(folder, files)?;
+    output::complain(&format!(
+        "wrote report.html, its {pictures} plots as pictures, points.csv and summary.csv to {}",
+        folder.display()
+    ));
+    Ok(())
+}
+
+/// Writes files, named with what they hold, into a folder, which is made.
+///
+/// # Errors
+/// If the folder cannot be made or a file cannot be written.
+pub(super) fn write(folder: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }

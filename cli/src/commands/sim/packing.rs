@@ -7,13 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use berth_core::model::Resources;
-use berth_sim::laboratory::{Policy, Synthetic, Workload, generate, pack, report};
+use berth_sim::laboratory::{Packed, Policy, Synthetic, Workload, generate, leftovers, pack, report};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::experiments;
 use crate::output;
-use crate::table::Table;
 
 /// Flags of `berth sim packing`.
 #[derive(Args, Debug)]
@@ -27,6 +26,9 @@ pub(super) struct Packing {
     /// A policy to compare; may be given several times
     #[arg(long, value_name = "NAME", default_value = "tightest")]
     strategy: Vec<Policy>,
+    /// Write CSV, and a report to read in a browser, with its plots as pictures too, into this folder, which is made
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 /// Flags of `berth sim generate`.
@@ -60,7 +62,7 @@ fn host_size(text: &str) -> Result<Resources, String> {
 /// Packs the tasks in every way.
 ///
 /// # Errors
-/// If the tasks cannot be read, or none fits the host.
+/// If the tasks cannot be read, or none fits the host, or the results cannot be written.
 pub(super) fn pack_all(arguments: &Packing) -> Result<ExitCode> {
     let tasks = experiments::read_tasks(&arguments.trace)?;
     let fits = |size: Resources| arguments.host.checked_sub(size).is_some();
@@ -69,27 +71,26 @@ pub(super) fn pack_all(arguments: &Packing) -> Result<ExitCode> {
         bail!("none of the {} tasks fits such a host", tasks.len());
     }
     let results = experiments::make(&arguments.strategy, |policy| pack(&tasks, arguments.host, policy, 42));
-    let mut table = Table::new(&["WAY", "HOSTS", "TO THE BEST KNOWN"]);
-    let Some((first, _)) = results.first() else {
-        bail!("no policy is named");
-    };
-    let best = first.best_known();
-    let mut row = |way: String, hosts: usize| {
-        #[expect(clippy::cast_precision_loss, reason = "some thousand hosts")]
-        let ratio = hosts as f64 / best as f64;
-        table.row([way, hosts.to_string(), format!("{ratio:.3}")]);
-    };
-    row("lower bound".to_owned(), first.lower_bound);
-    row("first-fit decreasing".to_owned(), first.first_fit_decreasing);
-    row("best-fit decreasing".to_owned(), first.best_fit_decreasing);
-    row("dot product, host by host".to_owned(), first.dot_product);
-    for (policy, (packed, _)) in arguments.strategy.iter().zip(&results) {
-        row(format!("{policy}, in order of arrival"), packed.policy);
-        row(format!("{policy}, largest first"), packed.policy_decreasing);
-        row(format!("{policy}, as a batch"), packed.policy_together);
+    let results: Vec<(&Policy, &Packed)> = arguments
+        .strategy
+        .iter()
+        .zip(results.iter().map(|(packed, _)| packed))
+        .collect();
+    let (columns, rows) = (
+        leftovers::packing_columns(),
+        leftovers::packing_rows(&results, arguments.host),
+    );
+    let what = format!(
+        "{fitting} of {} tasks fit such a host. What is free is in percent of the hosts used.",
+        tasks.len()
+    );
+    output::line(&experiments::table(&columns, &rows).render(None))?;
+    output::line(&format!("\n{what}"))?;
+    if let Some(folder) = &arguments.out {
+        let report = leftovers::packing_report(&results, arguments.host, &what);
+        let (points, summary) = (leftovers::packing_points(&results), report::csv(&columns, &rows));
+        experiments::write_down(folder, report, points, summary)?;
     }
-    output::line(&table.render(None))?;
-    output::line(&format!("\n{fitting} of {} tasks fit such a host.", tasks.len()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,14 +104,11 @@ pub(super) fn draw(arguments: &Generate) -> Result<ExitCode> {
     let (hosts, tasks) = (usize::try_from(arguments.hosts)?, usize::try_from(arguments.tasks)?);
     let workload: Workload = generate(kind, hosts, tasks, arguments.seed);
     let folder = &arguments.out;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for (name, text) in [
+    let files = [
         ("hosts.csv", report::hosts_csv(&workload)),
         ("tasks.csv", report::tasks_csv(&workload)),
-    ] {
-        let path = folder.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    ];
+    experiments::write(folder, files.map(|(name, text)| (name.to_owned(), text)))?;
     output::line(&format!("wrote hosts.csv and tasks.csv to {}", folder.display()))?;
     Ok(ExitCode::SUCCESS)
 }

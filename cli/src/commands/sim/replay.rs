@@ -12,14 +12,13 @@ use berth_core::decisions::{DecisionLine, Happening, Reader, Recording};
 use berth_core::model::ContainerInstanceId;
 use berth_sim::laboratory::Policy;
 use berth_sim::laboratory::recorded::{
-    Course, Difference, comparison_columns, comparison_page, comparison_points, comparison_rows, course, judge,
+    Course, Difference, comparison_columns, comparison_points, comparison_report, comparison_rows, course, judge,
 };
 use berth_sim::laboratory::report;
 use clap::Args;
 
 use super::experiments;
 use crate::output;
-use crate::table::Table;
 
 /// Flags of `berth sim replay`.
 #[derive(Args, Debug)]
@@ -31,7 +30,7 @@ pub(super) struct Replay {
     /// any, every decision is made again as it was
     #[arg(long, value_name = "NAME")]
     strategy: Vec<Policy>,
-    /// Write CSV and a report to read in a browser into this folder, which is made
+    /// Write CSV, and a report to read in a browser, with its plots as pictures too, into this folder, which is made
     #[arg(long, value_name = "FOLDER", requires = "strategy")]
     out: Option<PathBuf>,
 }
@@ -144,9 +143,7 @@ fn compare(recording: &Recording, arguments: &Replay) -> Result<ExitCode> {
     let courses = experiments::make(&jobs, |policy| course(recording, *policy));
     let courses: Vec<Course> = courses.into_iter().map(|(course, _)| course).collect();
     let (columns, rows) = (comparison_columns(&courses), comparison_rows(&courses));
-    let headings: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
-    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
-    rows.iter().for_each(|row| table.row(row.clone()));
+    let table = experiments::table(&columns, &rows);
     let shortages = courses.first().map_or(0, |course| course.figures.shortages);
     let what = format!(
         "{}. Hosts and tasks come and go as was recorded; with a strategy all tasks have that one. Times that a service said that\n\
@@ -155,22 +152,10 @@ fn compare(recording: &Recording, arguments: &Replay) -> Result<ExitCode> {
     );
     output::line(&table.render(None))?;
     output::line(&format!("\n{what}"))?;
-    let Some(folder) = &arguments.out else {
-        return Ok(ExitCode::SUCCESS);
-    };
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    for (name, text) in [
-        ("report.html", comparison_page(&courses, &what)),
-        ("points.csv", comparison_points(&courses)),
-        ("summary.csv", report::csv(&columns, &rows)),
-    ] {
-        let path = folder.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(folder) = &arguments.out {
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let (points, summary) = (comparison_points(&courses), report::csv(&columns, &rows));
+        experiments::write_down(folder, comparison_report(&courses, &what), points, summary)?;
     }
-    output::complain(&format!(
-        "wrote report.html, points.csv and summary.csv to {}",
-        folder.display()
-    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use berth_sim::laboratory::report::Report;
 use berth_sim::laboratory::{Curve, Policy, Replay, Workload, inflate, replay, report};
 use clap::Args;
 
@@ -40,7 +41,7 @@ pub(super) struct Run {
     /// How many seeds, from 42 on
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Write CSV and a report to read in a browser into this folder, which is made
+    /// Write CSV, and a report to read in a browser, with its plots as pictures too, into this folder, which is made
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Show the hosts as they fill: the first seed of each policy, one after the other
@@ -62,18 +63,7 @@ pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
     output::line(&made.table.render(None))?;
     output::line(&format!("\n{}", made.what))?;
     if let Some(folder) = &arguments.out {
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        write("report.html", &made.page)?;
-        write("points.csv", &made.points)?;
-        write("summary.csv", &made.summary)?;
-        output::complain(&format!(
-            "wrote report.html, points.csv and summary.csv to {}",
-            folder.display()
-        ));
+        experiments::write_down(folder, made.report, made.points, made.summary)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -82,7 +72,7 @@ pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
 struct Made {
     table: Table,
     what: String,
-    page: String,
+    report: Report,
     points: String,
     summary: String,
 }
@@ -136,8 +126,8 @@ fn inflation(arguments: &Run, workload: &Workload) -> Result<Made> {
         arguments.of_seeds()
     );
     Ok(Made {
-        table: table(&columns, &rows),
-        page: report::inflation_page(&by_policy, &what),
+        table: experiments::table(&columns, &rows),
+        report: report::inflation_report(&by_policy, &what),
         points: report::inflation_points(&by_policy, FIRST_SEED),
         summary: report::csv(&columns, &rows),
         what,
@@ -170,20 +160,10 @@ fn arrivals(arguments: &Run, workload: &Workload) -> Result<Made> {
         arguments.of_seeds()
     );
     Ok(Made {
-        table: table(&columns, &rows),
-        page: report::arrival_page(&by_policy, &what),
+        table: experiments::table(&columns, &rows),
+        report: report::arrival_report(&by_policy, &what),
         points: report::arrival_points(&by_policy, FIRST_SEED),
         summary: report::csv(&columns, &rows),
         what,
     })
-}
-
-fn table(columns: &[&str], rows: &[Vec<String>]) -> Table {
-    let headings: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut table = Table::new(&headings);
-    for row in rows {
-        table.row(row.clone());
-    }
-    table
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::course::Course;
 use super::figures::{Figures, Look};
 use crate::laboratory::chart::{Chart, Line};
-use crate::laboratory::report::page;
+use crate::laboratory::page::Report;
 
 /// Something that is measured: what it is called, and what it is.
 type Measure = (&'static str, fn(&Figures) -> f64);
@@ -90,7 +90,7 @@ pub fn comparison_points(courses: &[Course]) -> String {
 
 /// The page of a comparison.
 #[must_use]
-pub fn comparison_page(courses: &[Course], what: &str) -> String {
+pub fn comparison_report(courses: &[Course], what: &str) -> Report {
     let began = courses
         .iter()
         .flat_map(|course| &course.figures.looks)
@@ -101,7 +101,7 @@ pub fn comparison_page(courses: &[Course], what: &str) -> String {
             .zip(look.at)
             .map_or(0.0, |(began, at)| seconds(at.ms_since(began)) / 3600.0)
     };
-    let chart = |title, y, of: fn(&Look) -> f64| {
+    let chart = |name, title, y, of: fn(&Look) -> f64| {
         let line = |course: &Course| Line {
             name: course.name.clone(),
             points: course
@@ -113,18 +113,30 @@ pub fn comparison_page(courses: &[Course], what: &str) -> String {
         };
         let lines = courses.iter().map(line).collect();
         let x = "hours";
-        Chart { title, x, y, lines }.render()
+        Chart {
+            name,
+            title,
+            x,
+            y,
+            lines,
+        }
     };
     let charts = [
-        chart("Hosts in use", "hosts", |look| real(look.hosts_used)),
-        chart("Largest free CPU on one host", "CPU units", |look| look.free_cpu.into()),
-        chart("Largest free memory on one host", "MiB", |look| look.free_memory.into()),
-        chart("Skew between zones", "tasks of a group", |look| look.zone_skew.into()),
-        chart("Tasks that wait", "tasks", |look| real(look.waiting)),
+        chart("hosts", "Hosts in use", "hosts", |look| real(look.hosts_used)),
+        chart("free-cpu", "Largest free CPU on one host", "CPU units", |look| {
+            look.free_cpu.into()
+        }),
+        chart("free-memory", "Largest free memory on one host", "MiB", |look| {
+            look.free_memory.into()
+        }),
+        chart("skew", "Skew between zones", "tasks of a group", |look| {
+            look.zone_skew.into()
+        }),
+        chart("waiting", "Tasks that wait", "tasks", |look| real(look.waiting)),
     ];
     let columns = comparison_columns(courses);
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    page(what, &columns, &comparison_rows(courses), &charts)
+    Report::new(what, &columns, &comparison_rows(courses), &charts)
 }
 
 /// Whole numbers as they are, others to two digits.

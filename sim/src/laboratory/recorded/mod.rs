@@ -11,7 +11,7 @@ mod judging;
 #[cfg(test)]
 mod tests;
 
-pub use comparing::{comparison_columns, comparison_page, comparison_points, comparison_rows};
+pub use comparing::{comparison_columns, comparison_points, comparison_report, comparison_rows};
 pub use course::{Course, course};
 pub use figures::{Figures, Look};
 pub use judging::{Difference, Judgement, judge};

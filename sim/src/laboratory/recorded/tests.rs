@@ -232,7 +232,7 @@ fn comparison_says_what_each_strategy_would_have_made_of_it_and_by_how_much_that
     assert_eq!(row("hosts used on average"), "hosts used on average 2.33 1 -1.33");
     assert_eq!(row("hosts used at the end"), "hosts used at the end 1 1 0");
     assert_eq!(comparison_points(&courses).lines().count(), 1 + 2 * 3);
-    let page = comparison_page(&courses, "x");
+    let page = comparison_report(&courses, "x").page;
     assert_eq!(
         (page.matches("<polyline").count(), page.matches("<tr>").count()),
         (10, 18)
