@@ -17,6 +17,7 @@ mod image;
 mod logs;
 mod members;
 mod ps;
+mod rebalance;
 mod sim;
 mod token;
 mod values;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     WhyNot(why_not::Arguments),
     /// Say what would become of the cluster if hosts were lost, drained or added, or services changed
     WhatIf(what_if::Arguments),
+    /// Say which tasks to move so that zones are even or hosts are free, and move them
+    Rebalance(rebalance::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
     /// Bring images to the hosts of this machine, or list those that they have
@@ -96,6 +99,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Why(arguments) => block_on(why::run(arguments))?,
         Command::WhyNot(arguments) => block_on(why_not::run(arguments))?,
         Command::WhatIf(arguments) => block_on(what_if::run(arguments))?,
+        Command::Rebalance(arguments) => return block_on(rebalance::run(arguments)),
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
         Command::Agent(arguments) => return block_on(agent::run(arguments)),
         Command::Sim(arguments) => return sim::run(&arguments),

@@ -24,10 +24,27 @@ string_enum!(MemberRole {
     Learner = "LEARNER",
 });
 
+string_enum!(MoveStatus {
+    Waiting = "WAITING",
+    Begun = "BEGUN",
+    Moved = "MOVED",
+    Dropped = "DROPPED",
+});
+
 string_enum!(PlacementStrategyType {
     Random = "random",
     Spread = "spread",
     Binpack = "binpack",
+});
+
+string_enum!(RebalanceGoal {
+    Zones = "zones",
+    Defragment = "defragment",
+});
+
+string_enum!(RebalanceStatus {
+    InProgress = "IN_PROGRESS",
+    Ended = "ENDED",
 });
 
 string_enum!(RemedyType {

@@ -103,6 +103,26 @@ impl Operation for DescribeHosts {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static DESCRIBE_REBALANCE: OperationModel = OperationModel {
+    name: "DescribeRebalance",
+    input: &tables::DescribeRebalanceRequest,
+    output: &tables::DescribeRebalanceResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_ACTIVE, &errors::SERVICE_NOT_FOUND],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct DescribeRebalance;
+
+impl Operation for DescribeRebalance {
+    type Input = shapes::DescribeRebalanceRequest;
+    type Output = shapes::DescribeRebalanceResponse;
+    const NAME: &'static str = "DescribeRebalance";
+    const MODEL: &'static OperationModel = &DESCRIBE_REBALANCE;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static EXPLAIN_PLACEMENT: OperationModel = OperationModel {
     name: "ExplainPlacement",
     input: &tables::ExplainPlacementRequest,
@@ -243,6 +263,26 @@ impl Operation for ListMembers {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static PLAN_REBALANCE: OperationModel = OperationModel {
+    name: "PlanRebalance",
+    input: &tables::PlanRebalanceRequest,
+    output: &tables::PlanRebalanceResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_ACTIVE, &errors::SERVICE_NOT_FOUND],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct PlanRebalance;
+
+impl Operation for PlanRebalance {
+    type Input = shapes::PlanRebalanceRequest;
+    type Output = shapes::PlanRebalanceResponse;
+    const NAME: &'static str = "PlanRebalance";
+    const MODEL: &'static OperationModel = &PLAN_REBALANCE;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static PREDICT_CHANGES: OperationModel = OperationModel {
     name: "PredictChanges",
     input: &tables::PredictChangesRequest,
@@ -363,6 +403,46 @@ impl Operation for RotateAuthority {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static START_REBALANCE: OperationModel = OperationModel {
+    name: "StartRebalance",
+    input: &tables::StartRebalanceRequest,
+    output: &tables::StartRebalanceResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_ACTIVE, &errors::SERVICE_NOT_FOUND],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct StartRebalance;
+
+impl Operation for StartRebalance {
+    type Input = shapes::StartRebalanceRequest;
+    type Output = shapes::StartRebalanceResponse;
+    const NAME: &'static str = "StartRebalance";
+    const MODEL: &'static OperationModel = &START_REBALANCE;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
+static STOP_REBALANCE: OperationModel = OperationModel {
+    name: "StopRebalance",
+    input: &tables::StopRebalanceRequest,
+    output: &tables::StopRebalanceResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_ACTIVE, &errors::SERVICE_NOT_FOUND],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct StopRebalance;
+
+impl Operation for StopRebalance {
+    type Input = shapes::StopRebalanceRequest;
+    type Output = shapes::StopRebalanceResponse;
+    const NAME: &'static str = "StopRebalance";
+    const MODEL: &'static OperationModel = &STOP_REBALANCE;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static TRANSFER_LEADERSHIP: OperationModel = OperationModel {
     name: "TransferLeadership",
     input: &tables::TransferLeadershipRequest,
@@ -410,6 +490,7 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &DESCRIBE_AUTHORITY,
     &DESCRIBE_HOST_SETTINGS,
     &DESCRIBE_HOSTS,
+    &DESCRIBE_REBALANCE,
     &EXPLAIN_PLACEMENT,
     &EXPORT_DECISIONS,
     &GET_BACKUP_PART,
@@ -417,12 +498,15 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &GET_TASK_LOGS,
     &LIST_JOIN_TOKENS,
     &LIST_MEMBERS,
+    &PLAN_REBALANCE,
     &PREDICT_CHANGES,
     &PROMOTE_MEMBER,
     &REMOVE_HOST,
     &REMOVE_MEMBER,
     &REVOKE_JOIN_TOKEN,
     &ROTATE_AUTHORITY,
+    &START_REBALANCE,
+    &STOP_REBALANCE,
     &TRANSFER_LEADERSHIP,
     &UPDATE_HOST_SETTINGS,
 ];
@@ -449,6 +533,7 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::DescribeAuthority,
         $crate::berth::operations::DescribeHostSettings,
         $crate::berth::operations::DescribeHosts,
+        $crate::berth::operations::DescribeRebalance,
         $crate::berth::operations::ExplainPlacement,
         $crate::berth::operations::ExportDecisions,
         $crate::berth::operations::GetBackupPart,
@@ -456,12 +541,15 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::ListJoinTokens,
         $crate::berth::operations::ListMembers,
+        $crate::berth::operations::PlanRebalance,
         $crate::berth::operations::PredictChanges,
         $crate::berth::operations::PromoteMember,
         $crate::berth::operations::RemoveHost,
         $crate::berth::operations::RemoveMember,
         $crate::berth::operations::RevokeJoinToken,
         $crate::berth::operations::RotateAuthority,
+        $crate::berth::operations::StartRebalance,
+        $crate::berth::operations::StopRebalance,
         $crate::berth::operations::TransferLeadership,
         $crate::berth::operations::UpdateHostSettings
     } };

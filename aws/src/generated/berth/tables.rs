@@ -30,6 +30,7 @@ pub(super) static CreateJoinTokenResponse: m::Shape = m::structure("CreateJoinTo
     m::member("token", &String),
     m::member("joinToken", &JoinToken),
 ]);
+pub(super) static DeadlineSeconds: m::Shape = m::plain("DeadlineSeconds", Kind::Integer(m::UNBOUNDED)).min(10).max(86400);
 pub(super) static DescribeAuthorityRequest: m::Shape = m::structure("DescribeAuthorityRequest", &[]);
 pub(super) static DescribeAuthorityResponse: m::Shape = m::structure("DescribeAuthorityResponse", &[
     m::member("authority", &Authority),
@@ -46,6 +47,12 @@ pub(super) static DescribeHostsRequest: m::Shape = m::structure("DescribeHostsRe
 ]);
 pub(super) static DescribeHostsResponse: m::Shape = m::structure("DescribeHostsResponse", &[
     m::member("hosts", &Hosts),
+]);
+pub(super) static DescribeRebalanceRequest: m::Shape = m::structure("DescribeRebalanceRequest", &[
+    m::member("cluster", &String),
+]);
+pub(super) static DescribeRebalanceResponse: m::Shape = m::structure("DescribeRebalanceResponse", &[
+    m::member("rebalance", &Rebalance),
 ]);
 pub(super) static DesiredTasks: m::Shape = m::plain("DesiredTasks", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static ExplainPlacementRequest: m::Shape = m::structure("ExplainPlacementRequest", &[
@@ -195,6 +202,7 @@ pub(super) static LogEvent: m::Shape = m::structure("LogEvent", &[
 pub(super) static LogEvents: m::Shape = m::list("LogEvents", &LogEvent);
 pub(super) static LogStream: m::Shape = m::string("LogStream").values(&["stdout", "stderr"]);
 pub(super) static Long: m::Shape = m::plain("Long", Kind::Long(m::UNBOUNDED));
+pub(super) static MaxMoves: m::Shape = m::plain("MaxMoves", Kind::Integer(m::UNBOUNDED)).min(1).max(500);
 pub(super) static Member: m::Shape = m::structure("Member", &[
     m::member("memberId", &MemberId),
     m::member("name", &String),
@@ -214,6 +222,19 @@ pub(super) static MoreTasks: m::Shape = m::structure("MoreTasks", &[
     m::member("tasks", &Integer),
 ]);
 pub(super) static MoreTasksList: m::Shape = m::list("MoreTasksList", &MoreTasks);
+pub(super) static MoveStatus: m::Shape = m::string("MoveStatus").values(&["WAITING", "BEGUN", "MOVED", "DROPPED"]);
+pub(super) static MoveToMake: m::Shape = m::structure("MoveToMake", &[
+    m::required("task", &String),
+    m::required("containerInstance", &String),
+]);
+pub(super) static MovesAtATime: m::Shape = m::plain("MovesAtATime", Kind::Integer(m::UNBOUNDED)).min(1).max(500);
+pub(super) static MovesToMake: m::Shape = m::list("MovesToMake", &MoveToMake);
+pub(super) static NotMoved: m::Shape = m::structure("NotMoved", &[
+    m::member("serviceName", &String),
+    m::member("host", &HostRef),
+    m::member("reason", &String),
+]);
+pub(super) static NotMovedList: m::Shape = m::list("NotMovedList", &NotMoved);
 pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PlacementCandidate: m::Shape = m::structure("PlacementCandidate", &[
     m::member("containerInstanceArn", &String),
@@ -226,6 +247,27 @@ pub(super) static PlacementStrategy: m::Shape = m::structure("PlacementStrategy"
     m::member("field", &String),
 ]);
 pub(super) static PlacementStrategyType: m::Shape = m::string("PlacementStrategyType").values(&["random", "spread", "binpack"]);
+pub(super) static PlanRebalanceRequest: m::Shape = m::structure("PlanRebalanceRequest", &[
+    m::member("cluster", &String),
+    m::member("goal", &RebalanceGoal),
+    m::member("services", &Strings),
+    m::member("maxMoves", &MaxMoves),
+]);
+pub(super) static PlanRebalanceResponse: m::Shape = m::structure("PlanRebalanceResponse", &[
+    m::member("moves", &PlannedMoves),
+    m::member("hostsEmptied", &HostRefs),
+    m::member("before", &RebalanceMeasure),
+    m::member("after", &RebalanceMeasure),
+    m::member("notMoved", &NotMovedList),
+]);
+pub(super) static PlannedMove: m::Shape = m::structure("PlannedMove", &[
+    m::member("taskArn", &String),
+    m::member("serviceName", &String),
+    m::member("from", &HostRef),
+    m::member("to", &HostRef),
+    m::member("why", &String),
+]);
+pub(super) static PlannedMoves: m::Shape = m::list("PlannedMoves", &PlannedMove);
 pub(super) static PredictChangesRequest: m::Shape = m::structure("PredictChangesRequest", &[
     m::member("cluster", &String),
     m::member("loseHosts", &Strings),
@@ -249,6 +291,27 @@ pub(super) static PromoteMemberRequest: m::Shape = m::structure("PromoteMemberRe
     m::member("force", &Boolean),
 ]);
 pub(super) static PromoteMemberResponse: m::Shape = m::structure("PromoteMemberResponse", &[]);
+pub(super) static Rebalance: m::Shape = m::structure("Rebalance", &[
+    m::member("id", &String),
+    m::member("goal", &RebalanceGoal),
+    m::member("status", &RebalanceStatus),
+    m::member("atATime", &Integer),
+    m::member("moves", &TaskMovings),
+    m::member("drainHosts", &HostRefs),
+    m::member("hostsDrained", &HostRefs),
+    m::member("startedAt", &Timestamp),
+    m::member("deadline", &Timestamp),
+    m::member("stopped", &Boolean),
+    m::member("endedAt", &Timestamp),
+]);
+pub(super) static RebalanceGoal: m::Shape = m::string("RebalanceGoal").values(&["zones", "defragment"]);
+pub(super) static RebalanceMeasure: m::Shape = m::structure("RebalanceMeasure", &[
+    m::member("emptyHosts", &Integer),
+    m::member("largestTask", &ResourceAmounts),
+    m::member("spreads", &ServiceSpreads),
+    m::member("headroom", &Headroom),
+]);
+pub(super) static RebalanceStatus: m::Shape = m::string("RebalanceStatus").values(&["IN_PROGRESS", "ENDED"]);
 pub(super) static Remedies: m::Shape = m::list("Remedies", &Remedy);
 pub(super) static Remedy: m::Shape = m::structure("Remedy", &[
     m::member("containerInstanceArn", &String),
@@ -331,6 +394,29 @@ pub(super) static ServiceOutlook: m::Shape = m::structure("ServiceOutlook", &[
     m::member("fit", &ServiceFit),
 ]);
 pub(super) static ServiceOutlooks: m::Shape = m::list("ServiceOutlooks", &ServiceOutlook);
+pub(super) static ServiceSpread: m::Shape = m::structure("ServiceSpread", &[
+    m::member("serviceName", &String),
+    m::member("skew", &Integer),
+    m::member("zones", &ZoneTasksList),
+]);
+pub(super) static ServiceSpreads: m::Shape = m::list("ServiceSpreads", &ServiceSpread);
+pub(super) static StartRebalanceRequest: m::Shape = m::structure("StartRebalanceRequest", &[
+    m::member("cluster", &String),
+    m::member("goal", &RebalanceGoal),
+    m::required("moves", &MovesToMake),
+    m::member("atATime", &MovesAtATime),
+    m::member("drainHosts", &Strings),
+    m::member("deadlineSeconds", &DeadlineSeconds),
+]);
+pub(super) static StartRebalanceResponse: m::Shape = m::structure("StartRebalanceResponse", &[
+    m::member("rebalance", &Rebalance),
+]);
+pub(super) static StopRebalanceRequest: m::Shape = m::structure("StopRebalanceRequest", &[
+    m::member("cluster", &String),
+]);
+pub(super) static StopRebalanceResponse: m::Shape = m::structure("StopRebalanceResponse", &[
+    m::member("rebalance", &Rebalance),
+]);
 pub(super) static String: m::Shape = m::string("String");
 pub(super) static Strings: m::Shape = m::list("Strings", &String);
 pub(super) static TailCount: m::Shape = m::plain("TailCount", Kind::Integer(m::UNBOUNDED)).min(0).max(10000);
@@ -343,6 +429,17 @@ pub(super) static TaskMove: m::Shape = m::structure("TaskMove", &[
     m::member("oneOf", &HostRefs),
 ]);
 pub(super) static TaskMoves: m::Shape = m::list("TaskMoves", &TaskMove);
+pub(super) static TaskMoving: m::Shape = m::structure("TaskMoving", &[
+    m::member("taskArn", &String),
+    m::member("serviceName", &String),
+    m::member("from", &HostRef),
+    m::member("to", &HostRef),
+    m::member("status", &MoveStatus),
+    m::member("replacementArn", &String),
+    m::member("reason", &String),
+    m::member("endedAt", &Timestamp),
+]);
+pub(super) static TaskMovings: m::Shape = m::list("TaskMovings", &TaskMoving);
 pub(super) static TaskPlacement: m::Shape = m::structure("TaskPlacement", &[
     m::member("taskArn", &String),
     m::member("placedAt", &Timestamp),
@@ -379,3 +476,8 @@ pub(super) static ZoneRoom: m::Shape = m::structure("ZoneRoom", &[
     m::member("freeMemory", &Long),
 ]);
 pub(super) static ZoneRooms: m::Shape = m::list("ZoneRooms", &ZoneRoom);
+pub(super) static ZoneTasks: m::Shape = m::structure("ZoneTasks", &[
+    m::member("availabilityZone", &String),
+    m::member("tasks", &Integer),
+]);
+pub(super) static ZoneTasksList: m::Shape = m::list("ZoneTasksList", &ZoneTasks);

@@ -185,7 +185,8 @@ fn zones(before: &Headroom, after: &Headroom) -> Table {
     table
 }
 
-fn more_tasks(before: &Headroom, after: &Headroom) -> Table {
+/// How many more tasks of each service fit, before and after.
+pub(in crate::commands) fn more_tasks(before: &Headroom, after: &Headroom) -> Table {
     let mut table = Table::new(&["SERVICE", "MORE TASKS THAT FIT"]);
     for service in after.services.iter().flatten() {
         let same = |other: &&berth_aws::berth::MoreTasks| other.service_name == service.service_name;

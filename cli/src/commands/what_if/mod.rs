@@ -5,6 +5,8 @@
 mod answer;
 mod values;
 
+pub(super) use answer::more_tasks;
+
 use anyhow::{Result, ensure};
 use berth_aws::berth::operations::PredictChanges;
 use berth_aws::berth::{HostToAdd, PredictChangesRequest, ServiceChange};

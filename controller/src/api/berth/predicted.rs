@@ -77,7 +77,7 @@ fn service(state: &ClusterState, cluster: &ClusterKey, found: &what_if::ServiceO
     }
 }
 
-fn headroom(headroom: &what_if::Headroom) -> Headroom {
+pub(super) fn headroom(headroom: &what_if::Headroom) -> Headroom {
     let zones = headroom.zones.iter().map(|zone| ZoneRoom {
         availability_zone: zone.zone.clone(),
         hosts: count(zone.hosts),
