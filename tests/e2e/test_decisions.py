@@ -94,7 +94,8 @@ def test_decisions_made_again_are_the_same_and_other_strategies_would_have_used_
         lacking = lambda: any("unable to place" in event["message"] for event in berth.service_of(ecs, "shop", "large")["events"])
         berth.wait_until(lacking, "the service says that it lacks room", 60)
         ecs.update_service(cluster="shop", service="large", desiredCount=0)
-        berth.wait_until(lambda: len(berth.running(ecs, "shop")) == 8, "the large tasks are gone", 60)
+        gone = lambda: all(task["lastStatus"] == "STOPPED" for task in berth.tasks_of(ecs, "shop", "STOPPED", family="large"))
+        berth.wait_until(lambda: not berth.tasks_of(ecs, "shop", family="large") and gone(), "the large tasks are gone", 60)
         recording = tmp_path / "recording.jsonl"
         process.run("decisions", "export", "--out", recording)
 
@@ -132,3 +133,15 @@ def test_decisions_made_again_are_the_same_and_other_strategies_would_have_used_
         (tmp_path / "cut.jsonl").write_text("\n".join(changed.splitlines()[:-3]))
         refused = process.run("sim", "replay", tmp_path / "cut.jsonl", check=False)
         assert refused.returncode == 1 and "cut off after line" in refused.stderr, refused
+
+
+def test_decisions_are_exported_from_the_data_directory_of_a_cluster_that_does_not_run(tmp_path):
+    with berth.dev(tmp_path, "--runtime", "simulated", "--hosts", HOSTS, "--cluster", "shop", keep_data=True) as process:
+        furnish(process)
+        data = process.data_dir / "controller"
+        used = process.run("decisions", "export", "--out", tmp_path / "used.jsonl", "--data-dir", data, check=False)
+        assert used.returncode == 1 and "in use by another process" in used.stderr, used
+    path = tmp_path / "after.jsonl"
+    process.run("decisions", "export", "--out", path, "--data-dir", data, "--cluster", "shop")
+    assert len(of_kind(lines(path), "placed")) == 4
+    assert "4 of 4 decisions come out the same" in process.run("sim", "replay", path).stdout
