@@ -45,6 +45,25 @@ def test_strategies_on_a_drawn_workload_are_compared_in_a_table_csv_and_a_page(t
             assert "polyline" in {element.tag.split("}")[1] for element in xml.parse(picture).iter()}
 
 
+def test_moves_every_so_often_free_hosts_and_are_told_beside_the_same_without_them(tmp_path):
+    tables, out = drawn(tmp_path / "drawn"), tmp_path / "moved"
+    arguments = ["run", *tables, "--strategy", "tightest", "--arrivals"]
+    answer = sim(*arguments, "--defragment-every", 300, "--max-moves", 10, "--out", out)
+    assert answer.returncode == 0 and "at most 10 tasks are moved every 300 s" in answer.stdout, answer
+    still, moved = rows(out / "summary.csv")
+    assert (still["policy"], moved["policy"]) == ("tightest", "tightest with moves")
+    assert still["moves"] == still["hosts freed"] == "0"
+    assert int(moved["moves"]) >= int(moved["hosts freed"]) > 0
+    assert float(moved["hosts used"]) < float(still["hosts used"])
+    last = rows(out / "points.csv")[-1]
+    assert last["policy"] == "tightest with moves" and last["moves"] == moved["moves"]
+    for wrong, said in ((["--max-moves", 10], "--defragment-every"), (["--defragment-every", 0], "0")):
+        answer = sim(*arguments, *wrong)
+        assert answer.returncode != 0 and said in answer.stderr, answer.stderr
+    answer = sim("run", *tables, "--strategy", "tightest", "--defragment-every", 300)
+    assert answer.returncode != 0 and "--arrivals" in answer.stderr, answer.stderr
+
+
 def test_experiment_made_again_gives_the_same_points(tmp_path):
     tables = drawn(tmp_path / "drawn")
     texts = []
@@ -108,6 +127,7 @@ def test_reports_in_a_browser_are_drawn_without_complaints_in_wide_and_narrow_wi
         "arrivals": (["run", *tables, *policies, "--arrivals"], [3, 3, 4, 3, 3, 3]),
         "inflation": (["run", *tables, *policies, "--inflate", 1.2], [3, 3, 3]),
         "packing": (["packing", *tables[2:], "--host", "32768x131072"], [6, 6]),
+        "moves": (["run", *tables, "--strategy", "tightest", "--arrivals", "--defragment-every", 300], [2, 2, 3, 2, 2, 2, 2]),
         # The first is what was recorded.
         "replay": (["replay", recording(tmp_path / "recording.jsonl"), *policies], [4, 4, 4, 4, 4]),
     }

@@ -1,13 +1,15 @@
 //! Arrivals: the tasks of a workload come when it says, run as long as it says once they have a host, and go; in virtual time. A task for which no
-//! host has room waits. When tasks have gone, those that wait are tried in the order in which they came, and a later one may go first. No task is moved. Pure.
+//! host has room waits. When tasks have gone, those that wait are tried in the order in which they came, and a later one may go first. Tasks stay on
+//! their hosts, but for those that are moved every so often where that is asked for (`moving.rs`). Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use berth_core::model::{ContainerInstanceId, attribute_names};
-use berth_core::placement::{GpuSet, HostState, Seed, Session, TaskRequest};
+use berth_core::model::attribute_names;
+use berth_core::placement::{Host, HostState, Seed, Session, TaskRequest};
 
 use super::inflation::percent;
+use super::moving::{self, Moved, Moving, Running};
 use super::policy::Policy;
 use super::workload::{self, Amounts, LabTask, Workload};
 
@@ -25,6 +27,8 @@ pub struct Replay {
     pub tasks: usize,
     /// Tasks that waited to the end.
     pub without_host: usize,
+    /// What was moved, where tasks were to be.
+    pub moved: Option<Moved>,
 }
 
 /// The cluster at a moment.
@@ -49,6 +53,8 @@ pub struct Sample {
     pub zone_skew: usize,
     /// Tasks that wait.
     pub waiting: usize,
+    /// Tasks that have been moved so far.
+    pub moves: usize,
 }
 
 impl Replay {
@@ -67,16 +73,17 @@ impl Replay {
     }
 }
 
-/// Lets the tasks come and go. `watch` is shown the hosts with each sample.
+/// Lets the tasks come and go, and moves them if `moving` says so. `watch` is shown the hosts with each sample.
 pub fn replay(
     workload: &Workload,
     policy: &Policy,
+    moving: Option<Moving>,
     seed: u64,
     watch: &mut dyn FnMut(&Sample, Vec<HostState>),
 ) -> Replay {
     let request = |(number, task)| workload::request(number, task, policy.strategies());
     let requests: Vec<TaskRequest> = workload.tasks.iter().enumerate().map(request).collect();
-    let mut run = Run::new(workload, &requests, seed);
+    let mut run = Run::new(workload, &requests, moving, seed);
     for until in moments(&workload.tasks) {
         run.advance(until);
         let sample = run.sample(until);
@@ -106,6 +113,7 @@ fn moments(tasks: &[LabTask]) -> Vec<u64> {
 }
 
 struct Run<'r> {
+    hosts: &'r [Host],
     tasks: &'r [LabTask],
     requests: &'r [TaskRequest],
     session: Session,
@@ -115,15 +123,20 @@ struct Run<'r> {
     /// Tasks in the order in which they go.
     departures: BinaryHeap<Reverse<(u64, usize)>>,
     /// By task.
-    running: BTreeMap<usize, (ContainerInstanceId, GpuSet)>,
+    running: Running,
     waiting: VecDeque<usize>,
     allocated: Amounts,
+    /// When and how many tasks are moved, and when next.
+    moving: Option<(Moving, u64)>,
+    /// Whether tasks came or went since tasks were moved last.
+    is_changed: bool,
     replay: Replay,
 }
 
 impl<'r> Run<'r> {
-    fn new(workload: &'r Workload, requests: &'r [TaskRequest], seed: u64) -> Self {
+    fn new(workload: &'r Workload, requests: &'r [TaskRequest], moving: Option<Moving>, seed: u64) -> Self {
         Self {
+            hosts: &workload.hosts,
             tasks: &workload.tasks,
             requests,
             session: Session::new(&workload.hosts, workload.typical(), Seed(seed)),
@@ -133,14 +146,17 @@ impl<'r> Run<'r> {
             running: BTreeMap::new(),
             waiting: VecDeque::new(),
             allocated: Amounts::default(),
+            moving: moving.map(|moving| (moving, moving.every_s)),
+            is_changed: false,
             replay: Replay {
                 tasks: workload.tasks.len(),
+                moved: moving.map(|_| Moved::default()),
                 ..Replay::default()
             },
         }
     }
 
-    /// Lets everything happen up to this moment. What goes at a moment goes before what comes then.
+    /// Lets everything happen up to this moment. What goes at a moment goes before what comes then, and tasks are moved before both.
     fn advance(&mut self, until: u64) {
         loop {
             let goes = self.departures.peek().map(|Reverse((at, _))| *at);
@@ -148,6 +164,12 @@ impl<'r> Run<'r> {
             let Some(now) = goes.into_iter().chain(comes).min().filter(|now| *now <= until) else {
                 return;
             };
+            if let Some((moving, at)) = self.moving.filter(|(_, at)| *at <= now) {
+                self.moving = Some((moving, at.saturating_add(moving.every_s.max(1))));
+                self.defragment(moving.max_moves, at);
+                continue;
+            }
+            self.is_changed = true;
             if goes == Some(now) {
                 self.let_go(now);
                 self.try_waiting(now);
@@ -171,6 +193,47 @@ impl<'r> Run<'r> {
             self.session.take_off(&self.requests[task], host, gpus);
             self.allocated = self.allocated.minus(Amounts::of(&self.tasks[task].shape));
         }
+    }
+
+    /// Moves tasks so that hosts are free, each as soon as there is room for it at both places; then lets those that wait have what is free.
+    fn defragment(&mut self, max_moves: usize, now: u64) {
+        // What brought nothing the last time would bring nothing now.
+        if !std::mem::take(&mut self.is_changed) {
+            return;
+        }
+        let before = self.hosts_used();
+        let plan = moving::defragment(
+            self.hosts,
+            self.session.hosts(),
+            &self.running,
+            self.requests,
+            max_moves,
+        );
+        let mut moves = 0;
+        for planned in &plan.moves {
+            let task = moving::number_of(planned.task);
+            let mut replacement = self.requests[task].clone();
+            replacement.only_hosts = Some([planned.to].into());
+            // The plan may have taken other GPUs of a host for an earlier move than the policy does: what then finds no room stays.
+            if let Some(placement) = self.session.place(&replacement) {
+                let at = (placement.host(), placement.gpus);
+                let (host, gpus) = self.running.insert(task, at).expect("a task that is moved runs");
+                self.session.take_off(&self.requests[task], host, gpus);
+                moves += 1;
+            }
+        }
+        let freed = before.saturating_sub(self.hosts_used());
+        if let Some(moved) = &mut self.replay.moved {
+            moved.moves += moves;
+            moved.hosts_freed += freed;
+        }
+        if moves > 0 {
+            self.try_waiting(now);
+        }
+    }
+
+    fn hosts_used(&mut self) -> usize {
+        self.session.hosts().filter(|host| host.tasks > 0).count()
     }
 
     fn try_waiting(&mut self, now: u64) {
@@ -197,7 +260,7 @@ impl<'r> Run<'r> {
 
     fn sample(&mut self, at_s: u64) -> Sample {
         let capacity = self.facts.capacity;
-        let used = self.session.hosts().filter(|host| host.tasks > 0).count();
+        let used = self.hosts_used();
         Sample {
             at_s,
             cpu: percent(self.allocated.cpu, capacity.cpu),
@@ -208,6 +271,7 @@ impl<'r> Run<'r> {
             hosts_needed: self.facts.hosts_needed(self.allocated),
             zone_skew: self.zone_skew(),
             waiting: self.waiting.len(),
+            moves: self.replay.moved.map_or(0, |moved| moved.moves),
         }
     }
 
@@ -282,12 +346,22 @@ mod tests {
     const HOSTS: &str = "host,cpu_units,memory_mib,gpus,gpu_model,zone\na,1024,1024,0,,one\nb,1024,1024,0,,two\n";
 
     fn played(tasks: &str) -> Replay {
+        moved(tasks, None)
+    }
+
+    fn moved(tasks: &str, moving: Option<Moving>) -> Replay {
         let tasks = format!("task,group,cpu_units,memory_mib,gpus,gpu_milli,gpu_models,arrives_s,lasts_s\n{tasks}");
         let workload = Workload {
             hosts: Workload::read_hosts(HOSTS).expect("hosts"),
             tasks: Workload::read_tasks(&tasks).expect("tasks"),
         };
-        replay(&workload, &"tightest".parse().expect("a policy"), 1, &mut |_, _| {})
+        replay(
+            &workload,
+            &"tightest".parse().expect("a policy"),
+            moving,
+            1,
+            &mut |_, _| {},
+        )
     }
 
     #[test]
@@ -312,5 +386,50 @@ mod tests {
             (last.hosts_used, last.hosts_needed, last.zone_skew, last.waiting),
             (1, 1, 1, 1)
         );
+    }
+
+    /// Two of 500 on the first host and one on the second, until the first goes; then one of 1000, for which no host has room unless two share one.
+    const SCATTERED: &str = "1,g,500,1,0,,,0,50\n2,g,500,1,0,,,1,1000\n3,g,500,1,0,,,2,1000\n4,g,1000,1,0,,,100,10\n";
+
+    #[test]
+    fn task_finds_room_at_once_where_others_were_moved_together() {
+        assert_eq!(played(SCATTERED).waits_s, [0, 0, 0, 901]);
+        let moving = |max_moves| Some(Moving { every_s: 60, max_moves });
+        let replay = moved(SCATTERED, moving(5));
+        assert_eq!(replay.waits_s, [0, 0, 0, 0]);
+        let expected = Moved {
+            moves: 1,
+            hosts_freed: 1,
+        };
+        assert_eq!(replay.moved, Some(expected));
+        assert_eq!(replay.samples.last().map(|sample| sample.moves), Some(1));
+        // Without a budget it is as if nothing was asked for.
+        let replay = moved(SCATTERED, moving(0));
+        assert_eq!(
+            (replay.waits_s, replay.moved),
+            (vec![0, 0, 0, 901], Some(Moved::default()))
+        );
+    }
+
+    #[test]
+    fn moved_tasks_hold_what_they_held_and_leave_nothing_behind() {
+        let moving = Moving {
+            every_s: 120,
+            max_moves: 30,
+        };
+        for kind in crate::laboratory::Synthetic::ALL {
+            let workload = crate::laboratory::generate(kind, 8, 300, 3);
+            let policy = "random".parse().expect("a policy");
+            let (mut looks, mut most) = (0, 0);
+            let replay = replay(&workload, &policy, Some(moving), 1, &mut |sample, hosts| {
+                looks += 1;
+                most = most.max(sample.moves);
+                let free: u64 = hosts.iter().map(|host| u64::from(host.free.cpu.0)).sum();
+                let all = workload.capacity().cpu;
+                assert!((percent(all - free, all) - sample.cpu).abs() < 1e-9, "{kind:?}");
+            });
+            assert!(looks > 100 && most > 0, "{kind:?}: {most} moves");
+            assert_eq!(replay.waits_s.len() + replay.without_host, workload.tasks.len());
+        }
     }
 }

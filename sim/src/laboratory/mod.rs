@@ -4,7 +4,7 @@
 //! - `workload.rs`: hosts and tasks of an experiment; `csv.rs`, `openb.rs`, `berth_csv.rs`: as text.
 //! - `optimum.rs`: how far strategies are from the best that there could be, on small problems.
 //! - `policy.rs`: strategies by the names that users give them.
-//! - `generate.rs`: workloads that are drawn; `arrivals.rs`: tasks come and go in virtual time; `packing.rs`: as few hosts as possible;
+//! - `generate.rs`: workloads that are drawn; `arrivals.rs`: tasks come and go in virtual time; `moving.rs`: and are moved; `packing.rs`: as few hosts as possible;
 //!   [`leftovers`]: what that leaves on them.
 //! - [`recorded`]: decisions that a cluster made, decided again, and as other strategies would have.
 //! - [`report`]: tables, CSV and pages of what came out; `chart.rs`, `axis.rs`, `page.rs`: plots, in a page and as pictures.
@@ -18,6 +18,7 @@ mod csv;
 mod generate;
 mod inflation;
 pub mod leftovers;
+mod moving;
 mod openb;
 mod optimum;
 mod packing;
@@ -32,6 +33,7 @@ pub use arrivals::{Replay, Sample, replay};
 pub use csv::CsvError;
 pub use generate::{Synthetic, generate};
 pub use inflation::{Curve, Point, inflate};
+pub use moving::{Moved, Moving};
 pub use optimum::{Gaps, Way, gaps};
 pub use packing::{Packed, pack};
 pub use policy::{Policy, PolicyError};

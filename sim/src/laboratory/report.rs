@@ -8,12 +8,12 @@ use berth_core::placement::{GpuNeed, Host, WHOLE_GPU};
 use super::arrivals::{Replay, Sample};
 use super::chart::{Chart, Line};
 use super::inflation::{Curve, Point};
+use super::moving::Moved;
 pub use super::page::Report;
-use super::policy::Policy;
 use super::workload::{LabTask, Workload};
 
-/// Policies with what came of each seed.
-pub type Results<'r, R> = [(&'r Policy, &'r [R])];
+/// What was tried, by name, with what came of each seed.
+pub type Results<'r, R> = [(String, &'r [R])];
 
 /// Percents of a hundred asked for that have a column of their own.
 const REQUESTED: [u32; 3] = [90, 100, 130];
@@ -37,7 +37,7 @@ pub fn inflation_columns() -> Vec<&'static str> {
 /// A row for each policy, with means over the seeds.
 #[must_use]
 pub fn inflation_rows(results: &Results<'_, Curve>) -> Vec<Vec<String>> {
-    let row = |(policy, curves): &(&Policy, &[Curve])| {
+    let row = |(policy, curves): &(String, &[Curve])| {
         let at = |requested: u32| {
             let found: Vec<f64> = curves
                 .iter()
@@ -57,7 +57,7 @@ pub fn inflation_rows(results: &Results<'_, Curve>) -> Vec<Vec<String>> {
             let counts: Vec<f64> = curves.iter().map(|curve| f64::from(of(curve))).collect();
             format!("{:.0}", mean(&counts))
         };
-        let mut cells = vec![policy.to_string()];
+        let mut cells = vec![policy.clone()];
         cells.extend(REQUESTED.map(at));
         cells.extend([
             last(|point| point.allocated),
@@ -97,8 +97,8 @@ const NEARLY_FULL: u32 = 80;
 #[must_use]
 pub fn inflation_report(results: &Results<'_, Curve>, what: &str) -> Report {
     let chart = |name, title, y, from: u32, of: fn(&Point) -> f64| {
-        let line = |(policy, curves): &(&Policy, &[Curve])| Line {
-            name: policy.to_string(),
+        let line = |(policy, curves): &(String, &[Curve])| Line {
+            name: policy.clone(),
             points: mean_curve(curves, from, of),
         };
         let lines = results.iter().map(line).collect();
@@ -153,10 +153,17 @@ fn mean_curve(curves: &[Curve], from: u32, of: fn(&Point) -> f64) -> Vec<(f64, f
     points
 }
 
-/// The columns of [`arrival_rows`].
+/// Whether tasks were to be moved anywhere.
+fn is_with_moves(results: &Results<'_, Replay>) -> bool {
+    results
+        .iter()
+        .any(|(_, replays)| replays.iter().any(|replay| replay.moved.is_some()))
+}
+
+/// The columns of [`arrival_rows`]: those of moves where tasks were to be moved.
 #[must_use]
-pub fn arrival_columns() -> Vec<&'static str> {
-    vec![
+pub fn arrival_columns(results: &Results<'_, Replay>) -> Vec<&'static str> {
+    let mut columns = vec![
         "policy",
         "cpu",
         "memory",
@@ -170,13 +177,18 @@ pub fn arrival_columns() -> Vec<&'static str> {
         "longest",
         "tasks",
         "without a host",
-    ]
+    ];
+    if is_with_moves(results) {
+        columns.extend(["moves", "hosts freed"]);
+    }
+    columns
 }
 
 /// A row for each policy, with means over the samples and over the seeds.
 #[must_use]
 pub fn arrival_rows(results: &Results<'_, Replay>) -> Vec<Vec<String>> {
-    let row = |(policy, replays): &(&Policy, &[Replay])| {
+    let with_moves = is_with_moves(results);
+    let row = |(policy, replays): &(String, &[Replay])| {
         let over = |of: &dyn Fn(&Replay) -> f64| mean(&replays.iter().map(of).collect::<Vec<f64>>());
         let sampled = |of: fn(&Sample) -> f64| over(&|replay| replay.mean(of));
         let (used, needed) = (sampled(|s| real(s.hosts_used)), sampled(|s| real(s.hosts_needed)));
@@ -186,8 +198,8 @@ pub fn arrival_rows(results: &Results<'_, Replay>) -> Vec<Vec<String>> {
         } else {
             String::new()
         };
-        vec![
-            policy.to_string(),
+        let mut cells = vec![
+            policy.clone(),
             two(sampled(|s| s.cpu)),
             two(sampled(|s| s.memory)),
             two(sampled(|s| s.gpu)),
@@ -200,7 +212,15 @@ pub fn arrival_rows(results: &Results<'_, Replay>) -> Vec<Vec<String>> {
             wait(100),
             format!("{:.0}", over(&|replay| real(replay.tasks))),
             format!("{:.0}", over(&|replay| real(replay.without_host))),
-        ]
+        ];
+        if with_moves {
+            let moved = |of: fn(&Moved) -> usize| {
+                let of = |replay: &Replay| replay.moved.as_ref().map_or(0.0, |moved| real(of(moved)));
+                format!("{:.0}", over(&of))
+            };
+            cells.extend([moved(|moved| moved.moves), moved(|moved| moved.hosts_freed)]);
+        }
+        cells
     };
     results.iter().map(row).collect()
 }
@@ -208,14 +228,24 @@ pub fn arrival_rows(results: &Results<'_, Replay>) -> Vec<Vec<String>> {
 /// Every sample of every experiment.
 #[must_use]
 pub fn arrival_points(results: &Results<'_, Replay>, first_seed: u64) -> String {
-    let mut text = "policy,seed,at_s,cpu,memory,gpu,fragmented,hosts_used,hosts_needed,zone_skew,waiting\n".to_owned();
+    let mut text =
+        "policy,seed,at_s,cpu,memory,gpu,fragmented,hosts_used,hosts_needed,zone_skew,waiting,moves\n".to_owned();
     for (policy, replays) in results {
         for (seed, replay) in (first_seed..).zip(*replays) {
             for s in &replay.samples {
                 _ = writeln!(
                     text,
-                    "{policy},{seed},{},{:.4},{:.4},{:.4},{:.4},{},{},{},{}",
-                    s.at_s, s.cpu, s.memory, s.gpu, s.fragmented, s.hosts_used, s.hosts_needed, s.zone_skew, s.waiting
+                    "{policy},{seed},{},{:.4},{:.4},{:.4},{:.4},{},{},{},{},{}",
+                    s.at_s,
+                    s.cpu,
+                    s.memory,
+                    s.gpu,
+                    s.fragmented,
+                    s.hosts_used,
+                    s.hosts_needed,
+                    s.zone_skew,
+                    s.waiting,
+                    s.moves
                 );
             }
         }
@@ -236,7 +266,7 @@ pub fn arrival_report(results: &Results<'_, Replay>, what: &str) -> Report {
     let chart = |name, title, y, of: fn(&Sample) -> f64| {
         let lines = results
             .iter()
-            .map(|(policy, replays)| line(policy.to_string(), replays, of));
+            .map(|(policy, replays)| line(policy.clone(), replays, of));
         let x = "hours";
         Chart {
             name,
@@ -269,7 +299,10 @@ pub fn arrival_report(results: &Results<'_, Replay>, what: &str) -> Report {
         ),
     ];
     charts.extend(gpus.into_iter().filter(Chart::shows_something));
-    Report::new(what, &arrival_columns(), &arrival_rows(results), &charts)
+    if is_with_moves(results) {
+        charts.push(chart("moves", "Tasks moved so far", "tasks", |s| real(s.moves)));
+    }
+    Report::new(what, &arrival_columns(results), &arrival_rows(results), &charts)
 }
 
 /// Rows with commas between the cells. No cell holds one.
@@ -372,7 +405,7 @@ fn hours(seconds: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laboratory::{Synthetic, generate, inflate, replay};
+    use crate::laboratory::{Moving, Policy, Synthetic, generate, inflate, replay};
 
     #[test]
     fn workload_written_as_csv_is_read_back_as_it_was() {
@@ -395,19 +428,29 @@ mod tests {
         let nothing_came = [inflate(&workload, &policies[0], 1, 1)];
         assert_eq!(nothing_came[0].tasks, 0);
         assert!(
-            !inflation_report(&[(&policies[0], &nothing_came)], "x")
+            !inflation_report(&[("random".to_owned(), &nothing_came)], "x")
                 .page
                 .contains("NaN")
         );
-        let replays = policies
-            .each_ref()
-            .map(|policy| [replay(&workload, policy, 1, &mut |_, _| {})]);
-        let inflated: Vec<(&Policy, &[Curve])> = policies.iter().zip(curves.iter().map(|c| &c[..])).collect();
-        let replayed: Vec<(&Policy, &[Replay])> = policies.iter().zip(replays.iter().map(|r| &r[..])).collect();
+        let replayed = |moving| {
+            policies
+                .each_ref()
+                .map(|policy| [replay(&workload, policy, moving, 1, &mut |_, _| {})])
+        };
+        let names = || policies.iter().map(Policy::to_string);
+        let inflated: Vec<(String, &[Curve])> = names().zip(curves.iter().map(|c| &c[..])).collect();
+        let replays = replayed(None);
+        let still: Vec<(String, &[Replay])> = names().zip(replays.iter().map(|r| &r[..])).collect();
+        let replays = replayed(Some(Moving {
+            every_s: 60,
+            max_moves: 9,
+        }));
+        let moved: Vec<(String, &[Replay])> = names().zip(replays.iter().map(|r| &r[..])).collect();
         // Without GPUs there are no plots of them; and a line of its own for the lower bound.
         for (report, plots, lines) in [
             (inflation_report(&inflated, "x"), 3, 6),
-            (arrival_report(&replayed, "x"), 6, 13),
+            (arrival_report(&still, "x"), 6, 13),
+            (arrival_report(&moved, "x"), 7, 15),
         ] {
             let page = report.page;
             assert_eq!(
@@ -425,7 +468,11 @@ mod tests {
             assert_eq!(drawn, lines);
         }
         assert!(inflation_points(&inflated, 1).lines().count() > 100);
-        assert!(arrival_points(&replayed, 1).lines().count() > 100);
-        assert!(csv(&arrival_columns(), &arrival_rows(&replayed)).starts_with("policy,cpu,"));
+        assert!(arrival_points(&still, 1).lines().count() > 100);
+        for (results, columns) in [(still, 13), (moved, 15)] {
+            let rows = arrival_rows(&results);
+            assert_eq!(arrival_columns(&results).len(), columns);
+            assert!(rows.iter().all(|row| row.len() == columns), "{rows:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use berth_sim::laboratory::report::Report;
-use berth_sim::laboratory::{Curve, Policy, Replay, Workload, inflate, replay, report};
+use berth_sim::laboratory::{Curve, Moving, Policy, Replay, Workload, inflate, replay, report};
 use clap::Args;
 
 use super::experiments::{self, Tables};
@@ -44,6 +44,12 @@ pub(super) struct Run {
     /// Write CSV, and a report to read in a browser, with its plots as pictures too, into this folder, which is made
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Beside each policy, the same with tasks moved every so many seconds so that hosts are free, by the plans of the controllers
+    #[arg(long, value_name = "SECONDS", requires = "arrivals", value_parser = clap::value_parser!(u64).range(1..))]
+    defragment_every: Option<u64>,
+    /// Moves each time, at most
+    #[arg(long, value_name = "COUNT", requires = "defragment_every", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_moves: u32,
     /// Show the hosts as they fill: the first seed of each policy, one after the other
     #[arg(long, requires = "arrivals")]
     live: bool,
@@ -88,6 +94,12 @@ impl Run {
         self.strategy.iter().flat_map(of).collect()
     }
 
+    /// How tasks are moved, if they are.
+    fn moving(&self) -> Result<Option<Moving>> {
+        let max_moves = usize::try_from(self.max_moves)?;
+        Ok(self.defragment_every.map(|every_s| Moving { every_s, max_moves }))
+    }
+
     fn chunk(&self) -> Result<usize> {
         Ok(usize::try_from(self.seeds)?)
     }
@@ -114,11 +126,8 @@ fn inflation(arguments: &Run, workload: &Workload) -> Result<Made> {
     let jobs = arguments.jobs();
     let results = experiments::make(&jobs, |(policy, seed)| inflate(workload, policy, until, *seed));
     let curves: Vec<Curve> = results.into_iter().map(|(curve, _)| curve).collect();
-    let by_policy: Vec<(&Policy, &[Curve])> = arguments
-        .strategy
-        .iter()
-        .zip(curves.chunks(arguments.chunk()?))
-        .collect();
+    let names = arguments.strategy.iter().map(Policy::to_string);
+    let by_policy: Vec<(String, &[Curve])> = names.zip(curves.chunks(arguments.chunk()?)).collect();
     let columns = report::inflation_columns();
     let rows = report::inflation_rows(&by_policy);
     let what = format!(
@@ -134,30 +143,53 @@ fn inflation(arguments: &Run, workload: &Workload) -> Result<Made> {
     })
 }
 
+/// What is said of moves.
+fn moves_told(moving: Option<Moving>) -> String {
+    match moving {
+        Some(Moving { every_s, max_moves }) => format!(
+            "Where it says 'with moves', at most {max_moves} tasks are moved every {every_s} s so that hosts are free; moves and hosts freed are counted over the whole time."
+        ),
+        None => "No task is moved.".to_owned(),
+    }
+}
+
 fn arrivals(arguments: &Run, workload: &Workload) -> Result<Made> {
+    let moving = arguments.moving()?;
     if arguments.live {
         let mut screen = Screen::new(workload)?;
         for policy in &arguments.strategy {
             screen.begin(policy.name());
-            replay(workload, policy, FIRST_SEED, &mut |sample, hosts| {
+            replay(workload, policy, moving, FIRST_SEED, &mut |sample, hosts| {
                 screen.show(sample, &hosts)
             });
         }
         screen.end();
     }
-    let jobs = arguments.jobs();
-    let results = experiments::make(&jobs, |(policy, seed)| replay(workload, policy, *seed, &mut |_, _| {}));
+    // Each policy without moves, then the same with them.
+    let ways: Vec<Option<Moving>> = [None].into_iter().chain(moving.map(Some)).collect();
+    let mut jobs = vec![];
+    for policy in &arguments.strategy {
+        for way in &ways {
+            jobs.extend(arguments.seeds().into_iter().map(|seed| (policy, *way, seed)));
+        }
+    }
+    let results = experiments::make(&jobs, |(policy, way, seed)| {
+        replay(workload, policy, *way, *seed, &mut |_, _| {})
+    });
     let replays: Vec<Replay> = results.into_iter().map(|(replay, _)| replay).collect();
-    let by_policy: Vec<(&Policy, &[Replay])> = arguments
-        .strategy
-        .iter()
-        .zip(replays.chunks(arguments.chunk()?))
-        .collect();
-    let columns = report::arrival_columns();
+    let name = |(policy, way): (&Policy, &Option<Moving>)| match way {
+        Some(_) => format!("{policy} with moves"),
+        None => policy.to_string(),
+    };
+    let policies = arguments.strategy.iter();
+    let names = policies.flat_map(|policy| ways.iter().map(move |way| name((policy, way))));
+    let by_policy: Vec<(String, &[Replay])> = names.zip(replays.chunks(arguments.chunk()?)).collect();
+    let columns = report::arrival_columns(&by_policy);
     let rows = report::arrival_rows(&by_policy);
     let what = format!(
-        "Tasks came and went as the trace says; {}. Percents, hosts and skew are means over {SAMPLED}; waits are in seconds. No task is moved.",
-        arguments.of_seeds()
+        "Tasks came and went as the trace says; {}. Percents, hosts and skew are means over {SAMPLED}; waits are in seconds. {}",
+        arguments.of_seeds(),
+        moves_told(moving)
     );
     Ok(Made {
         table: experiments::table(&columns, &rows),
