@@ -1,7 +1,8 @@
 //! Whole hosts without tasks: hosts with few tasks are emptied into the fullest hosts that have room; where few tasks are concerned, all ways are
 //! tried. A host is emptied or left alone: part of the way would bring nothing. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::ground::{Ground, Undo};
 use super::outcome::{Move, Obstacle, Stuck, Why};
@@ -98,9 +99,13 @@ fn greedily(
     max_moves: usize,
 ) -> (Choice, Vec<Undo>) {
     let (mut choice, mut undo, mut targets) = (Choice::default(), vec![], targets.clone());
-    let mut took = BTreeSet::new();
+    let (mut took, mut takers) = (BTreeSet::new(), Takers::default());
     for source in sources {
         if took.contains(&source.host) || source.tasks > max_moves - choice.moves() {
+            continue;
+        }
+        let first = tasks_of(ground, source.host).first().copied();
+        if !first.is_some_and(|task| takers.has_one(ground, task, source.host, &targets)) {
             continue;
         }
         targets.remove(&source.host);
@@ -136,14 +141,55 @@ pub(super) fn hosts_for(
     task: usize,
     targets: &BTreeSet<ContainerInstanceId>,
 ) -> Vec<ContainerInstanceId> {
-    let takes = |host: &&ContainerInstanceId| ground.keeps_even(task, **host) && ground.takes(task, **host);
-    let hosts: Vec<ContainerInstanceId> = targets.iter().filter(takes).copied().collect();
+    let takers: Vec<ContainerInstanceId> = targets
+        .iter()
+        .filter(|host| ground.takes(task, **host))
+        .copied()
+        .collect();
+    let hosts = even_among(ground, task, &takers);
     let mut ranked: Vec<_> = hosts
         .into_iter()
         .map(|host| (ground.left_over(task, host), host))
         .collect();
     ranked.sort();
     ranked.into_iter().map(|(_, host)| host).collect()
+}
+
+/// Those of the hosts on which the task keeps its group as even over zones as it has to be.
+fn even_among(ground: &Ground<'_>, task: usize, hosts: &[ContainerInstanceId]) -> Vec<ContainerInstanceId> {
+    let mut zones: BTreeMap<Option<&str>, bool> = BTreeMap::new();
+    let mut is_even = |host: ContainerInstanceId| {
+        let zone = zones.entry(ground.zone(host));
+        *zone.or_insert_with(|| ground.keeps_even(task, host))
+    };
+    hosts.iter().copied().filter(|host| is_even(*host)).collect()
+}
+
+/// For tasks that are alike, hosts that may take one. What is moved for good only takes room, so that a host that refuses one will refuse the others.
+#[derive(Default)]
+struct Takers(BTreeMap<usize, BTreeSet<ContainerInstanceId>>);
+
+impl Takers {
+    /// Whether there is a host for the task on `source`, all that is moved being moved for good.
+    fn has_one(
+        &mut self,
+        ground: &mut Ground<'_>,
+        task: usize,
+        source: ContainerInstanceId,
+        targets: &BTreeSet<ContainerInstanceId>,
+    ) -> bool {
+        // Tasks that share what they ask for are alike; others may be, and are asked about anew.
+        let ask = Arc::as_ptr(&ground.tasks()[task].replacement.ask) as usize;
+        let open = self.0.entry(ask).or_insert_with(|| targets.clone());
+        while let Some(host) = open.iter().copied().find(|host| *host != source) {
+            if targets.contains(&host) && ground.takes(task, host) {
+                return true;
+            }
+            open.remove(&host);
+        }
+        open.insert(source);
+        false
+    }
 }
 
 type Made = Vec<(usize, ContainerInstanceId, Undo)>;
@@ -202,6 +248,12 @@ fn obstacle(
     }
     if tasks.iter().any(|task| ground.tasks()[*task].host != host) {
         return Obstacle::TakesOthers;
+    }
+    if tasks.len() > moves_left {
+        return Obstacle::TooManyMoves {
+            needs: tasks.len(),
+            left: moves_left,
+        };
     }
     let others: BTreeSet<ContainerInstanceId> = kept.iter().copied().filter(|other| *other != host).collect();
     match empty(ground, host, &others) {

@@ -13,7 +13,17 @@ use crate::placement::Refusal;
 pub(super) fn plan(ground: &mut Ground<'_>, max_moves: usize) -> (Vec<Move>, Vec<Stuck>) {
     let mut moves = vec![];
     let mut blocked: BTreeMap<String, Obstacle> = BTreeMap::new();
-    while let Some(group) = most_uneven(ground, &blocked) {
+    let mut has_moved = false;
+    loop {
+        let Some(group) = most_uneven(ground, &blocked) else {
+            if !has_moved {
+                break;
+            }
+            // What one service left may be room for another.
+            has_moved = false;
+            blocked.clear();
+            continue;
+        };
         if moves.len() == max_moves {
             let zones = &ground.spreads()[group.as_str()];
             let obstacle = Obstacle::TooManyMoves {
@@ -26,8 +36,7 @@ pub(super) fn plan(ground: &mut Ground<'_>, max_moves: usize) -> (Vec<Move>, Vec
         match step(ground, &group) {
             Ok(found) => {
                 moves.push(found);
-                // What one service leaves may be room for another.
-                blocked.clear();
+                has_moved = true;
             }
             Err(obstacle) => drop(blocked.insert(group, obstacle)),
         }
