@@ -45,6 +45,7 @@ impl Fleet {
                 cluster: cluster::key(),
                 host_name: format!("host-{number}"),
                 availability_zone: Some(ZONES[number % ZONES.len()].to_owned()),
+                capacity_provider: None,
                 attributes: Attributes::new(),
                 capacity: Resources::new(4096, 8192),
                 runtime_version: "simulated".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use berth_core::model::{Attributes, ClusterKey, Resources};
+use berth_core::model::{Attributes, CapacityProviderName, ClusterKey, Resources};
 
 use crate::membership::MembershipConfig;
 
@@ -23,6 +23,8 @@ pub struct AgentConfig {
     pub host_name: String,
     /// Zone of the host, its attribute `ecs.availability-zone`.
     pub availability_zone: Option<String>,
+    /// The capacity provider whose pool the host belongs to, if any.
+    pub capacity_provider: Option<CapacityProviderName>,
     /// Further attributes; they win over those that the agent finds out.
     pub attributes: Attributes,
     /// What the host offers to tasks; see [`crate::host::detect_capacity`].

@@ -55,6 +55,7 @@ pub(crate) fn describe(config: &AgentConfig) -> HostDescription {
         attributes,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         runtime_version: config.runtime_version.clone(),
+        capacity_provider: config.capacity_provider.clone(),
     }
 }
 
@@ -103,6 +104,7 @@ mod tests {
             cluster: Scope::new("123456789012", "us-east-1").cluster("default"),
             host_name: "h1".to_owned(),
             availability_zone: Some("us-east-1a".to_owned()),
+            capacity_provider: None,
             attributes: Attributes::from([("rack".to_owned(), Some("7".to_owned())), ("ssd".to_owned(), None)]),
             capacity: Resources::new(1024, 512),
             runtime_version: "simulated".to_owned(),

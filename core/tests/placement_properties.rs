@@ -25,6 +25,7 @@ fn cases() -> u32 {
 }
 
 const ZONE: &str = "ecs.availability-zone";
+const POOLS: [Option<&str>; 3] = [None, Some("plain"), Some("gpu")];
 const GROUPS: [&str; 3] = ["service:web", "service:db", "family:batch"];
 
 fn host(id: u128, zone: Option<&str>, registered: Resources) -> Host {
@@ -41,6 +42,7 @@ prop_compose! {
     fn any_host()(
         zone in select(vec![None, Some("a"), Some("b"), Some("c")]),
         disk in select(vec![None, Some("ssd"), Some("hdd")]),
+        pool in select(POOLS.to_vec()),
         registered in (0u32..3, 0u32..3),
         free in (0u32..=100, 0u32..=100),
         port in proptest::option::of(80u16..83),
@@ -50,6 +52,7 @@ prop_compose! {
     ) -> Host {
         let registered = Resources::new(registered.0 * 512, registered.1 * 1024);
         let mut host = host(0, zone, registered);
+        host.capacity_provider = pool.map(Into::into);
         host.free = Resources::new(registered.cpu.0 * free.0 / 100, registered.memory.0 * free.1 / 100);
         host.attributes.extend(disk.map(|d| ("disk".to_owned(), Some(d.to_owned()))));
         host.used_ports = port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect();
@@ -105,6 +108,7 @@ prop_compose! {
         group in select(GROUPS.to_vec()),
         resources in (select(vec![0u32, 64, 200, 513]), select(vec![0u32, 100, 300, 1025])),
         port in proptest::option::weighted(0.3, 80u16..83),
+        pool in proptest::option::weighted(0.4, select(POOLS.to_vec())),
         constraints in any_constraints(),
         strategies in proptest::collection::vec(any_strategy(), 0..4),
         (gpu, models) in (
@@ -121,6 +125,7 @@ prop_compose! {
                 gpu_models: models.into_iter().map(str::to_owned).collect(),
             },
             host_ports: port.map(|p| (TransportProtocol::Tcp, p)).into_iter().collect(),
+            capacity_provider: pool.flatten().map(Into::into),
             constraints,
             strategies,
         };
@@ -182,6 +187,7 @@ fn may_take(host: &Host, request: &TaskRequest) -> bool {
     host.status == ContainerInstanceStatus::Active
         && has_gpus
         && host.agent_connected
+        && (request.capacity_provider.is_none() || host.capacity_provider == request.capacity_provider)
         && host.free.checked_sub(request.shape.resources).is_some()
         && host.used_ports.is_disjoint(&request.host_ports)
         && request.only_hosts.as_ref().is_none_or(|only| only.contains(&host.id))

@@ -87,6 +87,7 @@ impl World {
             match arg.split_once('=') {
                 Some(("cpu", n)) => host.registered.cpu.0 = number(n),
                 Some(("memory", n)) => host.registered.memory.0 = number(n),
+                Some(("pool", name)) => host.capacity_provider = Some(name.into()),
                 Some(("gpus", gpus)) => {
                     let (count, model) = gpus.split_once('x').expect("COUNTxMODEL");
                     host.gpus = Gpus::idle(model, count.parse().expect("a count"));
@@ -244,6 +245,7 @@ impl World {
                 Some(("gpus", n)) => ask.shape.gpu = GpuNeed::Devices(n.parse().expect("a count")),
                 Some(("model", names)) => ask.shape.gpu_models = names.split(',').map(str::to_owned).collect(),
                 Some(("port", n)) => _ = ask.host_ports.insert(tcp(n)),
+                Some(("pool", name)) => ask.capacity_provider = Some(name.into()),
                 Some(("member-of", expression)) => ask.constraints.push(PlacementConstraint::MemberOf {
                     expression: expression.to_owned(),
                 }),

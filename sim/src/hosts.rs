@@ -45,6 +45,7 @@ pub(crate) fn description(agent: AgentNumber, bugs: Bugs) -> HostDescription {
         attributes: [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone))].into(),
         agent_version: "0.1.0".to_owned(),
         runtime_version: "simulated".to_owned(),
+        capacity_provider: None,
     }
 }
 
@@ -113,6 +114,7 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         scheduling_strategy: SchedulingStrategy::Replica,
         desired_count,
         launch_type: None,
+        capacity_provider_strategy: vec![],
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration {
@@ -148,6 +150,7 @@ pub(crate) fn update(family: &str, desired_count: Option<u32>, ids: &mut IdSourc
         deployment_id: ids.deployment_id(),
         placement_constraints: None,
         placement_strategy: None,
+        capacity_provider_strategy: None,
         deployment_configuration: DeploymentConfigurationChanges::default(),
         propagate_tags: None,
         enable_ecs_managed_tags: None,

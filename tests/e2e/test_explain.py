@@ -24,7 +24,7 @@ def test_task_says_why_it_is_where_it_is_and_a_service_why_it_has_no_room(tmp_pa
             assert placement["chosen"]["containerInstanceArn"] == task["containerInstanceArn"]
             assert placement["hostsConsidered"] == 3
         # By the time of the third, the others' zones had a task each, and their hosts no memory for another.
-        left = sorted(placement["filters"][2]["hostsLeft"] for placement in placements)
+        left = sorted(placement["filters"][3]["hostsLeft"] for placement in placements)
         assert left == [1, 2, 3], placements
         text = process.run("why", berth.id_of(tasks[0]["taskArn"])[:8]).stdout
         assert "HOSTS LEFT" in text and "spread attribute:ecs.availability-zone" in text, text

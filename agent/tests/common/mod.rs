@@ -292,6 +292,7 @@ pub(crate) fn config(endpoint: &str) -> AgentConfig {
         cluster: Scope::new("123456789012", "us-east-1").cluster("default"),
         host_name: "host-1".to_owned(),
         availability_zone: Some("us-east-1a".to_owned()),
+        capacity_provider: None,
         attributes: Attributes::new(),
         capacity: Resources::new(2048, 4096),
         runtime_version: "simulated".to_owned(),

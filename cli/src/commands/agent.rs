@@ -13,7 +13,7 @@ use berth_agent::image::RegistryOptions;
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, has_joined, host};
-use berth_core::model::{Attributes, Resources, Scope};
+use berth_core::model::{Attributes, CapacityProviderName, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// The availability zone of this host, its attribute `ecs.availability-zone`
     #[arg(long)]
     zone: Option<String>,
+    /// The capacity provider whose pool this host belongs to
+    #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
+    capacity_provider: Option<CapacityProviderName>,
     /// A further attribute for placement constraints; may be given several times
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = attribute)]
     attribute: Vec<(String, Option<String>)>,
@@ -274,6 +277,7 @@ fn config(
         cluster: Scope::new(&arguments.account_id, &arguments.region).cluster(&arguments.cluster),
         host_name,
         availability_zone: arguments.zone.clone(),
+        capacity_provider: arguments.capacity_provider.clone(),
         attributes: arguments.attribute.iter().cloned().collect::<Attributes>(),
         capacity,
         runtime_version,

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use berth_core::model::CapacityProviderName;
 use http::Uri;
 
 /// Longest name of a cluster, and of a region here (ECS).
@@ -50,6 +51,19 @@ pub(super) fn cluster_name(text: &str) -> Result<String> {
         "a cluster's name has letters, numbers, underscores and hyphens, {MAX_NAME} at most"
     );
     Ok(text.to_owned())
+}
+
+/// Reads the name of a capacity provider.
+///
+/// # Errors
+/// If ECS knows no such names.
+pub(super) fn capacity_provider(text: &str) -> Result<CapacityProviderName> {
+    ensure!(
+        CapacityProviderName::is_allowed(text),
+        "a capacity provider's name has letters, numbers, underscores and hyphens, {MAX_NAME} at most, and does not begin with aws, ecs or \
+         fargate"
+    );
+    Ok(text.into())
 }
 
 /// Reads a name or an address that can be in a certificate.

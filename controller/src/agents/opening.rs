@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, HostSettings, Scope, TaskId, TaskReport};
-use berth_core::state::{Command, Rejection};
+use berth_core::state::{Command, Feature, Rejection};
 use berth_proto::record::{self, RecordError, RecordKind};
 use berth_proto::v1::{self, ProtocolVersion, RefusalCode, Refused, Register, Registered};
 
@@ -128,6 +128,7 @@ pub(super) async fn admit(
     };
     let (cluster, agent) = applicant.agent.clone();
     hold_to_account(context, cluster.scope.account.as_str()).await?;
+    check_level(context, &applicant.host)?;
     let mut slot = context.registry.hold_slot(&applicant.agent).await;
     if let Some(older) = slot.replace(None) {
         older.end.cancel();
@@ -173,6 +174,20 @@ pub(super) async fn admit(
         answer,
         tasks: applicant.tasks,
     })
+}
+
+/// Refuses a host that says more of itself than every controller can read yet.
+fn check_level(context: &Context, host: &HostDescription) -> Result<(), Refused> {
+    match &host.capacity_provider {
+        Some(name) if !context.group.view().view.uses(Feature::CapacityProviders) => {
+            let message = format!(
+                "the host belongs to capacity provider {name}, and not every controller of the cluster knows capacity providers yet: \
+                 finish the upgrade of the controllers, and the host comes in by itself"
+            );
+            Err(refused(RefusalCode::Unavailable, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a host of another account than the cluster's: nobody could list it, and nobody remove it.
@@ -300,6 +315,7 @@ pub(crate) mod testing {
                 attributes: BTreeMap::new(),
                 agent_version: "1".to_owned(),
                 runtime_version: "1".to_owned(),
+                capacity_provider: None,
             },
             previous: None,
             tasks: BTreeSet::new(),
@@ -322,6 +338,18 @@ mod tests {
             assert_eq!(refused.code(), RefusalCode::ClusterNotFound);
         }
         assert_eq!(context.registry.slots(), 0);
+    }
+
+    #[tokio::test]
+    async fn host_of_a_capacity_provider_is_told_to_wait_until_every_controller_knows_them() {
+        let context = leading_context().await;
+        let (session, _calls) = SessionState::new(context.stop.child_token());
+        let mut applicant = applicant("agent-1");
+        applicant.host.capacity_provider = Some("gpu".into());
+        let refused = admit(&context, applicant, false, &session).await;
+        let refused = refused.expect_err("the level is not raised");
+        assert_eq!(refused.code(), RefusalCode::Unavailable);
+        assert!(refused.message.contains("gpu"), "{}", refused.message);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
-use berth_core::model::{TaskId, UnsupportedByDaemon, UnworkableConfiguration};
+use berth_core::model::{CapacityProviderKey, TaskId, UnsupportedByDaemon, UnworkableConfiguration};
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
 use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailable};
@@ -77,6 +77,27 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ClusterContainsTasks(_) => {
             ecs::CLUSTER_CONTAINS_TASKS.error("The Cluster cannot be deleted while Tasks are active.")
         }
+        R::CapacityProviderNotFound(key) => capacity_provider_not_found(key),
+        R::CapacityProviderExists(_) => ecs::CLIENT.error(
+            "The specified capacity provider already exists. To change the configuration of an existing capacity provider, update the \
+             capacity provider.",
+        ),
+        R::CapacityProviderAssociated { cluster, .. } => ecs::CLIENT.error(format!(
+            "The capacity provider cannot be deleted because it is associated with cluster: {cluster}. Remove the capacity provider from the \
+             cluster and try again."
+        )),
+        R::CapacityProviderNotAssociated(key) => ecs::INVALID_PARAMETER.error(format!(
+            "The specified capacity provider strategy cannot contain a capacity provider that is not associated with the cluster. \
+             Associate the capacity provider with the cluster or specify a valid capacity provider and try again. Not associated: {}.",
+            key.name
+        )),
+        R::CapacityProviderInUse(_) => {
+            ecs::RESOURCE_IN_USE.error("The specified capacity provider is in use and cannot be removed.")
+        }
+        R::NewDeploymentNeeded(_) => ecs::INVALID_PARAMETER.error(
+            "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity \
+             provider strategy on a service that is already using one, you must force a new deployment.",
+        ),
         R::TaskDefinitionActive(_) => ecs::CLIENT.error(
             "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
         ),
@@ -135,6 +156,9 @@ pub(super) fn unsupported_by_daemon(what: UnsupportedByDaemon) -> AwsError {
         UnsupportedByDaemon::PlacementStrategy => {
             "Placement strategies are not supported by the daemon scheduling strategy."
         }
+        UnsupportedByDaemon::CapacityProviderStrategy => {
+            "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling strategy."
+        }
         UnsupportedByDaemon::DistinctInstance => {
             "The daemon scheduling strategy does not support the distinctInstance placement constraint."
         }
@@ -159,6 +183,14 @@ fn unworkable(why: UnworkableConfiguration) -> &'static str {
 /// ECS's error for a cluster that does not exist or is inactive.
 pub(super) fn cluster_not_found() -> AwsError {
     ecs::CLUSTER_NOT_FOUND.error("Cluster not found.")
+}
+
+/// ECS's error for a capacity provider that does not exist.
+pub(super) fn capacity_provider_not_found(key: &CapacityProviderKey) -> AwsError {
+    ecs::INVALID_PARAMETER.error(format!(
+        "The specified capacity provider {} was not found. Specify a valid capacity provider and try again.",
+        key.name
+    ))
 }
 
 /// ECS's error for a service that does not exist.

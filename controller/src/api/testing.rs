@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use berth_aws::ecs::operations::CreateCapacityProvider;
 use berth_aws::protocol;
 use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
@@ -16,7 +17,7 @@ use berth_proto::v1::ApiCall;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::context::{Api, ApiOptions, ApiParts, Call};
 use super::credentials::RootCredentials;
@@ -327,14 +328,26 @@ impl Harness {
             .expect("a cluster can be created");
     }
 
+    /// Creates a capacity provider.
+    pub(crate) async fn add_capacity_provider(&self, name: &str) {
+        let input = json!({"name": name, "autoScalingGroupProvider": {"autoScalingGroupArn": name}});
+        self.call::<CreateCapacityProvider>(input).await.expect("created");
+    }
+
     /// Registers a connected host of 4 vCPU and 8 GiB into the cluster `default`, which the first one creates.
     pub(crate) fn add_host(&self, id: u128, zone: &str) -> ContainerInstanceId {
+        self.add_host_of(id, zone, None)
+    }
+
+    /// As [`Harness::add_host`], in the pool of a capacity provider.
+    pub(crate) fn add_host_of(&self, id: u128, zone: &str, capacity_provider: Option<&str>) -> ContainerInstanceId {
         let host = HostDescription {
             host_name: format!("host-{id}"),
             capacity: Resources::new(4096, 8192),
             attributes: [("ecs.availability-zone".to_owned(), Some(zone.to_owned()))].into(),
             agent_version: "1".into(),
             runtime_version: "simulated".into(),
+            capacity_provider: capacity_provider.map(Into::into),
         };
         let command = Command::RegisterContainerInstance {
             id: ContainerInstanceId(id),

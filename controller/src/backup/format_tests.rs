@@ -26,6 +26,7 @@ fn state() -> ClusterState {
                 attributes: Attributes::new(),
                 agent_version: "1".into(),
                 runtime_version: "simulated".into(),
+                capacity_provider: None,
             },
             previous: None,
             at: Timestamp(1),

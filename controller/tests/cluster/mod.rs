@@ -177,6 +177,7 @@ pub(crate) fn host(number: usize, zone: &str, capacity: Resources) -> HostDescri
         attributes: [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()))].into(),
         agent_version: "0.1.0".to_owned(),
         runtime_version: "simulated".to_owned(),
+        capacity_provider: None,
     }
 }
 
@@ -243,6 +244,7 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
         scheduling_strategy: SchedulingStrategy::Replica,
         desired_count,
         launch_type: None,
+        capacity_provider_strategy: vec![],
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::words;
 use crate::model::{
-    Attributes, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, LogIndex, RecordedPlacement, TaskId,
-    Timestamp,
+    Attributes, CapacityProviderName, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, LogIndex,
+    RecordedPlacement, TaskId, Timestamp,
 };
 use crate::placement::{FilterKind, TaskRequest};
 
@@ -70,6 +70,9 @@ pub struct HostLine {
     pub id: ContainerInstanceId,
     /// Its name.
     pub name: String,
+    /// The capacity provider whose pool it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<CapacityProviderName>,
     /// CPU units that it offers.
     pub cpu: u32,
     /// MiB that it offers.
@@ -109,6 +112,9 @@ pub struct RequestLine {
     pub request: u32,
     /// The group that such tasks are of.
     pub group: String,
+    /// The capacity provider to whose hosts alone they go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<CapacityProviderName>,
     /// CPU units.
     pub cpu: u32,
     /// MiB.
@@ -265,6 +271,7 @@ impl HostLine {
             host: number,
             id: instance.id,
             name: instance.host.host_name.clone(),
+            capacity_provider: instance.host.capacity_provider.clone(),
             cpu: instance.host.capacity.cpu.0,
             memory: instance.host.capacity.memory.0,
             attributes: instance.all_attributes(),
@@ -285,6 +292,7 @@ impl RequestLine {
         Self {
             request: number,
             group: request.group.clone(),
+            capacity_provider: request.capacity_provider.clone(),
             cpu: request.shape.resources.cpu.0,
             memory: request.shape.resources.memory.0,
             ports: words::of_ports(&request.host_ports),

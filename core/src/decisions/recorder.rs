@@ -350,7 +350,10 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::DeclareHostLost { at, .. }
         | Command::DeregisterContainerInstance { at, .. }
         | Command::StopRebalance { at, .. } => Some(*at),
+        Command::CreateCapacityProvider(provider) => Some(provider.created_at),
         Command::CreateCluster(_)
+        | Command::DeleteCapacityProvider { .. }
+        | Command::PutClusterCapacityProviders { .. }
         | Command::UpdateCluster(_)
         | Command::DeleteTaskDefinition { .. }
         | Command::ForgetTaskDefinitions { .. }

@@ -288,6 +288,7 @@ impl Reader {
         }
         requests.push(Arc::new(Ask {
             group: line.group,
+            capacity_provider: line.capacity_provider,
             shape: Shape::of(Resources::new(line.cpu, line.memory)),
             host_ports: read_ports(&line.ports)?,
             constraints: read_words("constraint", &line.constraints, words::constraint)?,
@@ -442,6 +443,7 @@ fn bare(line: HostLine) -> Result<Host, String> {
         id: line.id,
         name: line.name,
         attributes: line.attributes,
+        capacity_provider: line.capacity_provider,
         registered,
         free: registered,
         gpus: Gpus::default(),

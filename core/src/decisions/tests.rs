@@ -5,7 +5,10 @@ use std::convert::Infallible;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ContainerInstanceStatus, LogIndex, PlacementStrategy, Resources, TaskReport, TaskStatus};
+use crate::model::{
+    CapacityProviderStrategyItem, ContainerInstanceStatus, LogIndex, PlacementStrategy, Resources, TaskReport,
+    TaskStatus,
+};
 use crate::placement::{FollowedHosts, Outcome, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile::world::{World, cluster};
 use crate::state::{ClusterState, Command, apply};
@@ -40,12 +43,15 @@ fn name(host: usize) -> String {
 }
 
 fn add_host(world: &mut World, host: usize) {
-    world.add_host(&name(host), ["a", "b", "c"][host % 3], Resources::new(2048, 2048));
+    let pool = ["plain", "gpu"][host % 2];
+    let zone = ["a", "b", "c"][host % 3];
+    world.add_host_of(&name(host), zone, Resources::new(2048, 2048), Some(pool));
 }
 
-/// A service that is spread and fits well, and one that is drawn at random and soon finds no room.
+/// A service that is spread over pools and fits well, and one that is drawn at random and soon finds no room.
 fn world() -> World {
     let mut world = World::new();
+    world.add_capacity_providers(&["plain", "gpu"]);
     (0..HOSTS).for_each(|host| add_host(&mut world, host));
     for (name, needs, port) in [("web", 128, None), ("big", 900, Some(8080))] {
         world.add_definition(name, Resources::new(needs, needs), port);
@@ -53,6 +59,14 @@ fn world() -> World {
             service.desired_count = 3;
             if port.is_some() {
                 service.placement_strategy = vec![PlacementStrategy::Random];
+            } else {
+                let pools = [("plain", 1), ("gpu", 2)];
+                let pools = pools.map(|(pool, weight)| CapacityProviderStrategyItem {
+                    capacity_provider: pool.into(),
+                    weight,
+                    base: 0,
+                });
+                service.capacity_provider_strategy = pools.into();
             }
         });
     }
@@ -242,12 +256,12 @@ fn recording_says_what_was_lacking_and_which_host_was_given_up() {
     ];
     let (lines, _) = record(&lived(&steps), 0);
     let has = |beginning: &str| lines.iter().any(|line| line.starts_with(beginning));
-    assert!(has("{\"unplaced\":{\"request\":1,\"tasks\":"), "{lines:#?}");
+    assert!(has("{\"unplaced\":{\"request\":2,\"tasks\":"), "{lines:#?}");
     assert!(
         has("{\"lost\":{\"host\":1}}") && has("{\"gone\":{\"task\":"),
         "{lines:#?}"
     );
-    assert_eq!(lines.iter().filter(|line| line.starts_with("{\"request\"")).count(), 2);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("{\"request\"")).count(), 3);
 }
 
 #[test]

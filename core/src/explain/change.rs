@@ -8,8 +8,8 @@ use std::fmt;
 use super::why::count;
 use super::why_not::HostAnswer;
 use crate::model::{
-    ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, Ports, RESERVED_TCP_PORTS,
-    Resources, TaskId, TransportProtocol,
+    CapacityProviderName, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, Ports,
+    RESERVED_TCP_PORTS, Resources, TaskId, TransportProtocol,
 };
 use crate::placement::query_language::Expression;
 use crate::placement::{self, Ask, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
@@ -77,12 +77,16 @@ pub enum Change {
     },
     /// Take a constraint off the service or the task definition, or change it.
     LiftConstraint(PlacementConstraint),
+    /// Have the host's agent be of this capacity provider.
+    JoinCapacityProvider(CapacityProviderName),
     /// Add a host that is no smaller than this.
     AddHost {
         /// CPU units.
         cpu: u32,
         /// MiB.
         memory: u32,
+        /// The capacity provider that it has to be of, if any.
+        capacity_provider: Option<CapacityProviderName>,
         /// What has to hold for it.
         expressions: Vec<String>,
     },
@@ -137,6 +141,7 @@ fn new_host(request: &TaskRequest) -> Option<Remedy> {
         changes: vec![Change::AddHost {
             cpu: request.shape.resources.cpu.0,
             memory: request.shape.resources.memory.0,
+            capacity_provider: request.capacity_provider.clone(),
             expressions: expressions.collect(),
         }],
     })
@@ -179,6 +184,7 @@ fn in_any_case(request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>
             Refusal::NotActive(ContainerInstanceStatus::Draining) => changes.push(Change::Activate),
             // What is to be done about GPUs is not known: agents do not report any, and definitions that ask for one are refused.
             Refusal::NotActive(_) | Refusal::Gpu(_) | Refusal::GpuModel { .. } => return None,
+            Refusal::CapacityProvider { needs, .. } => changes.push(Change::JoinCapacityProvider(needs.clone())),
             Refusal::AgentDisconnected => changes.push(Change::ConnectAgent),
             Refusal::DistinctInstance { .. } => {
                 changes.push(Change::LiftConstraint(PlacementConstraint::DistinctInstance));
@@ -372,6 +378,7 @@ impl Change {
             Self::Activate => 2,
             Self::ConnectAgent => 3,
             Self::LowerTask { .. } => 4,
+            Self::JoinCapacityProvider(_) => 5,
             Self::StopOneOf { .. } => 6,
             Self::FreePorts { .. } => 7,
             Self::UseOtherPorts { .. } => 8,
@@ -418,13 +425,20 @@ impl fmt::Display for Change {
             Self::LiftConstraint(PlacementConstraint::MemberOf { expression }) => {
                 write!(f, "lift the constraint memberOf '{expression}', or have it hold")
             }
+            Self::JoinCapacityProvider(name) => {
+                write!(f, "start its agent again with --capacity-provider {name}")
+            }
             Self::AddHost {
                 cpu,
                 memory,
+                capacity_provider,
                 expressions,
             } => {
                 let cpu = count(u64::from(*cpu), "CPU unit");
                 write!(f, "add a host with at least {cpu} and {memory} MiB")?;
+                if let Some(name) = capacity_provider {
+                    write!(f, " in capacity provider {name}")?;
+                }
                 expressions
                     .iter()
                     .try_for_each(|expression| write!(f, " for which '{expression}' holds"))

@@ -1,8 +1,8 @@
 //! Explanations of a small world: what is said of each choice, and that every change that is named does what it is said to do.
 
 use crate::model::{
-    Cluster, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, PlacementStrategy,
-    Resources, SchedulingStrategy, StopCode, Task, TaskId,
+    CapacityProviderStrategyItem, Cluster, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus,
+    PlacementConstraint, PlacementStrategy, Resources, SchedulingStrategy, StopCode, Task, TaskId,
 };
 use crate::placement::{HostVerdict, PlacementProblem, Seed};
 use crate::reconcile::{next_task, world::World, world::cluster};
@@ -173,8 +173,19 @@ fn carried_out(world: &World, service: &str, remedy: &Remedy) -> (World, Task) {
             Change::LiftConstraint(constraint) => {
                 task.blueprint_mut().placement_constraints.retain(|c| c != constraint);
             }
-            Change::AddHost { cpu, memory, .. } => {
-                after.add_host("new", "c", Resources::new(*cpu, *memory));
+            Change::JoinCapacityProvider(name) => {
+                let (id, host) = remedy.host.as_ref().expect("a host");
+                let has = after.state.container_instance(*id).expect("there").host.capacity;
+                after.add_host_of(host, "b", has, Some(name.as_str()));
+            }
+            Change::AddHost {
+                cpu,
+                memory,
+                capacity_provider,
+                ..
+            } => {
+                let pool = capacity_provider.as_ref().map(|name| name.as_str());
+                after.add_host_of("new", "c", Resources::new(*cpu, *memory), pool);
             }
             Change::ConnectAgent => {
                 let (name, host) = (remedy.host.as_ref().expect("a host").1.clone(), remedy.host.as_ref());
@@ -236,6 +247,48 @@ fn task_too_large_for_every_host_fits_once_it_needs_less_or_others_give_way() {
     );
     let last = answer.remedies.last().expect("some").to_string();
     assert_eq!(last, "add a host with at least 300 CPU units and 500 MiB");
+}
+
+#[test]
+fn task_of_a_capacity_provider_without_a_host_fits_once_one_joins_it() {
+    let mut world = world();
+    world.add_capacity_providers(&["gpu"]);
+    world.add_host_of("h9", "a", Resources::new(1024, 1000), Some("plain"));
+    add(&mut world, "web", Resources::new(64, 64), None, 0);
+    let strategy = vec![CapacityProviderStrategyItem {
+        capacity_provider: "gpu".into(),
+        weight: 1,
+        base: 0,
+    }];
+    world.change_service("web", |update| {
+        update.capacity_provider_strategy = Some(strategy);
+        update.force_new_deployment = true;
+        update.desired_count = Some(1);
+    });
+    let answer = held_to(&world, "web");
+    let texts: Vec<String> = answer.remedies.iter().map(Remedy::to_string).collect();
+    assert_eq!(texts[0], "on h1: start its agent again with --capacity-provider gpu");
+    let last = texts.last().expect("some");
+    assert_eq!(
+        last,
+        "add a host with at least 64 CPU units and 64 MiB in capacity provider gpu"
+    );
+    let refusals: Vec<String> = answer
+        .hosts
+        .iter()
+        .flat_map(|host| &host.refusals)
+        .map(|r| r.to_string())
+        .collect();
+    assert!(
+        refusals.iter().any(|text| text == "is not in capacity provider gpu"),
+        "{refusals:?}"
+    );
+    assert!(
+        refusals
+            .iter()
+            .any(|text| text == "is not in capacity provider gpu, but in plain"),
+        "{refusals:?}"
+    );
 }
 
 #[test]

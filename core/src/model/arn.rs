@@ -39,6 +39,8 @@ pub enum ArnResource {
         /// Container instance id.
         id: String,
     },
+    /// `capacity-provider/NAME`
+    CapacityProvider(String),
     /// `task-definition/FAMILY:REVISION`
     TaskDefinition {
         /// Family.
@@ -67,6 +69,7 @@ impl Arn {
         }
         let resource = match kind {
             "cluster" if cluster.is_none() => ArnResource::Cluster(last),
+            "capacity-provider" if cluster.is_none() => ArnResource::CapacityProvider(last),
             "service" => ArnResource::Service { cluster, service: last },
             "task" => ArnResource::Task { cluster, id: last },
             "container-instance" => ArnResource::ContainerInstance { cluster, id: last },

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterKey, HostSettings, Tags, Timestamp};
+use super::{CapacityProviderName, CapacityProviderStrategy, ClusterKey, HostSettings, Tags, Timestamp};
 
 /// Whether a cluster takes work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,6 +35,13 @@ pub struct Cluster {
     pub settings: Vec<ClusterSetting>,
     /// How it keeps in touch with its hosts.
     pub host_settings: HostSettings,
+    /// Capacity providers that its services and tasks can use, in the order in which they were given. With
+    /// [`Feature::CapacityProviders`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_providers: Vec<CapacityProviderName>,
+    /// What services and tasks use that name neither a launch type nor a strategy; none where it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_capacity_provider_strategy: CapacityProviderStrategy,
     /// Tags.
     pub tags: Tags,
     /// When it was created.
@@ -53,6 +60,8 @@ impl Cluster {
             status: ClusterStatus::Active,
             settings: vec![],
             host_settings: HostSettings::default(),
+            capacity_providers: vec![],
+            default_capacity_provider_strategy: vec![],
             tags: Tags::new(),
             created_at,
             inactive_since: None,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, Attributes, ClusterKey, ContainerInstanceId, Ports, Resources, Tags, Timestamp};
+use super::{
+    AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, Ports, Resources, Tags, Timestamp,
+};
 
 /// TCP ports that every host keeps for itself: SSH, Docker and the agent's own (ECS's defaults).
 pub const RESERVED_TCP_PORTS: [u16; 6] = [22, 2375, 2376, 51678, 51679, 51680];
@@ -32,6 +34,9 @@ pub struct HostDescription {
     pub agent_version: String,
     /// Container runtime and its version, such as `containerd 1.6.20` or `simulated`.
     pub runtime_version: String,
+    /// The capacity provider whose pool it belongs to, if any. With [`Feature::CapacityProviders`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<CapacityProviderName>,
 }
 
 /// A host that has registered into a cluster.

@@ -3,6 +3,7 @@
 
 mod arn;
 mod attribute;
+mod capacity_provider;
 mod cluster;
 mod container_instance;
 mod deployment_configuration;
@@ -22,6 +23,9 @@ mod units;
 
 pub use arn::{Arn, ArnResource};
 pub use attribute::{Attributes, names as attribute_names};
+pub use capacity_provider::{
+    CapacityProvider, CapacityProviderKey, CapacityProviderStrategy, CapacityProviderStrategyItem,
+};
 pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
 pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDescription, RESERVED_TCP_PORTS};
 pub use deployment_configuration::{
@@ -29,8 +33,8 @@ pub use deployment_configuration::{
 };
 pub use host_settings::{HostSettings, HostSettingsChange, HostSettingsError};
 pub use names::{
-    AccountId, AgentId, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family, Region, Scope, ServiceKey,
-    ServiceName, TaskDefinitionKey, TaskId,
+    AccountId, AgentId, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family,
+    Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
 };
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, PlacementRecord, RecordedPlacement, RecordedScore};

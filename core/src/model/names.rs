@@ -79,6 +79,10 @@ name!(
     DeploymentId
 );
 name!(
+    /// Short name of a capacity provider.
+    CapacityProviderName
+);
+name!(
     /// Stable identity that an agent keeps across its own restarts.
     AgentId
 );

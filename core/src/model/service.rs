@@ -4,8 +4,8 @@ use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeploymentConfiguration, DeploymentId, PlacementConstraint, PlacementStrategy, ServiceKey, Tags, TaskDefinitionKey,
-    Timestamp,
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, PlacementConstraint, PlacementStrategy,
+    ServiceKey, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Whether a service is kept at its desired count.
@@ -37,6 +37,9 @@ pub enum UnsupportedByDaemon {
     /// There is no host to prefer.
     #[error("a daemon service has no placement strategy")]
     PlacementStrategy,
+    /// It has a task on each host, whichever pool the host is in.
+    #[error("a daemon service has no capacity provider strategy")]
+    CapacityProviderStrategy,
     /// No host has two tasks anyway.
     #[error("a daemon service has no distinctInstance constraint")]
     DistinctInstance,
@@ -157,6 +160,10 @@ pub struct Service {
     pub desired_count: u32,
     /// `EC2` where the caller named a launch type.
     pub launch_type: Option<String>,
+    /// How its tasks are divided among capacity providers; they go to any host where it is empty. With
+    /// [`Feature::CapacityProviders`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_provider_strategy: CapacityProviderStrategy,
     /// Constraints on its tasks, beside those of their definition.
     pub placement_constraints: Vec<PlacementConstraint>,
     /// Preferences for its tasks.
@@ -227,6 +234,9 @@ impl Service {
             SchedulingStrategy::Replica => Ok(()),
             SchedulingStrategy::Daemon if !self.placement_strategy.is_empty() => {
                 Err(UnsupportedByDaemon::PlacementStrategy)
+            }
+            SchedulingStrategy::Daemon if !self.capacity_provider_strategy.is_empty() => {
+                Err(UnsupportedByDaemon::CapacityProviderStrategy)
             }
             SchedulingStrategy::Daemon if distinct() => Err(UnsupportedByDaemon::DistinctInstance),
             SchedulingStrategy::Daemon => Ok(()),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib, NetworkBinding,
-    PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, ServiceKey, Tags, TaskDefinition,
-    TaskDefinitionKey, TaskId, Timestamp, task_record::TaskRecord,
+    CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib,
+    NetworkBinding, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, ServiceKey, Tags,
+    TaskDefinition, TaskDefinitionKey, TaskId, Timestamp, task_record::TaskRecord,
 };
 
 /// Where a task is on its way; it only ever moves to a later one.
@@ -179,6 +179,9 @@ pub struct Task {
     pub last_status: TaskStatus,
     /// The host; `None` only until the task is placed, before it is part of the state.
     pub container_instance: Option<ContainerInstanceId>,
+    /// The capacity provider that it was given to, and to whose hosts alone it goes; `None` if it may go to any. With
+    /// [`Feature::CapacityProviders`](crate::state::Feature) alone.
+    pub capacity_provider: Option<CapacityProviderName>,
     /// How its host was chosen; `None` if it was placed before that was recorded.
     pub placement: Option<PlacementRecord>,
     /// Containers in the order of the definition.
@@ -272,6 +275,7 @@ impl Task {
             desired_status: DesiredStatus::Running,
             last_status: TaskStatus::Provisioning,
             container_instance: None,
+            capacity_provider: None,
             placement: None,
             containers: definition.pending_containers(),
             version: 1,

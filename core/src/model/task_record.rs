@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::task::{Container, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus};
 use super::{
-    ClusterKey, ContainerInstanceId, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, Tags,
-    TaskDefinitionKey, TaskId, Timestamp,
+    CapacityProviderName, ClusterKey, ContainerInstanceId, PlacementConstraint, PlacementRecord, PlacementStrategy,
+    Ports, Resources, Tags, TaskDefinitionKey, TaskId, Timestamp,
 };
 
 /// See [`Task`].
@@ -25,6 +25,8 @@ pub(super) struct TaskRecord {
     desired_status: DesiredStatus,
     last_status: TaskStatus,
     container_instance: Option<ContainerInstanceId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capacity_provider: Option<CapacityProviderName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     placement: Option<PlacementRecord>,
     reservation: Resources,
@@ -69,6 +71,7 @@ impl From<TaskRecord> for Task {
             desired_status: record.desired_status,
             last_status: record.last_status,
             container_instance: record.container_instance,
+            capacity_provider: record.capacity_provider,
             placement: record.placement,
             containers: record.containers,
             version: record.version,
@@ -101,6 +104,7 @@ impl From<Task> for TaskRecord {
             desired_status: task.desired_status,
             last_status: task.last_status,
             container_instance: task.container_instance,
+            capacity_provider: task.capacity_provider,
             placement: task.placement,
             reservation: blueprint.reservation,
             host_ports: blueprint.host_ports,

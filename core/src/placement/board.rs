@@ -17,7 +17,7 @@ use super::problem::{Holding, Host, Shape};
 use super::query_language::{Expression, HostFacts, ParseError};
 use super::refusal::Refusal;
 use super::seed::Seed;
-use crate::model::{ContainerInstanceId, CpuUnits, MemoryMib, Ports, Resources};
+use crate::model::{CapacityProviderName, ContainerInstanceId, CpuUnits, MemoryMib, Ports, Resources};
 
 /// A host of the board.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,10 @@ impl HostIndex {
 /// An expression that the board has evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ExpressionIndex(usize);
+
+/// The hosts of a capacity provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PoolIndex(u32);
 
 /// A model of GPUs that hosts of the board have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +101,8 @@ pub(super) struct Board {
     hosts: Vec<Slot>,
     /// Models of GPUs, each once.
     models: Vec<String>,
+    /// Capacity providers of hosts and of requests, each once.
+    pools: Vec<CapacityProviderName>,
     largest: Largest,
     scale: Scale,
     seed: Seed,
@@ -117,13 +123,14 @@ struct Slot {
     host: Arc<Host>,
     free: Free,
     model: ModelIndex,
+    pool: Option<PoolIndex>,
     gpu_tasks: BTreeMap<GpuKind, u32>,
     used_ports: Ports,
     tasks: u32,
 }
 
 impl Slot {
-    fn new(host: Arc<Host>, model: ModelIndex) -> Self {
+    fn new(host: Arc<Host>, model: ModelIndex, pool: Option<PoolIndex>) -> Self {
         Self {
             id: host.id,
             is_available: filter::is_available(&host),
@@ -132,6 +139,7 @@ impl Slot {
                 gpus: FreeGpus::of(&host.gpus),
             },
             model,
+            pool,
             gpu_tasks: host.gpus.tasks.clone(),
             used_ports: host.used_ports.clone(),
             tasks: host.tasks_by_group.values().sum(),
@@ -171,7 +179,7 @@ impl Board {
             by_id.windows(2).all(|two| two[0].id < two[1].id),
             "a host is given once"
         );
-        let mut models = Vec::new();
+        let (mut models, mut pools) = (Vec::new(), Vec::new());
         let mut largest = Largest::default();
         for host in &by_id {
             largest.cpu = largest.cpu.max(host.registered.cpu.0);
@@ -181,11 +189,14 @@ impl Board {
         let groups = Groups::on(&by_id);
         let slot = |host: Arc<Host>| {
             let model = model_among(&mut models, &host.gpus.model);
-            Slot::new(host, model)
+            let pool = host.capacity_provider.as_ref();
+            let pool = pool.map(|name| pool_among(&mut pools, name));
+            Slot::new(host, model, pool)
         };
         Self {
             hosts: by_id.into_iter().map(slot).collect(),
             models,
+            pools,
             largest,
             scale: Scale::by(Room {
                 cpu: largest.cpu,
@@ -220,7 +231,7 @@ impl Board {
         self.seed = seed;
         for host in changed.iter().copied() {
             let slot = &mut self.hosts[host.position()];
-            *slot = Slot::new(Arc::clone(&hosts[host.position()]), slot.model);
+            *slot = Slot::new(Arc::clone(&hosts[host.position()]), slot.model, slot.pool);
             self.groups.set(host, &hosts[host.position()]);
             self.note_change(host, |_| true);
         }
@@ -301,6 +312,21 @@ impl Board {
     /// The model of the host's GPUs.
     pub(super) fn model(&self, host: HostIndex) -> ModelIndex {
         self.hosts[host.position()].model
+    }
+
+    /// The pool that the host is in.
+    pub(super) fn pool(&self, host: HostIndex) -> Option<PoolIndex> {
+        self.hosts[host.position()].pool
+    }
+
+    /// The capacity provider of a pool.
+    pub(super) fn pool_name(&self, pool: PoolIndex) -> &CapacityProviderName {
+        &self.pools[pool.0 as usize]
+    }
+
+    /// The pool of a capacity provider, which may have no host.
+    pub(super) fn watch_pool(&mut self, name: &CapacityProviderName) -> PoolIndex {
+        pool_among(&mut self.pools, name)
     }
 
     /// Tasks on the host that hold GPUs, by how much they need.
@@ -504,11 +530,21 @@ fn is_same_machine(one: &Host, other: &Host) -> bool {
     one.id == other.id
         && one.name == other.name
         && one.attributes == other.attributes
+        && one.capacity_provider == other.capacity_provider
         && one.registered == other.registered
         && one.gpus.model == other.gpus.model
         && devices(one) == devices(other)
         && one.agent_version == other.agent_version
         && one.registered_at == other.registered_at
+}
+
+fn pool_among(pools: &mut Vec<CapacityProviderName>, name: &CapacityProviderName) -> PoolIndex {
+    let known = pools.iter().position(|known| known == name);
+    let place = known.unwrap_or_else(|| {
+        pools.push(name.clone());
+        pools.len() - 1
+    });
+    PoolIndex(u32::try_from(place).expect("fewer pools than fit into memory"))
 }
 
 fn model_among(models: &mut Vec<String>, model: &str) -> ModelIndex {

@@ -4,16 +4,17 @@
 
 use std::ops::Range;
 
-use super::board::{Board, ExpressionIndex, HostIndex};
+use super::board::{Board, ExpressionIndex, HostIndex, PoolIndex};
 use super::order::Room;
 
 /// A size that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SizeIndex(usize);
 
-/// The hosts for which some expressions hold, apart from those that take no tasks now.
+/// The hosts of a pool, or all, for which some expressions hold, apart from those that take no tasks now.
 #[derive(Debug)]
 pub(super) struct Census {
+    pool: Option<PoolIndex>,
     member_of: Vec<ExpressionIndex>,
     /// Revision of the board whose changes are taken in.
     revision: usize,
@@ -68,8 +69,9 @@ struct Sorted {
 
 impl Census {
     /// Counts the hosts of the board as they are now.
-    pub(super) fn new(member_of: Vec<ExpressionIndex>, board: &Board) -> Self {
+    pub(super) fn new(pool: Option<PoolIndex>, member_of: Vec<ExpressionIndex>, board: &Board) -> Self {
         let mut census = Self {
+            pool,
             member_of,
             revision: board.revision(),
             rooms: Rooms::default(),
@@ -84,9 +86,9 @@ impl Census {
         census
     }
 
-    /// The expressions that hold for those that it counts.
-    pub(super) fn member_of(&self) -> &[ExpressionIndex] {
-        &self.member_of
+    /// The pool of those that it counts, if it is not of all, and the expressions that hold for them.
+    pub(super) fn of(&self) -> (Option<PoolIndex>, &[ExpressionIndex]) {
+        (self.pool, &self.member_of)
     }
 
     /// Begins to count the hosts that have so much free.
@@ -139,7 +141,8 @@ impl Census {
     }
 
     fn is_counted(&self, board: &Board, host: HostIndex) -> bool {
-        board.is_available(host) && self.member_of.iter().all(|e| board.holds(*e, host))
+        let is_in_pool = self.pool.is_none() || board.pool(host) == self.pool;
+        board.is_available(host) && is_in_pool && self.member_of.iter().all(|e| board.holds(*e, host))
     }
 }
 

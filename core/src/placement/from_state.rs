@@ -37,6 +37,7 @@ impl Host {
             id: instance.id,
             name: instance.host.host_name.clone(),
             attributes: instance.all_attributes(),
+            capacity_provider: instance.host.capacity_provider.clone(),
             registered: instance.host.capacity,
             free: allocation.free(instance.host.capacity),
             // Agents do not report GPUs, and task definitions that ask for one are refused.
@@ -66,6 +67,7 @@ impl TaskRequest {
             group: task.group.clone(),
             shape: Shape::of(task.reservation),
             host_ports: task.host_ports.clone(),
+            capacity_provider: task.capacity_provider.clone(),
             constraints: task.placement_constraints.clone(),
             strategies,
         };
@@ -131,6 +133,7 @@ mod tests {
             desired_status: DesiredStatus::Running,
             last_status: TaskStatus::Provisioning,
             container_instance: host.map(ContainerInstanceId),
+            capacity_provider: None,
             placement: None,
             containers: vec![],
             version: 1,
@@ -167,6 +170,7 @@ mod tests {
                 attributes: Attributes::new(),
                 agent_version: "1.2.3".to_owned(),
                 runtime_version: "simulated".to_owned(),
+                capacity_provider: None,
             },
             at: Timestamp(id.try_into().expect("small")),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::board::{AllowedModels, Board, ExpressionIndex, HostIndex};
+use super::board::{AllowedModels, Board, ExpressionIndex, HostIndex, PoolIndex};
 use super::candidates::Candidates;
 use super::filter;
 use super::fragmentation::TypicalTasks;
@@ -49,6 +49,8 @@ pub(super) struct Need {
     pub(super) shape: Shape,
     pub(super) gpu_models: AllowedModels,
     pub(super) host_ports: Ports,
+    /// The pool of the only hosts that they may go to, if they may not go to any.
+    pub(super) pool: Option<PoolIndex>,
     pub(super) distinct_instance: bool,
     pub(super) member_of: Vec<ExpressionIndex>,
     pub(super) ranking: Ranking,
@@ -337,6 +339,10 @@ impl Planner {
             shape: request.shape.clone(),
             gpu_models: self.board.allowed_models(&request.shape.gpu_models),
             host_ports: request.host_ports.clone(),
+            pool: request
+                .capacity_provider
+                .as_ref()
+                .map(|name| self.board.watch_pool(name)),
             distinct_instance: request.constraints.contains(&PlacementConstraint::DistinctInstance),
             member_of: expressions.map(|text| self.board.watch_expression(text)).collect(),
             ranking: Ranking::new(&request.strategies, group, &mut self.board),
@@ -446,6 +452,7 @@ fn is_like(one: &Ask, other: &Ask) -> bool {
     // What tells most others apart is compared first.
     one.shape == other.shape
         && one.group == other.group
+        && one.capacity_provider == other.capacity_provider
         && one.host_ports == other.host_ports
         && one.constraints == other.constraints
         && one.strategies == other.strategies
@@ -454,7 +461,7 @@ fn is_like(one: &Ask, other: &Ask) -> bool {
 /// How far a host is from taking a task; the least is the closest match.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Distance {
-    /// Whether the request's own expressions rule it out.
+    /// Whether the request's own expressions or its capacity provider rule it out.
     excluded: bool,
     /// Whether it takes no task at all now.
     unavailable: bool,
@@ -469,7 +476,10 @@ impl Distance {
         let excluded = |r: &Refusal| {
             matches!(
                 r,
-                Refusal::MemberOf { .. } | Refusal::UnreadableExpression { .. } | Refusal::GpuModel { .. }
+                Refusal::CapacityProvider { .. }
+                    | Refusal::MemberOf { .. }
+                    | Refusal::UnreadableExpression { .. }
+                    | Refusal::GpuModel { .. }
             )
         };
         let unavailable = |r: &Refusal| matches!(r, Refusal::NotActive(_) | Refusal::AgentDisconnected);

@@ -8,8 +8,8 @@ use super::fragmentation::TypicalTasks;
 use super::gpus::{GpuNeed, GpuSet, Gpus};
 use super::query_language::HostFacts;
 use crate::model::{
-    Attributes, ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib, PlacementConstraint,
-    PlacementStrategy, Ports, Resources, TaskId, Timestamp,
+    Attributes, CapacityProviderName, ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib,
+    PlacementConstraint, PlacementStrategy, Ports, Resources, TaskId, Timestamp,
 };
 
 /// Hosts of one cluster and tasks that want one of them.
@@ -91,6 +91,8 @@ pub struct Host {
     pub name: String,
     /// Attributes, those of users over those of the agent.
     pub attributes: Attributes,
+    /// The capacity provider whose pool it is in, if any.
+    pub capacity_provider: Option<CapacityProviderName>,
     /// All that it offers to tasks.
     pub registered: Resources,
     /// What no task holds.
@@ -123,6 +125,7 @@ impl Host {
             id,
             name: name.into(),
             attributes: Attributes::new(),
+            capacity_provider: None,
             registered,
             free: registered,
             gpus: Gpus::default(),
@@ -166,6 +169,8 @@ pub struct Ask {
     pub shape: Shape,
     /// Fixed host ports that each takes.
     pub host_ports: Ports,
+    /// The capacity provider to whose hosts alone each goes, if any.
+    pub capacity_provider: Option<CapacityProviderName>,
     /// Rules that bind.
     pub constraints: Vec<PlacementConstraint>,
     /// Preferences, the first weighing most; [`super::MAX_STRATEGIES`] at most are followed.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filter::FilterKind;
 use super::gpus::WHOLE_GPU;
 use super::query_language::ParseError;
-use crate::model::{ContainerInstanceStatus, Ports, TransportProtocol};
+use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports, TransportProtocol};
 
 /// A reason for which a host does not take a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,13 @@ pub enum Refusal {
     NotActive(ContainerInstanceStatus),
     /// The host's agent has no session.
     AgentDisconnected,
+    /// The task was given to a capacity provider, and the host is of another or of none.
+    CapacityProvider {
+        /// The capacity provider of the task.
+        needs: CapacityProviderName,
+        /// That of the host.
+        has: Option<CapacityProviderName>,
+    },
     /// Too few CPU units are free.
     Cpu(Shortage),
     /// Too little memory is free, in MiB.
@@ -138,6 +145,7 @@ impl Refusal {
     pub fn filter(&self) -> FilterKind {
         match self {
             Self::NotActive(_) | Self::AgentDisconnected => FilterKind::Agent,
+            Self::CapacityProvider { .. } => FilterKind::CapacityProvider,
             Self::Cpu(_) => FilterKind::Cpu,
             Self::Memory(_) => FilterKind::Memory,
             Self::Ports(_) | Self::ForeignPorts(_) => FilterKind::Ports,
@@ -153,6 +161,8 @@ impl Refusal {
         match self {
             Self::NotActive(ContainerInstanceStatus::Inactive) => "INACTIVE",
             Self::NotActive(_) | Self::AgentDisconnected => "AGENT",
+            // ECS starts hosts for such a task, and so has no reason of its own.
+            Self::CapacityProvider { .. } => "CapacityProvider placement constraint unsatisfied.",
             Self::Cpu(_) => "RESOURCE:CPU",
             Self::Memory(_) => "RESOURCE:MEMORY",
             Self::Ports(_) | Self::ForeignPorts(_) => "RESOURCE:PORTS",
@@ -169,6 +179,10 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotActive(status) => write!(f, "is {}", status.as_str()),
             Self::AgentDisconnected => f.write_str("its agent is not connected"),
+            Self::CapacityProvider { needs, has: None } => write!(f, "is not in capacity provider {needs}"),
+            Self::CapacityProvider { needs, has: Some(has) } => {
+                write!(f, "is not in capacity provider {needs}, but in {has}")
+            }
             Self::Cpu(s) => {
                 let (needs, free, registered, short) = (s.needs, s.free, s.registered, s.short_by());
                 write!(

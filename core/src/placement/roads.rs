@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::board::{Board, ExpressionIndex};
+use super::board::{Board, ExpressionIndex, PoolIndex};
 use super::census::{Census, SizeIndex};
 use super::filter::FilterKind;
 use super::groups::{GroupIndex, LevelIndex};
@@ -52,8 +52,10 @@ pub(super) struct SharedRoad {
     group: GroupIndex,
     /// Its place among the orders, once it is known.
     order: Option<usize>,
-    /// In the census of all hosts, and in that of the hosts for which the kind's expressions hold.
+    /// In the census of the hosts of the kind's pool, or of all, and in that of those of them for which its expressions hold.
     counted: Option<[(usize, SizeIndex); 2]>,
+    /// The census of all hosts, once it is needed and made.
+    all: Option<usize>,
 }
 
 /// What kinds share.
@@ -95,6 +97,7 @@ impl SharedRoad {
         Self {
             of: OrderOf {
                 fields,
+                pool: need.pool,
                 member_of,
                 strategies: own,
                 ties: need.ranking.ties(),
@@ -112,6 +115,7 @@ impl SharedRoad {
             group: need.group,
             order: None,
             counted: None,
+            all: None,
         }
     }
 
@@ -132,11 +136,11 @@ impl SharedRoad {
     }
 }
 
-/// Whether a filter may refuse a host of a shared order that has room. The order has only hosts that take tasks and for which the kind's
-/// expressions hold; the kind needs no ports and no GPUs.
+/// Whether a filter may refuse a host of a shared order that has room. The order has only hosts that take tasks, are in the kind's pool and for
+/// which its expressions hold; the kind needs no ports and no GPUs.
 fn is_left_to_ask(filter: FilterKind, need: &Need) -> bool {
     match filter {
-        FilterKind::Agent | FilterKind::Cpu | FilterKind::Memory => false,
+        FilterKind::Agent | FilterKind::CapacityProvider | FilterKind::Cpu | FilterKind::Memory => false,
         FilterKind::Ports | FilterKind::Gpu | FilterKind::MemberOf => false,
         FilterKind::DistinctInstance => need.distinct_instance,
     }
@@ -212,14 +216,17 @@ impl Roads {
     fn funnel(&mut self, road: &mut SharedRoad, board: &Board, need: &Need) -> Funnel {
         let counted = road.counted.get_or_insert_with(|| {
             [Vec::new(), road.of.member_of.clone()].map(|member_of| {
-                let census = self.census(member_of, board);
+                let census = self.census(need.pool, member_of, board);
                 (census, self.censuses[census].watch(need.room()))
             })
         });
-        let [(all, size), (members, member_size)] = *counted;
-        self.censuses[all].catch_up(board);
-        self.censuses[members].catch_up(board);
-        let (all, members) = (&self.censuses[all], &self.censuses[members]);
+        let [(pool, size), (members, member_size)] = *counted;
+        let all = *road.all.get_or_insert_with(|| self.census(None, Vec::new(), board));
+        for census in [all, pool, members] {
+            self.censuses[census].catch_up(board);
+        }
+        let (takes_tasks, pool) = (self.censuses[all].hosts(), &self.censuses[pool]);
+        let members = &self.censuses[members];
         let with_group = |census: &Census| {
             let hosts = match need.distinct_instance {
                 true => board.groups().hosts_of(need.group),
@@ -228,24 +235,26 @@ impl Roads {
             let hosts = hosts.iter().filter(|host| census.counts(**host, need.room()));
             u32::try_from(hosts.count()).expect("fewer hosts than fit into memory")
         };
-        let distinct = all.with_both(size) - with_group(all);
+        let distinct = pool.with_both(size) - with_group(pool);
         let member_of = match need.member_of.is_empty() {
             true => distinct,
             false => members.with_both(member_size) - with_group(members),
         };
         Funnel::of(board.host_count(), |filter| match filter {
-            FilterKind::Agent => all.hosts(),
-            FilterKind::Cpu => all.with_cpu(size),
-            FilterKind::Memory | FilterKind::Ports | FilterKind::Gpu => all.with_both(size),
+            FilterKind::Agent => takes_tasks,
+            FilterKind::CapacityProvider => pool.hosts(),
+            FilterKind::Cpu => pool.with_cpu(size),
+            FilterKind::Memory | FilterKind::Ports | FilterKind::Gpu => pool.with_both(size),
             FilterKind::DistinctInstance => distinct,
             FilterKind::MemberOf => member_of,
         })
     }
 
-    fn census(&mut self, member_of: Vec<ExpressionIndex>, board: &Board) -> usize {
-        let known = self.censuses.iter().position(|census| census.member_of() == member_of);
+    fn census(&mut self, pool: Option<PoolIndex>, member_of: Vec<ExpressionIndex>, board: &Board) -> usize {
+        let of = (pool, member_of.as_slice());
+        let known = self.censuses.iter().position(|census| census.of() == of);
         known.unwrap_or_else(|| {
-            self.censuses.push(Census::new(member_of, board));
+            self.censuses.push(Census::new(pool, member_of, board));
             self.censuses.len() - 1
         })
     }

@@ -6,7 +6,7 @@
 //! are decides between classes, and is looked up when a request comes. Where `spread` levels over hosts, those without a task of the
 //! group are found in the order, and those with some are looked at one by one if there are no others.
 
-use super::board::{Board, ExpressionIndex, HostIndex};
+use super::board::{Board, ExpressionIndex, HostIndex, PoolIndex};
 use super::filter::{self, FilterKind};
 use super::groups::{FieldIndex, GroupIndex};
 use super::order::{Entry, Order, OrderKey, Outline};
@@ -21,6 +21,8 @@ use crate::model::PlacementStrategy;
 pub(super) struct OrderOf {
     /// What the strategies spread over.
     pub(super) fields: Vec<FieldIndex>,
+    /// The pool of every host in the order, if it is not of all.
+    pub(super) pool: Option<PoolIndex>,
     /// Expressions that hold for every host in the order.
     pub(super) member_of: Vec<ExpressionIndex>,
     /// Those that depend on the hosts alone.
@@ -224,6 +226,7 @@ impl SharedOrder {
     /// Whether the host may get a task of these kinds at all; what is free there, and what is on it, is another question.
     fn takes_tasks(&self, board: &Board, host: HostIndex) -> bool {
         board.is_available(host)
+            && (self.of.pool.is_none() || board.pool(host) == self.of.pool)
             && self
                 .of
                 .member_of

@@ -265,7 +265,7 @@ impl<'p> Together<'p> {
         let takes = |bin: usize, pile: usize| {
             let need = needs[pile];
             match need.distinct_instance {
-                _ if need.member_of.is_empty() && !need.distinct_instance => u32::MAX,
+                _ if need.pool.is_none() && need.member_of.is_empty() && !need.distinct_instance => u32::MAX,
                 _ if filter::stopped_by(board, need, hosts[bin]).is_some() => 0,
                 true => 1,
                 false => u32::MAX,

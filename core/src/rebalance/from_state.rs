@@ -1,6 +1,7 @@
 //! Problems taken from the replicated state: the one place where the planner knows how hosts and tasks are stored. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::outcome::{Move, Plan};
 use super::problem::{PlacedTask, RebalanceProblem, Stays};
@@ -66,7 +67,7 @@ fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timesta
         let held = TaskRequest::of(task);
         let (stays, replacement) = of_service.unwrap_or((Some(Stays::Standalone), None));
         tasks.push(PlacedTask {
-            replacement: replacement.unwrap_or_else(|| held.clone()),
+            replacement: replacement.map_or_else(|| held.clone(), |next| in_pool_of(next, &held)),
             held,
             gpus: GpuSet::default(),
             host,
@@ -80,6 +81,16 @@ fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timesta
         hosts: PlacementProblem::from_state(state, cluster, []).hosts,
         tasks,
     }
+}
+
+/// What takes the place of a task, of the same capacity provider.
+fn in_pool_of(mut replacement: TaskRequest, held: &TaskRequest) -> TaskRequest {
+    if replacement.capacity_provider != held.capacity_provider {
+        Arc::make_mut(&mut replacement.ask)
+            .capacity_provider
+            .clone_from(&held.capacity_provider);
+    }
+    replacement
 }
 
 /// Why the tasks of a service stay, and what a replacement of one asks for.

@@ -20,6 +20,7 @@ fn host(id: u128, zone: &str, capacity: (u32, u32)) -> Host {
         id: ContainerInstanceId(id),
         name: format!("host-{id}"),
         attributes: [("ecs.availability-zone".to_owned(), Some(zone.to_owned()))].into(),
+        capacity_provider: None,
         registered: capacity,
         free: capacity,
         gpus: Gpus::default(),

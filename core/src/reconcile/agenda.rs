@@ -116,6 +116,8 @@ impl Agenda {
             Event::ClusterUpdated(cluster) => self.enqueue(Subject::AwayHostsOf(cluster.clone())),
             Event::StateReset => *self = Self::new(),
             Event::ClusterCreated(_)
+            | Event::CapacityProviderCreated(_)
+            | Event::CapacityProviderDeleted(_)
             | Event::TaskDefinitionRegistered(_)
             | Event::TaskDefinitionDeregistered(_)
             | Event::TaskForgotten { .. }

@@ -8,6 +8,7 @@
 mod agenda;
 mod daemon;
 mod deployment;
+mod division;
 mod events;
 mod hosts;
 mod limits;
@@ -24,6 +25,8 @@ mod stopping;
 mod tally;
 
 #[cfg(test)]
+mod pools;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod rebalance_tests;
@@ -33,6 +36,7 @@ mod scenarios;
 pub(crate) mod world;
 
 pub use agenda::Agenda;
+pub use division::at_once as divide_at_once;
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 pub use moving::{Unready, unready};
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};

@@ -303,7 +303,7 @@ impl Moving<'_, '_> {
         let Some(found) = rebalance.moves.get(number) else {
             return Turn::Waits;
         };
-        let Some(prototype) = starting::next_task(&self.pass.state, service, self.pass.now) else {
+        let Some(prototype) = starting::replacement(&self.pass.state, service, found.task, self.pass.now) else {
             return Turn::Dropped("The service's task definition is gone.".to_owned());
         };
         let placed = match self.ask(found, &prototype) {
@@ -328,7 +328,7 @@ impl Moving<'_, '_> {
         let Some(found) = rebalance.moves.get(number) else {
             return Turn::Waits;
         };
-        let Some(prototype) = starting::next_task(&self.pass.state, service, self.pass.now) else {
+        let Some(prototype) = starting::replacement(&self.pass.state, service, found.task, self.pass.now) else {
             return Turn::Dropped("The service's task definition is gone.".to_owned());
         };
         match self.ask(found, &prototype) {

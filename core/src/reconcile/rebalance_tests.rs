@@ -496,6 +496,7 @@ fn blank_update(world: &mut World, name: &str) -> crate::state::UpdateService {
         deployment_id: world.ids.deployment_id(),
         placement_constraints: None,
         placement_strategy: None,
+        capacity_provider_strategy: None,
         deployment_configuration: DeploymentConfigurationChanges::default(),
         propagate_tags: None,
         enable_ecs_managed_tags: None,

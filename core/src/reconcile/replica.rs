@@ -10,7 +10,7 @@ use crate::model::{Deployment, RolloutState, Service, Task, TaskId};
 use super::limits::Limits;
 use super::pass::Pass;
 use super::tally::{Tally, is_running};
-use super::{deployment, events, placing, starting, stopping};
+use super::{deployment, division, events, placing, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 const MAX_STARTS_PER_PASS: usize = 1_000;
@@ -89,10 +89,18 @@ fn start_missing(
         return Starts::default();
     }
     let prototype = starting::prototype(service, deployment, &definition, pass.now);
-    let choice = placing::choose_hosts(pass, &prototype, wanted);
-    let started = starting::start(pass, &prototype, &choice.placements);
+    let (mut started, mut shortfall) = (vec![], None);
+    for (capacity_provider, count) in division::of_new(service, &tally.current, wanted) {
+        let prototype = Task {
+            capacity_provider,
+            ..prototype.clone()
+        };
+        let choice = placing::choose_hosts(pass, &prototype, count);
+        started.extend(starting::start(pass, &prototype, &choice.placements));
+        shortfall = shortfall.or(choice.shortfall);
+    }
     let mut said = events::started(&service.key.name, &started);
-    if let Some(shortfall) = choice.shortfall {
+    if let Some(shortfall) = shortfall {
         said.extend(placing::say_unplaced(pass, service, &shortfall));
     }
     Starts {
@@ -102,13 +110,16 @@ fn start_missing(
     }
 }
 
-/// Scales in: tasks that do not run yet first, then those that the strategy misses least.
+/// Scales in, of each capacity provider what it has beyond its share: tasks that do not run yet first, then those that the strategy misses least.
 fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Vec<TaskId> {
     let surplus = tally.current.len().saturating_sub(desired(service));
     if surplus == 0 {
         return vec![];
     }
-    let victims = choose(pass, service, &tally.current, surplus);
+    let mut victims = vec![];
+    for (tasks, count) in division::of_surplus(service, &tally.current, surplus) {
+        victims.extend(choose(pass, service, &tasks, count));
+    }
     stopping::stop(pass, service, &victims)
 }
 

@@ -9,8 +9,10 @@ use crate::model::{
 use crate::placement;
 use crate::state::{ClusterState, Command, MAX_TAGS};
 
+use super::division;
 use super::pass::Pass;
 use super::placing::Placed;
+use super::tally::Tally;
 
 /// Tasks in one command: the largest task (50 tags, ten containers) takes about 25 KiB of the 1 MiB that a command
 /// may have.
@@ -43,7 +45,20 @@ pub(super) fn prototype(
 pub fn next_task(state: &ClusterState, service: &Service, now: Timestamp) -> Option<Task> {
     let deployment = service.starting_deployment()?;
     let definition = state.task_definition(&deployment.task_definition)?;
-    Some(prototype(service, deployment, definition, now))
+    let current = Tally::of(state, service).current;
+    let mut parts = division::of_new(service, &current, 1).into_iter();
+    Some(Task {
+        capacity_provider: parts.next().and_then(|(provider, _)| provider),
+        ..prototype(service, deployment, definition, now)
+    })
+}
+
+/// What takes the place of a task of the service, without an id and a host: of the same capacity provider, so that shares stay as they are.
+pub(super) fn replacement(state: &ClusterState, service: &Service, of: TaskId, now: Timestamp) -> Option<Task> {
+    Some(Task {
+        capacity_provider: state.task(of).and_then(|task| task.capacity_provider.clone()),
+        ..next_task(state, service, now)?
+    })
 }
 
 /// Creates tasks like `prototype`, with these ids on these hosts; returns those that the state takes.

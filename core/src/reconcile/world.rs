@@ -170,6 +170,17 @@ impl World {
     }
 
     pub(crate) fn add_host(&mut self, name: &str, zone: &str, capacity: Resources) -> ContainerInstanceId {
+        self.add_host_of(name, zone, capacity, None)
+    }
+
+    /// A host in the pool of a capacity provider.
+    pub(crate) fn add_host_of(
+        &mut self,
+        name: &str,
+        zone: &str,
+        capacity: Resources,
+        capacity_provider: Option<&str>,
+    ) -> ContainerInstanceId {
         let attributes = [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()))];
         let host = HostDescription {
             host_name: name.to_owned(),
@@ -177,6 +188,7 @@ impl World {
             attributes: attributes.into_iter().collect(),
             agent_version: "0.1.0".to_owned(),
             runtime_version: "simulated".to_owned(),
+            capacity_provider: capacity_provider.map(Into::into),
         };
         let id = self.ids.container_instance_id();
         let command = Command::RegisterContainerInstance {
@@ -191,6 +203,25 @@ impl World {
         let id = self.host(name).expect("just registered");
         self.cut_off.remove(&id);
         id
+    }
+
+    /// Capacity providers that the cluster has.
+    pub(crate) fn add_capacity_providers(&mut self, names: &[&str]) {
+        for name in names {
+            let provider = CapacityProvider {
+                key: cluster().scope.capacity_provider(name),
+                auto_scaling_group_arn: (*name).to_owned(),
+                tags: Tags::new(),
+                created_at: self.now,
+            };
+            self.apply(Command::CreateCapacityProvider(provider)).expect("creates");
+        }
+        let put = Command::PutClusterCapacityProviders {
+            cluster: cluster(),
+            capacity_providers: names.iter().map(|name| (*name).into()).collect(),
+            default_strategy: vec![],
+        };
+        self.apply(put).expect("puts");
     }
 
     pub(crate) fn host(&self, name: &str) -> Option<ContainerInstanceId> {
@@ -260,6 +291,7 @@ impl World {
             scheduling_strategy: SchedulingStrategy::Replica,
             desired_count: 1,
             launch_type: None,
+            capacity_provider_strategy: vec![],
             placement_constraints: vec![],
             placement_strategy: vec![],
             deployment_configuration: DeploymentConfiguration {
@@ -288,19 +320,28 @@ impl World {
     }
 
     pub(crate) fn update_service(&mut self, name: &str, desired: Option<u32>, revision: Option<u32>) {
-        let update = crate::state::UpdateService {
+        self.change_service(name, |update| {
+            update.desired_count = desired;
+            update.task_definition = revision.map(|revision| definition(name, revision));
+        });
+    }
+
+    pub(crate) fn change_service(&mut self, name: &str, change: impl FnOnce(&mut crate::state::UpdateService)) {
+        let mut update = crate::state::UpdateService {
             service: cluster().service(name),
-            desired_count: desired,
-            task_definition: revision.map(|revision| definition(name, revision)),
+            desired_count: None,
+            task_definition: None,
             force_new_deployment: false,
             deployment_id: self.ids.deployment_id(),
             placement_constraints: None,
             placement_strategy: None,
+            capacity_provider_strategy: None,
             deployment_configuration: DeploymentConfigurationChanges::default(),
             propagate_tags: None,
             enable_ecs_managed_tags: None,
             at: self.now,
         };
+        change(&mut update);
         self.apply(Command::UpdateService(Box::new(update)))
             .expect("updates the service");
     }

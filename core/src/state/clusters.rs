@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::model::{Cluster, ClusterKey, ClusterStatus, ServiceStatus, Timestamp};
 
-use super::{ClusterState, Event, Rejection, UpdateCluster};
+use super::{ClusterState, Event, Rejection, UpdateCluster, capacity_providers};
 
-pub(super) fn create(state: &mut ClusterState, cluster: &Cluster) -> Vec<Event> {
+pub(super) fn create(state: &mut ClusterState, cluster: &Cluster) -> Result<Vec<Event>, Rejection> {
     if state.active_cluster(&cluster.key).is_ok() {
-        return vec![];
+        return Ok(vec![]);
     }
+    capacity_providers::check_of_cluster(state, cluster)?;
     state.clusters.insert(cluster.key.clone(), Arc::new(cluster.clone()));
-    vec![Event::ClusterCreated(cluster.key.clone())]
+    Ok(vec![Event::ClusterCreated(cluster.key.clone())])
 }
 
 pub(super) fn update(state: &mut ClusterState, update: &UpdateCluster) -> Result<Vec<Event>, Rejection> {

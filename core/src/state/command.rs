@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{DocumentChange, FeatureLevel};
 use crate::model::{
-    AgentId, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
+    AgentId, CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy, Cluster,
+    ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostReports, HostSettingsChange,
     MoveStatus, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, RolloutState, Scope, Service,
     ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
@@ -15,7 +16,7 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Command {
-    /// Creates a cluster, or nothing if it is active already. Valid always. Emits `ClusterCreated` if it was new.
+    /// Creates a cluster, or nothing if it is active already. Valid when its capacity providers exist. Emits `ClusterCreated` if it was new.
     CreateCluster(Cluster),
     /// Changes a cluster's settings. Valid when it is active and they can be kept. Emits `ClusterUpdated`.
     UpdateCluster(UpdateCluster),
@@ -26,6 +27,24 @@ pub enum Command {
         /// Now. With [`Feature::ForgottenClusters`](super::Feature) alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
+    },
+    /// Creates a capacity provider. Valid when there is none of the name. Emits `CapacityProviderCreated`. With
+    /// [`Feature::CapacityProviders`](super::Feature) alone.
+    CreateCapacityProvider(CapacityProvider),
+    /// Deletes a capacity provider. Valid when it exists and no active cluster has it. Emits `CapacityProviderDeleted`.
+    DeleteCapacityProvider {
+        /// Which.
+        capacity_provider: CapacityProviderKey,
+    },
+    /// Gives a cluster its capacity providers, instead of those that it had. Valid when it is active, each of them exists, the strategy
+    /// names no other, and none that goes is used by a service or a task. Emits `ClusterUpdated`.
+    PutClusterCapacityProviders {
+        /// Which cluster.
+        cluster: ClusterKey,
+        /// All that it is to have, each once.
+        capacity_providers: Vec<CapacityProviderName>,
+        /// What services and tasks use that name none.
+        default_strategy: CapacityProviderStrategy,
     },
     /// Adds the next revision of a family; the revision in the command is overwritten. Valid always. Emits
     /// `TaskDefinitionRegistered`, which says the revision.
@@ -287,6 +306,10 @@ pub struct UpdateService {
     pub placement_constraints: Option<Vec<PlacementConstraint>>,
     /// New strategy, for tasks made from now on.
     pub placement_strategy: Option<Vec<PlacementStrategy>>,
+    /// New division among capacity providers, for tasks made from now on; an empty one ends it. With
+    /// [`Feature::CapacityProviders`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_strategy: Option<CapacityProviderStrategy>,
     /// Changes to the deployment configuration.
     pub deployment_configuration: DeploymentConfigurationChanges,
     /// New source of tags.
@@ -388,4 +411,6 @@ pub enum Taggable {
     TaskDefinition(TaskDefinitionKey),
     /// A container instance.
     ContainerInstance(ContainerInstanceId),
+    /// A capacity provider.
+    CapacityProvider(CapacityProviderKey),
 }

@@ -1,6 +1,8 @@
 //! The events: what applying a command changed, for those who react to changes and for the answer to the caller.
 
-use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, TaskDefinitionKey, TaskId, TaskStatus};
+use crate::model::{
+    CapacityProviderKey, ClusterKey, ContainerInstanceId, ServiceKey, TaskDefinitionKey, TaskId, TaskStatus,
+};
 
 use super::command::Taggable;
 
@@ -13,6 +15,10 @@ pub enum Event {
     ClusterUpdated(ClusterKey),
     /// A cluster is inactive now.
     ClusterDeleted(ClusterKey),
+    /// A capacity provider exists now.
+    CapacityProviderCreated(CapacityProviderKey),
+    /// A capacity provider is gone.
+    CapacityProviderDeleted(CapacityProviderKey),
     /// A revision exists now.
     TaskDefinitionRegistered(TaskDefinitionKey),
     /// A revision is inactive now.

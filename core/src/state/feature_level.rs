@@ -35,6 +35,8 @@ pub enum Feature {
     PlacementExtensions,
     /// Tasks are moved to other hosts.
     Rebalancing,
+    /// Hosts belong to capacity providers, and services and tasks are divided among them.
+    CapacityProviders,
 }
 
 impl Feature {
@@ -51,7 +53,8 @@ impl Feature {
             | Self::ReportsOfSeveralHosts
             | Self::PlacementRecords
             | Self::PlacementExtensions
-            | Self::Rebalancing => 2,
+            | Self::Rebalancing
+            | Self::CapacityProviders => 2,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod allocation;
 mod attributes;
 mod backoff;
+mod capacity_providers;
 mod clusters;
 mod command;
 mod container_instances;
@@ -29,8 +30,9 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::model::{
-    AgentId, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, Family, LogIndex, Rebalance, Scope, Service,
-    ServiceKey, Task, TaskDefinition, TaskDefinitionKey, TaskId, Timestamp,
+    AgentId, CapacityProvider, CapacityProviderKey, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId,
+    Family, LogIndex, Rebalance, Scope, Service, ServiceKey, Task, TaskDefinition, TaskDefinitionKey, TaskId,
+    Timestamp,
 };
 
 pub use allocation::Allocation;
@@ -54,6 +56,7 @@ pub struct ClusterState {
     applied: LogIndex,
     feature_level: Option<FeatureLevel>,
     clusters: OrdMap<ClusterKey, Arc<Cluster>>,
+    capacity_providers: OrdMap<CapacityProviderKey, Arc<CapacityProvider>>,
     task_definitions: OrdMap<TaskDefinitionKey, Arc<TaskDefinition>>,
     /// Last revision of each family, so that none is used twice.
     last_revisions: OrdMap<(Scope, Family), u32>,
@@ -99,9 +102,16 @@ struct Index {
 pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Result<Vec<Event>, Rejection> {
     state.applied = index;
     match command {
-        Command::CreateCluster(cluster) => Ok(clusters::create(state, cluster)),
+        Command::CreateCluster(cluster) => clusters::create(state, cluster),
         Command::UpdateCluster(update) => clusters::update(state, update),
         Command::DeleteCluster { cluster, at } => clusters::delete(state, cluster, *at),
+        Command::CreateCapacityProvider(provider) => capacity_providers::create(state, provider),
+        Command::DeleteCapacityProvider { capacity_provider } => capacity_providers::delete(state, capacity_provider),
+        Command::PutClusterCapacityProviders {
+            cluster,
+            capacity_providers,
+            default_strategy,
+        } => capacity_providers::put_of_cluster(state, cluster, capacity_providers, default_strategy),
         Command::RegisterTaskDefinition(definition) => task_definitions::register(state, definition),
         Command::DeregisterTaskDefinition { task_definition, at } => {
             task_definitions::deregister(state, task_definition, *at)

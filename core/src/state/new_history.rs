@@ -45,6 +45,7 @@ mod tests {
                     attributes: Attributes::new(),
                     agent_version: "1".into(),
                     runtime_version: "simulated".into(),
+                    capacity_provider: None,
                 },
                 previous: None,
                 at: Timestamp(1),

@@ -1,8 +1,8 @@
 //! The rejections: why a command was refused. The state is unchanged when one is returned.
 
 use crate::model::{
-    ClusterKey, ContainerInstanceId, HostSettingsError, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId,
-    TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration,
+    CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, HostSettingsError,
+    MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration,
 };
 
 use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES};
@@ -28,6 +28,29 @@ pub enum Rejection {
     /// The cluster still has tasks.
     #[error("cluster {} still has tasks", .0.name)]
     ClusterContainsTasks(ClusterKey),
+    /// No such capacity provider.
+    #[error("capacity provider {} not found", .0.name)]
+    CapacityProviderNotFound(CapacityProviderKey),
+    /// There is a capacity provider of that name.
+    #[error("capacity provider {} exists already", .0.name)]
+    CapacityProviderExists(CapacityProviderKey),
+    /// A cluster has the capacity provider.
+    #[error("capacity provider {capacity_provider} is associated with cluster {cluster}")]
+    CapacityProviderAssociated {
+        /// The capacity provider.
+        capacity_provider: CapacityProviderName,
+        /// The first cluster that has it.
+        cluster: ClusterName,
+    },
+    /// The strategy names a capacity provider that the cluster does not have.
+    #[error("capacity provider {} is not associated with the cluster", .0.name)]
+    CapacityProviderNotAssociated(CapacityProviderKey),
+    /// A service or a task of the cluster uses the capacity provider.
+    #[error("capacity provider {} is in use", .0.name)]
+    CapacityProviderInUse(CapacityProviderKey),
+    /// Another capacity provider strategy takes effect with a new deployment alone.
+    #[error("another capacity provider strategy of service {} needs a new deployment", .0.name)]
+    NewDeploymentNeeded(ServiceKey),
     /// No such task definition, or it is inactive.
     #[error("task definition {}:{} not found or inactive", .0.family, .0.revision)]
     TaskDefinitionNotFound(TaskDefinitionKey),

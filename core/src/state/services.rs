@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
-    Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
+    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service,
+    ServiceKey, ServiceStatus, Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
 };
 
-use super::{ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff};
+use super::{
+    ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff,
+    capacity_providers,
+};
 
 /// Events kept for each service (ECS: the last 100).
 const MAX_EVENTS: usize = 100;
@@ -22,7 +25,7 @@ pub(super) fn create(
     {
         return Ok(vec![Event::RequestRepeated { tasks: vec![] }]);
     }
-    state.active_cluster(&service.key.cluster)?;
+    capacity_providers::check_associated(state, &service.key.cluster, &service.capacity_provider_strategy)?;
     if let Some(existing) = state
         .service(&service.key)
         .filter(|s| s.status != ServiceStatus::Inactive)
@@ -56,6 +59,9 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
         let deployment = Deployment::new(update.deployment_id.clone(), task_definition, update.at);
         service.deployments.insert(0, deployment);
     }
+    if let Some(strategy) = &update.capacity_provider_strategy {
+        change_capacity(state, &mut service, strategy, update.force_new_deployment)?;
+    }
     if let Some(count) = update.desired_count {
         if service.scheduling_strategy == SchedulingStrategy::Daemon {
             return Err(UnsupportedByDaemon::DesiredCount.into());
@@ -78,6 +84,25 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     }
     service.steady = false;
     Ok(put(state, service))
+}
+
+/// Tasks that run stay where they are, so that another division takes effect as a deployment replaces them (ECS's rule).
+fn change_capacity(
+    state: &ClusterState,
+    service: &mut Service,
+    strategy: &CapacityProviderStrategy,
+    is_deployed: bool,
+) -> Result<(), Rejection> {
+    if service.capacity_provider_strategy == *strategy {
+        return Ok(());
+    }
+    if !is_deployed {
+        return Err(Rejection::NewDeploymentNeeded(service.key.clone()));
+    }
+    capacity_providers::check_associated(state, &service.key.cluster, strategy)?;
+    service.capacity_provider_strategy.clone_from(strategy);
+    service.launch_type = None;
+    Ok(())
 }
 
 /// What a new deployment is to run, where the update begins one.

@@ -52,6 +52,9 @@ fn share_with(sibling: &Task, task: &mut Task) {
     if task.blueprint == sibling.blueprint {
         task.blueprint = Arc::clone(&sibling.blueprint);
     }
+    if task.capacity_provider == sibling.capacity_provider {
+        task.capacity_provider.clone_from(&sibling.capacity_provider);
+    }
     for (theirs, own) in sibling.containers.iter().zip(&mut task.containers) {
         if theirs.name == own.name {
             own.name = theirs.name.clone();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cluster, ContainerInstance, Family, LogIndex, Rebalance, Scope, Service, Task, TaskDefinition};
+use crate::model::{
+    CapacityProvider, Cluster, ContainerInstance, Family, LogIndex, Rebalance, Scope, Service, Task, TaskDefinition,
+};
 
 use super::{ClusterState, Document, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
 
@@ -19,6 +21,8 @@ pub enum SnapshotRecord {
     FeatureLevel(FeatureLevel),
     /// A cluster.
     Cluster(Arc<Cluster>),
+    /// A capacity provider. With [`Feature::CapacityProviders`](super::Feature) alone.
+    CapacityProvider(Arc<CapacityProvider>),
     /// A revision.
     TaskDefinition(Arc<TaskDefinition>),
     /// The last revision of a family.
@@ -62,6 +66,12 @@ impl ClusterState {
             .chain(self.feature_level.iter().cloned().map(SnapshotRecord::FeatureLevel))
             .chain(self.clusters.values().cloned().map(SnapshotRecord::Cluster))
             .chain(
+                self.capacity_providers
+                    .values()
+                    .cloned()
+                    .map(SnapshotRecord::CapacityProvider),
+            )
+            .chain(
                 self.task_definitions
                     .values()
                     .cloned()
@@ -95,6 +105,7 @@ impl ClusterState {
         let count = 1
             + usize::from(self.feature_level.is_some())
             + self.clusters.len()
+            + self.capacity_providers.len()
             + self.task_definitions.len()
             + self.last_revisions.len()
             + self.container_instances.len()
@@ -121,6 +132,7 @@ impl ClusterState {
                 }
                 SnapshotRecord::FeatureLevel(level) => state.feature_level = Some(level),
                 SnapshotRecord::Cluster(c) => drop(state.clusters.insert(c.key.clone(), c)),
+                SnapshotRecord::CapacityProvider(p) => drop(state.capacity_providers.insert(p.key.clone(), p)),
                 SnapshotRecord::TaskDefinition(d) => task_definitions::put(&mut state, d),
                 SnapshotRecord::LastRevision(s, f, r) => drop(state.last_revisions.insert((s, f), r)),
                 SnapshotRecord::ContainerInstance(c) => state.put_instance(Arc::unwrap_or_clone(c)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
+use crate::model::{CapacityProvider, Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
 
 use super::{ClusterState, Event, MAX_TAGS, Rejection, Taggable, task_definitions};
 
@@ -55,6 +55,11 @@ fn change(
             let mut instance = ContainerInstance::clone(state.live_instance(*id)?);
             checked(&mut instance.tags)?;
             state.put_instance(instance);
+        }
+        Taggable::CapacityProvider(key) => {
+            let mut provider = CapacityProvider::clone(state.existing_capacity_provider(key)?);
+            checked(&mut provider.tags)?;
+            state.capacity_providers.insert(key.clone(), Arc::new(provider));
         }
     }
     Ok(vec![Event::TagsChanged(resource.clone())])

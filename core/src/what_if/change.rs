@@ -2,8 +2,9 @@
 
 use crate::ids::IdSource;
 use crate::model::{
-    AgentId, Attributes, ClusterKey, ContainerInstanceId, ContainerInstanceStatus, DeploymentConfigurationChanges,
-    HostDescription, PlacementStrategy, Resources, ServiceKey, Timestamp, attribute_names,
+    AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerInstanceStatus,
+    DeploymentConfigurationChanges, HostDescription, PlacementStrategy, Resources, ServiceKey, Timestamp,
+    attribute_names,
 };
 use crate::state::{Command, UpdateService};
 
@@ -36,6 +37,8 @@ pub struct NewHost {
     pub capacity: Resources,
     /// Its availability zone.
     pub zone: Option<String>,
+    /// The capacity provider whose pool it is in, if any.
+    pub capacity_provider: Option<CapacityProviderName>,
 }
 
 impl Change {
@@ -64,6 +67,7 @@ impl Change {
                 deployment_id: ids.deployment_id(),
                 placement_constraints: None,
                 placement_strategy: placement_strategy.clone(),
+                capacity_provider_strategy: None,
                 deployment_configuration: DeploymentConfigurationChanges::default(),
                 propagate_tags: None,
                 enable_ecs_managed_tags: None,
@@ -91,6 +95,7 @@ impl NewHost {
                 attributes: Attributes::from_iter(zone),
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 runtime_version: String::new(),
+                capacity_provider: self.capacity_provider.clone(),
             },
             at: now,
         }

@@ -154,6 +154,7 @@ fn what_finds_no_host_is_explained_and_fits_once_there_is_another() {
         name: "h6".to_owned(),
         capacity: Resources::new(8192, 16384),
         zone: Some("a".to_owned()),
+        capacity_provider: None,
     });
     let with_more = ask(&world, &[more]);
     assert_eq!(with_more.services[0].misses(), 0, "{:?}", with_more.services);

@@ -36,6 +36,7 @@ pub(crate) fn register_with(host: u128, (cpu, memory): (u32, u32), at: i64) -> C
             attributes: Attributes::new(),
             agent_version: "1".to_owned(),
             runtime_version: "simulated".to_owned(),
+            capacity_provider: None,
         },
         at: Timestamp(at),
     }
@@ -117,6 +118,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         scheduling_strategy: SchedulingStrategy::Replica,
         desired_count: 1,
         launch_type: None,
+        capacity_provider_strategy: vec![],
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration {
@@ -157,6 +159,7 @@ pub(crate) fn no_change(service: &Service, deployment: &str) -> UpdateService {
         deployment_id: deployment.into(),
         placement_constraints: None,
         placement_strategy: None,
+        capacity_provider_strategy: None,
         deployment_configuration: DeploymentConfigurationChanges::default(),
         propagate_tags: None,
         enable_ecs_managed_tags: None,

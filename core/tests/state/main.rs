@@ -1,5 +1,6 @@
 //! The replicated state, changed by commands alone.
 
+mod capacity_providers;
 mod given;
 mod hosts;
 mod levels;

@@ -9,10 +9,14 @@ use berth_core::model::{
 use berth_core::state::{ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, SnapshotError, apply};
 use proptest::prelude::*;
 
+use super::capacity_providers::{capacity_provider, put_providers};
 use super::given::{CAPACITY, HOSTS, cluster, register, register_with, report, task};
 
 /// What hosts that come back may have instead.
 const OTHER_CAPACITIES: [(u32, u32); 3] = [(1024, 300), (400, 1000), (2048, 4000)];
+
+/// Capacity providers that there may be.
+const POOLS: [&str; 2] = ["plain", "gpu"];
 
 /// What hosts may report.
 const STATUSES: [TaskStatus; 3] = [TaskStatus::Activating, TaskStatus::Running, TaskStatus::Stopped];
@@ -82,6 +86,11 @@ fn commands() -> impl Strategy<Value = Command> {
             container_instances: vec![ContainerInstanceId(id)],
             clusters: vec![],
         }),
+        prop::sample::select(POOLS.to_vec()).prop_map(|name| Command::CreateCapacityProvider(capacity_provider(name))),
+        prop::sample::select(POOLS.to_vec()).prop_map(|name| Command::DeleteCapacityProvider {
+            capacity_provider: cluster().scope.capacity_provider(name),
+        }),
+        prop::sample::subsequence(POOLS.to_vec(), 0..=POOLS.len()).prop_map(|pools| put_providers(&pools)),
         Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
         rebalancing(),
     ]

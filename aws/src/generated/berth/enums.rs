@@ -58,6 +58,7 @@ string_enum!(RemedyType {
     UseOtherPorts = "USE_OTHER_PORTS",
     LiftDistinctInstance = "LIFT_DISTINCT_INSTANCE",
     LiftMemberOf = "LIFT_MEMBER_OF",
+    JoinCapacityProvider = "JOIN_CAPACITY_PROVIDER",
     AddHost = "ADD_HOST",
 });
 

@@ -343,6 +343,8 @@ pub struct HostToAdd {
     pub memory: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -640,6 +642,8 @@ pub struct RemedyChange {
     pub host_ports: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expressions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

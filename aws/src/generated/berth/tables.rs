@@ -165,6 +165,7 @@ pub(super) static HostToAdd: m::Shape = m::structure("HostToAdd", &[
     m::required("cpu", &HostAmount),
     m::required("memory", &HostAmount),
     m::member("availabilityZone", &String),
+    m::member("capacityProvider", &String),
 ]);
 pub(super) static Hosts: m::Shape = m::list("Hosts", &Host);
 pub(super) static HostsToAdd: m::Shape = m::list("HostsToAdd", &HostToAdd);
@@ -326,9 +327,10 @@ pub(super) static RemedyChange: m::Shape = m::structure("RemedyChange", &[
     m::member("taskArns", &Strings),
     m::member("hostPorts", &Strings),
     m::member("expressions", &Strings),
+    m::member("capacityProvider", &String),
 ]);
 pub(super) static RemedyChanges: m::Shape = m::list("RemedyChanges", &RemedyChange);
-pub(super) static RemedyType: m::Shape = m::string("RemedyType").values(&["AWAIT_STOPPING", "ACTIVATE_HOST", "CONNECT_AGENT", "LOWER_TASK", "STOP_ONE_OF", "STOP_ALL", "FREE_PORTS", "USE_OTHER_PORTS", "LIFT_DISTINCT_INSTANCE", "LIFT_MEMBER_OF", "ADD_HOST"]);
+pub(super) static RemedyType: m::Shape = m::string("RemedyType").values(&["AWAIT_STOPPING", "ACTIVATE_HOST", "CONNECT_AGENT", "LOWER_TASK", "STOP_ONE_OF", "STOP_ALL", "FREE_PORTS", "USE_OTHER_PORTS", "LIFT_DISTINCT_INSTANCE", "LIFT_MEMBER_OF", "JOIN_CAPACITY_PROVIDER", "ADD_HOST"]);
 pub(super) static RemoveHostRequest: m::Shape = m::structure("RemoveHostRequest", &[
     m::member("cluster", &String),
     m::required("containerInstance", &String),

@@ -93,6 +93,7 @@ mod tests {
 
     fn host(number: usize) -> PlannedHost {
         PlannedHost {
+            capacity_provider: None,
             name: format!("host-{number}"),
             zone: "us-east-1a".to_owned(),
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use berth_core::model::CapacityProviderName;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -32,6 +33,8 @@ pub(super) enum Order {
         name: Option<String>,
         /// Its zone; that which it had, or the one with the fewest hosts, if absent.
         zone: Option<String>,
+        /// Its capacity provider; that which it had, if any, if absent.
+        capacity_provider: Option<CapacityProviderName>,
         /// vCPUs; as the others if absent.
         vcpus: Option<u32>,
         /// MiB; as the others if absent.

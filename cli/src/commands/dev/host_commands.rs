@@ -3,10 +3,11 @@
 //! Owns the flags. Shell.
 
 use anyhow::Result;
+use berth_core::model::CapacityProviderName;
 use clap::{Args, Subcommand};
 
 use super::control::{self, Order};
-use crate::commands::hosts;
+use crate::commands::{hosts, values};
 use crate::output;
 use crate::target::{ListenArgument, TargetArguments};
 
@@ -36,6 +37,9 @@ struct AddArguments {
     /// Its availability zone [default: the one that it had, else the one with the fewest hosts]
     #[arg(long, value_name = "ZONE")]
     az: Option<String>,
+    /// The capacity provider whose pool it belongs to [default: the one that it had, else none]
+    #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
+    capacity_provider: Option<CapacityProviderName>,
     /// vCPUs that it offers [default: as the others]
     #[arg(long, value_name = "VCPUS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cpu: Option<u32>,
@@ -70,6 +74,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             let order = Order::Add {
                 name: add.host,
                 zone: add.az,
+                capacity_provider: add.capacity_provider,
                 vcpus: add.cpu,
                 memory_mib: add.memory,
             };

@@ -252,6 +252,7 @@ impl Hosts {
             cluster: settings.cluster.clone(),
             host_name: planned.name.clone(),
             availability_zone: Some(planned.zone.clone()),
+            capacity_provider: planned.capacity_provider.clone(),
             attributes: Attributes::new(),
             capacity,
             runtime_version: version,
@@ -380,6 +381,7 @@ mod tests {
 
     fn planned(name: &str) -> PlannedHost {
         PlannedHost {
+            capacity_provider: None,
             name: name.to_owned(),
             zone: "us-east-1a".to_owned(),
         }

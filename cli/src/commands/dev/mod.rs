@@ -21,7 +21,7 @@ use berth_aws::ecs::CreateClusterRequest;
 use berth_aws::ecs::operations::CreateCluster;
 use berth_controller::api::RootCredentials;
 use berth_controller::node::{ApiTls, Controller, ControllerOptions};
-use berth_core::model::{Resources, Scope};
+use berth_core::model::{CapacityProviderName, Resources, Scope};
 use clap::{Args, Subcommand};
 use tempfile::TempDir;
 
@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// Over how many availability zones the hosts are spread
     #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(plan::MAX_ZONES)))]
     azs: u32,
+    /// A capacity provider; may be given several times, and each gets as many of the hosts as the others
+    #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
+    capacity_provider: Vec<CapacityProviderName>,
     /// What runs the containers
     #[arg(long, value_enum, default_value_t = WantedEngine::Auto)]
     runtime: WantedEngine,
@@ -241,6 +244,7 @@ async fn serve(
         arguments.hosts,
         NonZeroU32::new(arguments.azs).context("no zones")?,
         &arguments.region,
+        &arguments.capacity_provider,
     );
     let listen = parts.controller.listen();
     let names = Names::new(format!("dev{}", listen.port()), &planned);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 use berth_aws::berth::RemoveHostRequest;
 use berth_aws::berth::operations::RemoveHost;
-use berth_core::model::Resources;
+use berth_core::model::{CapacityProviderName, Resources};
 
 use super::control::Order;
 use super::engine::Engine;
@@ -42,6 +42,7 @@ impl Changeable<'_> {
             Order::Add {
                 name,
                 zone,
+                capacity_provider,
                 vcpus,
                 memory_mib,
             } => {
@@ -52,7 +53,13 @@ impl Changeable<'_> {
                     vcpus.map_or(usual.cpu.0, |vcpus| vcpus.saturating_mul(1024)),
                     memory_mib.unwrap_or(usual.memory.0),
                 );
-                self.add(PlannedHost { name, zone }, capacity).await
+                let capacity_provider = capacity_provider.or_else(|| self.capacity_provider_of(&name));
+                let host = PlannedHost {
+                    name,
+                    zone,
+                    capacity_provider,
+                };
+                self.add(host, capacity).await
             }
         }
     }
@@ -136,6 +143,12 @@ impl Changeable<'_> {
         names.into_iter().find(is_free).unwrap_or_default()
     }
 
+    /// The capacity provider that the host had.
+    fn capacity_provider_of(&self, name: &str) -> Option<CapacityProviderName> {
+        let known = self.planned.iter().find(|host| host.name == name)?;
+        known.capacity_provider.clone()
+    }
+
     /// The zone that the host had, else the one with the fewest hosts.
     fn zone_for(&self, name: &str) -> String {
         if let Some(known) = self.planned.iter().find(|host| host.name == name) {
@@ -180,6 +193,7 @@ mod tests {
         let host = |number| PlannedHost {
             name: format!("host-{number}"),
             zone: "us-east-1a".to_owned(),
+            capacity_provider: None,
         };
         let planned: Vec<PlannedHost> = (1..=MAX_HOSTS).map(host).collect();
         assert!(has_room(&planned, "host-7"));

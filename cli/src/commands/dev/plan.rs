@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU32;
 
-use berth_core::model::Resources;
+use berth_core::model::{CapacityProviderName, Resources};
 
 /// Most zones that a region can have here: one letter each.
 pub(crate) const MAX_ZONES: u32 = 26;
@@ -22,16 +22,31 @@ pub(crate) struct PlannedHost {
     pub(crate) name: String,
     /// Its zone, such as `us-east-1a`.
     pub(crate) zone: String,
+    /// The capacity provider whose pool it is in, if any.
+    pub(crate) capacity_provider: Option<CapacityProviderName>,
 }
 
-/// `count` hosts, in the zones of a region by turns.
-pub(crate) fn hosts(count: u32, zones: NonZeroU32, region: &str) -> Vec<PlannedHost> {
+/// `count` hosts, in the zones of a region by turns. Each of the capacity providers has as many of them as the others, next to each other, so that
+/// it has hosts in all zones if there are enough.
+pub(crate) fn hosts(
+    count: u32,
+    zones: NonZeroU32,
+    region: &str,
+    capacity_providers: &[CapacityProviderName],
+) -> Vec<PlannedHost> {
+    let of = |number: u32| {
+        let place = (u64::from(number) - 1) * capacity_providers.len() as u64 / u64::from(count);
+        usize::try_from(place)
+            .ok()
+            .and_then(|place| capacity_providers.get(place))
+    };
     let letters = ('a'..='z').take(zones.get() as usize).cycle();
     (1..=count)
         .zip(letters)
         .map(|(number, letter)| PlannedHost {
             name: format!("host-{number}"),
             zone: format!("{region}{letter}"),
+            capacity_provider: of(number).cloned(),
         })
         .collect()
 }
@@ -55,7 +70,7 @@ mod tests {
 
     #[test]
     fn hosts_go_into_zones_by_turns() {
-        let hosts = hosts(4, zones(3), "eu-west-1");
+        let hosts = hosts(4, zones(3), "eu-west-1", &[]);
         let found: Vec<(&str, &str)> = hosts
             .iter()
             .map(|host| (host.name.as_str(), host.zone.as_str()))
@@ -67,6 +82,19 @@ mod tests {
             ("host-4", "eu-west-1a"),
         ];
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn hosts_are_divided_among_capacity_providers_and_each_is_in_all_zones() {
+        let pools = ["plain".into(), "gpu".into()];
+        let of = |count| {
+            let hosts = hosts(count, zones(2), "eu-west-1", &pools).into_iter();
+            let shown = hosts.map(|host| format!("{}{}", host.capacity_provider.expect("a pool"), &host.zone[9..]));
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(of(4), ["plaina", "plainb", "gpua", "gpub"]);
+        assert_eq!(of(3), ["plaina", "plainb", "gpua"]);
+        assert!(of(0).is_empty());
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn table(rows: &[Row], now: Timestamp) -> Table {
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let length = short_id::length(&ids);
     let mut table = Table::new(&[
-        "HOST", "ID", "ZONE", "STATUS", "AGENT", "CPU", "MEMORY", "TASKS", "AGE", "VERSION",
+        "HOST", "ID", "ZONE", "POOL", "STATUS", "AGENT", "CPU", "MEMORY", "TASKS", "AGE", "VERSION",
     ]);
     for row in rows {
         table.row(row.cells(length, now));

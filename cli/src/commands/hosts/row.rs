@@ -16,6 +16,7 @@ pub(super) struct Row {
     pub(super) id: String,
     container_instance_arn: Option<String>,
     availability_zone: Option<String>,
+    capacity_provider: Option<String>,
     status: Option<String>,
     agent_connected: bool,
     agent_connection_changed_at: Option<String>,
@@ -49,6 +50,7 @@ impl Row {
             id: host_names::id(host).to_owned(),
             container_instance_arn: host.container_instance_arn.clone(),
             availability_zone: zone(host),
+            capacity_provider: host.capacity_provider_name.clone(),
             status: host.status.clone(),
             agent_connected: host.agent_connected.unwrap_or(false),
             agent_connection_changed_at: connection_changed.map(Timestamp::iso8601),
@@ -72,7 +74,7 @@ impl Row {
         (host_names::order(&self.name), &self.id)
     }
 
-    pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 10] {
+    pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 11] {
         let agent = if self.agent_connected { "connected" } else { "away" };
         let agent = match self.connection_changed {
             Some(since) => format!("{agent} {}", age(since, now)),
@@ -88,6 +90,7 @@ impl Row {
             self.name.clone(),
             short_id::cut(&self.id, id_length).to_owned(),
             self.availability_zone.clone().unwrap_or_default(),
+            self.capacity_provider.clone().unwrap_or_default(),
             self.status.clone().unwrap_or_default(),
             agent,
             format!("{}/{}", self.cpu.used, self.cpu.total),
@@ -135,6 +138,7 @@ mod tests {
                 "arn:aws:ecs:us-east-1:123456789012:container-instance/shop/0123456789".to_owned(),
             ),
             ec2_instance_id: Some(name.to_owned()),
+            capacity_provider_name: Some("gpu".to_owned()),
             status: Some("ACTIVE".to_owned()),
             agent_connected: Some(true),
             registered_resources: Some(vec![resource("CPU", 4096), resource("MEMORY", 16384)]),
@@ -169,6 +173,7 @@ mod tests {
                 "host-1",
                 "01234567",
                 "us-east-1a",
+                "gpu",
                 "ACTIVE",
                 "connected 30s",
                 "96/4096",

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use berth_aws::berth::{HostToAdd, PlacementStrategy, PlacementStrategyType, ServiceChange};
 
-/// Reads a host that joins: `cpu=UNITS,memory=MIB`, with `name=` and `az=` if they matter.
+/// Reads a host that joins: `cpu=UNITS,memory=MIB`, with `name=`, `az=` and `capacity-provider=` if they matter.
 ///
 /// # Errors
 /// If something is missing, unknown, or no number.
@@ -18,7 +18,8 @@ pub(super) fn new_host(text: &str) -> Result<HostToAdd> {
             "memory" => host.memory = Some(amount(key, value)?),
             "name" => host.name = Some(value.to_owned()),
             "az" => host.availability_zone = Some(value.to_owned()),
-            _ => bail!("a host has cpu, memory, name and az, and no {key}"),
+            "capacity-provider" => host.capacity_provider = Some(value.to_owned()),
+            _ => bail!("a host has cpu, memory, name, az and capacity-provider, and no {key}"),
         }
     }
     ensure!(

@@ -114,7 +114,7 @@ mod tests {
             .expect("explained");
         let placement = &answer["placement"];
         assert_eq!(placement["hostsConsidered"], 2);
-        assert_eq!(placement["filters"][2], json!({"filter": "memory", "hostsLeft": 2}));
+        assert_eq!(placement["filters"][3], json!({"filter": "memory", "hostsLeft": 2}));
         assert_eq!(placement["decidedBy"], "spread instanceId");
         let term = json!({"name": "spread instanceId", "value": "0", "meaning": "0 tasks of family:web on it"});
         assert_eq!(placement["chosen"]["terms"][0], term);

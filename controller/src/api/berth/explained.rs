@@ -175,13 +175,19 @@ fn step_of(cluster: &ClusterKey, change: &Change) -> RemedyChange {
             expressions: Some(vec![expression.clone()]),
             ..of(RemedyType::LiftMemberOf)
         },
+        Change::JoinCapacityProvider(name) => RemedyChange {
+            capacity_provider: Some(name.to_string()),
+            ..of(RemedyType::JoinCapacityProvider)
+        },
         Change::AddHost {
             cpu,
             memory,
+            capacity_provider,
             expressions,
         } => RemedyChange {
             cpu: number(*cpu),
             memory: number(*memory),
+            capacity_provider: capacity_provider.as_ref().map(ToString::to_string),
             expressions: Some(expressions.clone()),
             ..of(RemedyType::AddHost)
         },

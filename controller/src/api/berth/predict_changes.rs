@@ -113,6 +113,7 @@ fn new_host(place: usize, host: HostToAdd) -> NewHost {
         name: host.name.unwrap_or_else(|| format!("new-host-{}", place + 1)),
         capacity: Resources::new(amount(host.cpu), amount(host.memory)),
         zone: host.availability_zone,
+        capacity_provider: host.capacity_provider.map(Into::into),
     }
 }
 

@@ -6,7 +6,7 @@ use berth_core::model::{Cluster, ClusterStatus};
 use berth_core::state::Command;
 
 use super::render;
-use super::{cluster_settings, names, references, tags};
+use super::{capacity_providers, cluster_settings, names, references, tags};
 use crate::api::context::{Api, Call};
 use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
@@ -15,6 +15,8 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("clusterName", Honoured::All),
     ("tags", Honoured::All),
     ("settings", Honoured::All),
+    ("capacityProviders", Honoured::All),
+    ("defaultCapacityProviderStrategy", Honoured::All),
 ]);
 const NAME_OF_DEFAULT: &str = "default";
 
@@ -26,7 +28,14 @@ pub(crate) async fn handle(
     refuse_others(&input, &HONOURED)?;
     let name = input.cluster_name.filter(|name| !name.is_empty());
     let key = call.scope.cluster(checked(name.as_deref().unwrap_or(NAME_OF_DEFAULT))?);
+    let capacity_providers = input.capacity_providers.unwrap_or_default();
+    let default_strategy = input.default_capacity_provider_strategy.unwrap_or_default();
+    if !capacity_providers.is_empty() || !default_strategy.is_empty() {
+        capacity_providers::check_level(&*api.read().await?)?;
+    }
     let wanted = Cluster {
+        capacity_providers: capacity_providers::of_cluster(&call.scope, &capacity_providers)?,
+        default_capacity_provider_strategy: capacity_providers::strategy(&call.scope, default_strategy)?,
         settings: cluster_settings::from_request(input.settings)?,
         tags: tags::from_request(input.tags)?,
         ..Cluster::new(key, call.now)
@@ -49,7 +58,10 @@ pub(crate) async fn handle(
 fn is_repetition(cluster: &Cluster, wanted: &Cluster) -> bool {
     let same_tags = wanted.tags.is_empty() || wanted.tags == cluster.tags;
     // The one setting has one value, so that whatever is asked for is so.
-    same_tags && cluster.status == ClusterStatus::Active
+    let same_providers = wanted.capacity_providers.is_empty()
+        || (wanted.capacity_providers == cluster.capacity_providers
+            && wanted.default_capacity_provider_strategy == cluster.default_capacity_provider_strategy);
+    same_tags && same_providers && cluster.status == ClusterStatus::Active
 }
 
 fn checked(name: &str) -> Result<&str, AwsError> {
@@ -118,10 +130,10 @@ mod tests {
     #[tokio::test]
     async fn cluster_with_what_is_not_honoured_is_refused_by_name() {
         for (input, named) in [
-            (json!({"capacityProviders": ["FARGATE"]}), "capacityProviders"),
+            (json!({"capacityProviders": ["FARGATE"]}), "FARGATE"),
             (
-                json!({"defaultCapacityProviderStrategy": [{"capacityProvider": "c"}]}),
-                "defaultCapacityProviderStrategy",
+                json!({"defaultCapacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}]}),
+                "FARGATE_SPOT",
             ),
             (
                 json!({"configuration": {"executeCommandConfiguration": {"logging": "NONE"}}}),

@@ -9,7 +9,7 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{idempotency, new_task, placement, references, render, service_input, tags};
+use super::{capacity_providers, idempotency, new_task, placement, references, render, service_input, tags};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -23,6 +23,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("desiredCount", Honoured::All),
     ("clientToken", Honoured::All),
     ("launchType", Honoured::Only(&["EC2"])),
+    ("capacityProviderStrategy", Honoured::All),
     ("deploymentConfiguration", service_input::CONFIGURATION),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
@@ -51,7 +52,16 @@ pub(crate) async fn handle(
     }
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
     new_task::check_compatible(&definition.requires_compatibilities)?;
-    let service = Box::new(service(api, call, &state, input, key.clone(), definition, digest)?);
+    let capacity = capacity_providers::of_request(
+        cluster,
+        input.launch_type.as_ref(),
+        input.capacity_provider_strategy.take(),
+    )?;
+    let service = Service {
+        capacity_provider_strategy: capacity,
+        ..service(api, call, &state, input, key.clone(), definition, digest)?
+    };
+    let service = Box::new(service);
     match api.try_propose(Command::CreateService { service, client_token }).await {
         Ok(_) => {}
         Err(ProposeFailure::Rejected(Rejection::ServiceExists(_))) => {
@@ -129,6 +139,7 @@ fn service(
         scheduling_strategy: strategy,
         desired_count,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
+        capacity_provider_strategy: vec![],
         placement_constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
         placement_strategy: placement::strategies(state, input.placement_strategy.unwrap_or_default())?,
         deployment_configuration: configuration,
@@ -150,7 +161,9 @@ fn service(
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::operations::{CreateService, DeleteService, DeregisterTaskDefinition, RegisterTaskDefinition};
+    use berth_aws::ecs::operations::{
+        CreateService, DeleteService, DeregisterTaskDefinition, PutClusterCapacityProviders, RegisterTaskDefinition,
+    };
     use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
@@ -290,6 +303,51 @@ mod tests {
         assert!(error.message.contains("upgraded"), "{}", error.message);
         let input = with(json!({"enable": true, "rollback": false}));
         harness.call::<CreateService>(input).await.expect("creates");
+    }
+
+    #[tokio::test]
+    async fn service_has_the_strategy_of_the_request_or_that_of_the_cluster_or_a_launch_type() {
+        let harness = harness().await;
+        harness.add_capacity_provider("gpu").await;
+        let strategy = json!([{"capacityProvider": "gpu", "weight": 1, "base": 0}]);
+        let put = json!({
+            "cluster": "default", "capacityProviders": ["gpu"], "defaultCapacityProviderStrategy": strategy
+        });
+        harness.call::<PutClusterCapacityProviders>(put).await.expect("put");
+        let weight_2 = json!([{"capacityProvider": "gpu", "weight": 2, "base": 1}]);
+        for (name, more, shown, launch_type) in [
+            (
+                "given",
+                json!({"capacityProviderStrategy": weight_2}),
+                weight_2.clone(),
+                Value::Null,
+            ),
+            ("default", json!({}), strategy, Value::Null),
+            ("typed", json!({"launchType": "EC2"}), Value::Null, json!("EC2")),
+        ] {
+            let mut input = request(more);
+            input["serviceName"] = json!(name);
+            let answer = harness.call::<CreateService>(input).await.expect("creates");
+            let service = &answer["service"];
+            assert_eq!(
+                (&service["capacityProviderStrategy"], &service["launchType"]),
+                (&shown, &launch_type)
+            );
+            assert_eq!(service["deployments"][0]["capacityProviderStrategy"], shown);
+        }
+        let daemon = json!({"serviceName": "d", "taskDefinition": "web", "schedulingStrategy": "DAEMON"});
+        let error = harness
+            .call::<CreateService>(daemon.clone())
+            .await
+            .expect_err("refused");
+        assert!(
+            error.message.contains("using the DAEMON scheduling strategy"),
+            "{}",
+            error.message
+        );
+        let mut typed = daemon;
+        typed["launchType"] = json!("EC2");
+        harness.call::<CreateService>(typed).await.expect("creates");
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means; [`tags`], [`placement`],
+//! [`capacity_providers`],
 //! [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks; [`render`] shapes
 //! answers. Shell; the helpers are pure.
 
 pub(super) mod attributes;
+mod capacity_providers;
 pub(super) mod cluster_settings;
 mod definition;
 mod idempotency;
@@ -16,14 +18,17 @@ pub(super) mod service_input;
 pub(super) mod taggable;
 pub(super) mod tags;
 
+pub(super) mod create_capacity_provider;
 pub(super) mod create_cluster;
 pub(super) mod create_service;
 pub(super) mod delete_attributes;
+pub(super) mod delete_capacity_provider;
 pub(super) mod delete_cluster;
 pub(super) mod delete_service;
 pub(super) mod delete_task_definitions;
 pub(super) mod deregister_container_instance;
 pub(super) mod deregister_task_definition;
+pub(super) mod describe_capacity_providers;
 pub(super) mod describe_clusters;
 pub(super) mod describe_container_instances;
 pub(super) mod describe_services;
@@ -38,12 +43,14 @@ pub(super) mod list_task_definition_families;
 pub(super) mod list_task_definitions;
 pub(super) mod list_tasks;
 pub(super) mod put_attributes;
+pub(super) mod put_cluster_capacity_providers;
 pub(super) mod register_task_definition;
 pub(super) mod run_task;
 pub(super) mod start_task;
 pub(super) mod stop_task;
 pub(super) mod tag_resource;
 pub(super) mod untag_resource;
+pub(super) mod update_capacity_provider;
 pub(super) mod update_cluster;
 pub(super) mod update_cluster_settings;
 pub(super) mod update_container_instances_state;

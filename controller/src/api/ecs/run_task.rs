@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use berth_aws::AwsError;
 use berth_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{Task, TaskId};
-use berth_core::reconcile::StandaloneRequest;
+use berth_core::model::{CapacityProviderName, CapacityProviderStrategyItem, ClusterKey, Task, TaskId};
+use berth_core::reconcile::{StandaloneRequest, divide_at_once};
 use berth_core::state::ClusterState;
 
 use super::new_task::{TaskInput, check_compatible, prototype};
-use super::{idempotency, overrides, placement, references, render};
+use super::{capacity_providers, idempotency, overrides, placement, references, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -19,6 +19,7 @@ use crate::api::members::{Honoured, refuse_others};
 const COUNT: std::ops::RangeInclusive<i32> = 1..=10;
 
 const HONOURED: Honoured = Honoured::Members(&[
+    ("capacityProviderStrategy", Honoured::All),
     ("cluster", Honoured::All),
     ("count", Honoured::All),
     ("enableECSManagedTags", Honoured::All),
@@ -54,14 +55,16 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
             return Ok(answer(&state, &seen.tasks, vec![]));
         }
     }
-    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?
-        .key
-        .clone();
+    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
+    let capacity = input.capacity_provider_strategy.take();
+    let capacity = capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?;
+    let cluster = cluster.key.clone();
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
     check_compatible(&definition.requires_compatibilities)?;
     if state.container_instances_of(&cluster).next().is_none() {
         return Err(invalid("No Container Instances were found in your cluster."));
     }
+    check_has_hosts(&state, &cluster, &capacity)?;
     let task_input = TaskInput {
         group: input.group,
         started_by: input.started_by,
@@ -74,8 +77,10 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         strategies: placement::strategies(&state, input.placement_strategy.unwrap_or_default())?,
     };
     let task = prototype(&cluster, definition, task_input, call.now)?;
-    let tasks = (0..count).map(|_| Task {
+    let providers = divided(api, &capacity, count.unsigned_abs());
+    let tasks = providers.into_iter().map(|capacity_provider| Task {
         id: api.with_ids(IdSource::task_id),
+        capacity_provider,
         ..task.clone()
     });
     let request = StandaloneRequest {
@@ -89,6 +94,32 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     Ok(answer(&state, &ran.tasks, failures))
 }
 
+/// Refuses tasks for capacity providers of which none has a host.
+fn check_has_hosts(
+    state: &ClusterState,
+    cluster: &ClusterKey,
+    capacity: &[CapacityProviderStrategyItem],
+) -> Result<(), AwsError> {
+    let is_of = |host: &CapacityProviderName| capacity.iter().any(|item| item.capacity_provider == *host);
+    let mut of_hosts = state.container_instances_of(cluster);
+    match capacity.is_empty() || of_hosts.any(|host| host.host.capacity_provider.as_ref().is_some_and(is_of)) {
+        true => Ok(()),
+        false => Err(invalid("No Container Instances were found in your capacity provider.")),
+    }
+}
+
+/// The capacity provider of each of `count` tasks.
+fn divided(api: &Api, capacity: &[CapacityProviderStrategyItem], count: u32) -> Vec<Option<CapacityProviderName>> {
+    if capacity.is_empty() {
+        return (0..count).map(|_| None).collect();
+    }
+    let parts = divide_at_once(capacity, count, api.with_ids(IdSource::next_u64));
+    let named = capacity.iter().zip(parts);
+    named
+        .flat_map(|(item, part)| (0..part).map(|_| Some(item.capacity_provider.clone())))
+        .collect()
+}
+
 fn answer(state: &ClusterState, tasks: &[TaskId], failures: Vec<Failure>) -> RunTaskResponse {
     let tasks = tasks.iter().filter_map(|id| state.task(*id));
     RunTaskResponse {
@@ -99,7 +130,9 @@ fn answer(state: &ClusterState, tasks: &[TaskId], failures: Vec<Failure>) -> Run
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::operations::{DeregisterTaskDefinition, RegisterTaskDefinition, RunTask, StartTask};
+    use berth_aws::ecs::operations::{
+        DeregisterTaskDefinition, PutClusterCapacityProviders, RegisterTaskDefinition, RunTask, StartTask,
+    };
     use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
@@ -152,6 +185,59 @@ mod tests {
             failures[0]["detail"].as_str().is_some_and(|d| d.contains("1024 MiB")),
             "{failures}"
         );
+    }
+
+    #[tokio::test]
+    async fn tasks_are_divided_among_the_capacity_providers_of_the_request_or_the_cluster() {
+        let harness = harness().await;
+        harness.add_host(1, "a");
+        for name in ["plain", "gpu"] {
+            harness.add_capacity_provider(name).await;
+        }
+        let default = json!([{"capacityProvider": "gpu", "weight": 1}]);
+        let put = json!({
+            "cluster": "default", "capacityProviders": ["plain", "gpu"], "defaultCapacityProviderStrategy": default
+        });
+        harness.call::<PutClusterCapacityProviders>(put).await.expect("put");
+        let input = json!({"taskDefinition": "job"});
+        let error = harness.call::<RunTask>(input).await.expect_err("an empty pool");
+        assert_eq!(
+            error.message,
+            "No Container Instances were found in your capacity provider."
+        );
+        harness.add_host_of(2, "a", Some("gpu"));
+        harness.add_host_of(3, "a", Some("plain"));
+        let strategy = json!([
+            {"capacityProvider": "gpu", "weight": 1}, {"capacityProvider": "plain", "weight": 3, "base": 2}
+        ]);
+        for (more, gpu, plain) in [
+            (json!({"count": 6, "capacityProviderStrategy": strategy}), 1, 5),
+            (json!({"count": 1}), 1, 0),
+            (json!({"count": 1, "launchType": "EC2"}), 0, 0),
+        ] {
+            let answer = run(&harness, more).await;
+            assert_eq!(answer["failures"], json!([]));
+            let tasks = answer["tasks"].as_array().expect("tasks");
+            let of = |name: &str| tasks.iter().filter(|task| task["capacityProviderName"] == name).count();
+            assert_eq!((of("gpu"), of("plain")), (gpu, plain), "{tasks:?}");
+        }
+        let none = json!([{"capacityProvider": "gpu"}, {"capacityProvider": "plain"}]);
+        for (more, part) in [
+            (
+                json!({"launchType": "EC2", "capacityProviderStrategy": strategy}),
+                "both a launch type and capacity provider strategy",
+            ),
+            (
+                json!({"capacityProviderStrategy": none}),
+                "weight value greater than zero",
+            ),
+        ] {
+            let mut input = more;
+            input["taskDefinition"] = json!("job");
+            let error = harness.call::<RunTask>(input).await.expect_err(part);
+            assert_eq!(error.kind.code, "InvalidParameterException");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
     }
 
     #[tokio::test]
@@ -237,8 +323,13 @@ mod tests {
             ("count", json!(11), "between 1 and 10"),
             (
                 "capacityProviderStrategy",
-                json!([{"capacityProvider": "x"}]),
+                json!([{"capacityProvider": "x", "weight": 1}]),
+                "not associated with the cluster",
+            ),
+            (
                 "capacityProviderStrategy",
+                json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]),
+                "FARGATE_SPOT is not supported by Berth",
             ),
             ("enableExecuteCommand", json!(true), "enableExecuteCommand"),
             ("group", json!("service:web"), "Invalid namespace for group."),

@@ -51,6 +51,11 @@ pub(crate) fn find<'s>(
                 _ => None,
             }
         }
+        ArnResource::CapacityProvider(name) => {
+            let key = scope.capacity_provider(&name);
+            let found = state.capacity_provider(&key);
+            found.map(|provider| (Taggable::CapacityProvider(key), &provider.tags))
+        }
         ArnResource::TaskDefinition { family, revision } => {
             let key = TaskDefinitionKey {
                 scope: scope.clone(),
@@ -75,6 +80,7 @@ pub(crate) fn failure(failure: &ProposeFailure) -> AwsError {
             Rejection::ServiceNotFound(_)
             | Rejection::ServiceNotActive(_)
             | Rejection::TaskNotFound(_)
+            | Rejection::CapacityProviderNotFound(_)
             | Rejection::TaskDefinitionNotFound(_)
             | Rejection::ContainerInstanceNotFound(_),
         ) => not_found(),

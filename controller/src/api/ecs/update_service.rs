@@ -1,12 +1,12 @@
 //! `UpdateService`: a new task definition or `forceNewDeployment` begins a deployment; all else changes the service in place. Shell.
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse};
+use berth_aws::ecs::{CapacityProviderStrategyItem, UpdateServiceRequest, UpdateServiceResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{ServiceKey, TaskDefinitionKey};
-use berth_core::state::{ClusterState, Command, UpdateService};
+use berth_core::model::{CapacityProviderStrategy, ServiceKey, TaskDefinitionKey};
+use berth_core::state::{ClusterState, Command, Feature, UpdateService};
 
-use super::{new_task, placement, references, render, service_input};
+use super::{capacity_providers, new_task, placement, references, render, service_input};
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::members::{Honoured, refuse_others};
@@ -18,6 +18,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("taskDefinition", Honoured::All),
     ("deploymentConfiguration", service_input::CONFIGURATION),
     ("availabilityZoneRebalancing", service_input::REBALANCING),
+    ("capacityProviderStrategy", Honoured::All),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
     ("forceNewDeployment", Honoured::All),
@@ -67,6 +68,7 @@ fn update(
             .placement_strategy
             .map(|given| placement::strategies(state, given))
             .transpose()?,
+        capacity_provider_strategy: capacity(call, state, input.capacity_provider_strategy)?,
         deployment_configuration: service_input::configuration(
             state,
             input.deployment_configuration.unwrap_or_default(),
@@ -75,6 +77,22 @@ fn update(
         enable_ecs_managed_tags: input.enable_ecs_managed_tags,
         at: call.now,
     })
+}
+
+/// The division among capacity providers that the request wants, if it does; an empty one ends it.
+fn capacity(
+    call: &Call,
+    state: &ClusterState,
+    given: Option<Vec<CapacityProviderStrategyItem>>,
+) -> Result<Option<CapacityProviderStrategy>, AwsError> {
+    let Some(given) = given else { return Ok(None) };
+    if given.is_empty() && !state.uses(Feature::CapacityProviders) {
+        return Ok(None);
+    }
+    capacity_providers::check_level(state)?;
+    let strategy = capacity_providers::strategy(&call.scope, given)?;
+    capacity_providers::check_usable(&strategy)?;
+    Ok(Some(strategy))
 }
 
 /// The revision that the request names, if it does.
@@ -93,7 +111,9 @@ fn task_definition(
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::operations::{CreateService, RegisterTaskDefinition, UpdateService};
+    use berth_aws::ecs::operations::{
+        CreateService, PutClusterCapacityProviders, RegisterTaskDefinition, UpdateService,
+    };
     use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
@@ -177,6 +197,40 @@ mod tests {
         assert!(error.message.contains("cannot be 100"), "{}", error.message);
         let service = update(&harness, json!({"desiredCount": 1})).await;
         assert_eq!(service["deploymentConfiguration"]["minimumHealthyPercent"], 0);
+    }
+
+    #[tokio::test]
+    async fn other_capacity_provider_strategy_takes_a_new_deployment_and_an_empty_one_ends_it() {
+        let harness = harness().await;
+        harness.add_capacity_provider("gpu").await;
+        let put = json!({"cluster": "default", "capacityProviders": ["gpu"], "defaultCapacityProviderStrategy": []});
+        harness.call::<PutClusterCapacityProviders>(put).await.expect("put");
+        let strategy = json!([{"capacityProvider": "gpu", "weight": 1, "base": 0}]);
+        let input = json!({"service": "site", "capacityProviderStrategy": strategy});
+        let error = harness.call::<UpdateService>(input).await.expect_err("refused");
+        assert_eq!(
+            error.message,
+            "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity \
+             provider strategy on a service that is already using one, you must force a new deployment."
+        );
+        let service = update(
+            &harness,
+            json!({"forceNewDeployment": true, "capacityProviderStrategy": strategy}),
+        )
+        .await;
+        assert_eq!(
+            (&service["capacityProviderStrategy"], &service["launchType"]),
+            (&strategy, &Value::Null)
+        );
+        let service = update(
+            &harness,
+            json!({"forceNewDeployment": true, "capacityProviderStrategy": []}),
+        )
+        .await;
+        assert_eq!(
+            (&service["capacityProviderStrategy"], &service["launchType"]),
+            (&Value::Null, &json!("EC2"))
+        );
     }
 
     #[tokio::test]

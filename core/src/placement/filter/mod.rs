@@ -1,6 +1,7 @@
 //! Reasons to refuse a host, one file each. Pure.
 
 mod agent;
+mod capacity_provider;
 mod cpu;
 mod distinct_instance;
 mod gpu;
@@ -27,6 +28,8 @@ pub(super) trait Filter: Sync {
 pub enum FilterKind {
     /// The host takes tasks, and its agent is there to start them.
     Agent,
+    /// The host is in the pool of the capacity provider that the task was given to.
+    CapacityProvider,
     /// Enough CPU units are free.
     Cpu,
     /// Enough memory is free.
@@ -43,8 +46,9 @@ pub enum FilterKind {
 
 impl FilterKind {
     /// All of them, in the order in which they are asked: ECS's, what fits before what is allowed.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Agent,
+        Self::CapacityProvider,
         Self::Cpu,
         Self::Memory,
         Self::Ports,
@@ -63,6 +67,7 @@ impl FilterKind {
             Self::DistinctInstance => 4,
             Self::MemberOf => 5,
             Self::Gpu => 6,
+            Self::CapacityProvider => 7,
         }
     }
 
@@ -77,6 +82,7 @@ impl FilterKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
+            Self::CapacityProvider => "capacityProvider",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Ports => "ports",
@@ -89,6 +95,7 @@ impl FilterKind {
     fn filter(self) -> &'static dyn Filter {
         match self {
             Self::Agent => &agent::Agent,
+            Self::CapacityProvider => &capacity_provider::CapacityProvider,
             Self::Cpu => &cpu::Cpu,
             Self::Memory => &memory::Memory,
             Self::Ports => &ports::Ports,

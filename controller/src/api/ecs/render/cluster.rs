@@ -4,6 +4,7 @@ use berth_aws::ecs::{Cluster as Answer, ClusterField, ClusterSetting, ClusterSet
 use berth_core::model::{Cluster, ClusterStatus, ServiceStatus};
 use berth_core::state::ClusterState;
 
+use super::capacity_provider::capacity_provider_strategy;
 use super::count;
 use crate::api::ecs::tags;
 
@@ -28,8 +29,10 @@ pub(crate) fn cluster(state: &ClusterState, cluster: &Cluster, include: &[Cluste
         statistics: Some(if statistics { numbers.statistics() } else { vec![] }),
         tags: Some(if tags { tags::render(&cluster.tags) } else { vec![] }),
         settings: Some(if settings { self::settings(cluster) } else { vec![] }),
-        capacity_providers: Some(vec![]),
-        default_capacity_provider_strategy: Some(vec![]),
+        capacity_providers: Some(cluster.capacity_providers.iter().map(ToString::to_string).collect()),
+        default_capacity_provider_strategy: Some(capacity_provider_strategy(
+            &cluster.default_capacity_provider_strategy,
+        )),
         attachments: attachments.then(Vec::new),
         ..Answer::default()
     }

@@ -19,6 +19,7 @@ pub(crate) fn container_instance(
     let tags = include.contains(&ContainerInstanceField::Tags);
     Answer {
         container_instance_arn: Some(instance.arn()),
+        capacity_provider_name: instance.host.capacity_provider.as_ref().map(ToString::to_string),
         ec2_instance_id: Some(instance.host.host_name.clone()),
         version: Some(i64::try_from(instance.version).unwrap_or(i64::MAX)),
         version_info: Some(VersionInfo {

@@ -1,12 +1,14 @@
 //! Answers: what the model knows in the shapes of ECS, with the defaults that ECS returns, since tools that hold answers against their
 //! own files would else see a difference on every run. Pure.
 
+mod capacity_provider;
 pub(crate) mod cluster;
 pub(crate) mod container_instance;
 mod service;
 mod task;
 mod task_definition;
 
+pub(super) use capacity_provider::capacity_provider;
 pub(super) use service::service;
 pub(super) use task::task;
 pub(super) use task_definition::task_definition;

@@ -14,7 +14,8 @@ use berth_core::model::{
 };
 use berth_core::state::ClusterState;
 
-use super::{count, time};
+use super::capacity_provider::capacity_provider_strategy;
+use super::{count, time, unless_empty};
 use crate::api::ecs::{placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
@@ -32,7 +33,8 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
         desired_count: count(service.desired_count),
         running_count: count(counts.all.running),
         pending_count: count(counts.all.pending),
-        launch_type: Some(LaunchType::Ec2),
+        launch_type: launch_type(service),
+        capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)),
         task_definition: service.primary().map(|d| d.task_definition.arn()),
         deployment_configuration: Some(configuration(&service.deployment_configuration)),
         deployments: Some(
@@ -63,6 +65,11 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
         availability_zone_rebalancing: Some(AvailabilityZoneRebalancing::Disabled),
         ..Default::default()
     }
+}
+
+/// The launch type, which a service has that has no capacity provider strategy.
+fn launch_type(service: &Service) -> Option<LaunchType> {
+    service.capacity_provider_strategy.is_empty().then_some(LaunchType::Ec2)
 }
 
 /// Counts of tasks.
@@ -123,7 +130,10 @@ fn deployment(service: &Service, deployment: &Deployment, counts: Counts) -> Aws
         failed_tasks: count(deployment.failed_tasks),
         created_at: Some(time(deployment.created_at)),
         updated_at: Some(time(deployment.updated_at)),
-        launch_type: Some(LaunchType::Ec2),
+        launch_type: launch_type(service),
+        capacity_provider_strategy: is_primary
+            .then(|| unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)))
+            .flatten(),
         rollout_state: Some(match deployment.rollout_state {
             RolloutState::InProgress => DeploymentRolloutState::InProgress,
             RolloutState::Completed => DeploymentRolloutState::Completed,

@@ -21,6 +21,7 @@ pub(in crate::api::ecs) fn task(state: &ClusterState, task: &Task, with_tags: bo
         attachments: Some(vec![]),
         attributes: Some(host.map(|host| attributes(host)).unwrap_or_default()),
         availability_zone: host.and_then(|host| host.availability_zone()).map(str::to_owned),
+        capacity_provider_name: task.capacity_provider.as_ref().map(ToString::to_string),
         cluster_arn: Some(task.cluster.arn()),
         connectivity: host.map(|host| connectivity(host)),
         connectivity_at: host.map(|host| time(host.connection_changed_at.max(task.created_at))),

@@ -1,0 +1,132 @@
+//! Commands on capacity providers, and whose they may be. Pure.
+
+use std::sync::Arc;
+
+use crate::model::{
+    CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy,
+    CapacityProviderStrategyItem, Cluster, ClusterKey, ClusterStatus, ServiceStatus,
+};
+
+use super::{ClusterState, Event, MAX_TAGS, Rejection};
+
+pub(super) fn create(state: &mut ClusterState, provider: &CapacityProvider) -> Result<Vec<Event>, Rejection> {
+    if state.capacity_providers.contains_key(&provider.key) {
+        return Err(Rejection::CapacityProviderExists(provider.key.clone()));
+    }
+    if provider.tags.len() > MAX_TAGS {
+        return Err(Rejection::TooManyTags);
+    }
+    let (key, provider) = (provider.key.clone(), Arc::new(provider.clone()));
+    state.capacity_providers.insert(key.clone(), provider);
+    Ok(vec![Event::CapacityProviderCreated(key)])
+}
+
+pub(super) fn delete(state: &mut ClusterState, key: &CapacityProviderKey) -> Result<Vec<Event>, Rejection> {
+    state.existing_capacity_provider(key)?;
+    let has_it = |cluster: &&Arc<Cluster>| {
+        cluster.status == ClusterStatus::Active && cluster.capacity_providers.contains(&key.name)
+    };
+    if let Some(cluster) = state.clusters(&key.scope).find(has_it) {
+        return Err(Rejection::CapacityProviderAssociated {
+            capacity_provider: key.name.clone(),
+            cluster: cluster.key.name.clone(),
+        });
+    }
+    state.capacity_providers.remove(key);
+    Ok(vec![Event::CapacityProviderDeleted(key.clone())])
+}
+
+pub(super) fn put_of_cluster(
+    state: &mut ClusterState,
+    key: &ClusterKey,
+    providers: &[CapacityProviderName],
+    default_strategy: &CapacityProviderStrategy,
+) -> Result<Vec<Event>, Rejection> {
+    let before = state.active_cluster(key)?;
+    let after = Cluster {
+        capacity_providers: providers.to_vec(),
+        default_capacity_provider_strategy: default_strategy.clone(),
+        ..Cluster::clone(before)
+    };
+    check_of_cluster(state, &after)?;
+    let mut gone = before
+        .capacity_providers
+        .iter()
+        .filter(|name| !providers.contains(*name));
+    if let Some(used) = gone.find(|name| is_used(state, key, name)) {
+        return Err(Rejection::CapacityProviderInUse(
+            key.scope.capacity_provider(used.as_str()),
+        ));
+    }
+    state.clusters.insert(key.clone(), Arc::new(after));
+    Ok(vec![Event::ClusterUpdated(key.clone())])
+}
+
+/// Whether a service of the cluster or a task that is not over was given the capacity provider.
+fn is_used(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderName) -> bool {
+    let mut services = state
+        .services_of(cluster)
+        .filter(|s| s.status != ServiceStatus::Inactive);
+    let mut tasks = state.tasks_of_cluster(cluster).filter(|task| !task.is_stopped());
+    services.any(|service| names(&service.capacity_provider_strategy, name))
+        || tasks.any(|task| task.capacity_provider.as_ref() == Some(name))
+}
+
+fn names(strategy: &[CapacityProviderStrategyItem], name: &CapacityProviderName) -> bool {
+    strategy.iter().any(|item| item.capacity_provider == *name)
+}
+
+/// Whether a cluster can have the capacity providers that it names: each exists, and its strategy names no other.
+pub(super) fn check_of_cluster(state: &ClusterState, cluster: &Cluster) -> Result<(), Rejection> {
+    let scope = &cluster.key.scope;
+    for name in &cluster.capacity_providers {
+        state.existing_capacity_provider(&scope.capacity_provider(name.as_str()))?;
+    }
+    check_in(cluster, &cluster.default_capacity_provider_strategy)
+}
+
+/// Whether a strategy names capacity providers of the cluster alone; the cluster must be active.
+pub(super) fn check_associated(
+    state: &ClusterState,
+    cluster: &ClusterKey,
+    strategy: &[CapacityProviderStrategyItem],
+) -> Result<(), Rejection> {
+    check_in(state.active_cluster(cluster)?, strategy)
+}
+
+fn check_in(cluster: &Cluster, strategy: &[CapacityProviderStrategyItem]) -> Result<(), Rejection> {
+    let has = |name: &CapacityProviderName| cluster.capacity_providers.contains(name);
+    match strategy.iter().find(|item| !has(&item.capacity_provider)) {
+        Some(item) => {
+            let key = cluster.key.scope.capacity_provider(item.capacity_provider.as_str());
+            Err(Rejection::CapacityProviderNotAssociated(key))
+        }
+        None => Ok(()),
+    }
+}
+
+impl ClusterState {
+    /// Capacity providers of an account and region, in name order.
+    pub fn capacity_providers(
+        &self,
+        scope: &crate::model::Scope,
+    ) -> impl Iterator<Item = &Arc<CapacityProvider>> + use<'_> {
+        let (from, scope) = (scope.capacity_provider(""), scope.clone());
+        let providers = self.capacity_providers.range(from..).map(|(_, provider)| provider);
+        providers.take_while(move |provider| provider.key.scope == scope)
+    }
+
+    /// A capacity provider.
+    #[must_use]
+    pub fn capacity_provider(&self, key: &CapacityProviderKey) -> Option<&Arc<CapacityProvider>> {
+        self.capacity_providers.get(key)
+    }
+
+    pub(super) fn existing_capacity_provider(
+        &self,
+        key: &CapacityProviderKey,
+    ) -> Result<&Arc<CapacityProvider>, Rejection> {
+        self.capacity_provider(key)
+            .ok_or_else(|| Rejection::CapacityProviderNotFound(key.clone()))
+    }
+}
