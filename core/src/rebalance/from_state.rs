@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::outcome::{Move, Plan};
 use super::problem::{PlacedTask, RebalanceProblem, Stays};
 use crate::model::{
-    ClusterKey, CpuUnits, DesiredStatus, MemoryMib, RebalanceGoal, Resources, ServiceKey, ServiceName, Task, TaskId,
-    TaskStatus, Timestamp,
+    CapacityProviderName, ClusterKey, CpuUnits, DesiredStatus, MemoryMib, RebalanceGoal, Resources, ServiceKey,
+    ServiceName, Task, TaskId, TaskStatus, Timestamp,
 };
-use crate::placement::{GpuSet, Host, PlacementProblem, TaskRequest};
+use crate::placement::{Ask, GpuSet, Host, PlacementProblem, TaskRequest};
 use crate::reconcile::{self, Unready};
 use crate::state::{ClusterState, STAYED_UP_MS};
 use crate::what_if::{Headroom, headroom_of};
@@ -57,7 +57,7 @@ pub fn propose(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Tim
 /// The hosts of a cluster and the tasks on them.
 fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timestamp) -> RebalanceProblem {
     let mut services: BTreeMap<&ServiceKey, (Option<Stays>, Option<TaskRequest>)> = BTreeMap::new();
-    let mut tasks = vec![];
+    let (mut tasks, mut in_pools) = (vec![], InPools::new());
     for task in state.tasks_of_cluster(cluster).filter(|task| !task.is_stopped()) {
         let Some(host) = task.container_instance else { continue };
         let of_service = task.service().map(|key| {
@@ -67,7 +67,7 @@ fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timesta
         let held = TaskRequest::of(task);
         let (stays, replacement) = of_service.unwrap_or((Some(Stays::Standalone), None));
         tasks.push(PlacedTask {
-            replacement: replacement.map_or_else(|| held.clone(), |next| in_pool_of(next, &held)),
+            replacement: replacement.map_or_else(|| held.clone(), |next| in_pool_of(&mut in_pools, next, &held)),
             held,
             gpus: GpuSet::default(),
             host,
@@ -83,14 +83,25 @@ fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timesta
     }
 }
 
+/// What replacements ask for of another capacity provider than the next task of their service, by the group: those that are alike share it.
+type InPools = BTreeMap<(String, Option<CapacityProviderName>), Arc<Ask>>;
+
 /// What takes the place of a task, of the same capacity provider.
-fn in_pool_of(mut replacement: TaskRequest, held: &TaskRequest) -> TaskRequest {
-    if replacement.capacity_provider != held.capacity_provider {
-        Arc::make_mut(&mut replacement.ask)
-            .capacity_provider
-            .clone_from(&held.capacity_provider);
+fn in_pool_of(in_pools: &mut InPools, replacement: TaskRequest, held: &TaskRequest) -> TaskRequest {
+    if replacement.capacity_provider == held.capacity_provider {
+        return replacement;
     }
-    replacement
+    let key = (replacement.group.clone(), held.capacity_provider.clone());
+    let ask = in_pools.entry(key).or_insert_with(|| {
+        Arc::new(Ask {
+            capacity_provider: held.capacity_provider.clone(),
+            ..Ask::clone(&replacement.ask)
+        })
+    });
+    TaskRequest {
+        ask: Arc::clone(ask),
+        ..replacement
+    }
 }
 
 /// Why the tasks of a service stay, and what a replacement of one asks for.
