@@ -2,7 +2,8 @@
 
     BERTH_BINARY=target/release/berth python tests/bench/scale.py [--hosts N] [--tasks N] [--within FILE] [alone] [members]
 
-`alone` measures one controller: time to a steady state, memory, cpu, a scale-up, and how long a write waits while a snapshot is taken.
+`alone` measures one controller: time to a steady state, memory, cpu, a scale-up, predictions, a task's successor, and how long a write waits while a
+snapshot is taken.
 `members` measures placements a second of three. Prints figures as they are found. With `--within`, what has to be quiet holds that
 file locked.
 """
@@ -182,6 +183,39 @@ def measure_scale_ups(member, ecs, hosts, names, tasks):
           f" until they run, the controller takes {1e3 * used:.0f} ms of processor time; load {os.getloadavg()[0]:.1f}", flush=True)
 
 
+def measure_predictions(member, ecs, names):
+    """Seconds of the commands that look ahead, and milliseconds until a task that was stopped has a successor on a host."""
+    name = names[-1]
+    host = ecs.list_container_instances(cluster=CLUSTER, maxResults=1)["containerInstanceArns"][0].rsplit("/", 1)[1]
+    questions = [
+        ("why-not", name),
+        ("what-if", "--scale", f"{name}={TASKS_PER_SERVICE + SCALE_UP}"),
+        ("what-if", "--lose-host", host),
+        ("what-if", "--drain", host),
+        ("what-if", "--lose-az", "zone-a"),
+    ]
+    for command, *arguments in questions:
+        began = time.monotonic()
+        answer = member.run(command, "--cluster", CLUSTER, *arguments, check=False, timeout=120)
+        took = time.monotonic() - began
+        print(f"scale: berth {command} {' '.join(arguments)}: {took:.2f} s, {len(answer.stdout.splitlines())} lines, exit code {answer.returncode}", flush=True)
+    took = []
+    wanted = berth.service_of(ecs, CLUSTER, name)["desiredCount"]
+    for task in ecs.list_tasks(cluster=CLUSTER, serviceName=name, maxResults=20)["taskArns"]:
+        events = {event["id"] for event in berth.service_of(ecs, CLUSTER, name)["events"]}
+        began = time.monotonic()
+        ecs.stop_task(cluster=CLUSTER, task=task)
+
+        def succeeded():
+            service = berth.service_of(ecs, CLUSTER, name)
+            said = [event["message"] for event in service["events"] if event["id"] not in events]
+            return any("has started 1 tasks" in message for message in said) and service["pendingCount"] + service["runningCount"] >= wanted
+
+        berth.wait_until(succeeded, f"a task of {name} has a successor", 60, 0.002)
+        took.append((time.monotonic() - began) * 1e3)
+    print(f"scale: a task that is stopped has a successor on a host, committed, after {statistics.median(took):.0f} ms (median of {len(took)}, at most {max(took):.0f})", flush=True)
+
+
 def load(member, connections, seconds):
     """A program whose clients write one thing after the other, and little of it."""
     body = f'{{"resourceArn": "arn:aws:ecs:{berth.REGION}:{berth.ACCOUNT}:cluster/{CLUSTER}", "tags": [{{"key": "n", "value": "{{n}}"}}]}}'
@@ -215,6 +249,7 @@ def alone(directory, arguments):
         with quiet(arguments.within):
             measure_quiet(member, hosts)
             measure_scale_ups(member, ecs, hosts, names, arguments.tasks)
+            measure_predictions(member, ecs, names)
             measure_snapshot(member)
 
 

@@ -136,8 +136,8 @@ impl Census {
 
     /// Whether a host is one of those that have both.
     pub(super) fn counts(&self, host: HostIndex, size: Room) -> bool {
-        let (standing, is_counted) = self.rooms.standing(host);
-        is_counted && standing.room.holds(size)
+        let (rooms, host) = (&self.rooms, host.position());
+        rooms.counted[host] == 1 && rooms.cpu[host] >= size.cpu && rooms.memory[host] >= size.memory
     }
 
     fn is_counted(&self, board: &Board, host: HostIndex) -> bool {
