@@ -115,11 +115,12 @@ pub(super) fn remedies(
         .take(MAX_HOSTS)
         .flat_map(|answer| of_host(state, request, answer))
         .collect();
-    if may_add {
-        all.extend(new_host(request));
-    }
     all.sort_by_cached_key(Remedy::cost);
-    all.truncate(MAX_REMEDIES);
+    // A new host asks for much, and may be all that lasts: it is told whatever else there is.
+    let new_host = may_add.then(|| new_host(request)).flatten();
+    all.truncate(MAX_REMEDIES - usize::from(new_host.is_some()));
+    all.extend(new_host);
+    all.sort_by_cached_key(Remedy::cost);
     all
 }
 
@@ -169,7 +170,7 @@ fn of_host(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer) -> 
     }
     let ways = [
         lacks.by_needing_less(request, host),
-        lacks.by_others_giving_way(state, host),
+        lacks.by_others_giving_way(state, request, host),
     ];
     let ways = ways.into_iter().flatten();
     ways.map(|way| remedy(always.iter().cloned().chain(way).collect()))
@@ -263,7 +264,12 @@ impl Lacks {
         (!ports.is_empty()).then_some(Change::FreePorts { ports })
     }
 
+    /// None if less than half would be left of what it needs: that is another task.
     fn by_needing_less(&self, request: &TaskRequest, host: &Host) -> Option<Vec<Change>> {
+        let needs = request.shape.resources;
+        if self.cpu > needs.cpu.0 / 2 || self.memory > needs.memory.0 / 2 {
+            return None;
+        }
         if self.memory > 0 && host.free.memory.0 < LEAST_MEMORY_MIB.min(request.shape.resources.memory.0) {
             return None;
         }
@@ -281,7 +287,7 @@ impl Lacks {
         Some(changes)
     }
 
-    fn by_others_giving_way(&self, state: &ClusterState, host: &Host) -> Option<Vec<Change>> {
+    fn by_others_giving_way(&self, state: &ClusterState, request: &TaskRequest, host: &Host) -> Option<Vec<Change>> {
         if !kept_ports().is_disjoint(&self.taken) {
             return None;
         }
@@ -298,7 +304,10 @@ impl Lacks {
             })
             .collect();
         tasks.sort_by_key(|task| (task.size(), task.by.task));
-        let (stopping, staying): (Vec<Holding>, Vec<Holding>) = tasks.into_iter().partition(|task| task.is_stopping);
+        let (stopping, mut staying): (Vec<Holding>, Vec<Holding>) =
+            tasks.into_iter().partition(|task| task.is_stopping);
+        // Nothing is gained by a task that gives way to another of its own kind.
+        staying.retain(|task| task.by.group != request.group);
         if self.are_met_by(&stopping) {
             return Some(vec![Change::Await {
                 tasks: stopping.into_iter().map(|task| task.by).collect(),
@@ -362,6 +371,12 @@ struct Cost {
 }
 
 impl Remedy {
+    /// Whether it names only tasks that there are.
+    pub(crate) fn is_known_in(&self, state: &ClusterState) -> bool {
+        let mut tasks = self.changes.iter().flat_map(Change::tasks);
+        tasks.all(|held| state.task(held.task).is_some())
+    }
+
     fn cost(&self) -> Cost {
         Cost {
             effort: self.changes.iter().map(Change::effort).sum(),
@@ -372,6 +387,14 @@ impl Remedy {
 }
 
 impl Change {
+    /// The tasks that it names.
+    fn tasks(&self) -> &[HeldBy] {
+        match self {
+            Self::Await { tasks } | Self::StopOneOf { tasks } | Self::StopAll { tasks } => tasks,
+            _ => &[],
+        }
+    }
+
     fn effort(&self) -> u32 {
         match self {
             Self::Await { .. } => 1,
@@ -414,9 +437,17 @@ impl fmt::Display for Change {
                 let cpu = count(u64::from(*cpu), "CPU unit");
                 write!(f, "lower the task's cpu by {cpu} and its memory by {memory} MiB")
             }
-            Self::StopOneOf { tasks } if tasks.len() == 1 => write!(f, "stop task {}", Held(tasks)),
-            Self::StopOneOf { tasks } => write!(f, "stop one of these tasks: {}", Held(tasks)),
-            Self::StopAll { tasks } => write!(f, "stop these {} tasks: {}", tasks.len(), Held(tasks)),
+            Self::StopOneOf { tasks } if tasks.len() == 1 => write!(f, "stop task {}{}", Held(tasks), for_good(tasks)),
+            Self::StopOneOf { tasks } => write!(f, "stop one of these tasks: {}{}", Held(tasks), for_good(tasks)),
+            Self::StopAll { tasks } => {
+                write!(
+                    f,
+                    "stop these {} tasks: {}{}",
+                    tasks.len(),
+                    Held(tasks),
+                    for_good(tasks)
+                )
+            }
             Self::FreePorts { ports } => write!(f, "free {}, which programs that are no tasks hold", Listed(ports)),
             Self::UseOtherPorts { ports } => write!(f, "have the task use other host ports than {}", Listed(ports)),
             Self::LiftConstraint(PlacementConstraint::DistinctInstance) => {
@@ -465,6 +496,14 @@ fn are_over(tasks: usize) -> String {
     match tasks {
         1 => "a task that is stopping has".to_owned(),
         tasks => format!("{tasks} tasks that are stopping have"),
+    }
+}
+
+/// A task of a service that is stopped has a successor at once, which may take the room again.
+fn for_good(tasks: &[HeldBy]) -> &'static str {
+    match tasks.iter().any(|task| task.group.starts_with("service:")) {
+        true => "; a service must want fewer as well, or it starts another",
+        false => "",
     }
 }
 

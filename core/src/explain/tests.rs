@@ -226,6 +226,27 @@ fn held_to(world: &World, service: &str) -> WhyNot {
 }
 
 #[test]
+fn service_on_hosts_that_its_own_tasks_fill_is_told_of_a_new_host_alone() {
+    let mut world = world();
+    add(&mut world, "big", Resources::new(900, 900), None, 5);
+    let texts: Vec<String> = held_to(&world, "big").remedies.iter().map(Remedy::to_string).collect();
+    assert_eq!(texts, ["add a host with at least 900 CPU units and 900 MiB"]);
+}
+
+#[test]
+fn task_of_a_service_that_is_to_give_way_is_said_to_come_back_unless_fewer_are_wanted() {
+    let mut world = world();
+    add(&mut world, "web", Resources::new(600, 300), None, 4);
+    add(&mut world, "big", Resources::new(900, 500), None, 1);
+    let answer = held_to(&world, "big");
+    let sentence = answer.remedies[0].to_string();
+    assert!(
+        sentence.contains("; a service must want fewer as well, or it starts another"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn task_too_large_for_every_host_fits_once_it_needs_less_or_others_give_way() {
     let mut world = world();
     add(&mut world, "web", Resources::new(256, 300), None, 4);

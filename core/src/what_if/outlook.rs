@@ -251,7 +251,7 @@ fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, n
             || differs(before, after, service)
     });
     concerned
-        .map(|(service, outlook)| outlook.explained(after, service, now))
+        .map(|(service, outlook)| outlook.explained(before, after, service, now))
         .collect()
 }
 
@@ -283,10 +283,14 @@ impl ServiceOutlook {
             .saturating_sub(self.after)
     }
 
-    fn explained(self, after: &ClusterState, service: &Service, now: Timestamp) -> Self {
-        let lacks = (self.misses() > 0 || self.not_replaced > 0)
+    fn explained(self, before: &ClusterState, after: &ClusterState, service: &Service, now: Timestamp) -> Self {
+        let mut lacks = (self.misses() > 0 || self.not_replaced > 0)
             .then(|| explain::why_not(after, service, None, now))
             .flatten();
+        if let Some(answer) = &mut lacks {
+            // Nobody can stop a task that does not exist yet.
+            answer.remedies.retain(|remedy| remedy.is_known_in(before));
+        }
         Self { lacks, ..self }
     }
 }

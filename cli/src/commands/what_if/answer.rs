@@ -9,8 +9,9 @@ use crate::commands::why_not;
 use crate::table::Table;
 
 /// The whole answer.
-pub(super) fn text(answer: &PredictChangesResponse) -> String {
+pub(super) fn text(answer: &PredictChangesResponse, loses_hosts: bool) -> String {
     let mut parts = vec![sentence(answer)];
+    parts.extend(on_lost_hosts(answer, loses_hosts).map(str::to_owned));
     let moves = answer.moves.as_deref().unwrap_or_default();
     if !moves.is_empty() {
         parts.push(table(moves).render(None));
@@ -26,6 +27,21 @@ pub(super) fn text(answer: &PredictChangesResponse) -> String {
         parts.push(more_tasks(&before, &after).render(None));
     }
     parts.join("\n\n")
+}
+
+/// What is not to be read from the rest, if hosts are lost.
+fn on_lost_hosts(answer: &PredictChangesResponse, loses_hosts: bool) -> Option<&'static str> {
+    match answer.hosts_given_up.as_deref().unwrap_or_default().len() {
+        0 if loses_hosts => Some(
+            "No host is given up as lost: no agent of the cluster would be connected, so that the controller cannot tell who is away. Tasks on these hosts \
+             count as running, and nothing replaces them until an agent is back.",
+        ),
+        0 | 1 => None,
+        _ => Some(
+            "Hosts are given up a few at a time, in the order in which they went. Where they went one after the other, and their tasks compete for room, other hosts may get \
+             some of them.",
+        ),
+    }
 }
 
 fn sentence(answer: &PredictChangesResponse) -> String {
@@ -278,7 +294,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            text(&answer).lines().collect::<Vec<_>>(),
+            text(&answer, false).lines().collect::<Vec<_>>(),
             [
                 "Lost: host-1. 3 tasks move. 1 gone, and nothing in their place. Every service has what it wants. That is so after 20 s, and as \
                  long as hosts take to start and stop tasks.",

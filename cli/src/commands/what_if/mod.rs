@@ -63,6 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         asks.iter().any(|number| *number > 0),
         "what if what? Name at least one change: --lose-host, --lose-az, --drain, --add-host, --scale or --strategy"
     );
+    let loses_hosts = asks[0] + asks[1] > 0;
     let cluster = Cluster::of(&arguments.target.find()?)?;
     let request = PredictChangesRequest {
         cluster: cluster.named(),
@@ -75,7 +76,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let answer = cluster.call::<PredictChanges>(&request).await?;
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&answer)?),
-        Format::Table => output::line(&answer::text(&answer)),
+        Format::Table => output::line(&answer::text(&answer, loses_hosts)),
     }
 }
 
