@@ -94,6 +94,7 @@ mod tests {
     fn host(number: usize) -> PlannedHost {
         PlannedHost {
             capacity_provider: None,
+            capacity: None,
             name: format!("host-{number}"),
             zone: "us-east-1a".to_owned(),
         }

@@ -35,9 +35,9 @@ pub(super) enum Order {
         zone: Option<String>,
         /// Its capacity provider; that which it had, if any, if absent.
         capacity_provider: Option<CapacityProviderName>,
-        /// vCPUs; as the others if absent.
+        /// vCPUs; what it had, else as the others, if absent.
         vcpus: Option<u32>,
-        /// MiB; as the others if absent.
+        /// MiB; what it had, else as the others, if absent.
         memory_mib: Option<u32>,
     },
     /// Have a host be gone as if its power were cut.

@@ -40,10 +40,10 @@ struct AddArguments {
     /// The capacity provider whose pool it belongs to [default: the one that it had, else none]
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Option<CapacityProviderName>,
-    /// vCPUs that it offers [default: as the others]
+    /// vCPUs that it offers [default: what it did, else as the others]
     #[arg(long, value_name = "VCPUS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cpu: Option<u32>,
-    /// Memory that it offers [default: as the others]
+    /// Memory that it offers [default: what it did, else as the others]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..))]
     memory: Option<u32>,
     #[command(flatten)]

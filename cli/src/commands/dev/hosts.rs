@@ -382,6 +382,7 @@ mod tests {
     fn planned(name: &str) -> PlannedHost {
         PlannedHost {
             capacity_provider: None,
+            capacity: None,
             name: name.to_owned(),
             zone: "us-east-1a".to_owned(),
         }

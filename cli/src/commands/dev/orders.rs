@@ -13,7 +13,7 @@ use super::control::Order;
 use super::engine::Engine;
 use super::hosts::{HostSettings, Hosts};
 use super::leftovers::Claim;
-use super::plan::PlannedHost;
+use super::plan::{self, PlannedHost};
 use crate::running::{Announcement, RunningCluster};
 use crate::target::Target;
 
@@ -48,16 +48,14 @@ impl Changeable<'_> {
             } => {
                 let name = name.unwrap_or_else(|| self.free_name());
                 let zone = zone.unwrap_or_else(|| self.zone_for(&name));
-                let usual = self.settings.capacity;
-                let capacity = Resources::new(
-                    vcpus.map_or(usual.cpu.0, |vcpus| vcpus.saturating_mul(1024)),
-                    memory_mib.unwrap_or(usual.memory.0),
-                );
+                let usual = usual_capacity(&self.planned, &name, self.settings.capacity);
+                let capacity = plan::capacity(Some(usual), vcpus, memory_mib);
                 let capacity_provider = capacity_provider.or_else(|| self.capacity_provider_of(&name));
                 let host = PlannedHost {
                     name,
                     zone,
                     capacity_provider,
+                    capacity: Some(capacity),
                 };
                 self.add(host, capacity).await
             }
@@ -163,6 +161,12 @@ impl Changeable<'_> {
     }
 }
 
+/// What a host offers of which nothing else is said: what it offered before, else what the others do.
+fn usual_capacity(planned: &[PlannedHost], name: &str, others: Resources) -> Resources {
+    let known = planned.iter().find(|host| host.name == name);
+    known.and_then(|host| host.capacity).unwrap_or(others)
+}
+
 /// Whether there may be a host of the name: one that was killed keeps its place.
 fn has_room(planned: &[PlannedHost], name: &str) -> bool {
     planned.len() < MAX_HOSTS || planned.iter().any(|host| host.name == name)
@@ -194,11 +198,32 @@ mod tests {
             name: format!("host-{number}"),
             zone: "us-east-1a".to_owned(),
             capacity_provider: None,
+            capacity: None,
         };
         let planned: Vec<PlannedHost> = (1..=MAX_HOSTS).map(host).collect();
         assert!(has_room(&planned, "host-7"));
         assert!(!has_room(&planned, "host-1001"));
         assert!(has_room(&planned[1..], "host-1001"));
+    }
+
+    #[test]
+    fn host_that_comes_back_offers_what_it_did_unless_flags_say_otherwise() {
+        let host = |name: &str, capacity| PlannedHost {
+            name: name.to_owned(),
+            zone: "us-east-1a".to_owned(),
+            capacity_provider: None,
+            capacity,
+        };
+        let own = Resources::new(2048, 4096);
+        let planned = [host("host-1", None), host("host-2", Some(own))];
+        let others = Resources::new(4096, 16384);
+        let usual = |name| usual_capacity(&planned, name, others);
+        assert_eq!(
+            (usual("host-1"), usual("host-2"), usual("host-3")),
+            (others, own, others)
+        );
+        let more_memory = plan::capacity(Some(usual("host-2")), None, Some(8192));
+        assert_eq!(more_memory, Resources::new(2048, 8192));
     }
 
     #[test]

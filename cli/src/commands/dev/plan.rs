@@ -24,6 +24,8 @@ pub(crate) struct PlannedHost {
     pub(crate) zone: String,
     /// The capacity provider whose pool it is in, if any.
     pub(crate) capacity_provider: Option<CapacityProviderName>,
+    /// What it offers, where that was said of it alone; otherwise as much as the others.
+    pub(crate) capacity: Option<Resources>,
 }
 
 /// `count` hosts, in the zones of a region by turns. Each of the capacity providers has as many of them as the others, next to each other, so that
@@ -47,6 +49,7 @@ pub(crate) fn hosts(
             name: format!("host-{number}"),
             zone: format!("{region}{letter}"),
             capacity_provider: of(number).cloned(),
+            capacity: None,
         })
         .collect()
 }
