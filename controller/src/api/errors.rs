@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
-use berth_core::model::{CapacityProviderKey, TaskId, UnsupportedByDaemon, UnworkableConfiguration};
+use berth_core::model::{CapacityProviderKey, ServiceKey, TaskId, UnsupportedByDaemon, UnworkableConfiguration};
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 
 use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailable};
@@ -196,6 +196,14 @@ pub(super) fn capacity_provider_not_found(key: &CapacityProviderKey) -> AwsError
 /// ECS's error for a service that does not exist.
 pub(super) fn service_not_found() -> AwsError {
     ecs::SERVICE_NOT_FOUND.error("Service not found.")
+}
+
+/// The same where a request may name several: it says which.
+pub(super) fn named_service_not_found(key: &ServiceKey) -> AwsError {
+    ecs::SERVICE_NOT_FOUND.error(format!(
+        "Service not found: cluster {} has no service {}.",
+        key.cluster.name, key.name
+    ))
 }
 
 /// ECS's error for a service that is being deleted or was.

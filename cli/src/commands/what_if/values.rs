@@ -31,7 +31,7 @@ pub(super) fn new_host(text: &str) -> Result<HostToAdd> {
 
 fn amount(key: &str, value: &str) -> Result<i32> {
     let amount: Option<i32> = value.parse().ok().filter(|amount| *amount > 0);
-    amount.with_context(|| format!("{key} is a whole number above 0, not {value:?}"))
+    amount.with_context(|| format!("{key} is a whole number from 1 to {}, not {value:?}", i32::MAX))
 }
 
 /// Reads a service and its new desired count.
@@ -42,7 +42,9 @@ pub(super) fn scale(text: &str) -> Result<ServiceChange> {
     let (service, count) = named(text, "SERVICE=COUNT, such as web=12")?;
     let count: Option<i32> = count.parse().ok().filter(|count| *count >= 0);
     Ok(ServiceChange {
-        desired_count: Some(count.context("a desired count is a whole number, 0 or more")?),
+        desired_count: Some(
+            count.with_context(|| format!("a desired count is a whole number from 0 to {}", i32::MAX))?,
+        ),
         ..of(service)
     })
 }
@@ -104,6 +106,8 @@ mod tests {
         for bad in ["", "cpu=1", "cpu=0,memory=1", "cpu=1,memory=x", "cpu=1,memory=1,gpu=1"] {
             assert!(new_host(bad).is_err(), "{bad}");
         }
+        let large = new_host("cpu=99999999999,memory=1").expect_err("too large").to_string();
+        assert_eq!(large, "cpu is a whole number from 1 to 2147483647, not \"99999999999\"");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) async fn handle(
         .clone();
     let mut services: BTreeSet<ServiceName> = BTreeSet::new();
     for named in input.services.unwrap_or_default() {
-        let service = references::service(&state, &cluster, &named)?;
+        let service = references::named_service(&state, &cluster, &named)?;
         services.insert(service.key.name.clone());
     }
     let wish = Wish {
@@ -259,6 +259,10 @@ mod tests {
         let unknown = json!({"services": ["nothing"]});
         let unknown = harness.call::<PlanRebalance>(unknown).await.expect_err("refused");
         assert_eq!(unknown.kind.code, "ServiceNotFoundException");
+        assert_eq!(
+            unknown.message,
+            "Service not found: cluster default has no service nothing."
+        );
         assert_eq!(
             harness.state.state().snapshot().skip(1).count(),
             before.snapshot().skip(1).count()

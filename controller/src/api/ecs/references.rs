@@ -74,6 +74,19 @@ pub(crate) fn service<'s>(
     state.service(&key).ok_or_else(errors::service_not_found)
 }
 
+/// As [`service`], with an error that names it, for requests of Berth's own.
+///
+/// # Errors
+/// As [`service`].
+pub(crate) fn named_service<'s>(
+    state: &'s ClusterState,
+    cluster: &ClusterKey,
+    text: &str,
+) -> Result<&'s Arc<Service>, AwsError> {
+    let key = service_key(cluster, text)?;
+    state.service(&key).ok_or_else(|| errors::named_service_not_found(&key))
+}
+
 /// A name or ARN, looked up: found, or its ARN for `failures[]`.
 #[derive(Debug)]
 pub(crate) enum Lookup<'s, T> {
