@@ -37,7 +37,7 @@ fn ways<'r>(results: &Results<'r>) -> Vec<Way<'r>> {
 /// The columns of [`packing_rows`].
 #[must_use]
 pub fn packing_columns() -> Vec<&'static str> {
-    vec!["way", "hosts", "to the best known", "cpu free", "memory free"]
+    vec!["way", "hosts", "to the best heuristic", "cpu free", "memory free"]
 }
 
 /// A row for each way, and for the lower bound. What is free is in percent of the hosts used, each of which has `host`.

@@ -34,7 +34,7 @@ pub use csv::CsvError;
 pub use generate::{Synthetic, generate};
 pub use inflation::{Curve, Point, inflate};
 pub use moving::{Moved, Moving};
-pub use optimum::{Gaps, Way, gaps};
+pub use optimum::{Gaps, Sizes, Way, gaps};
 pub use packing::{Packed, pack};
 pub use policy::{Policy, PolicyError};
 pub use published::{PUBLISHED, Published, REQUESTED, SEEDS};

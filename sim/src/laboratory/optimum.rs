@@ -10,12 +10,32 @@ use berth_core::placement::{
 use super::workload::host;
 use crate::draws::Draws;
 
-/// Most hosts and tasks of a problem.
-const MAX_HOSTS: u64 = 8;
-const MAX_TASKS: u64 = 12;
-
 /// What each host has of CPU and of memory.
 const HOST: u32 = 1000;
+
+/// What each task takes of CPU and of memory at least.
+const SMALLEST: u64 = 50;
+
+/// What problems are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Hosts, at most. All ways are tried, so that more than [`Sizes::default`] take long.
+    pub hosts: u64,
+    /// Tasks, at most, likewise.
+    pub tasks: u64,
+    /// Percent of a host that a task takes of CPU and of memory, at most; at least it takes 5 % of each.
+    pub largest: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            hosts: 8,
+            tasks: 12,
+            largest: 70,
+        }
+    }
+}
 
 /// How the tasks of a problem were placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,13 +52,13 @@ pub type Gaps = BTreeMap<Way, BTreeMap<usize, u64>>;
 /// Draws so many problems from a seed, of hosts that are alike and tasks of any sizes that fit on them in some way, and places their tasks with Berth's own
 /// strategy.
 #[must_use]
-pub fn gaps(problems: u64, seed: u64) -> Gaps {
+pub fn gaps(problems: u64, seed: u64, sizes: Sizes) -> Gaps {
     let mut draws = Draws::new(seed);
     let mut gaps = Gaps::new();
     for number in 0..problems {
-        let hosts = usize::try_from(1 + draws.below(MAX_HOSTS)).expect("few");
+        let hosts = usize::try_from(1 + draws.below(sizes.hosts)).expect("few");
         let (tasks, least) = loop {
-            let tasks = tasks(&mut draws);
+            let tasks = tasks(&mut draws, sizes);
             if let Some(least) = fewest(&tasks, hosts) {
                 break (tasks, least);
             }
@@ -59,9 +79,10 @@ pub fn gaps(problems: u64, seed: u64) -> Gaps {
     gaps
 }
 
-fn tasks(draws: &mut Draws) -> Vec<Resources> {
-    let count = 1 + draws.below(MAX_TASKS);
-    let mut amount = || u32::try_from(50 + draws.below(651)).expect("less than a host has");
+fn tasks(draws: &mut Draws, sizes: Sizes) -> Vec<Resources> {
+    let count = 1 + draws.below(sizes.tasks);
+    let largest = (sizes.largest * u64::from(HOST) / 100).clamp(SMALLEST, u64::from(HOST));
+    let mut amount = || u32::try_from(draws.between(SMALLEST, largest)).expect("no more than a host has");
     (0..count).map(|_| Resources::new(amount(), amount())).collect()
 }
 
@@ -158,8 +179,30 @@ mod tests {
     }
 
     #[test]
+    fn problems_are_no_larger_than_asked_for() {
+        let sizes = Sizes {
+            tasks: 3,
+            largest: 20,
+            ..Sizes::default()
+        };
+        let mut draws = Draws::new(1);
+        for _ in 0..200 {
+            let tasks = tasks(&mut draws, sizes);
+            assert!((1..=3).contains(&tasks.len()), "{tasks:?}");
+            let fits = |amount: u32| (50..=200).contains(&amount);
+            assert!(
+                tasks.iter().all(|task| fits(task.cpu.0) && fits(task.memory.0)),
+                "{tasks:?}"
+            );
+        }
+        // Three tasks that take a fifth at most fit on one host however they come.
+        let gaps = gaps(100, 1, sizes);
+        assert!(gaps.values().all(|by_gap| by_gap.keys().eq([&0])), "{gaps:?}");
+    }
+
+    #[test]
     fn tasks_placed_together_are_seldom_more_than_one_host_from_the_fewest() {
-        let gaps = gaps(400, 1);
+        let gaps = gaps(400, 1, Sizes::default());
         let share = |way, most| {
             let by_gap = &gaps[&way];
             let near: u64 = by_gap.range(..=most).map(|(_, problems)| problems).sum();

@@ -2,10 +2,10 @@
 //!
 //! Owns their flags and how results are printed; the rest belongs to `sim`. Shell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use berth_core::model::Resources;
 use berth_sim::laboratory::{Packed, Policy, Synthetic, Workload, generate, leftovers, pack, report};
 use clap::Args;
@@ -13,6 +13,10 @@ use clap::builder::PossibleValuesParser;
 
 use super::experiments;
 use crate::output;
+
+/// The files of a workload.
+const HOSTS: &str = "hosts.csv";
+const TASKS: &str = "tasks.csv";
 
 /// Flags of `berth sim packing`.
 #[derive(Args, Debug)]
@@ -46,7 +50,7 @@ pub(super) struct Generate {
     /// What everything is drawn from
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// Write hosts.csv and tasks.csv into this folder, which is made
+    /// Write hosts.csv and tasks.csv, which must not exist, into this folder, which is made
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 }
@@ -97,18 +101,43 @@ pub(super) fn pack_all(arguments: &Packing) -> Result<ExitCode> {
 /// Draws a workload and writes it.
 ///
 /// # Errors
-/// If the files cannot be written.
+/// If the files exist or cannot be written.
 pub(super) fn draw(arguments: &Generate) -> Result<ExitCode> {
     let kind = Synthetic::ALL.into_iter().find(|kind| kind.name() == arguments.kind);
     let kind = kind.context("the kind is one of those that the flag allows")?;
+    let folder = &arguments.out;
+    refuse_others(folder)?;
     let (hosts, tasks) = (usize::try_from(arguments.hosts)?, usize::try_from(arguments.tasks)?);
     let workload: Workload = generate(kind, hosts, tasks, arguments.seed);
-    let folder = &arguments.out;
     let files = [
-        ("hosts.csv", report::hosts_csv(&workload)),
-        ("tasks.csv", report::tasks_csv(&workload)),
+        (HOSTS, report::hosts_csv(&workload)),
+        (TASKS, report::tasks_csv(&workload)),
     ];
     experiments::write(folder, files.map(|(name, text)| (name.to_owned(), text)))?;
     output::line(&format!("wrote hosts.csv and tasks.csv to {}", folder.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// # Errors
+/// If a workload is there already.
+fn refuse_others(folder: &Path) -> Result<()> {
+    for path in [HOSTS, TASKS].map(|name| folder.join(name)) {
+        ensure!(!path.exists(), "{} exists already; name another folder", path.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workload_is_not_drawn_over_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        refuse_others(folder.path()).expect("empty");
+        refuse_others(&folder.path().join("new")).expect("not there");
+        std::fs::write(folder.path().join(TASKS), "").expect("written");
+        let error = refuse_others(folder.path()).expect_err("refused").to_string();
+        assert!(error.contains("tasks.csv exists already"), "{error}");
+    }
 }

@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use berth_core::model::PlacementExtension;
-use berth_sim::laboratory::{PUBLISHED, Policy, REQUESTED, SEEDS, inflate};
+use berth_sim::laboratory::{PUBLISHED, Policy, REQUESTED, SEEDS, Workload, inflate};
 use clap::Args;
 
 use super::experiments::{self, Tables};
@@ -40,9 +40,10 @@ struct Outcome {
 /// Makes the experiments and prints the table.
 ///
 /// # Errors
-/// If the workload cannot be read, or asks for less than the experiment takes.
+/// If the workload cannot be read, has no GPUs, or asks for less than the experiment takes.
 pub(super) fn compare(arguments: &Published) -> Result<ExitCode> {
     let workload = arguments.tables.read()?;
+    check(&workload)?;
     let mut rows = vec![];
     for published in PUBLISHED {
         rows.push((published.policy.parse::<Policy>()?, Some(published)));
@@ -78,6 +79,20 @@ pub(super) fn compare(arguments: &Published) -> Result<ExitCode> {
         output::complain(fault);
     }
     Ok(ExitCode::from(u8::from(!faults.is_empty())))
+}
+
+/// What was published is how many of the GPUs were allocated.
+fn check(workload: &Workload) -> Result<()> {
+    ensure!(
+        workload.capacity().gpu > 0,
+        "no host of the workload has a GPU, and what was published is how many GPUs are allocated; `berth sim run` compares strategies on it"
+    );
+    let mut tasks = workload.tasks.iter();
+    ensure!(
+        tasks.any(|task| task.shape.gpu.total() > 0),
+        "no task of the workload asks for a GPU, and what was published is how many GPUs are allocated; `berth sim run` compares strategies on it"
+    );
+    Ok(())
 }
 
 fn print(outcomes: &[Outcome], seeds: &[u64]) -> Result<()> {
@@ -146,4 +161,18 @@ fn faults(outcomes: &[Outcome]) -> Vec<String> {
         ));
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_sim::laboratory::{Synthetic, generate};
+
+    use super::*;
+
+    #[test]
+    fn workload_without_gpus_is_not_compared_with_what_was_published() {
+        let workload = generate(Synthetic::Services, 2, 10, 1);
+        let error = check(&workload).expect_err("refused").to_string();
+        assert!(error.contains("no host of the workload has a GPU"), "{error}");
+    }
 }
