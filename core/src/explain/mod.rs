@@ -13,6 +13,6 @@ mod why_not;
 mod tests;
 
 pub use change::{Change, HeldBy, Remedy};
-pub use why::{Candidate, DecidedBy, Term, Why, why};
+pub use why::{Bound, Candidate, DecidedBy, Term, Why, why};
 pub(crate) use why_not::answers;
 pub use why_not::{HostAnswer, WhyNot, why_not};

@@ -1,8 +1,9 @@
 //! Explanations of a small world: what is said of each choice, and that every change that is named does what it is said to do.
 
 use crate::model::{
-    CapacityProviderStrategyItem, Cluster, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus,
-    PlacementConstraint, PlacementStrategy, Resources, SchedulingStrategy, StopCode, Task, TaskId,
+    CapacityProviderStrategyItem, Cluster, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, MoveStatus,
+    PlacementConstraint, PlacementStrategy, Rebalance, RebalanceGoal, Resources, SchedulingStrategy, StopCode, Task,
+    TaskId, TaskMove,
 };
 use crate::placement::{HostVerdict, PlacementProblem, Seed};
 use crate::reconcile::{next_task, world::World, world::cluster};
@@ -103,6 +104,65 @@ fn task_placed_before_records_were_kept_has_no_explanation() {
         ..tasks(&world, "web").remove(0)
     };
     assert_eq!(why(&world.state, &task), None);
+}
+
+#[test]
+fn task_that_could_go_to_one_host_alone_says_why() {
+    let mut world = World::new();
+    world.add_host("h1", "a", Resources::new(1024, 1000));
+    add(&mut world, "web", Resources::new(128, 100), None, 1);
+    world.add_definition("agent", Resources::new(64, 64), None);
+    world.add_service("agent", |service| {
+        service.scheduling_strategy = SchedulingStrategy::Daemon;
+        service.deployment_configuration.maximum_percent = 100;
+        service.deployment_configuration.minimum_healthy_percent = 0;
+    });
+    world.add_host("h2", "a", Resources::new(1024, 1000));
+    world.pass_ms(60_000);
+    let said = |world: &World, task: &Task| why(&world.state, task).expect("recorded").to_string();
+    let moved = tasks(&world, "web").remove(0);
+    let first = said(&world, &moved);
+    assert!(
+        first.starts_with("h1 was the only host that it could go to: the cluster had no other, or "),
+        "{first}"
+    );
+    let daemons = tasks(&world, "agent");
+    assert_eq!(daemons.len(), 2);
+    for task in &daemons {
+        let said = said(&world, task);
+        assert!(
+            said.ends_with(" its service is a daemon service, with a task on each host."),
+            "{said}"
+        );
+    }
+    let wanted = TaskMove {
+        task: moved.id,
+        service: "web".into(),
+        from: world.host("h1").expect("there"),
+        to: world.host("h2").expect("there"),
+        status: MoveStatus::Waiting,
+    };
+    let begin = Command::BeginRebalance(Box::new(Rebalance {
+        cluster: cluster(),
+        id: "r".to_owned(),
+        goal: RebalanceGoal::Zones,
+        at_a_time: 1,
+        moves: vec![wanted],
+        drain: vec![],
+        drained: vec![],
+        deadline: world.now.plus_ms(600_000),
+        stopped: false,
+        started_at: world.now,
+        ended_at: None,
+    }));
+    world.apply(begin).expect("begins");
+    world.pass_ms(120_000);
+    let replacement = tasks(&world, "web").remove(0);
+    let expected = format!(
+        "h2 was the only host that it could go to: a rebalancing moved task {} there from h1, and this is its replacement.",
+        moved.id
+    );
+    assert_eq!(said(&world, &replacement), expected);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::model::{
-    BinpackResource, ContainerInstance, ContainerInstanceId, PlacementExtension, PlacementStrategy, RecordedScore,
-    Task, TaskId, attribute_names,
+    BinpackResource, ContainerInstance, ContainerInstanceId, MoveStatus, PlacementExtension, PlacementStrategy,
+    RecordedScore, SchedulingStrategy, Task, TaskId, attribute_names,
 };
 use crate::placement::{FilterKind, SpreadField, TaskRequest};
 use crate::state::ClusterState;
@@ -18,6 +18,8 @@ pub struct Why {
     pub seed: u64,
     /// Hosts that it could go to at all.
     pub considered: u32,
+    /// Why it could go to no other host than the one chosen, where that is so.
+    pub bound: Option<Bound>,
     /// How many hosts were left after each filter, in the order of the filters.
     pub left_after: Vec<(FilterKind, u32)>,
     /// The host chosen.
@@ -26,6 +28,22 @@ pub struct Why {
     pub runner_up: Option<Candidate>,
     /// What the host chosen was better in; `None` where no other fitted.
     pub decided_by: Option<DecidedBy>,
+}
+
+/// Why a task could go to one host alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It is there in place of a task that a rebalancing moves.
+    Moved {
+        /// The task that is moved.
+        task: TaskId,
+        /// What people call its host; its id if that is forgotten.
+        from: String,
+    },
+    /// Its service has a task on each host.
+    Daemon,
+    /// What is known of the task does not tell.
+    Unknown,
 }
 
 /// A host that could take the task, as it was then.
@@ -88,11 +106,36 @@ pub fn why(state: &ClusterState, task: &Task) -> Option<Why> {
         task: task.id,
         seed: record.seed,
         considered: record.considered,
+        bound: (record.considered == 1).then(|| bound(state, task)),
         left_after: left_after.collect(),
         chosen,
         runner_up,
         decided_by,
     })
+}
+
+fn bound(state: &ClusterState, task: &Task) -> Bound {
+    let moves = state
+        .rebalance(&task.cluster)
+        .into_iter()
+        .flat_map(|found| &found.moves);
+    let made = moves.filter(|found| match found.status {
+        MoveStatus::Begun { replacement } => replacement == Some(task.id),
+        MoveStatus::Moved { replacement, .. } => replacement == task.id,
+        MoveStatus::Waiting | MoveStatus::Dropped { .. } => false,
+    });
+    if let Some(found) = made.into_iter().next() {
+        let from = state.container_instance(found.from);
+        return Bound::Moved {
+            task: found.task,
+            from: from.map_or_else(|| found.from.to_string(), |host| host.host.host_name.clone()),
+        };
+    }
+    let service = task.service().and_then(|key| state.service(key));
+    match service.map(|service| service.scheduling_strategy) {
+        Some(SchedulingStrategy::Daemon) => Bound::Daemon,
+        _ => Bound::Unknown,
+    }
 }
 
 impl Why {
@@ -107,6 +150,9 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (chosen, fitting) = (self.chosen.label(), self.fitting());
+        if let Some(bound) = &self.bound {
+            return write!(f, "{chosen} was the only host that it could go to: {bound}.");
+        }
         let (Some(second), Some(decided_by)) = (&self.runner_up, self.decided_by) else {
             return write!(
                 f,
@@ -126,6 +172,18 @@ impl fmt::Display for Why {
                 None => f.write_str("."),
             },
             DecidedBy::Id => f.write_str(", by the lower id alone: there was no other difference."),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved { task, from } => write!(f, "a rebalancing moved task {task} there from {from}, and this is its replacement"),
+            Self::Daemon => f.write_str("its service is a daemon service, with a task on each host"),
+            Self::Unknown => f.write_str(
+                "the cluster had no other, or the host was named, as by StartTask or by the move of a rebalancing before the last",
+            ),
         }
     }
 }
