@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ground::{Ground, Undo};
-use super::outcome::{Move, Obstacle, Stuck, Why};
+use super::outcome::{Asked, Move, Obstacle, Stuck, Why};
 use super::search;
 use super::zones::no_room;
 use crate::model::ContainerInstanceId;
@@ -200,19 +200,36 @@ fn empty(
     host: ContainerInstanceId,
     targets: &BTreeSet<ContainerInstanceId>,
 ) -> Result<Made, usize> {
+    let (made, left) = move_off(ground, host, targets);
+    match left {
+        None => Ok(made),
+        Some(task) => {
+            take_back(ground, &made);
+            Err(task)
+        }
+    }
+}
+
+/// Moves the tasks of a host to others, up to the first that finds no host.
+fn move_off(
+    ground: &mut Ground<'_>,
+    host: ContainerInstanceId,
+    targets: &BTreeSet<ContainerInstanceId>,
+) -> (Made, Option<usize>) {
     let mut made: Made = vec![];
     for task in tasks_of(ground, host) {
         let to = hosts_for(ground, task, targets).first().copied();
         let shifted = to.and_then(|to| Some((task, to, ground.shift(task, to)?)));
         match shifted {
             Some(shifted) => made.push(shifted),
-            None => {
-                made.iter().rev().for_each(|(_, _, undo)| ground.undo(undo));
-                return Err(task);
-            }
+            None => return (made, Some(task)),
         }
     }
-    Ok(made)
+    (made, None)
+}
+
+fn take_back(ground: &mut Ground<'_>, made: &Made) {
+    made.iter().rev().for_each(|(_, _, undo)| ground.undo(undo));
 }
 
 /// Why hosts keep their tasks.
@@ -256,24 +273,40 @@ fn obstacle(
         };
     }
     let others: BTreeSet<ContainerInstanceId> = kept.iter().copied().filter(|other| *other != host).collect();
-    match empty(ground, host, &others) {
-        Ok(made) => {
-            made.iter().rev().for_each(|(_, _, undo)| ground.undo(undo));
-            Obstacle::TooManyMoves {
-                needs: tasks.len(),
-                left: moves_left,
-            }
+    let (made, left) = move_off(ground, host, &others);
+    let makes_uneven = left.is_some_and(|task| unevenly(ground, task, &others));
+    take_back(ground, &made);
+    let Some(task) = left else { return Obstacle::Later };
+    let alone = hosts_for(ground, task, &others).first().copied();
+    let (id, group) = (ground.id(task), ground.group(task).to_owned());
+    match alone {
+        _ if makes_uneven => Obstacle::Uneven { task: id, group },
+        Some(other) => Obstacle::NotTogether {
+            tasks: tasks.len(),
+            task: id,
+            group,
+            host: ground.host(other).name.clone(),
+        },
+        None if unevenly(ground, task, &others) => Obstacle::Uneven { task: id, group },
+        None => {
+            let asked = Asked::InUse {
+                empty: without_tasks(ground, task),
+            };
+            no_room(ground, task, &others, asked)
         }
-        Err(task)
-            if others
-                .iter()
-                .any(|other| ground.takes(task, *other) && !ground.keeps_even(task, *other)) =>
-        {
-            Obstacle::Uneven {
-                task: ground.id(task),
-                group: ground.group(task).to_owned(),
-            }
-        }
-        Err(task) => no_room(ground, task, &others),
     }
+}
+
+/// Whether a host would take the task if that did not make zones uneven.
+fn unevenly(ground: &mut Ground<'_>, task: usize, hosts: &BTreeSet<ContainerInstanceId>) -> bool {
+    hosts
+        .iter()
+        .any(|host| ground.takes(task, *host) && !ground.keeps_even(task, *host))
+}
+
+/// A host without tasks that would take the task.
+fn without_tasks(ground: &mut Ground<'_>, task: usize) -> Option<String> {
+    let mut hosts = ground.available();
+    let found = hosts.find(|host| ground.is_empty(host.id) && ground.takes(task, host.id));
+    found.map(|host| host.name.clone())
 }

@@ -24,7 +24,7 @@ mod zones;
 
 pub use from_state::{Proposal, Wish, propose};
 pub use measure::{Measure, Spread};
-pub use outcome::{Move, Obstacle, Plan, Stuck, Why};
+pub use outcome::{Asked, Move, Obstacle, Plan, Stuck, Why};
 pub use problem::{PlacedTask, RebalanceProblem, Stays};
 
 use crate::model::RebalanceGoal;

@@ -112,8 +112,21 @@ pub enum Obstacle {
         task: TaskId,
         /// Its group.
         group: String,
+        /// Which hosts may.
+        asked: Asked,
         /// The host that is closest to taking it, and what it says; `None` if there is no host to ask.
         closest: Option<(String, Vec<Refusal>)>,
+    },
+    /// Each task of the host would find room elsewhere, and not all of them.
+    NotTogether {
+        /// How many there are.
+        tasks: usize,
+        /// The first that finds no room once others have moved.
+        task: TaskId,
+        /// Its group.
+        group: String,
+        /// A host that would take it if no other moved.
+        host: String,
     },
     /// It would make zones uneven over which the task's group is spread.
     Uneven {
@@ -131,8 +144,22 @@ pub enum Obstacle {
     },
     /// The host takes tasks of hosts that are emptied.
     TakesOthers,
+    /// It can be done once these moves are made.
+    Later,
     /// The group's placement strategy spreads over something else first.
     OtherStrategy,
+}
+
+/// Which hosts may take a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Those of a zone.
+    InZone(String),
+    /// The others that have tasks.
+    InUse {
+        /// A host that would take it and has no tasks.
+        empty: Option<String>,
+    },
 }
 
 impl fmt::Display for Obstacle {
@@ -140,19 +167,43 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Stays { task, group, why } => write!(f, "task {task} of {group} stays: {why}"),
             Self::NoRoom {
-                task, group, closest, ..
+                task,
+                group,
+                asked,
+                closest,
             } => {
-                write!(f, "no other host takes task {task} of {group}")?;
-                let Some((host, refusals)) = closest else { return Ok(()) };
-                let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-                write!(f, "; {host}: {}", refusals.join(", "))
+                match asked {
+                    Asked::InZone(zone) => write!(f, "no host in {zone} takes task {task} of {group}")?,
+                    Asked::InUse { .. } => write!(f, "no other host with tasks takes task {task} of {group}")?,
+                }
+                if let Some((host, refusals)) = closest {
+                    let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+                    write!(f, "; {host}: {}", refusals.join(", "))?;
+                }
+                match asked {
+                    Asked::InUse { empty: Some(host) } => {
+                        write!(f, "; {host} would, but has no tasks, so that nothing would be gained")
+                    }
+                    _ => Ok(()),
+                }
             }
+            Self::NotTogether {
+                tasks,
+                task,
+                group,
+                host,
+            } => write!(
+                f,
+                "other hosts with tasks do not have room for all of its {tasks} tasks: {host} takes task {task} of {group}, but not once others \
+                 have moved"
+            ),
             Self::Uneven { task, group } => {
                 write!(f, "to move task {task} would make the zones of {group} uneven")
             }
             Self::TooManyMoves { needs: 1, left } => write!(f, "it takes 1 move, and {left} are left"),
             Self::TooManyMoves { needs, left } => write!(f, "it takes {needs} moves, and {left} are left"),
             Self::TakesOthers => f.write_str("it takes tasks of hosts that are emptied"),
+            Self::Later => f.write_str("it can be emptied once these moves are made; plan again then"),
             Self::OtherStrategy => f.write_str("its placement strategy does not spread over availability zones first"),
         }
     }

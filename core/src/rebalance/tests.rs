@@ -161,7 +161,7 @@ fn zones_without_room_or_with_a_budget_that_is_spent_stay_uneven_and_it_is_said_
     assert_eq!(
         found.stuck[0].obstacle.to_string(),
         format!(
-            "no other host takes task {} of service:web; host-1: needs 100 CPU units, free 50 of 150, short by 50, needs 100 MiB, free 50 of 150 MiB, \
+            "no host in b takes task {} of service:web; host-1: needs 100 CPU units, free 50 of 150, short by 50, needs 100 MiB, free 50 of 150 MiB, \
              short by 50 MiB",
             TaskId(11)
         )
@@ -171,6 +171,62 @@ fn zones_without_room_or_with_a_budget_that_is_spent_stay_uneven_and_it_is_said_
     let found = plan(&wide, RebalanceGoal::Zones, 1);
     assert_eq!(found.moves.len(), 1);
     assert_eq!(found.stuck[0].obstacle, Obstacle::TooManyMoves { needs: 3, left: 0 });
+}
+
+#[test]
+fn service_that_was_not_named_is_said_to_stay_for_that_when_the_moves_are_spent() {
+    let hosts = (0..2).map(|id| host(id, ZONES[id as usize], (4096, 4096))).collect();
+    let tasks = (10..20).map(|id| (request(id, if id < 14 { "api" } else { "web" }, (100, 100)), 0));
+    let mut problem = problem(hosts, tasks);
+    for task in &mut problem.tasks[..4] {
+        task.stays = Some(Stays::NotAsked);
+    }
+    let found = plan(&problem, RebalanceGoal::Zones, 2);
+    assert_eq!(found.moves.len(), 2);
+    let said: Vec<(&str, String)> = found
+        .stuck
+        .iter()
+        .map(|stuck| (stuck.name.as_str(), stuck.obstacle.to_string()))
+        .collect();
+    let not_named = format!("task {} of service:api stays: its service was not named", TaskId(10));
+    let spent = "it takes 1 move, and 0 are left".to_owned();
+    assert_eq!(said, [("service:api", not_named), ("service:web", spent)]);
+}
+
+#[test]
+fn host_whose_tasks_find_room_elsewhere_only_one_by_one_is_said_to_keep_them_for_that() {
+    let hosts = (0..2).map(|id| host(id, "a", (1000, 1000))).collect();
+    let tasks = [(10, 0, 400), (11, 0, 300), (12, 1, 500)];
+    let problem = problem(hosts, tasks.map(|(id, host, needs)| (packed(id, (needs, needs)), host)));
+    let found = plan(&problem, RebalanceGoal::Defragment, 10);
+    assert!(found.moves.is_empty());
+    assert_eq!(
+        found.stuck[0].obstacle.to_string(),
+        format!(
+            "other hosts with tasks do not have room for all of its 2 tasks: host-1 takes task {} of service:g11, but not once others have moved",
+            TaskId(11)
+        )
+    );
+}
+
+#[test]
+fn host_whose_task_only_a_host_without_tasks_would_take_is_said_to_gain_nothing() {
+    let hosts = vec![
+        host(0, "a", (1000, 1000)),
+        host(1, "a", (500, 500)),
+        host(2, "a", (1000, 1000)),
+    ];
+    let problem = problem(hosts, [(packed(10, (700, 700)), 0), (packed(11, (400, 400)), 1)]);
+    let found = plan(&problem, RebalanceGoal::Defragment, 10);
+    assert!(found.moves.is_empty());
+    assert_eq!(
+        found.stuck[0].obstacle.to_string(),
+        format!(
+            "no other host with tasks takes task {} of service:g10; host-1: needs 700 CPU units, free 100 of 500, short by 600, needs 700 MiB, free 100 \
+             of 500 MiB, short by 600 MiB; host-2 would, but has no tasks, so that nothing would be gained",
+            TaskId(10)
+        )
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ground::{Ground, spreads_over_zones};
 use super::measure::skew;
-use super::outcome::{Move, Obstacle, Stuck, Why};
+use super::outcome::{Asked, Move, Obstacle, Stuck, Why};
 use crate::model::ContainerInstanceId;
 use crate::placement::Refusal;
 
@@ -25,11 +25,10 @@ pub(super) fn plan(ground: &mut Ground<'_>, max_moves: usize) -> (Vec<Move>, Vec
             continue;
         };
         if moves.len() == max_moves {
-            let zones = &ground.spreads()[group.as_str()];
-            let obstacle = Obstacle::TooManyMoves {
-                needs: moves_to_even(zones),
+            let obstacle = none_moves(ground, &group).unwrap_or_else(|| Obstacle::TooManyMoves {
+                needs: moves_to_even(&ground.spreads()[group.as_str()]),
                 left: 0,
-            };
+            });
             blocked.insert(group, obstacle);
             continue;
         }
@@ -123,7 +122,7 @@ fn between(ground: &mut Ground<'_>, group: &str, from: &str, to: &str, why: Why)
         first_refused = first_refused.or(Some(task));
     }
     Err(match first_refused {
-        Some(task) => no_room(ground, task, &there),
+        Some(task) => no_room(ground, task, &there, Asked::InZone(to.to_owned())),
         None => all_stay(ground, group, from),
     })
 }
@@ -162,9 +161,27 @@ fn all_stay(ground: &Ground<'_>, group: &str, zone: &str) -> Obstacle {
     }
 }
 
+/// Why no task of the group may be moved, however many moves are left; `None` if one may be.
+fn none_moves(ground: &Ground<'_>, group: &str) -> Option<Obstacle> {
+    let mut tasks = ground.tasks().iter().filter(|task| task.held.group == group);
+    let first = tasks.next()?;
+    let why = first.stays?;
+    let all_stay = tasks.all(|task| task.stays.is_some());
+    all_stay.then(|| Obstacle::Stays {
+        task: first.id(),
+        group: group.to_owned(),
+        why,
+    })
+}
+
 /// What the host says that is closest to taking the task.
-pub(super) fn no_room(ground: &mut Ground<'_>, task: usize, hosts: &BTreeSet<ContainerInstanceId>) -> Obstacle {
-    let asked: Vec<(usize, u64, ContainerInstanceId, Vec<Refusal>)> = hosts
+pub(super) fn no_room(
+    ground: &mut Ground<'_>,
+    task: usize,
+    hosts: &BTreeSet<ContainerInstanceId>,
+    asked: Asked,
+) -> Obstacle {
+    let answers: Vec<(usize, u64, ContainerInstanceId, Vec<Refusal>)> = hosts
         .iter()
         .map(|host| {
             let refusals = ground.refusals(task, *host);
@@ -175,12 +192,13 @@ pub(super) fn no_room(ground: &mut Ground<'_>, task: usize, hosts: &BTreeSet<Con
             (refusals.len(), short_by.sum(), *host, refusals)
         })
         .collect();
-    let closest = asked
+    let closest = answers
         .into_iter()
         .min_by_key(|(number, short_by, host, _)| (*number, *short_by, *host));
     Obstacle::NoRoom {
         task: ground.id(task),
         group: ground.group(task).to_owned(),
+        asked,
         closest: closest.map(|(_, _, host, refusals)| (ground.host(host).name.clone(), refusals)),
     }
 }

@@ -190,7 +190,7 @@ impl Moving<'_, '_> {
         };
         match permanent {
             Some(why) => Some(format!("It cannot be moved any more: {why}.")),
-            None if self.is_late(rebalance) => Some(too_late(rebalance)),
+            None if self.is_late(rebalance) => Some(taken_back(rebalance, found)),
             None => None,
         }
     }
@@ -476,6 +476,17 @@ fn too_late(rebalance: &Rebalance) -> String {
     match rebalance.stopped {
         true => "The rebalancing was stopped.".to_owned(),
         false => "The deadline passed.".to_owned(),
+    }
+}
+
+/// Why a move is dropped that had begun: its task goes on, and the replacement is named, since the move does not know it any more.
+fn taken_back(rebalance: &Rebalance, found: &TaskMove) -> String {
+    match found.status {
+        MoveStatus::Begun { replacement: Some(id) } => {
+            let sentence = too_late(rebalance);
+            format!("{} before its replacement {id} took over.", trimmed(&sentence))
+        }
+        _ => too_late(rebalance),
     }
 }
 

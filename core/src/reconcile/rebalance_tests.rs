@@ -283,6 +283,14 @@ fn rebalancing_that_is_stopped_leaves_tasks_where_they_are_that_had_no_replaceme
             .count(),
         1
     );
+    let begun = now_moving(&world).moves.iter().find_map(|found| match found.status {
+        MoveStatus::Begun { replacement } => replacement,
+        _ => None,
+    });
+    let taken_back = format!(
+        "The rebalancing was stopped before its replacement {} took over.",
+        begun.expect("a replacement")
+    );
     let before = places(&lopsided(100, 200).state).len();
     let stop = Command::StopRebalance {
         cluster: cluster(),
@@ -292,8 +300,16 @@ fn rebalancing_that_is_stopped_leaves_tasks_where_they_are_that_had_no_replaceme
     world.pass_ms(MINUTE_MS);
     let rebalance = now_moving(&world);
     assert!(rebalance.ended_at.is_some());
-    let stopped = |found: &TaskMove| matches!(&found.status, MoveStatus::Dropped { reason, .. } if reason == "The rebalancing was stopped.");
-    assert!(rebalance.moves.iter().all(stopped), "{rebalance:#?}");
+    let reasons = rebalance.moves.iter().map(|found| match &found.status {
+        MoveStatus::Dropped { reason, .. } => reason.as_str(),
+        other => panic!("{other:?}"),
+    });
+    let (begun, waiting): (Vec<&str>, Vec<&str>) = reasons.partition(|reason| *reason == taken_back);
+    assert_eq!(begun.len(), 1, "{rebalance:#?}");
+    assert!(
+        waiting.iter().all(|reason| *reason == "The rebalancing was stopped."),
+        "{rebalance:#?}"
+    );
     assert_eq!(places(&world.state).len(), before, "the replacement is gone");
     assert!(world.apply(stop).is_err(), "there is nothing left to stop");
     let web = world.service("web");

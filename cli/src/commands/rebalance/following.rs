@@ -29,7 +29,8 @@ pub(super) struct Ended {
     pub(super) interrupted: bool,
 }
 
-/// Says what becomes of each move. Told to stop, it has no further task moved, and waits for those that are under way.
+/// Says what becomes of each move. Told to stop, it has no further task moved, and waits for what that makes of those that are under way; told
+/// again, it does not.
 pub(super) async fn follow(cluster: &Cluster, started: Rebalance, format: Format) -> Result<Ended> {
     let mut signals = StopSignals::install()?;
     let (mut told, mut interrupted) = (BTreeMap::new(), false);
@@ -45,10 +46,14 @@ pub(super) async fn follow(cluster: &Cluster, started: Rebalance, format: Format
             () = sleep(LOOK_EVERY) => {}
             () = signals.next() => {
                 if interrupted {
-                    bail!("not waited for the moves that are under way; `berth rebalance --status` says what becomes of them");
+                    output::complain("berth: not waited for; `berth rebalance --status` says what becomes of the moves");
+                    return Ok(Ended { rebalance, interrupted });
                 }
                 interrupted = true;
-                output::complain("berth: no further task is moved; those under way end first (Ctrl-C again does not wait for them)");
+                output::complain(
+                    "berth: no further task is moved; tasks whose replacements have not taken over stay, and the others are waited for \
+                     (Ctrl-C again does not wait)",
+                );
                 stop(cluster).await?;
             }
         }
@@ -129,6 +134,19 @@ pub(super) fn dropped(rebalance: &Rebalance) -> usize {
 fn count(rebalance: &Rebalance, status: MoveStatus) -> usize {
     let moves = rebalance.moves.iter().flatten();
     moves.filter(|found| found.status == Some(status)).count()
+}
+
+/// What to know of moves that have not ended, for those who plan others; `None` if all have.
+pub(super) fn under_way(rebalance: &Rebalance) -> Option<String> {
+    let left = count(rebalance, MoveStatus::Waiting) + count(rebalance, MoveStatus::Begun);
+    let is_over = rebalance.status == Some(RebalanceStatus::Ended);
+    let all = rebalance.moves.as_ref().map_or(0, Vec::len);
+    (!is_over).then(|| {
+        format!(
+            "Tasks are being moved already: {left} of {all} moves have not ended, as `berth rebalance --status` tells. This plan knows nothing of \
+             them and may name the same tasks; plan again when they have ended."
+        )
+    })
 }
 
 fn summary(rebalance: &Rebalance) -> String {
@@ -225,5 +243,12 @@ mod tests {
             summary(&rebalance),
             "1 task has moved. 1 was not moved. 1 still to come."
         );
+        let said = under_way(&rebalance).expect("a move has not ended");
+        assert!(said.contains("1 of 3 moves have not ended"), "{said}");
+        let ended = Rebalance {
+            status: Some(RebalanceStatus::Ended),
+            ..rebalance
+        };
+        assert_eq!(under_way(&ended), None);
     }
 }

@@ -24,7 +24,7 @@ use crate::target::TargetArguments;
 /// Exit code: moves were made, but not all.
 const SOME_DROPPED: u8 = 4;
 
-/// Exit code: it was told to stop, as shells say it of programs that Ctrl-C ends.
+/// Exit code: Ctrl-C told it to stop, as shells say it of programs that Ctrl-C ends.
 const INTERRUPTED: u8 = 130;
 
 /// What moves are for.
@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     /// Say how far the moves have come that were begun last
     #[arg(long, conflicts_with_all = ["apply", "stop"])]
     status: bool,
-    /// Have no further task moved
+    /// Have no further task moved; tasks whose replacements have not taken over stay
     #[arg(long, conflicts_with = "apply")]
     stop: bool,
     #[command(flatten)]
@@ -91,8 +91,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Format::Table => output::line(&planned::text(&plan))?,
     }
     if !begins {
-        if !moves.is_empty() && arguments.format == Format::Table {
-            output::line("\nNothing was changed. With --apply, these moves are made.")?;
+        if arguments.format == Format::Table {
+            say_what_to_do(&cluster, moves.is_empty()).await?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -106,6 +106,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         (false, 0) => ExitCode::SUCCESS,
         (false, _) => ExitCode::from(SOME_DROPPED),
     })
+}
+
+/// What follows a plan of which nothing was made.
+async fn say_what_to_do(cluster: &Cluster, is_empty: bool) -> Result<()> {
+    let last = describe(cluster).await?;
+    match (last.as_ref().and_then(following::under_way), is_empty) {
+        (Some(sentence), _) => output::line(&format!("\n{sentence}")),
+        (None, true) => Ok(()),
+        (None, false) => output::line("\nNothing was changed. With --apply, these moves are made."),
+    }
 }
 
 async fn plan(cluster: &Cluster, arguments: &Arguments) -> Result<PlanRebalanceResponse> {

@@ -47,7 +47,7 @@ fn sentence(plan: &PlanRebalanceResponse, before: &RebalanceMeasure, after: &Reb
         words.push(format!("They leave without tasks: {}.", emptied.join(", ")));
     }
     words.push(format!(
-        "Hosts without tasks: {}.",
+        "ACTIVE hosts without tasks: {}.",
         change(before.empty_hosts, after.empty_hosts)
     ));
     let (small, large) = (room(before.largest_task.as_ref()), room(after.largest_task.as_ref()));
@@ -204,8 +204,8 @@ mod tests {
         assert_eq!(
             text(&plan).lines().collect::<Vec<_>>(),
             [
-                "1 task moves. They leave without tasks: host-1. Hosts without tasks: 0 -> 1. The largest task that fits has 900 CPU units and 900 \
-                 MiB then, and 300 CPU units and 300 MiB now.",
+                "1 task moves. They leave without tasks: host-1. ACTIVE hosts without tasks: 0 -> 1. The largest task that fits has 900 CPU units \
+                 and 900 MiB then, and 300 CPU units and 300 MiB now.",
                 "",
                 "MOVE  SERVICE  TASK      FROM    TO      WHY",
                 "1     web      01234567  host-1  host-2  a has 3 and b has 1",
