@@ -91,7 +91,8 @@ impl KnownHosts {
     }
 
     /// The hosts of a cluster as they are now, deregistered ones left out, in the order of their ids.
-    pub fn of(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &[Arc<Host>] {
+    #[cfg(test)]
+    pub(super) fn of(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &[Arc<Host>] {
         &self.catch_up(state, cluster).hosts
     }
 

@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// The hosts as they are now, in the order of their ids.
-    pub fn hosts(&mut self) -> impl Iterator<Item = HostState> {
+    pub fn hosts(&self) -> impl Iterator<Item = HostState> {
         let board = self.planner.board();
         self.hosts.iter().map(|host| state_of(board, *host))
     }

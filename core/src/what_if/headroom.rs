@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{
     ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
 };
-use crate::placement::{Ask, FollowedHosts, Host, KnownHosts, Seed, TaskRequest};
+use crate::placement::{Ask, FollowedHosts, Host, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
 
@@ -55,17 +55,8 @@ pub(super) fn of(
     first: &BTreeSet<ServiceName>,
     now: Timestamp,
 ) -> Headroom {
-    let mut known = KnownHosts::default();
-    let services = more_tasks(state, cluster, first, now, |requests| {
-        known
-            .place(state, cluster, requests, Seed::default())
-            .placements()
-            .count()
-    });
-    Headroom {
-        zones: zones(state, cluster, known.of(state, cluster)),
-        services,
-    }
+    let hosts = PlacementProblem::from_state(state, cluster, []).hosts;
+    headroom_of(hosts, state, cluster, first, now)
 }
 
 /// The same for hosts that are as in the state but for the tasks on them, in the order of their ids.
@@ -77,25 +68,25 @@ pub(crate) fn headroom_of(
     now: Timestamp,
 ) -> Headroom {
     let hosts: Vec<Arc<Host>> = hosts.into_iter().map(Arc::new).collect();
-    let mut followed = FollowedHosts::default();
-    let services = more_tasks(state, cluster, first, now, |requests| {
-        let plan = followed.place(hosts.clone(), requests, Seed::default());
-        plan.placements().count()
-    });
     Headroom {
         zones: zones(state, cluster, &hosts),
-        services,
+        services: more_tasks(&hosts, state, cluster, first, now),
     }
 }
 
-/// How many more tasks of each service there is room for, of as many as `place` is given.
+/// How many more tasks of each service there is room for on these hosts.
 fn more_tasks(
+    hosts: &[Arc<Host>],
     state: &ClusterState,
     cluster: &ClusterKey,
     first: &BTreeSet<ServiceName>,
     now: Timestamp,
-    mut place: impl FnMut(&[TaskRequest]) -> usize,
 ) -> Vec<MoreTasks> {
+    let mut followed = FollowedHosts::default();
+    let mut place = |requests: &[TaskRequest]| {
+        let plan = followed.place(hosts.to_vec(), requests, Seed::default());
+        plan.placements().count()
+    };
     let services = state
         .services_of(cluster)
         .filter(|service| service.status == ServiceStatus::Active)
