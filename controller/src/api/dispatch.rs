@@ -22,7 +22,7 @@ pub struct Route {
     pub service: &'static Service,
     /// The operation.
     pub operation: &'static OperationModel,
-    /// Whether only the leader can answer: it alone places tasks, and has the sessions with agents.
+    /// Whether only the leader can answer: it alone places tasks, has the sessions with agents, and has the clock by which protection ends.
     pub(super) by_leader: bool,
     pub(super) serve: Serve,
 }
@@ -97,6 +97,7 @@ pub static ROUTES: &[Route] = &[
     route!(ecs, DescribeServices, describe_services),
     route!(ecs, DescribeTaskDefinition, describe_task_definition),
     route!(ecs, DescribeTasks, describe_tasks),
+    route!(ecs, GetTaskProtection, get_task_protection, by_leader),
     route!(ecs, ListAttributes, list_attributes),
     route!(ecs, ListClusters, list_clusters),
     route!(ecs, ListContainerInstances, list_container_instances),
@@ -118,6 +119,7 @@ pub static ROUTES: &[Route] = &[
     route!(ecs, UpdateClusterSettings, update_cluster_settings),
     route!(ecs, UpdateContainerInstancesState, update_container_instances_state),
     route!(ecs, UpdateService, update_service),
+    route!(ecs, UpdateTaskProtection, update_task_protection, by_leader),
     route!(sts, GetCallerIdentity, get_caller_identity),
 ];
 

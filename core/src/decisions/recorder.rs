@@ -344,6 +344,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::DeregisterTaskDefinition { at, .. }
         | Command::DeleteService { at, .. }
         | Command::StopTasks { at, .. }
+        | Command::UpdateTaskProtection { at, .. }
         | Command::RecordTaskReports { at, .. }
         | Command::RegisterContainerInstance { at, .. }
         | Command::RecordAgentDisconnected { at, .. }

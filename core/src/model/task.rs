@@ -199,6 +199,9 @@ pub struct Task {
     /// When a controller heard that it runs. This, by the clock of the leader, counts for what the cluster decides; the other times of the
     /// run are its host's, whose clock may be off.
     pub running_since: Option<Timestamp>,
+    /// Until when, by the clock of the leader, its service's scheduler does not stop it. With
+    /// [`Feature::TaskProtection`](crate::state::Feature) alone.
+    pub protected_until: Option<Timestamp>,
     /// When its desired status became `STOPPED`.
     pub stopping_at: Option<Timestamp>,
     /// When its last container ended.
@@ -284,6 +287,7 @@ impl Task {
             pull_stopped_at: None,
             started_at: None,
             running_since: None,
+            protected_until: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,
@@ -325,6 +329,12 @@ impl Task {
     #[must_use]
     pub fn ran_for_ms(&self) -> Option<i64> {
         Some(self.execution_stopped_at?.ms_since(self.started_at?).max(0))
+    }
+
+    /// Whether its service's scheduler must not stop it at `now`, unless the service is deleted by force.
+    #[must_use]
+    pub fn is_protected(&self, now: Timestamp) -> bool {
+        self.desired_status == DesiredStatus::Running && self.protected_until.is_some_and(|until| until > now)
     }
 
     /// Whether it is over.

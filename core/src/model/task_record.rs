@@ -42,6 +42,8 @@ pub(super) struct TaskRecord {
     started_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     running_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protected_until: Option<Timestamp>,
     stopping_at: Option<Timestamp>,
     execution_stopped_at: Option<Timestamp>,
     stopped_at: Option<Timestamp>,
@@ -80,6 +82,7 @@ impl From<TaskRecord> for Task {
             pull_stopped_at: record.pull_stopped_at,
             started_at: record.started_at,
             running_since: record.running_since,
+            protected_until: record.protected_until,
             stopping_at: record.stopping_at,
             execution_stopped_at: record.execution_stopped_at,
             stopped_at: record.stopped_at,
@@ -118,6 +121,7 @@ impl From<Task> for TaskRecord {
             pull_stopped_at: task.pull_stopped_at,
             started_at: task.started_at,
             running_since: task.running_since,
+            protected_until: task.protected_until,
             stopping_at: task.stopping_at,
             execution_stopped_at: task.execution_stopped_at,
             stopped_at: task.stopped_at,

@@ -142,6 +142,7 @@ mod tests {
             pull_stopped_at: None,
             started_at: None,
             running_since: None,
+            protected_until: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,

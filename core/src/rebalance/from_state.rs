@@ -134,6 +134,9 @@ fn own_reason(task: &Task, now: Timestamp) -> Option<Stays> {
     if !is_wanted(task) {
         return Some(Stays::Ending);
     }
+    if task.is_protected(now) {
+        return Some(Stays::Protected);
+    }
     let since = task.running_since.or(task.started_at).unwrap_or(task.created_at);
     let has_settled = task.last_status == TaskStatus::Running && now.ms_since(since) >= STAYED_UP_MS;
     (!has_settled).then_some(Stays::Starting)

@@ -78,6 +78,8 @@ pub enum Stays {
     Starting,
     /// It has been told to stop.
     Ending,
+    /// It is protected from being stopped.
+    Protected,
     /// Other services were named.
     NotAsked,
     /// No task of its service is moved now.
@@ -90,6 +92,7 @@ impl fmt::Display for Stays {
             Self::Standalone => f.write_str("it is no service's, so that nothing would replace it"),
             Self::Starting => f.write_str("it does not run yet, or not for long"),
             Self::Ending => f.write_str("it is about to stop"),
+            Self::Protected => f.write_str("it is protected from being stopped"),
             Self::NotAsked => f.write_str("its service was not named"),
             Self::Service(why) => why.fmt(f),
         }

@@ -182,6 +182,12 @@ impl Agenda {
         self.by_time.first().map(|(at, _)| *at)
     }
 
+    /// When to look again at a service although nothing may have changed.
+    #[cfg(test)]
+    pub(super) fn next_wake_of_service(&self, service: &ServiceKey) -> Option<Timestamp> {
+        self.wakes.get(&Subject::Service(service.clone())).copied()
+    }
+
     /// The next subject; its wake-up time is dropped, since whoever looks at it finds out anew.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Subject> {
         while let Some((at, subject)) = self.by_time.first().cloned()

@@ -17,7 +17,7 @@ use super::pass::Pass;
 use super::placing::{OnHost, Placed};
 use super::service::nothing_new;
 use super::tally::{Tally, is_running};
-use super::{deployment, events, placing, starting, stopping};
+use super::{deployment, events, placing, protection, starting, stopping};
 
 /// Hosts without a task of the service, by what can be done about it.
 #[derive(Default)]
@@ -45,11 +45,13 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     } else {
         said.extend(start(pass, &service, deployment, &free));
     }
-    let mut stopped = stop_extra(pass, &service, &tally);
+    let mut held = vec![];
+    let mut stopped = stop_extra(pass, &service, &tally, &mut held);
     if deployment.rollout_state != RolloutState::Failed {
-        stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some()));
+        stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some(), &mut held));
     }
     said.extend(events::stopped(&service.key.name, &stopped));
+    said.extend(protection::say_held(pass, &service, &held));
     said
 }
 
@@ -130,25 +132,34 @@ fn start(pass: &mut Pass<'_>, service: &Service, primary: &Deployment, free: &Fr
     said
 }
 
-/// Stops tasks on draining hosts, and a second task on a host.
-fn stop_extra(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Vec<TaskId> {
+/// Stops tasks on draining hosts, and a second task on a host. Adds to `held` those that stay since they are protected.
+fn stop_extra(pass: &mut Pass<'_>, service: &Service, tally: &Tally, held: &mut Vec<Arc<Task>>) -> Vec<TaskId> {
     let mut seen = BTreeSet::new();
     let second = tally.current.iter().filter(|t| !seen.insert(t.container_instance));
-    let second: Vec<Arc<Task>> = second.cloned().collect();
+    let (second, protected) = protection::split(second.cloned(), pass.now);
+    held.extend(protected);
     let mut stopped = stopping::stop(pass, service, &second);
-    stopped.extend(stopping::stop_since(
-        pass,
-        service,
-        &tally.draining,
-        stopping::SINCE_DRAINING,
-    ));
+    let (draining, protected) = protection::split(tally.draining.iter().cloned(), pass.now);
+    held.extend(protected);
+    stopped.extend(stopping::stop_since(pass, service, &draining, stopping::SINCE_DRAINING));
     stopped
 }
 
-fn stop_outdated(pass: &mut Pass<'_>, service: &Service, tally: &Tally, held_back: bool) -> Vec<TaskId> {
+/// Stops tasks to be replaced, as many as are not needed. Adds to `held` those that stay since they are protected.
+fn stop_outdated(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    tally: &Tally,
+    held_back: bool,
+    held: &mut Vec<Arc<Task>>,
+) -> Vec<TaskId> {
     let spare = tally.healthy(pass.now).saturating_sub(Limits::of(service).lower);
     let spare = if held_back { 0 } else { spare };
-    let (running, idle): (Vec<_>, Vec<_>) = tally.outdated.iter().cloned().partition(is_running);
+    let (outdated, protected) = protection::split(tally.outdated.iter().cloned(), pass.now);
+    let (running, idle): (Vec<_>, Vec<_>) = outdated.into_iter().partition(is_running);
+    if spare > running.len() {
+        held.extend(protected);
+    }
     let victims: Vec<Arc<Task>> = idle.into_iter().chain(running.into_iter().take(spare)).collect();
     stopping::stop(pass, service, &victims)
 }

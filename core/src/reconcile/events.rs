@@ -85,6 +85,12 @@ pub(super) fn held_by_configuration(service: &ServiceName) -> String {
     )
 }
 
+pub(super) fn unable_to_scale_in(service: &ServiceName, deployment: &DeploymentId, protected: usize) -> String {
+    format!(
+        "(service {service}, taskSet {deployment}) was unable to scale in due to (reason {protected} tasks under protection)"
+    )
+}
+
 /// When a sentence that begins with `beginning` was last said; the service remembers its last 100 sentences.
 pub(super) fn last_said<'a>(service: &'a Service, beginning: &str) -> Option<(&'a str, Timestamp)> {
     let event = service.events.iter().find(|e| e.message.starts_with(beginning))?;

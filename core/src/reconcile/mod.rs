@@ -15,6 +15,7 @@ mod limits;
 mod moving;
 mod pass;
 mod placing;
+mod protection;
 mod rebalance;
 mod replica;
 mod retention;

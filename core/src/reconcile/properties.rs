@@ -24,6 +24,7 @@ enum Step {
     Activate(usize),
     Cut(usize),
     Reconnect(usize),
+    Protect(usize, i64),
     Pass(i64),
 }
 
@@ -44,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..HOSTS).prop_map(Step::Activate),
         1 => (0..HOSTS).prop_map(Step::Cut),
         1 => (0..HOSTS).prop_map(Step::Reconnect),
+        1 => (0usize..20, 1i64..60).prop_map(|(nth, minutes)| Step::Protect(nth, minutes)),
         1 => (0i64..40_000).prop_map(Step::Pass),
     ]
 }
@@ -130,6 +132,18 @@ fn perform(world: &mut World, step: &Step) {
                 .expect("host");
         }
         Step::Reconnect(nth) => _ = world.add_host(&name(*nth), zone(*nth), Resources::new(16_384, 16_384)),
+        Step::Protect(nth, minutes) => {
+            let web = cluster().service("web");
+            let tasks: Vec<TaskId> = world.state.live_tasks_of_service(&web).map(|task| task.id).collect();
+            if !tasks.is_empty() {
+                let command = Command::UpdateTaskProtection {
+                    tasks: vec![tasks[nth % tasks.len()]],
+                    protected_until: Some(at.plus_ms(minutes * 60_000)),
+                    at,
+                };
+                world.apply(command).expect("is always valid");
+            }
+        }
         Step::Pass(ms) => world.now = world.now.plus_ms(*ms),
     }
 }
@@ -145,7 +159,7 @@ fn running_and_pending(state: &ClusterState) -> (usize, usize) {
     )
 }
 
-/// What must hold of each command: our stops leave enough, our starts do not exceed the maximum.
+/// What must hold of each command: our stops leave enough and spare what is protected, our starts do not exceed the maximum.
 fn check(before: &ClusterState, world: &World) {
     let limits = Limits::of(world.service("web"));
     let ((running_before, occupying_before), (running, occupying)) =
@@ -160,6 +174,13 @@ fn check(before: &ClusterState, world: &World) {
         assert!(occupying <= limits.upper, "{occupying} tasks, {} allowed", limits.upper);
     }
     let web = cluster().service("web");
+    for task in before
+        .live_tasks_of_service(&web)
+        .filter(|task| task.is_protected(world.now))
+    {
+        let stays = world.state.task(task.id).is_some_and(|now| now.is_protected(world.now));
+        assert!(stays || lost, "task {} was protected and stops", task.id);
+    }
     let all = world.state.tasks_of_service(&web);
     let live = world.state.live_tasks_of_service(&web);
     assert!(

@@ -27,6 +27,9 @@ const SINCE_MOVED: &str = ": it moves to another host";
 /// Why a replacement stops whose move was dropped.
 const SINCE_DROPPED: &str = ": the task that it was to replace stays";
 
+/// Why a move is dropped of a task that may not be stopped.
+const PROTECTED: &str = "The task is protected by now.";
+
 /// Looks at the moves of a cluster.
 pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     let mut moving = Moving {
@@ -132,7 +135,8 @@ impl Moving<'_, '_> {
         let tally = Tally::of(&self.pass.state, &service);
         let desired = usize::try_from(service.desired_count).unwrap_or(usize::MAX);
         let running = tally.current.iter().filter(|task| is_running(task)).count();
-        let is_spare = tally.current.len() > desired && (!is_running(&replacement) || running > desired);
+        let is_free = !replacement.is_protected(self.pass.now);
+        let is_spare = is_free && tally.current.len() > desired && (!is_running(&replacement) || running > desired);
         if is_spare && self.task(found.task).is_some_and(|task| is_wanted(&task)) {
             stopping::stop_since(self.pass, &service, &[replacement], SINCE_DROPPED);
         }
@@ -175,6 +179,9 @@ impl Moving<'_, '_> {
                     trimmed(why.unwrap_or("it is gone"))
                 ));
             }
+        }
+        if task.is_some_and(|task| task.is_protected(self.pass.now)) {
+            return Some(PROTECTED.to_owned());
         }
         let task_is_wanted = task.is_some_and(is_wanted);
         if !task_is_wanted && replacement.is_some() {
@@ -256,8 +263,10 @@ impl Moving<'_, '_> {
         if self.is_late(rebalance) {
             return Turn::Dropped(too_late(rebalance));
         }
-        if !self.task(found.task).is_some_and(|task| is_wanted(&task)) {
-            return Turn::Dropped("The task has ended.".to_owned());
+        match self.task(found.task).filter(|task| is_wanted(task)) {
+            None => return Turn::Dropped("The task has ended.".to_owned()),
+            Some(task) if task.is_protected(self.pass.now) => return Turn::Dropped(PROTECTED.to_owned()),
+            Some(_) => {}
         }
         let Some(service) = self.service(found) else {
             return Turn::Dropped(format!("It cannot be moved any more: {}.", Unready::Deleted));

@@ -1,7 +1,8 @@
 //! Services that want a number of tasks. Pure.
 //!
 //! New tasks start as far as `maximumPercent` and the hosts allow. Tasks to be replaced stop once new ones serve in
-//! their place; only where new ones cannot start beside them do they stop earlier, down to `minimumHealthyPercent`.
+//! their place; only where new ones cannot start beside them do they stop earlier, down to `minimumHealthyPercent`. Protected
+//! tasks stay, whatever they are to the service.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::model::{Deployment, RolloutState, Service, Task, TaskId};
 use super::limits::Limits;
 use super::pass::Pass;
 use super::tally::{Tally, is_running};
-use super::{deployment, division, events, placing, starting, stopping};
+use super::{deployment, division, events, placing, protection, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 const MAX_STARTS_PER_PASS: usize = 1_000;
@@ -26,6 +27,15 @@ struct Starts {
     held_back: bool,
 }
 
+/// What stopping came to.
+#[derive(Default)]
+struct Stops {
+    /// Tasks that were told to stop.
+    stopped: Vec<TaskId>,
+    /// Tasks that would have been, if they were not protected.
+    held: Vec<Arc<Task>>,
+}
+
 /// Starts and stops what is due; returns what is to be said about it.
 pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let Some(deployment) = service.starting_deployment() else {
@@ -34,11 +44,12 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let limits = Limits::of(service);
     let tally = Tally::of(&pass.state, service);
     let starts = start_missing(pass, service, deployment, &tally, limits);
-    let mut stopped = stop_surplus(pass, service, &tally);
+    let mut stops = stop_surplus(pass, service, &tally);
     if deployment.rollout_state != RolloutState::Failed {
-        stopped.extend(stop_replaced(pass, service, &tally, limits, &starts));
+        stop_replaced(pass, service, &tally, limits, &starts, &mut stops);
     }
-    let stuck = stopped.is_empty()
+    let stuck = stops.stopped.is_empty()
+        && stops.held.is_empty()
         && !starts.complete
         && !starts.held_back
         && tally.occupying >= limits.upper
@@ -47,7 +58,8 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
         && tally.next_to_settle(pass.now).is_none()
         && tally.healthy(pass.now) == tally.occupying;
     let mut said = starts.said;
-    said.extend(events::stopped(&service.key.name, &stopped));
+    said.extend(events::stopped(&service.key.name, &stops.stopped));
+    said.extend(protection::say_held(pass, service, &stops.held));
     if stuck {
         said.extend(deployment::unless_said(
             pass,
@@ -111,16 +123,23 @@ fn start_missing(
 }
 
 /// Scales in, of each capacity provider what it has beyond its share: tasks that do not run yet first, then those that the strategy misses least.
-fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Vec<TaskId> {
+fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Stops {
     let surplus = tally.current.len().saturating_sub(desired(service));
+    let mut stops = Stops::default();
     if surplus == 0 {
-        return vec![];
+        return stops;
     }
     let mut victims = vec![];
     for (tasks, count) in division::of_surplus(service, &tally.current, surplus) {
-        victims.extend(choose(pass, service, &tasks, count));
+        let (free, protected) = protection::split(tasks, pass.now);
+        let chosen = choose(pass, service, &free, count);
+        if chosen.len() < count {
+            stops.held.extend(protected);
+        }
+        victims.extend(chosen);
     }
-    stopping::stop(pass, service, &victims)
+    stops.stopped = stopping::stop(pass, service, &victims);
+    stops
 }
 
 /// Stops tasks to be replaced, as many as are not needed.
@@ -130,9 +149,8 @@ fn stop_replaced(
     tally: &Tally,
     limits: Limits,
     starts: &Starts,
-) -> Vec<TaskId> {
-    let idle = |tasks: &[Arc<Task>]| tasks.iter().filter(|t| !is_running(t)).cloned().collect::<Vec<_>>();
-    let running = |tasks: &[Arc<Task>]| tasks.iter().filter(|t| is_running(t)).cloned().collect::<Vec<_>>();
+    stops: &mut Stops,
+) {
     let make_room = !starts.complete && !starts.held_back;
     let keep = if make_room {
         limits.lower
@@ -140,14 +158,26 @@ fn stop_replaced(
         limits.lower.max(desired(service))
     };
     let mut spare = tally.healthy(pass.now).saturating_sub(keep);
-    let mut stopped = stopping::stop(pass, service, &idle(&tally.outdated));
-    stopped.extend(stop_drained(pass, service, &idle(&tally.draining)));
-    let victims = choose(pass, service, &running(&tally.draining), spare);
+    let (draining, held) = protection::split(tally.draining.iter().cloned(), pass.now);
+    let (outdated, held_too) = protection::split(tally.outdated.iter().cloned(), pass.now);
+    let (idle_draining, running_draining) = split_idle(draining);
+    let (idle_outdated, running_outdated) = split_idle(outdated);
+    stops.stopped.extend(stopping::stop(pass, service, &idle_outdated));
+    stops.stopped.extend(stop_drained(pass, service, &idle_draining));
+    let victims = choose(pass, service, &running_draining, spare);
     spare -= victims.len();
-    stopped.extend(stop_drained(pass, service, &victims));
-    let victims = choose(pass, service, &running(&tally.outdated), spare);
-    stopped.extend(stopping::stop(pass, service, &victims));
-    stopped
+    stops.stopped.extend(stop_drained(pass, service, &victims));
+    let victims = choose(pass, service, &running_outdated, spare);
+    spare -= victims.len();
+    stops.stopped.extend(stopping::stop(pass, service, &victims));
+    if spare > 0 {
+        stops.held.extend(held.into_iter().chain(held_too));
+    }
+}
+
+/// Tasks that do not run yet, and those that do.
+fn split_idle(tasks: Vec<Arc<Task>>) -> (Vec<Arc<Task>>, Vec<Arc<Task>>) {
+    tasks.into_iter().partition(|task| !is_running(task))
 }
 
 fn stop_drained(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>]) -> Vec<TaskId> {
@@ -156,7 +186,7 @@ fn stop_drained(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>]) -> 
 
 /// At most `count` of `tasks` to stop: those that do not run yet are missed least, whatever the strategy says.
 fn choose(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>], count: usize) -> Vec<Arc<Task>> {
-    let (running, idle): (Vec<Arc<Task>>, Vec<Arc<Task>>) = tasks.iter().cloned().partition(is_running);
+    let (idle, running) = split_idle(tasks.to_vec());
     let mut victims = placing::choose_to_stop(pass, service, &idle, count);
     victims.extend(placing::choose_to_stop(pass, service, &running, count - victims.len()));
     victims

@@ -116,6 +116,8 @@ impl Stage {
                     })
                     .expect("deletes");
             }
+            "protect" => self.protect(subject, number("tasks"), number("minutes").expect("minutes")),
+            "stop-task" => self.stop_task(subject),
             "kill" => self.kill(subject, args.contains(&"newest")),
             "reconcile" => _ = self.world.reconcile(),
             "hosts-work" => self.world.hosts_finish(),
@@ -160,6 +162,37 @@ impl Stage {
             ports,
         };
         self.world.apply(command).expect("a host");
+    }
+
+    /// Protects the first of the wanted tasks of a service, or all.
+    fn protect(&mut self, service: &str, count: Option<u32>, minutes: u32) {
+        let tasks = self.wanted(service).into_iter();
+        let count = count.map_or(usize::MAX, |count| usize::try_from(count).expect("a count"));
+        let at = self.world.now;
+        let command = Command::UpdateTaskProtection {
+            tasks: tasks.take(count).collect(),
+            protected_until: Some(at.plus_ms(i64::from(minutes) * 60_000)),
+            at,
+        };
+        self.world.apply(command).expect("is always valid");
+    }
+
+    /// Has a user stop the first wanted task of a service.
+    fn stop_task(&mut self, service: &str) {
+        let command = Command::StopTasks {
+            tasks: self.wanted(service).into_iter().take(1).collect(),
+            stop_code: StopCode::UserInitiated,
+            reason: "enough".to_owned(),
+            at: self.world.now,
+        };
+        self.world.apply(command).expect("is always valid");
+    }
+
+    fn wanted(&self, service: &str) -> Vec<TaskId> {
+        let key = cluster().service(service);
+        let tasks = self.world.state.live_tasks_of_service(&key);
+        let wanted = tasks.filter(|task| task.desired_status == DesiredStatus::Running);
+        wanted.map(|task| task.id).collect()
     }
 
     fn set_status(&mut self, name: &str, status: ContainerInstanceStatus) {

@@ -6,7 +6,7 @@ use crate::model::{DeploymentStatus, DesiredStatus, SchedulingStrategy, Service,
 use crate::state::{Command, ServiceProgress};
 
 use super::pass::Pass;
-use super::{daemon, deployment, events, replica, retention, stopping};
+use super::{daemon, deployment, events, protection, replica, retention, stopping};
 
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
     pass.agenda.set_unplaced(key, false);
@@ -33,17 +33,15 @@ fn active(pass: &mut Pass<'_>, service: &Service) {
     deployment::conclude(pass, &service.key, said);
 }
 
-/// Stops what a deleted service still has, then lets it go.
+/// Stops what a deleted service still has, then lets it go. Where it was not deleted by force, protected tasks are waited for.
 fn draining(pass: &mut Pass<'_>, service: &Service) {
     let tasks: Vec<Arc<Task>> = pass.state.live_tasks_of_service(&service.key).cloned().collect();
     let mut progress = nothing_new(pass, service);
-    let unwanted: Vec<Arc<Task>> = tasks
-        .iter()
-        .filter(|t| t.desired_status == DesiredStatus::Running)
-        .cloned()
-        .collect();
+    let unwanted = tasks.iter().filter(|t| t.desired_status == DesiredStatus::Running);
+    let (unwanted, held) = protection::split(unwanted.cloned(), pass.now);
     let stopped = stopping::stop(pass, service, &unwanted);
-    let said = events::stopped(&service.key.name, &stopped);
+    let mut said = events::stopped(&service.key.name, &stopped);
+    said.extend(protection::say_held(pass, service, &held));
     progress.events = deployment::as_events(pass, said);
     progress.inactive = tasks.is_empty();
     let with_tasks = |id| tasks.iter().any(|t| t.deployment() == Some(id));

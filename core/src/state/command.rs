@@ -80,11 +80,11 @@ pub enum Command {
     UpdateService(Box<UpdateService>),
     /// Begins to delete a service, or nothing if that has begun. Valid when it exists (and is active, without
     /// [`Feature::RepeatedDeletion`](super::Feature)) and its desired count is 0, it is a daemon service, or `force`. Emits
-    /// `ServiceUpdated`; the service is `INACTIVE` once its tasks have stopped.
+    /// `ServiceUpdated`, and `TaskChanged` for each task whose protection `force` ends; the service is `INACTIVE` once its tasks have stopped.
     DeleteService {
         /// Which.
         service: ServiceKey,
-        /// Whether a desired count above 0 is no obstacle.
+        /// Whether a desired count above 0 and protected tasks are no obstacle.
         force: bool,
         /// Now.
         at: Timestamp,
@@ -106,7 +106,8 @@ pub enum Command {
         /// The tasks.
         tasks: Vec<Task>,
     },
-    /// Wants tasks stopped. Unknown or stopped tasks are left out. Valid always. Emits `TaskChanged` for each.
+    /// Wants tasks stopped. Unknown or stopped tasks are left out, and protected ones where a scheduler wants it. Valid always. Emits
+    /// `TaskChanged` for each.
     StopTasks {
         /// Which.
         tasks: Vec<TaskId>,
@@ -114,6 +115,17 @@ pub enum Command {
         stop_code: StopCode,
         /// Why, in a sentence.
         reason: String,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Protects tasks from the schedulers of their services, or ends that. Left out are unknown tasks, tasks of no service, tasks that are to
+    /// stop, and tasks with which more would be protected than their service wants. Valid always. Emits `TaskChanged` for each that changed.
+    /// With [`Feature::TaskProtection`](super::Feature) alone.
+    UpdateTaskProtection {
+        /// Which.
+        tasks: Vec<TaskId>,
+        /// Until when; `None` ends it.
+        protected_until: Option<Timestamp>,
         /// Now.
         at: Timestamp,
     },

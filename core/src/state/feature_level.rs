@@ -37,6 +37,8 @@ pub enum Feature {
     Rebalancing,
     /// Hosts belong to capacity providers, and services and tasks are divided among them.
     CapacityProviders,
+    /// Tasks of services are protected from their scheduler for a while.
+    TaskProtection,
 }
 
 impl Feature {
@@ -54,7 +56,8 @@ impl Feature {
             | Self::PlacementRecords
             | Self::PlacementExtensions
             | Self::Rebalancing
-            | Self::CapacityProviders => 2,
+            | Self::CapacityProviders
+            | Self::TaskProtection => 2,
         }
     }
 }

@@ -14,6 +14,7 @@ mod event;
 mod feature_level;
 mod hosts_seen;
 mod new_history;
+mod protection;
 mod rebalances;
 mod rejection;
 mod services;
@@ -133,6 +134,11 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             reason,
             at,
         } => Ok(tasks::stop(state, tasks, *stop_code, reason, *at)),
+        Command::UpdateTaskProtection {
+            tasks,
+            protected_until,
+            at,
+        } => Ok(protection::update(state, tasks, *protected_until, *at)),
         Command::RecordTaskReports {
             container_instance,
             reports,

@@ -63,6 +63,9 @@ pub(super) fn move_task(state: &mut ClusterState, step: &MoveTask) -> Result<Vec
             return Err(stale(step.number, "goes to another host"));
         }
         Some(replacement) => tasks::create_for_service(state, std::slice::from_ref(replacement))?,
+        None if state.task(found.task).is_some_and(|task| task.is_protected(step.at)) => {
+            return Err(stale(step.number, "is of a task that is protected by now"));
+        }
         None => tasks::stop(
             state,
             &[found.task],

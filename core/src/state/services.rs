@@ -9,7 +9,7 @@ use crate::model::{
 
 use super::{
     ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff,
-    capacity_providers,
+    capacity_providers, protection,
 };
 
 /// Events kept for each service (ECS: the last 100).
@@ -129,7 +129,11 @@ pub(super) fn delete(
         .service(key)
         .ok_or_else(|| Rejection::ServiceNotFound(key.clone()))?;
     if service.status != ServiceStatus::Active && state.uses(Feature::RepeatedDeletion) {
-        return Ok(vec![]);
+        return Ok(if force {
+            protection::end_all_of_service(state, key)
+        } else {
+            vec![]
+        });
     }
     let mut service = Service::clone(state.active_service(key)?);
     let replica = service.scheduling_strategy == SchedulingStrategy::Replica;
@@ -141,7 +145,11 @@ pub(super) fn delete(
     for deployment in &mut service.deployments {
         deployment.updated_at = at;
     }
-    Ok(put(state, service))
+    let mut events = put(state, service);
+    if force {
+        events.extend(protection::end_all_of_service(state, key));
+    }
+    Ok(events)
 }
 
 pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgress) -> Result<Vec<Event>, Rejection> {

@@ -90,7 +90,9 @@ pub(super) fn stop(
     let mut events = vec![];
     for id in tasks {
         let Some(task) = state.task(*id) else { continue };
-        if task.is_stopped() || task.desired_status == DesiredStatus::Stopped {
+        // What a scheduler decided on may have been protected meanwhile.
+        let is_kept = stop_code == StopCode::ServiceSchedulerInitiated && task.is_protected(at);
+        if task.is_stopped() || task.desired_status == DesiredStatus::Stopped || is_kept {
             continue;
         }
         let mut task = Task::clone(task);
@@ -256,7 +258,7 @@ fn end(task: &mut Task, at: Timestamp) {
     }
 }
 
-fn put_changed(state: &mut ClusterState, mut task: Task) -> Event {
+pub(super) fn put_changed(state: &mut ClusterState, mut task: Task) -> Event {
     task.version += 1;
     let from = state.task(task.id).map(|t| t.last_status);
     let event = changed(&task, from);

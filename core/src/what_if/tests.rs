@@ -137,6 +137,50 @@ fn draining_a_host_leads_to_what_was_predicted() {
 }
 
 #[test]
+fn protected_tasks_stay_as_was_predicted() {
+    let mut world = world();
+    let web = cluster().service("web");
+    let host = world.host("h1").expect("there");
+    let tasks = world.state.live_tasks_of_service(&web);
+    let (there, elsewhere): (Vec<_>, Vec<_>) = tasks
+        .map(|task| (task.id, task.container_instance))
+        .partition(|(_, at)| *at == Some(host));
+    let protected: Vec<_> = there
+        .iter()
+        .chain(elsewhere.iter().take(3))
+        .map(|(id, _)| *id)
+        .collect();
+    let at = world.now;
+    let protect = Command::UpdateTaskProtection {
+        tasks: protected.clone(),
+        protected_until: Some(at.plus_ms(3_600_000)),
+        at,
+    };
+    world.apply(protect).expect("is always valid");
+    let scale = Change::UpdateService {
+        service: web.clone(),
+        desired_count: Some(1),
+        placement_strategy: None,
+    };
+    let outlook = ask(&world, &[Change::DrainHost(host), scale]);
+    assert!(outlook.settled);
+    let drain = Command::UpdateContainerInstanceStatus {
+        container_instance: host,
+        status: ContainerInstanceStatus::Draining,
+    };
+    let wanted = predicted(&places(&world), &outlook);
+    world.apply(drain).expect("drains");
+    world.update_service("web", Some(1), None);
+    world.pass_ms(120_000);
+    assert_eq!(places(&world), wanted);
+    let is_wanted = |id: &crate::model::TaskId| {
+        let task = world.state.task(*id);
+        task.is_some_and(|task| task.desired_status == DesiredStatus::Running)
+    };
+    assert!(protected.iter().all(is_wanted));
+}
+
+#[test]
 fn what_finds_no_host_is_explained_and_fits_once_there_is_another() {
     let mut world = world();
     world.update_service("web", Some(100), None);

@@ -5,6 +5,7 @@ mod given;
 mod hosts;
 mod levels;
 mod properties;
+mod protection;
 mod services;
 mod task_definitions;
 mod tasks;

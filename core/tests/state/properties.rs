@@ -57,6 +57,11 @@ fn commands() -> impl Strategy<Value = Command> {
             reason: "because".to_owned(),
             at: Timestamp(6),
         }),
+        (0..200u128, prop::option::of(0..20i64)).prop_map(|(id, until)| Command::UpdateTaskProtection {
+            tasks: vec![TaskId(id)],
+            protected_until: until.map(Timestamp),
+            at: Timestamp(6),
+        }),
         (0..HOSTS, 8000..8004u16).prop_map(|(h, port)| Command::RecordForeignPorts {
             container_instance: ContainerInstanceId(h),
             ports: [(TransportProtocol::Tcp, port)].into(),
