@@ -3,6 +3,7 @@
 //! [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks; [`render`] shapes
 //! answers. Shell; the helpers are pure.
 
+mod account_settings;
 pub(super) mod attributes;
 mod capacity_providers;
 pub(super) mod cluster_settings;
@@ -22,6 +23,7 @@ mod task_protection;
 pub(super) mod create_capacity_provider;
 pub(super) mod create_cluster;
 pub(super) mod create_service;
+pub(super) mod delete_account_setting;
 pub(super) mod delete_attributes;
 pub(super) mod delete_capacity_provider;
 pub(super) mod delete_cluster;
@@ -36,6 +38,7 @@ pub(super) mod describe_services;
 pub(super) mod describe_task_definition;
 pub(super) mod describe_tasks;
 pub(super) mod get_task_protection;
+pub(super) mod list_account_settings;
 pub(super) mod list_attributes;
 pub(super) mod list_clusters;
 pub(super) mod list_container_instances;
@@ -44,6 +47,8 @@ pub(super) mod list_tags_for_resource;
 pub(super) mod list_task_definition_families;
 pub(super) mod list_task_definitions;
 pub(super) mod list_tasks;
+pub(super) mod put_account_setting;
+pub(super) mod put_account_setting_default;
 pub(super) mod put_attributes;
 pub(super) mod put_cluster_capacity_providers;
 pub(super) mod register_task_definition;
