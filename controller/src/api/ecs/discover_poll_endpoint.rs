@@ -1,0 +1,38 @@
+//! `DiscoverPollEndpoint`: where the agents of the hosts speak with the controllers. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::ecs::{DiscoverPollEndpointRequest, DiscoverPollEndpointResponse};
+use berth_core::model::ContainerInstanceStatus;
+
+use super::references::{self, Lookup};
+use crate::api::context::{Api, Call};
+use crate::api::errors::{self, client, invalid};
+use crate::peers::ADDRESS;
+use crate::registrar;
+
+pub(crate) async fn handle(
+    api: &Api,
+    call: &Call,
+    input: DiscoverPollEndpointRequest,
+) -> Result<DiscoverPollEndpointResponse, AwsError> {
+    let state = api.read().await?;
+    let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
+    if let Some(host) = input.container_instance.filter(|text| !text.is_empty()) {
+        match references::container_instance(&state, &cluster.key, &host)? {
+            Lookup::Found(host) if host.status != ContainerInstanceStatus::Inactive => {}
+            _ => return Err(invalid("The referenced container instance was not found.")),
+        }
+    }
+    let members = api.administration().members().await;
+    let members = members.map_err(|failure| errors::administration(&failure))?;
+    let leader = members.members.iter().find(|member| members.leader == Some(member.record.id));
+    let address = leader.and_then(|leader| leader.record.details.get(ADDRESS));
+    let Some(address) = address else {
+        return Err(client("No controller is known that leads, and that agents could speak with."));
+    };
+    Ok(DiscoverPollEndpointResponse {
+        endpoint: Some(registrar::uri(address)),
+        // Agents send no telemetry to another place, and there is no Service Connect.
+        ..Default::default()
+    })
+}
