@@ -7,7 +7,7 @@ use crate::model::{
     TaskOrigin, TaskStatus, Timestamp,
 };
 use crate::placement;
-use crate::state::{ClusterState, Command, MAX_TAGS};
+use crate::state::{ClusterState, Command};
 
 use super::division;
 use super::pass::Pass;
@@ -99,24 +99,17 @@ pub(super) fn strategy(service: &Service) -> Vec<PlacementStrategy> {
     }
 }
 
-/// Managed tags first: where the limit is reached, they are the ones that bills and queries count on.
+/// Managed tags, and those of where the service has them from: no more than a resource can carry, since managed ones do not count.
 fn tags(service: &Service, definition: &TaskDefinition) -> Tags {
     let mut tags = Tags::new();
     if service.enable_ecs_managed_tags {
         tags.insert("aws:ecs:clusterName".into(), service.key.cluster.name.as_str().into());
         tags.insert("aws:ecs:serviceName".into(), service.key.name.as_str().into());
     }
-    let none = Tags::new();
-    let propagated = match service.propagate_tags {
-        PropagateTags::None => &none,
-        PropagateTags::TaskDefinition => &definition.tags,
-        PropagateTags::Service => &service.tags,
-    };
-    for (key, value) in propagated {
-        if tags.len() >= MAX_TAGS {
-            break;
-        }
-        tags.entry(key.clone()).or_insert_with(|| value.clone());
+    match service.propagate_tags {
+        PropagateTags::None => {}
+        PropagateTags::TaskDefinition => tags.extend(definition.tags.clone()),
+        PropagateTags::Service => tags.extend(service.tags.clone()),
     }
     tags
 }
@@ -124,4 +117,90 @@ fn tags(service: &Service, definition: &TaskDefinition) -> Tags {
 /// The definition of the primary deployment; a service keeps using one that was deregistered.
 pub(super) fn definition_of(pass: &Pass<'_>, deployment: &Deployment) -> Option<Arc<TaskDefinition>> {
     pass.state.task_definition(&deployment.task_definition).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DesiredStatus, Resources};
+    use crate::reconcile::world::{World, cluster};
+    use crate::state::Taggable;
+
+    fn world(change: impl FnOnce(&mut Service)) -> World {
+        let mut world = World::new();
+        world.add_host("h1", "a", Resources::new(4096, 4096));
+        world.add_definition("web", Resources::new(100, 100), None);
+        world.add_service("web", change);
+        world
+    }
+
+    /// The tags of the one task that is wanted, as `key=value`.
+    fn tags_of_task(world: &mut World) -> Vec<String> {
+        world.pass_ms(60_000);
+        let web = cluster().service("web");
+        let mut tasks = world.state.live_tasks_of_service(&web);
+        let task = tasks.find(|task| task.desired_status == DesiredStatus::Running);
+        let tags = task.expect("it runs").tags.iter();
+        tags.map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    fn tag(world: &mut World, resource: Taggable, key: &str) {
+        let tags = [(key.to_owned(), "x".to_owned())].into();
+        world.apply(Command::TagResource { resource, tags }).expect("tags");
+    }
+
+    #[test]
+    fn tasks_have_tags_from_where_their_service_says_when_they_start_and_keep_them() {
+        let mut world = world(|service| service.desired_count = 1);
+        let definition = world.service("web").deployments[0].task_definition.clone();
+        tag(&mut world, Taggable::TaskDefinition(definition), "definition");
+        tag(&mut world, Taggable::Service(cluster().service("web")), "service");
+        assert_eq!(tags_of_task(&mut world), Vec::<String>::new());
+        for (propagate, managed, wanted) in [
+            (PropagateTags::TaskDefinition, false, vec!["definition=x"]),
+            (PropagateTags::Service, false, vec!["service=x"]),
+            (
+                PropagateTags::Service,
+                true,
+                vec!["aws:ecs:clusterName=shop", "aws:ecs:serviceName=web", "service=x"],
+            ),
+            (
+                PropagateTags::None,
+                true,
+                vec!["aws:ecs:clusterName=shop", "aws:ecs:serviceName=web"],
+            ),
+        ] {
+            let before = tags_of_task(&mut world);
+            world.change_service("web", |update| {
+                update.propagate_tags = Some(propagate);
+                update.enable_ecs_managed_tags = Some(managed);
+            });
+            assert_eq!(tags_of_task(&mut world), before, "tasks that run keep theirs");
+            world.change_service("web", |update| update.force_new_deployment = true);
+            assert_eq!(tags_of_task(&mut world), wanted);
+        }
+    }
+
+    #[test]
+    fn tags_of_a_service_that_has_all_it_can_carry_reach_tasks_beside_managed_ones() {
+        let mut world = world(|service| {
+            service.desired_count = 1;
+            service.propagate_tags = PropagateTags::Service;
+            service.enable_ecs_managed_tags = true;
+            service.tags = (0..crate::state::MAX_TAGS)
+                .map(|n| (n.to_string(), String::new()))
+                .collect();
+        });
+        assert_eq!(tags_of_task(&mut world).len(), 52);
+        let web = cluster().service("web");
+        let task = world.state.live_tasks_of_service(&web).next().expect("it runs").id;
+        let tags = [("more".to_owned(), String::new())].into();
+        let resource = Taggable::Task(task);
+        let refused = world.apply(Command::TagResource { resource, tags });
+        assert_eq!(refused, Err(crate::state::Rejection::TooManyTags));
+        let resource = Taggable::Task(task);
+        let keys = vec!["7".to_owned()];
+        world.apply(Command::UntagResource { resource, keys }).expect("untags");
+        tag(&mut world, Taggable::Task(task), "other");
+    }
 }

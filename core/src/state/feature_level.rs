@@ -39,6 +39,8 @@ pub enum Feature {
     CapacityProviders,
     /// Tasks of services are protected from their scheduler for a while.
     TaskProtection,
+    /// Tags that ECS sets are not counted among those that a resource can carry.
+    UncountedManagedTags,
 }
 
 impl Feature {
@@ -57,7 +59,8 @@ impl Feature {
             | Self::PlacementExtensions
             | Self::Rebalancing
             | Self::CapacityProviders
-            | Self::TaskProtection => 2,
+            | Self::TaskProtection
+            | Self::UncountedManagedTags => 2,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::model::{
 
 use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES};
 
-/// Most tags that one resource can carry (ECS's limit).
+/// Most tags that one resource can carry beside those that ECS sets (ECS's limit).
 pub const MAX_TAGS: usize = 50;
 
 /// Most attributes that users can put on one container instance (ECS's limit).

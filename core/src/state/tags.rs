@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{CapacityProvider, Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
 
-use super::{ClusterState, Event, MAX_TAGS, Rejection, Taggable, task_definitions};
+use super::{ClusterState, Event, Feature, MAX_TAGS, Rejection, Taggable, task_definitions};
 
 pub(super) fn tag(state: &mut ClusterState, resource: &Taggable, tags: &Tags) -> Result<Vec<Event>, Rejection> {
     change(state, resource, |all| all.extend(tags.clone()))
@@ -14,14 +14,21 @@ pub(super) fn untag(state: &mut ClusterState, resource: &Taggable, keys: &[Strin
     change(state, resource, |all| all.retain(|key, _| !keys.contains(key)))
 }
 
+/// Whether a tag is one that ECS sets, which does not count among those that a resource can carry.
+fn is_managed(key: &str) -> bool {
+    key.starts_with("aws:")
+}
+
 fn change(
     state: &mut ClusterState,
     resource: &Taggable,
     change: impl FnOnce(&mut Tags),
 ) -> Result<Vec<Event>, Rejection> {
+    let counts_all = !state.uses(Feature::UncountedManagedTags);
     let checked = |tags: &mut Tags| {
         change(tags);
-        if tags.len() > MAX_TAGS {
+        let counted = tags.keys().filter(|key| counts_all || !is_managed(key));
+        if counted.count() > MAX_TAGS {
             Err(Rejection::TooManyTags)
         } else {
             Ok(())

@@ -25,10 +25,15 @@ pub(crate) async fn handle(
     }
     let members = api.administration().members().await;
     let members = members.map_err(|failure| errors::administration(&failure))?;
-    let leader = members.members.iter().find(|member| members.leader == Some(member.record.id));
+    let leader = members
+        .members
+        .iter()
+        .find(|member| members.leader == Some(member.record.id));
     let address = leader.and_then(|leader| leader.record.details.get(ADDRESS));
     let Some(address) = address else {
-        return Err(client("No controller is known that leads, and that agents could speak with."));
+        return Err(client(
+            "No controller is known that leads, and that agents could speak with.",
+        ));
     };
     Ok(DiscoverPollEndpointResponse {
         endpoint: Some(registrar::uri(address)),

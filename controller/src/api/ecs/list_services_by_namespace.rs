@@ -36,14 +36,23 @@ mod tests {
     #[tokio::test]
     async fn namespace_is_unknown_whatever_its_name() {
         let harness = Harness::new();
-        for (namespace, code) in [("internal", "NamespaceNotFoundException"), ("", "InvalidParameterException")] {
+        for (namespace, code) in [
+            ("internal", "NamespaceNotFoundException"),
+            ("", "InvalidParameterException"),
+        ] {
             let input = json!({"namespace": namespace});
-            let error = harness.call::<ListServicesByNamespace>(input).await.expect_err("refused");
+            let error = harness
+                .call::<ListServicesByNamespace>(input)
+                .await
+                .expect_err("refused");
             assert_eq!(error.kind.code, code);
             assert!(error.message.contains(namespace), "{}", error.message);
         }
         let input = json!({"namespace": "internal", "nextToken": "nobody's"});
-        let error = harness.call::<ListServicesByNamespace>(input).await.expect_err("refused");
+        let error = harness
+            .call::<ListServicesByNamespace>(input)
+            .await
+            .expect_err("refused");
         assert_eq!(error.message, "Invalid token.");
     }
 }

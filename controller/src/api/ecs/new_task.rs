@@ -131,11 +131,12 @@ fn all_tags(
         }
     };
     all.extend(tags::from_request(own)?);
-    if managed {
-        all.insert(CLUSTER_NAME_TAG.to_owned(), cluster.name.as_str().to_owned());
-    }
     if all.len() > MAX_TAGS {
         return Err(invalid(format!("A resource can have at most {MAX_TAGS} tags.")));
+    }
+    // What ECS sets does not count.
+    if managed {
+        all.insert(CLUSTER_NAME_TAG.to_owned(), cluster.name.as_str().to_owned());
     }
     Ok(all)
 }

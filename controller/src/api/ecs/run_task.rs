@@ -315,6 +315,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn own_tags_win_over_those_of_the_definition_and_those_of_ecs_do_not_count() {
+        let harness = harness().await;
+        let host = harness.add_host(1, "a");
+        let mut own: Vec<Value> = (0..49).map(|n| json!({"key": n.to_string(), "value": ""})).collect();
+        own.push(json!({"key": "team", "value": "mine"}));
+        let input = json!({
+            "taskDefinition": "job", "tags": own, "propagateTags": "TASK_DEFINITION", "enableECSManagedTags": true
+        });
+        let mut on_host = input.clone();
+        on_host["containerInstances"] = json!([host.to_string()]);
+        for answer in [
+            harness.call::<RunTask>(input.clone()).await.expect("runs"),
+            harness.call::<StartTask>(on_host.clone()).await.expect("starts"),
+        ] {
+            let tags = answer["tasks"][0]["tags"].as_array().expect("tags");
+            assert_eq!(tags.len(), 51);
+            assert!(tags.contains(&json!({"key": "team", "value": "mine"})));
+            assert!(tags.contains(&json!({"key": "aws:ecs:clusterName", "value": "default"})));
+        }
+        for input in [&input, &on_host] {
+            let mut of_no_service = input.clone();
+            of_no_service["propagateTags"] = json!("SERVICE");
+            let mut too_many = input.clone();
+            own[49]["key"] = json!("other");
+            too_many["tags"] = json!(own);
+            for (refused, part) in [(of_no_service, "SERVICE"), (too_many, "50 tags")] {
+                let error = match refused.get("containerInstances") {
+                    None => harness.call::<RunTask>(refused).await,
+                    Some(_) => harness.call::<StartTask>(refused).await,
+                };
+                let error = error.expect_err(part);
+                assert!(error.message.contains(part), "{}", error.message);
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn request_that_cannot_be_honoured_is_refused() {
         let harness = harness().await;
         harness.add_host(1, "a");
