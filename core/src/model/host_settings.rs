@@ -1,4 +1,4 @@
-//! How a cluster keeps in touch with its hosts. Berth's own: ECS has no such settings.
+//! How a cluster keeps in touch with its hosts, and how long it remembers what ran there. Berth's own: ECS has no such settings.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,19 @@ pub struct HostSettings {
     pub host_lost_after_ms: u32,
     /// An agent that reaches no controller for this long, in milliseconds, stops its tasks; `None` lets them run on.
     pub fence_after_ms: Option<u32>,
+    /// How long stopped tasks can still be described, in milliseconds, as far as there are not too many. Another time than by default
+    /// with [`Feature::StoppedTasksKept`](crate::state::Feature) alone.
+    #[serde(default = "kept_by_default", skip_serializing_if = "is_kept_by_default")]
+    pub stopped_tasks_kept_ms: u32,
+}
+
+fn kept_by_default() -> u32 {
+    DAY_MS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_kept_by_default(kept_ms: &u32) -> bool {
+    *kept_ms == kept_by_default()
 }
 
 /// Changes to the settings; `None` leaves as is.
@@ -28,6 +41,10 @@ pub struct HostSettingsChange {
     pub host_lost_after_ms: Option<u32>,
     /// New fence, in milliseconds; 0 for none.
     pub fence_after_ms: Option<u32>,
+    /// New time for which stopped tasks can be described, in milliseconds. With
+    /// [`Feature::StoppedTasksKept`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_tasks_kept_ms: Option<u32>,
 }
 
 /// Settings that cannot be kept.
@@ -46,7 +63,12 @@ pub struct HostSettingsError {
 const HEARTBEAT_MS: (u32, u32) = (200, 60_000);
 
 /// A day: whoever waits longer does not want hosts to be given up, or tasks to be stopped.
-const LONGEST_MS: u32 = 24 * 60 * 60 * 1_000;
+const LONGEST_MS: u32 = DAY_MS;
+
+const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
+
+/// Bounds of the time for which stopped tasks are remembered: once a minute they are looked at; after a week nobody asks.
+const KEPT_MS: (u32, u32) = (60_000, 7 * DAY_MS);
 
 /// Shortest fence: a change of leaders takes a second or two, and must not stop tasks.
 const SHORTEST_FENCE_MS: u32 = 5_000;
@@ -58,6 +80,7 @@ impl Default for HostSettings {
             heartbeat_interval_ms: 2_000,
             host_lost_after_ms: 10_000,
             fence_after_ms: None,
+            stopped_tasks_kept_ms: kept_by_default(),
         }
     }
 }
@@ -76,6 +99,7 @@ impl HostSettings {
             heartbeat_interval_ms: change.heartbeat_interval_ms.unwrap_or(self.heartbeat_interval_ms),
             host_lost_after_ms: change.host_lost_after_ms.unwrap_or(self.host_lost_after_ms),
             fence_after_ms,
+            stopped_tasks_kept_ms: change.stopped_tasks_kept_ms.unwrap_or(self.stopped_tasks_kept_ms),
         };
         changed.check()?;
         Ok(changed)
@@ -111,6 +135,8 @@ impl HostSettings {
             LONGEST_MS,
             " (at least three heartbeat intervals)",
         )?;
+        let (least, most) = KEPT_MS;
+        within("stoppedTasksKeptMs", self.stopped_tasks_kept_ms, least, most, "")?;
         match self.fence_after_ms {
             Some(fence) => within("fenceAfterMs", fence, SHORTEST_FENCE_MS, LONGEST_MS, ""),
             None => Ok(()),
@@ -135,6 +161,28 @@ mod tests {
         };
         let error = hasty.check().expect_err("refused").to_string();
         assert!(error.starts_with("hostLostAfterMs must be between 6000 and"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_remember_stopped_tasks_for_too_short_or_too_long_are_refused_by_name() {
+        for stopped_tasks_kept_ms in [59_999, 7 * DAY_MS + 1] {
+            let change = HostSettingsChange {
+                stopped_tasks_kept_ms: Some(stopped_tasks_kept_ms),
+                ..HostSettingsChange::default()
+            };
+            let error = HostSettings::default().with(&change).expect_err("refused");
+            assert!(error.to_string().starts_with("stoppedTasksKeptMs must be"), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_by_default_are_written_as_before_they_knew_of_stopped_tasks() {
+        let written = serde_json::to_string(&HostSettings::default()).expect("JSON");
+        assert!(!written.contains("stopped_tasks"), "{written}");
+        assert_eq!(
+            serde_json::from_str::<HostSettings>(&written).expect("reads"),
+            HostSettings::default()
+        );
     }
 
     #[test]

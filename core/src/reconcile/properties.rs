@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::model::*;
-use crate::state::{ClusterState, Command};
+use crate::state::{ClusterState, Command, UpdateCluster};
 
 use super::limits::Limits;
 use super::reconcile;
@@ -279,6 +279,33 @@ fn stopped_task_after_a_day_is_forgotten() {
     world.pass_ms(23 * HOUR_MS);
     assert_eq!(world.state.stopped_task_count(), 1);
     world.pass_ms(2 * HOUR_MS);
+    assert_eq!(world.state.stopped_task_count(), 0);
+}
+
+#[test]
+fn stopped_task_is_remembered_for_as_long_as_its_cluster_says() {
+    let mut world = world(1, 100, 200);
+    let keep = |world: &mut World, hours: i64| {
+        let host_settings = HostSettingsChange {
+            stopped_tasks_kept_ms: u32::try_from(hours * HOUR_MS).ok(),
+            ..HostSettingsChange::default()
+        };
+        let settings = vec![];
+        let cluster = cluster();
+        let update = UpdateCluster {
+            cluster,
+            settings,
+            host_settings,
+        };
+        world.apply(Command::UpdateCluster(update)).expect("can be kept");
+    };
+    world.pass_ms(11_000);
+    keep(&mut world, 48);
+    perform(&mut world, &Step::Kill(0, TaskStatus::Stopped));
+    world.pass_ms(47 * HOUR_MS);
+    assert_eq!(world.state.stopped_task_count(), 1);
+    keep(&mut world, 1);
+    world.pass_ms(60_000);
     assert_eq!(world.state.stopped_task_count(), 0);
 }
 

@@ -12,10 +12,10 @@ use crate::state::{Command, Feature};
 use super::agenda::Subject;
 use super::pass::Pass;
 
-/// How long what is over can still be described.
+/// How long what is over can still be described; of stopped tasks, that is a setting of their cluster.
 pub const RETAIN_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Stopped tasks kept for each cluster; a service that fails in a loop must not fill the state within a day.
+/// Stopped tasks kept for each cluster, however long it wants them kept: a service that fails in a loop must not fill the state.
 pub const MAX_STOPPED_TASKS_PER_CLUSTER: usize = 5_000;
 
 /// Time between two looks at the stopped tasks.
@@ -80,22 +80,28 @@ fn forget_clusters(pass: &mut Pass<'_>) {
     }
 }
 
-fn expired(pass: &Pass<'_>) -> Vec<TaskId> {
-    let is_old = |at: Option<Timestamp>| at.is_none_or(|at| pass.now.ms_since(at) >= RETAIN_MS);
+/// Stopped tasks that their cluster has kept for as long as it wants to.
+fn expired(pass: &Pass<'_>) -> BTreeSet<TaskId> {
+    let kept_ms = |cluster: &ClusterKey| i64::from(pass.state.host_settings(cluster).stopped_tasks_kept_ms);
+    let is_old = |at: Option<Timestamp>, kept_ms| at.is_none_or(|at| pass.now.ms_since(at) >= kept_ms);
+    let Some(shortest) = pass.state.all_clusters().map(|cluster| kept_ms(&cluster.key)).min() else {
+        return BTreeSet::new();
+    };
     pass.state
         .stopped_tasks()
-        .take_while(|t| is_old(t.stopped_at))
+        .take_while(|t| is_old(t.stopped_at, shortest))
+        .filter(|t| is_old(t.stopped_at, kept_ms(&t.cluster)))
         .map(|t| t.id)
         .collect()
 }
 
 /// The oldest stopped tasks beyond what each cluster may keep.
-fn surplus(pass: &Pass<'_>, expired: &[TaskId]) -> Vec<TaskId> {
+fn surplus(pass: &Pass<'_>, expired: &BTreeSet<TaskId>) -> Vec<TaskId> {
     if pass.state.stopped_task_count() <= MAX_STOPPED_TASKS_PER_CLUSTER {
         return vec![];
     }
     let mut excess: BTreeMap<&ClusterKey, usize> = BTreeMap::new();
-    let kept = || pass.state.stopped_tasks().skip(expired.len());
+    let kept = || pass.state.stopped_tasks().filter(|task| !expired.contains(&task.id));
     for task in kept() {
         *excess.entry(&task.cluster).or_default() += 1;
     }

@@ -41,6 +41,8 @@ pub enum Feature {
     TaskProtection,
     /// Tags that ECS sets are not counted among those that a resource can carry.
     UncountedManagedTags,
+    /// Clusters say how long stopped tasks are remembered.
+    StoppedTasksKept,
 }
 
 impl Feature {
@@ -60,7 +62,8 @@ impl Feature {
             | Self::Rebalancing
             | Self::CapacityProviders
             | Self::TaskProtection
-            | Self::UncountedManagedTags => 2,
+            | Self::UncountedManagedTags
+            | Self::StoppedTasksKept => 2,
         }
     }
 }

@@ -330,6 +330,8 @@ pub struct HostSettings {
     pub host_lost_after_ms: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fence_after_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_tasks_kept_ms: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -914,6 +916,8 @@ pub struct UpdateHostSettingsRequest {
     pub host_lost_after_ms: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fence_after_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_tasks_kept_ms: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -159,6 +159,7 @@ pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
     m::member("heartbeatIntervalMs", &Milliseconds),
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
+    m::member("stoppedTasksKeptMs", &Milliseconds),
 ]);
 pub(super) static HostToAdd: m::Shape = m::structure("HostToAdd", &[
     m::member("name", &String),
@@ -466,6 +467,7 @@ pub(super) static UpdateHostSettingsRequest: m::Shape = m::structure("UpdateHost
     m::member("heartbeatIntervalMs", &Milliseconds),
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
+    m::member("stoppedTasksKeptMs", &Milliseconds),
 ]);
 pub(super) static UpdateHostSettingsResponse: m::Shape = m::structure("UpdateHostSettingsResponse", &[
     m::member("hostSettings", &HostSettings),

@@ -1,4 +1,4 @@
-//! `berth hosts settings`: shows how a cluster keeps in touch with its hosts, and changes it.
+//! `berth hosts settings`: shows how a cluster keeps in touch with its hosts and how long it remembers what ran there, and changes it.
 //!
 //! Owns the flags and what is said of the settings; their bounds are the controller's. Shell, but for the sentences, which are pure.
 
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// How long a host that reaches no controller lets its tasks run on; `off` for as long as they like
     #[arg(long, value_name = "TIME|off", value_parser = fence)]
     fence_after: Option<i32>,
+    /// How long stopped tasks can still be described, such as 24h; at most 5,000 of the cluster are, the last ones
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    keep_stopped_tasks: Option<i32>,
     #[command(flatten)]
     target: TargetArguments,
 }
@@ -37,6 +40,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         arguments.heartbeat_interval,
         arguments.lost_after,
         arguments.fence_after,
+        arguments.keep_stopped_tasks,
     ];
     let settings = if given.iter().all(Option::is_none) {
         let request = DescribeHostSettingsRequest {
@@ -49,6 +53,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
             heartbeat_interval_ms: arguments.heartbeat_interval,
             host_lost_after_ms: arguments.lost_after,
             fence_after_ms: arguments.fence_after,
+            stopped_tasks_kept_ms: arguments.keep_stopped_tasks,
         };
         cluster.call::<UpdateHostSettings>(&request).await?.host_settings
     };
@@ -58,7 +63,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         .try_for_each(|line| output::line(line))
 }
 
-fn sentences(cluster: &str, settings: &HostSettings) -> [String; 3] {
+fn sentences(cluster: &str, settings: &HostSettings) -> [String; 4] {
     let time = |ms: Option<i32>| text(ms.unwrap_or(0));
     let fence = match settings.fence_after_ms {
         None | Some(0) => "fence after:        off: a host that reaches no controller lets its tasks run on".to_owned(),
@@ -77,12 +82,17 @@ fn sentences(cluster: &str, settings: &HostSettings) -> [String; 3] {
             time(settings.host_lost_after_ms)
         ),
         fence,
+        format!(
+            "keep stopped tasks: {}: so long they can be described, and the last 5,000 at most",
+            time(settings.stopped_tasks_kept_ms)
+        ),
     ]
 }
 
 fn text(ms: i32) -> String {
-    match ms % 1_000 {
-        0 => format!("{}s", ms / 1_000),
+    match ms {
+        3_600_000.. if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
         _ => format!("{ms}ms"),
     }
 }
@@ -130,10 +140,12 @@ mod tests {
             heartbeat_interval_ms: Some(500),
             host_lost_after_ms: Some(10_000),
             fence_after_ms: Some(0),
+            stopped_tasks_kept_ms: Some(86_400_000),
         };
-        let [heartbeat, lost, fence] = sentences("shop", &settings);
+        let [heartbeat, lost, fence, kept] = sentences("shop", &settings);
         assert!(heartbeat.contains("500ms: agents of shop"), "{heartbeat}");
         assert!(lost.contains("10s: a host whose agent is silent"), "{lost}");
         assert!(fence.contains("off"), "{fence}");
+        assert!(kept.contains("24h: so long"), "{kept}");
     }
 }

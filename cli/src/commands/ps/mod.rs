@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Only tasks of this service
     #[arg(long, short, value_name = "NAME")]
     service: Option<String>,
-    /// Stopped tasks too, with why they stopped, for as long as the cluster remembers them (a day)
+    /// Stopped tasks too, with why they stopped, for as long as the cluster remembers them (`berth hosts settings`)
     #[arg(long, short)]
     all: bool,
     /// Ids and reasons in full, however long the lines

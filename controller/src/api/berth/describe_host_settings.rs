@@ -25,6 +25,7 @@ pub(super) fn render(settings: &HostSettings) -> berth::HostSettings {
         heartbeat_interval_ms: Some(as_integer(settings.heartbeat_interval_ms)),
         host_lost_after_ms: Some(as_integer(settings.host_lost_after_ms)),
         fence_after_ms: Some(as_integer(settings.fence_after_ms.unwrap_or(0))),
+        stopped_tasks_kept_ms: Some(as_integer(settings.stopped_tasks_kept_ms)),
     }
 }
 

@@ -3,11 +3,12 @@
 use berth_aws::AwsError;
 use berth_aws::berth::{UpdateHostSettingsRequest, UpdateHostSettingsResponse};
 use berth_core::model::HostSettingsChange;
-use berth_core::state::{Command, UpdateCluster};
+use berth_core::state::{Command, Feature, UpdateCluster};
 
 use super::describe_host_settings::render;
 use crate::api::context::{Api, Call};
 use crate::api::ecs::references;
+use crate::api::errors::invalid;
 
 pub(crate) async fn handle(
     api: &Api,
@@ -15,6 +16,11 @@ pub(crate) async fn handle(
     input: UpdateHostSettingsRequest,
 ) -> Result<UpdateHostSettingsResponse, AwsError> {
     let key = references::cluster_key(&call.scope, input.cluster.as_deref())?;
+    if input.stopped_tasks_kept_ms.is_some() && !api.uses(Feature::StoppedTasksKept) {
+        return Err(invalid(
+            "stoppedTasksKeptMs cannot be changed yet: not every controller of the cluster has been upgraded.",
+        ));
+    }
     // The model admits no negative numbers.
     let ms = |value: Option<i32>| value.and_then(|ms| u32::try_from(ms).ok());
     let update = UpdateCluster {
@@ -24,6 +30,7 @@ pub(crate) async fn handle(
             heartbeat_interval_ms: ms(input.heartbeat_interval_ms),
             host_lost_after_ms: ms(input.host_lost_after_ms),
             fence_after_ms: ms(input.fence_after_ms),
+            stopped_tasks_kept_ms: ms(input.stopped_tasks_kept_ms),
         },
     };
     api.propose(Command::UpdateCluster(update)).await?;
@@ -49,16 +56,24 @@ mod tests {
             .call::<DescribeHostSettings>(json!({}))
             .await
             .expect("described");
-        let by_default = json!({"heartbeatIntervalMs": 2000, "hostLostAfterMs": 10000, "fenceAfterMs": 0});
+        let by_default = json!({
+            "heartbeatIntervalMs": 2000, "hostLostAfterMs": 10000, "fenceAfterMs": 0, "stoppedTasksKeptMs": 86_400_000
+        });
         assert_eq!(described["hostSettings"], by_default);
-        for change in [json!({"fenceAfterMs": 30000}), json!({"heartbeatIntervalMs": 3000})] {
+        for change in [
+            json!({"fenceAfterMs": 30000}),
+            json!({"heartbeatIntervalMs": 3000}),
+            json!({"stoppedTasksKeptMs": 3_600_000}),
+        ] {
             harness.call::<UpdateHostSettings>(change).await.expect("updated");
         }
         let described = harness
             .call::<DescribeHostSettings>(json!({}))
             .await
             .expect("described");
-        let changed = json!({"heartbeatIntervalMs": 3000, "hostLostAfterMs": 10000, "fenceAfterMs": 30000});
+        let changed = json!({
+            "heartbeatIntervalMs": 3000, "hostLostAfterMs": 10000, "fenceAfterMs": 30000, "stoppedTasksKeptMs": 3_600_000
+        });
         assert_eq!(described["hostSettings"], changed);
         let off = json!({"fenceAfterMs": 0});
         let answer = harness.call::<UpdateHostSettings>(off).await.expect("updated");
@@ -82,6 +97,17 @@ mod tests {
             .await
             .expect("described");
         assert_eq!(described["hostSettings"]["heartbeatIntervalMs"], 2000);
+    }
+
+    #[tokio::test]
+    async fn time_for_stopped_tasks_before_all_controllers_know_it_is_refused() {
+        let harness = Harness::before_levels();
+        harness.add_cluster("default");
+        let input = json!({"stoppedTasksKeptMs": 3_600_000});
+        let error = harness.call::<UpdateHostSettings>(input).await.expect_err("refused");
+        assert!(error.message.contains("has been upgraded"), "{}", error.message);
+        let input = json!({"heartbeatIntervalMs": 3000});
+        harness.call::<UpdateHostSettings>(input).await.expect("is older");
     }
 
     #[tokio::test]
