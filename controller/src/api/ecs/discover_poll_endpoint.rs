@@ -32,7 +32,7 @@ pub(crate) async fn handle(
     let address = leader.and_then(|leader| leader.record.details.get(ADDRESS));
     let Some(address) = address else {
         return Err(client(
-            "No controller is known that leads, and that agents could speak with.",
+            "No address is known at which agents reach the controller that leads: one that runs by itself has none.",
         ));
     };
     Ok(DiscoverPollEndpointResponse {
@@ -40,4 +40,33 @@ pub(crate) async fn handle(
         // Agents send no telemetry to another place, and there is no Service Connect.
         ..Default::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::operations::DiscoverPollEndpoint;
+    use serde_json::json;
+
+    use crate::api::testing::Harness;
+
+    #[tokio::test]
+    async fn endpoint_of_what_is_not_there_is_refused() {
+        let harness = Harness::new();
+        let error = harness
+            .call::<DiscoverPollEndpoint>(json!({}))
+            .await
+            .expect_err("refused");
+        assert_eq!(error.kind.code, "ClusterNotFoundException");
+        let host = harness.add_host(1, "a");
+        for (input, said) in [
+            (
+                json!({"containerInstance": "0000000000000000000000000000000f"}),
+                "was not found",
+            ),
+            (json!({"containerInstance": host.to_string()}), "no member of a cluster"),
+        ] {
+            let error = harness.call::<DiscoverPollEndpoint>(input).await.expect_err("refused");
+            assert!(error.message.contains(said), "{}", error.message);
+        }
+    }
 }
