@@ -16,6 +16,7 @@ mod listen_failure;
 mod lock;
 mod logging;
 mod output;
+mod parts;
 mod root_keys;
 mod running;
 mod service_manager;

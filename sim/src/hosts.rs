@@ -143,18 +143,9 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
 /// A change of a service: of its count, or with none a new deployment of the same.
 pub(crate) fn update(family: &str, desired_count: Option<u32>, ids: &mut IdSource, at: Timestamp) -> Command {
     Command::UpdateService(Box::new(UpdateService {
-        service: cluster().service(family),
         desired_count,
-        task_definition: None,
         force_new_deployment: desired_count.is_none(),
-        deployment_id: ids.deployment_id(),
-        placement_constraints: None,
-        placement_strategy: None,
-        capacity_provider_strategy: None,
-        deployment_configuration: DeploymentConfigurationChanges::default(),
-        propagate_tags: None,
-        enable_ecs_managed_tags: None,
-        at,
+        ..UpdateService::blank(cluster().service(family), ids.deployment_id(), at)
     }))
 }
 

@@ -6,6 +6,7 @@ import json
 import berth
 
 HOSTS = 4
+SMALL_HOSTS = ("--runtime", "simulated", "--hosts", HOSTS, "--host-cpu", 1, "--host-memory", 4000, "--cluster", "shop")
 
 
 def furnish(process):
@@ -27,6 +28,18 @@ def hosts_of(ecs, group):
     return {names[task["containerInstanceArn"]] for task in berth.running(ecs, "shop") if task["group"] == group}
 
 
+def fill_and_kill(process, ecs):
+    """Has the packed service fill a host, and kills that host, whose name it returns; its tasks then run elsewhere."""
+    ecs.update_service(cluster="shop", service="batch", desiredCount=6)
+    berth.wait_stable(ecs, "shop", "batch", 60)
+    # Six of 128 CPU units fit on one host of 1024 beside a task of the other service: where the first went, the others followed.
+    [full] = hosts_of(ecs, "service:batch")
+    process.run("dev", "host", "kill", full)
+    moved = lambda: len(berth.running(ecs, "shop")) == 8 and full not in hosts_of(ecs, "service:batch")
+    berth.wait_until(moved, f"the tasks of {full} run elsewhere", 60)
+    return full
+
+
 def lines(path):
     """The lines of a recording as pairs: what a line is, and what it says."""
     return [next(iter(json.loads(line).items())) for line in path.read_text().splitlines()]
@@ -37,16 +50,9 @@ def of_kind(recording, kind):
 
 
 def test_decisions_of_a_cluster_are_exported_for_any_span_that_is_held(tmp_path):
-    arguments = ("--runtime", "simulated", "--hosts", HOSTS, "--host-cpu", 1, "--host-memory", 4000, "--cluster", "shop")
-    with berth.dev(tmp_path, *arguments) as process:
+    with berth.dev(tmp_path, *SMALL_HOSTS) as process:
         ecs = furnish(process)
-        ecs.update_service(cluster="shop", service="batch", desiredCount=6)
-        berth.wait_stable(ecs, "shop", "batch", 60)
-        # Six of 128 CPU units fit on one host of 1024 beside a task of the other service: where the first went, the others followed.
-        [full] = hosts_of(ecs, "service:batch")
-        process.run("dev", "host", "kill", full)
-        moved = lambda: len(berth.running(ecs, "shop")) == 8 and full not in hosts_of(ecs, "service:batch")
-        berth.wait_until(moved, f"the tasks of {full} run elsewhere", 60)
+        full = fill_and_kill(process, ecs)
 
         whole = tmp_path / "whole.jsonl"
         assert str(whole) in process.run("decisions", "export", "--out", whole).stdout
@@ -79,15 +85,9 @@ def test_decisions_of_a_cluster_are_exported_for_any_span_that_is_held(tmp_path)
 
 
 def test_decisions_made_again_are_the_same_and_other_strategies_would_have_used_other_hosts(tmp_path):
-    arguments = ("--runtime", "simulated", "--hosts", HOSTS, "--host-cpu", 1, "--host-memory", 4000, "--cluster", "shop")
-    with berth.dev(tmp_path, *arguments) as process:
+    with berth.dev(tmp_path, *SMALL_HOSTS) as process:
         ecs = furnish(process)
-        ecs.update_service(cluster="shop", service="batch", desiredCount=6)
-        berth.wait_stable(ecs, "shop", "batch", 60)
-        [full] = hosts_of(ecs, "service:batch")
-        process.run("dev", "host", "kill", full)
-        moved = lambda: len(berth.running(ecs, "shop")) == 8 and full not in hosts_of(ecs, "service:batch")
-        berth.wait_until(moved, f"the tasks of {full} run elsewhere", 60)
+        fill_and_kill(process, ecs)
         # Seven tasks of 512 CPU units are more than the three hosts that are left hold beside the others.
         ecs.register_task_definition(family="large", containerDefinitions=[{"name": "app", "image": "busybox", "cpu": 512, "memory": 64}])
         ecs.create_service(cluster="shop", serviceName="large", taskDefinition="large", desiredCount=7)

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::{NetworkError, NetworkOptions, Subnet, namespace, ports, subnet};
+use super::{NetworkError, NetworkOptions, Subnet, namespace, subnet};
 use crate::process::{find_program, run, run_with_input};
 use crate::runtime::ContainerBinding;
 
@@ -200,7 +200,7 @@ impl Plugins {
         let mut mapping = json!({
             "hostPort": binding.binding.host_port,
             "containerPort": binding.binding.container_port,
-            "protocol": ports::name_of(binding.binding.protocol),
+            "protocol": binding.binding.protocol.as_str(),
         });
         if !self.bind_address.is_unspecified() {
             mapping["hostIP"] = json!(self.bind_address);

@@ -2,13 +2,11 @@
 
 use berth_core::model::TransportProtocol;
 
-use super::ports::name_of;
-
 /// Why a task's network is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// A host port is taken. Begins with Docker's words.
-    #[error("Bind for {address}:{port} failed: port is already allocated ({}, {holder})", name_of(*.protocol))]
+    #[error("Bind for {address}:{port} failed: port is already allocated ({}, {holder})", .protocol.as_str())]
     PortTaken {
         /// Address.
         address: String,

@@ -134,7 +134,7 @@ impl PortHolder {
             }
         }
         Err(NetworkError::NoPortLeft {
-            protocol: name_of(protocol),
+            protocol: protocol.as_str(),
             first: FIRST_DYNAMIC,
             last: LAST_DYNAMIC,
         })
@@ -153,13 +153,6 @@ impl PortHolder {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-pub(super) fn name_of(protocol: TransportProtocol) -> &'static str {
-    match protocol {
-        TransportProtocol::Tcp => "tcp",
-        TransportProtocol::Udp => "udp",
     }
 }
 

@@ -3,7 +3,6 @@
 //! Owns the flags and what is said of a backup; what is in one is the controller's. Shell.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +12,9 @@ use berth_controller::backup::{self, BackupError, BackupSummary};
 use berth_controller::clock::{Clock, SystemClock};
 use clap::{Args, Subcommand};
 
+use crate::client::Client;
 use crate::output;
+use crate::parts;
 use crate::target::TargetArguments;
 
 /// Flags of `berth backup`.
@@ -101,21 +102,16 @@ async fn create(arguments: CreateArguments) -> Result<()> {
     output::line(&describe(&summary))
 }
 
-async fn fetch(client: &crate::client::Client, backup_id: &str, mut file: &File) -> Result<()> {
-    for number in 0.. {
+async fn fetch(client: &Client, backup_id: &str, file: &File) -> Result<()> {
+    let ask = async |number| {
         let request = GetBackupPartRequest {
             backup_id: Some(backup_id.to_owned()),
             part_number: Some(number),
         };
         let part = client.call::<GetBackupPart>(&request).await?;
-        if let Some(data) = part.data {
-            file.write_all(&data.0).context("cannot write the backup")?;
-        }
-        if part.last.unwrap_or(false) {
-            break;
-        }
-    }
-    Ok(())
+        Ok((part.data, part.last))
+    };
+    parts::write(file, "the backup", ask).await
 }
 
 fn verify(path: &Path) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Owns the flags and where the file goes; what is in it is core's, and how it is made the controller's. Shell.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,7 @@ use berth_core::model::Timestamp;
 use clap::{Args, Subcommand};
 
 use crate::output;
+use crate::parts;
 use crate::target::TargetArguments;
 
 /// Bytes written at once.
@@ -87,7 +88,7 @@ fn offline(data_dir: &Path, span: &Span, cluster: Option<&str>, file: &File) -> 
     Ok(())
 }
 
-async fn fetch(target: &TargetArguments, span: &Span, mut file: &File) -> Result<()> {
+async fn fetch(target: &TargetArguments, span: &Span, file: &File) -> Result<()> {
     let target = target.find()?;
     let client = target.client()?;
     let index = |edge| match edge {
@@ -109,20 +110,15 @@ async fn fetch(target: &TargetArguments, span: &Span, mut file: &File) -> Result
     let recording_id = begun
         .recording_id
         .context("the controller gave no id for the recording")?;
-    for number in 0.. {
+    let ask = async |number| {
         let request = GetDecisionsPartRequest {
             recording_id: Some(recording_id.clone()),
             part_number: Some(number),
         };
         let part = client.call::<GetDecisionsPart>(&request).await?;
-        if let Some(data) = part.data {
-            file.write_all(&data.0).context("cannot write the recording")?;
-        }
-        if part.last.unwrap_or(false) {
-            break;
-        }
-    }
-    Ok(())
+        Ok((part.data, part.last))
+    };
+    parts::write(file, "the recording", ask).await
 }
 
 fn edge(text: &str) -> Result<Edge, String> {

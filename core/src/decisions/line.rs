@@ -212,7 +212,7 @@ pub struct RunnerUpLine {
     pub tasks: u32,
 }
 
-/// A task that is otherwise than it was.
+/// A task that is otherwise than it was. It repeats members of [`TaskLine`]: lines that shared them could not refuse members that they do not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ChangedLine {

@@ -57,11 +57,7 @@ pub(super) fn constraint(word: &str) -> Option<PlacementConstraint> {
 }
 
 pub(super) fn of_ports(ports: &Ports) -> Vec<String> {
-    let word = |(protocol, port): &(TransportProtocol, u16)| match protocol {
-        TransportProtocol::Tcp => format!("{port}/tcp"),
-        TransportProtocol::Udp => format!("{port}/udp"),
-    };
-    ports.iter().map(word).collect()
+    ports.iter().map(|(protocol, port)| protocol.port(*port)).collect()
 }
 
 pub(super) fn port(word: &str) -> Option<(TransportProtocol, u16)> {

@@ -527,11 +527,7 @@ struct Listed<'p>(&'p Ports);
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, (protocol, port)) in self.0.iter().enumerate() {
-            let protocol = match protocol {
-                TransportProtocol::Tcp => "tcp",
-                TransportProtocol::Udp => "udp",
-            };
-            write!(f, "{}{port}/{protocol}", if place > 0 { ", " } else { "" })?;
+            write!(f, "{}{}", if place > 0 { ", " } else { "" }, protocol.port(*port))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::model::{
     BinpackResource, ContainerInstance, ContainerInstanceId, MoveStatus, PlacementExtension, PlacementStrategy,
     RecordedScore, SchedulingStrategy, Task, TaskId, attribute_names,
 };
-use crate::placement::{FilterKind, SpreadField, TaskRequest};
+use crate::placement::{FilterKind, SpreadField, TaskRequest, Ties};
 use crate::state::ClusterState;
 
 /// Why a task is on its host.
@@ -213,7 +213,7 @@ fn candidate(
             meaning: meaning(strategy, *value, &request.group, instance),
         })
         .collect();
-    terms.extend(ties_of(&request.strategies).map(|wins| Term {
+    terms.extend(words_of(Ties::of(&request.strategies)).map(|wins| Term {
         name: format!("{wins} tasks on the host"),
         value: u64::from(score.tasks),
         meaning: format!("{} on it", count(u64::from(score.tasks), "task")),
@@ -228,23 +228,11 @@ fn candidate(
 }
 
 /// Which host wins where strategies see no difference: the one with the fewest or the most tasks; `None` where tasks do not matter.
-fn ties_of(strategies: &[PlacementStrategy]) -> Option<&'static str> {
-    use PlacementExtension as E;
-    let fuller = |strategy: &PlacementStrategy| {
-        matches!(
-            strategy,
-            PlacementStrategy::Binpack { .. }
-                | PlacementStrategy::Extension {
-                    extension: E::BestFit | E::Tightest
-                }
-        )
-    };
-    let levels =
-        |strategy: &PlacementStrategy| matches!(strategy, PlacementStrategy::Spread { .. } | PlacementStrategy::Random);
-    match strategies {
-        _ if strategies.iter().any(fuller) => Some("most"),
-        _ if strategies.iter().all(levels) => Some("fewest"),
-        _ => None,
+fn words_of(ties: Ties) -> Option<&'static str> {
+    match ties {
+        Ties::Emptier => Some("fewest"),
+        Ties::First => None,
+        Ties::Fuller => Some("most"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`why_not`]: what every host says to a service's next task. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::change::{self, Remedy};
@@ -76,8 +76,9 @@ fn answers_to(state: &ClusterState, problem: &PlacementProblem, may_add: bool) -
     let request = problem.requests[0].clone();
     let verdicts = placement::explain(problem, Seed::default(), request.id);
     let verdicts = verdicts.map(|explanation| explanation.hosts).unwrap_or_default();
+    let by_id: BTreeMap<ContainerInstanceId, &Host> = problem.hosts.iter().map(|host| (host.id, host)).collect();
     let answers = verdicts.into_iter().filter_map(|(id, verdict)| {
-        let host = problem.hosts.iter().find(|host| host.id == id)?.clone();
+        let host = Host::clone(by_id.get(&id)?);
         let refusals = match verdict {
             HostVerdict::Chosen(_) | HostVerdict::Outranked(_) => vec![],
             HostVerdict::Refused(refusals) => refusals,

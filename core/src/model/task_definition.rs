@@ -30,6 +30,23 @@ pub enum TransportProtocol {
     Udp,
 }
 
+impl TransportProtocol {
+    /// As it is written everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// One of its ports in words, such as `8080/tcp`.
+    #[must_use]
+    pub fn port(self, number: u16) -> String {
+        format!("{number}/{}", self.as_str())
+    }
+}
+
 /// Ports of a host, by protocol.
 pub type Ports = BTreeSet<(TransportProtocol, u16)>;
 

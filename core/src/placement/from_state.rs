@@ -1,10 +1,13 @@
 //! Problems taken from the replicated state: the one place where placement knows how hosts and tasks are stored. Pure.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::gpus::Gpus;
 use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::scale_in::StopCandidate;
 use super::strategy::{service_default, standalone_default};
-use crate::model::{ClusterKey, ContainerInstance, RESERVED_TCP_PORTS, Task, TransportProtocol};
+use crate::model::{CapacityProviderName, ClusterKey, ContainerInstance, RESERVED_TCP_PORTS, Task, TransportProtocol};
 use crate::state::ClusterState;
 
 impl PlacementProblem {
@@ -16,9 +19,10 @@ impl PlacementProblem {
         tasks: impl IntoIterator<Item = &'t Task>,
     ) -> Self {
         let hosts = state.container_instances_of(cluster);
+        let mut requests = Requests::default();
         Self {
             hosts: hosts.map(|host| Host::from_state(state, host)).collect(),
-            requests: tasks.into_iter().map(TaskRequest::of).collect(),
+            requests: tasks.into_iter().map(|task| requests.of(task)).collect(),
             typical: None,
         }
     }
@@ -72,6 +76,22 @@ impl TaskRequest {
             strategies,
         };
         Self::new(task.id, ask)
+    }
+}
+
+/// Requests of many tasks: those of one blueprint and capacity provider share what they ask for.
+#[derive(Default)]
+pub(crate) struct Requests<'t> {
+    /// By the address of the blueprint, which stays where it is as long as the task.
+    asks: BTreeMap<(usize, Option<&'t CapacityProviderName>), Arc<Ask>>,
+}
+
+impl<'t> Requests<'t> {
+    /// As [`TaskRequest::of`].
+    pub(crate) fn of(&mut self, task: &'t Task) -> TaskRequest {
+        let key = (Arc::as_ptr(&task.blueprint).addr(), task.capacity_provider.as_ref());
+        let ask = self.asks.entry(key).or_insert_with(|| TaskRequest::of(task).ask);
+        TaskRequest::new(task.id, Arc::clone(ask))
     }
 }
 
@@ -294,6 +314,29 @@ mod tests {
         let state = state_after(commands);
         let plan = place(&PlacementProblem::from_state(&state, &cluster(), [&waiting]), Seed(3));
         assert_eq!(plan.placements().next(), Some((TaskId(11), ContainerInstanceId(2))));
+    }
+
+    #[test]
+    fn tasks_of_one_blueprint_share_what_they_ask_for_and_ask_what_each_would_alone() {
+        let one = task(11, None);
+        let mut tasks = vec![
+            one.clone(),
+            Task {
+                id: TaskId(12),
+                ..one.clone()
+            },
+            task(13, None),
+        ];
+        tasks.push(Task {
+            capacity_provider: Some("gpu".into()),
+            ..one
+        });
+        let mut requests = Requests::default();
+        let shared: Vec<TaskRequest> = tasks.iter().map(|task| requests.of(task)).collect();
+        let alone: Vec<TaskRequest> = tasks.iter().map(TaskRequest::of).collect();
+        assert_eq!(shared, alone);
+        let same = |place: usize| Arc::ptr_eq(&shared[0].ask, &shared[place].ask);
+        assert_eq!((same(1), same(2), same(3)), (true, false, false));
     }
 
     #[test]

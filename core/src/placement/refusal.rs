@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filter::FilterKind;
 use super::gpus::WHOLE_GPU;
 use super::query_language::ParseError;
-use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports, TransportProtocol};
+use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports};
 
 /// A reason for which a host does not take a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,20 +219,12 @@ struct Named<'p>(&'p Ports);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |(protocol, port): &(_, u16)| format!("{port}/{}", protocol_name(*protocol));
-        let names: Vec<String> = self.0.iter().map(name).collect();
+        let names: Vec<String> = self.0.iter().map(|(protocol, port)| protocol.port(*port)).collect();
         let (noun, verb) = if names.len() == 1 {
             ("port", "is")
         } else {
             ("ports", "are")
         };
         write!(f, "host {noun} {} {verb}", names.join(", "))
-    }
-}
-
-fn protocol_name(protocol: TransportProtocol) -> &'static str {
-    match protocol {
-        TransportProtocol::Tcp => "tcp",
-        TransportProtocol::Udp => "udp",
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{
     CapacityProviderName, ClusterKey, CpuUnits, DesiredStatus, MemoryMib, RebalanceGoal, Resources, ServiceKey,
     ServiceName, Task, TaskId, TaskStatus, Timestamp,
 };
-use crate::placement::{Ask, GpuSet, Host, PlacementProblem, TaskRequest};
+use crate::placement::{Ask, GpuSet, Host, PlacementProblem, Requests, TaskRequest};
 use crate::reconcile::{self, Unready};
 use crate::state::{ClusterState, STAYED_UP_MS};
 use crate::what_if::{Headroom, headroom_of};
@@ -57,14 +57,14 @@ pub fn propose(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Tim
 /// The hosts of a cluster and the tasks on them.
 fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timestamp) -> RebalanceProblem {
     let mut services: BTreeMap<&ServiceKey, (Option<Stays>, Option<TaskRequest>)> = BTreeMap::new();
-    let (mut tasks, mut in_pools) = (vec![], InPools::new());
+    let (mut tasks, mut requests, mut in_pools) = (vec![], Requests::default(), InPools::new());
     for task in state.tasks_of_cluster(cluster).filter(|task| !task.is_stopped()) {
         let Some(host) = task.container_instance else { continue };
         let of_service = task.service().map(|key| {
             let known = services.entry(key);
             known.or_insert_with(|| of_service(state, key, wish, now)).clone()
         });
-        let held = TaskRequest::of(task);
+        let held = requests.of(task);
         let (stays, replacement) = of_service.unwrap_or((Some(Stays::Standalone), None));
         tasks.push(PlacedTask {
             replacement: replacement.map_or_else(|| held.clone(), |next| in_pool_of(&mut in_pools, next, &held)),

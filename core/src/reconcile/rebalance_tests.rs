@@ -471,15 +471,13 @@ proptest! {
     ) {
         let mut world = thin();
         for name in ["api", "web"] {
-            let update = crate::state::UpdateService {
-                deployment_configuration: DeploymentConfigurationChanges {
+            world.change_service(name, |update| {
+                update.deployment_configuration = DeploymentConfigurationChanges {
                     maximum_percent: Some(max),
                     minimum_healthy_percent: Some(min),
                     circuit_breaker: None,
-                },
-                ..blank_update(&mut world, name)
-            };
-            world.apply(Command::UpdateService(Box::new(update))).expect("updated");
+                };
+            });
         }
         for step in &steps {
             perform(&mut world, step);
@@ -500,23 +498,6 @@ proptest! {
             let live = world.state.live_tasks_of_service(&service.key).count();
             prop_assert!(stuck || live == usize::try_from(service.desired_count).expect("small"), "{name}: {live}");
         }
-    }
-}
-
-fn blank_update(world: &mut World, name: &str) -> crate::state::UpdateService {
-    crate::state::UpdateService {
-        service: cluster().service(name),
-        desired_count: None,
-        task_definition: None,
-        force_new_deployment: false,
-        deployment_id: world.ids.deployment_id(),
-        placement_constraints: None,
-        placement_strategy: None,
-        capacity_provider_strategy: None,
-        deployment_configuration: DeploymentConfigurationChanges::default(),
-        propagate_tags: None,
-        enable_ecs_managed_tags: None,
-        at: world.now,
     }
 }
 

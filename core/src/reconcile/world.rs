@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::IdSource;
 use crate::model::*;
-use crate::state::{ClusterState, Command, Event, Rejection, apply};
+use crate::state::{ClusterState, Command, Event, Rejection, UpdateService, apply};
 
 use super::{Agenda, reconcile};
 
@@ -326,21 +326,8 @@ impl World {
         });
     }
 
-    pub(crate) fn change_service(&mut self, name: &str, change: impl FnOnce(&mut crate::state::UpdateService)) {
-        let mut update = crate::state::UpdateService {
-            service: cluster().service(name),
-            desired_count: None,
-            task_definition: None,
-            force_new_deployment: false,
-            deployment_id: self.ids.deployment_id(),
-            placement_constraints: None,
-            placement_strategy: None,
-            capacity_provider_strategy: None,
-            deployment_configuration: DeploymentConfigurationChanges::default(),
-            propagate_tags: None,
-            enable_ecs_managed_tags: None,
-            at: self.now,
-        };
+    pub(crate) fn change_service(&mut self, name: &str, change: impl FnOnce(&mut UpdateService)) {
+        let mut update = UpdateService::blank(cluster().service(name), self.ids.deployment_id(), self.now);
         change(&mut update);
         self.apply(Command::UpdateService(Box::new(update)))
             .expect("updates the service");

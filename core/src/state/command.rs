@@ -332,6 +332,27 @@ pub struct UpdateService {
     pub at: Timestamp,
 }
 
+impl UpdateService {
+    /// One that changes nothing yet.
+    #[must_use]
+    pub fn blank(service: ServiceKey, deployment_id: DeploymentId, at: Timestamp) -> Self {
+        Self {
+            service,
+            desired_count: None,
+            task_definition: None,
+            force_new_deployment: false,
+            deployment_id,
+            placement_constraints: None,
+            placement_strategy: None,
+            capacity_provider_strategy: None,
+            deployment_configuration: DeploymentConfigurationChanges::default(),
+            propagate_tags: None,
+            enable_ecs_managed_tags: None,
+            at,
+        }
+    }
+}
+
 /// What a reconciler found out about a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

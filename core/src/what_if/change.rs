@@ -3,8 +3,7 @@
 use crate::ids::IdSource;
 use crate::model::{
     AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerInstanceStatus,
-    DeploymentConfigurationChanges, HostDescription, PlacementStrategy, Resources, ServiceKey, Timestamp,
-    attribute_names,
+    HostDescription, PlacementStrategy, Resources, ServiceKey, Timestamp, attribute_names,
 };
 use crate::state::{Command, UpdateService};
 
@@ -60,18 +59,10 @@ impl Change {
                 desired_count,
                 placement_strategy,
             } => Command::UpdateService(Box::new(UpdateService {
-                service: service.clone(),
                 desired_count: *desired_count,
-                task_definition: None,
                 force_new_deployment: placement_strategy.is_some(),
-                deployment_id: ids.deployment_id(),
-                placement_constraints: None,
                 placement_strategy: placement_strategy.clone(),
-                capacity_provider_strategy: None,
-                deployment_configuration: DeploymentConfigurationChanges::default(),
-                propagate_tags: None,
-                enable_ecs_managed_tags: None,
-                at: now,
+                ..UpdateService::blank(service.clone(), ids.deployment_id(), now)
             })),
         }
     }

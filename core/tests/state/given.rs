@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     AgentId, Attributes, CircuitBreaker, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
-    DeploymentConfiguration, DeploymentConfigurationChanges, DeploymentStatus, HostDescription, MemoryMib, NetworkMode,
-    PropagateTags, Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags,
-    Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus,
-    Timestamp, TransportProtocol,
+    DeploymentConfiguration, DeploymentStatus, HostDescription, MemoryMib, NetworkMode, PropagateTags, Resources,
+    RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags, Task, TaskDefinition,
+    TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::state::{Command, UpdateService};
 
@@ -151,18 +150,5 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
 }
 
 pub(crate) fn no_change(service: &Service, deployment: &str) -> UpdateService {
-    UpdateService {
-        service: service.key.clone(),
-        desired_count: None,
-        task_definition: None,
-        force_new_deployment: false,
-        deployment_id: deployment.into(),
-        placement_constraints: None,
-        placement_strategy: None,
-        capacity_provider_strategy: None,
-        deployment_configuration: DeploymentConfigurationChanges::default(),
-        propagate_tags: None,
-        enable_ecs_managed_tags: None,
-        at: Timestamp(1),
-    }
+    UpdateService::blank(service.key.clone(), deployment.into(), Timestamp(1))
 }

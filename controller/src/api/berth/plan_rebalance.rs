@@ -30,7 +30,7 @@ pub(crate) async fn handle(
         .clone();
     let mut services: BTreeSet<ServiceName> = BTreeSet::new();
     for named in input.services.unwrap_or_default() {
-        let service = references::named_service(&state, &cluster, &named)?;
+        let service = references::service(&state, &cluster, &named)?;
         services.insert(service.key.name.clone());
     }
     let wish = Wish {

@@ -118,7 +118,7 @@ fn new_host(place: usize, host: HostToAdd) -> NewHost {
 }
 
 fn service_change(state: &ClusterState, cluster: &ClusterKey, change: ServiceChange) -> Result<Change, AwsError> {
-    let service = references::named_service(state, cluster, change.service.as_deref().unwrap_or_default())?;
+    let service = references::service(state, cluster, change.service.as_deref().unwrap_or_default())?;
     if change.desired_count.is_none() && change.placement_strategy.is_none() {
         return Err(invalid(format!(
             "What is to change of service {} is not said: desiredCount, placementStrategy or both are needed.",

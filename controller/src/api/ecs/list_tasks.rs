@@ -9,7 +9,7 @@ use berth_core::state::ClusterState;
 
 use super::references::{self, Lookup};
 use crate::api::context::{Api, Call};
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
 use crate::api::pagination::Page;
 
@@ -53,7 +53,10 @@ fn narrowest<'s>(
     };
     let service = match input.service_name.as_deref() {
         None => None,
-        Some(name) => Some(&references::service(state, cluster, name)?.key),
+        Some(name) => {
+            let key = references::service_key(cluster, name)?;
+            Some(&state.service(&key).ok_or_else(errors::service_not_found)?.key)
+        }
     };
     Ok(match (host, service) {
         (Some(host), None) => Box::new(state.tasks_of_instance(host)),

@@ -61,24 +61,12 @@ pub(crate) fn service_key(cluster: &ClusterKey, text: &str) -> Result<ServiceKey
     }
 }
 
-/// A service of `cluster` that exists, in whatever status.
+/// A service of `cluster` that exists, in whatever status, with an error that names it: for requests of Berth's own. Those of ECS look their
+/// [`service_key`] up and say what ECS says.
 ///
 /// # Errors
 /// As [`service_key`], and `ServiceNotFoundException`.
 pub(crate) fn service<'s>(
-    state: &'s ClusterState,
-    cluster: &ClusterKey,
-    text: &str,
-) -> Result<&'s Arc<Service>, AwsError> {
-    let key = service_key(cluster, text)?;
-    state.service(&key).ok_or_else(errors::service_not_found)
-}
-
-/// As [`service`], with an error that names it, for requests of Berth's own.
-///
-/// # Errors
-/// As [`service`].
-pub(crate) fn named_service<'s>(
     state: &'s ClusterState,
     cluster: &ClusterKey,
     text: &str,

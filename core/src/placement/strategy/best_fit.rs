@@ -1,7 +1,7 @@
 //! `berth:best-fit`: the host with the least left of all resources together. A service that shrinks gives up the task that leaves most free
 //! on its host. The policy "BestFit" of Weng et al. (USENIX ATC 2023), which rounds to a hundredth of the largest host. Pure.
 
-use super::{Arrival, Dependence, Strategy, Ties, weighed};
+use super::{Arrival, Dependence, Strategy, weighed};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::problem::{Holding, Shape};
@@ -40,9 +40,5 @@ impl Strategy for BestFit {
 
     fn depends_on(&self) -> Dependence {
         Dependence::Host
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::Fuller
     }
 }

@@ -1,7 +1,7 @@
 //! `binpack`: the host with the least left of a resource. A service that shrinks gives up the task that leaves most free
 //! on its host, so that the host used least empties first (ECS's rule). Pure.
 
-use super::{Arrival, Dependence, Strategy, Ties};
+use super::{Arrival, Dependence, Strategy};
 use crate::model::{BinpackResource, Resources, TaskId};
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::problem::{Holding, Shape};
@@ -35,9 +35,5 @@ impl Strategy for Binpack {
 
     fn depends_on(&self) -> Dependence {
         Dependence::Host
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::Fuller
     }
 }

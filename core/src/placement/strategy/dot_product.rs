@@ -4,7 +4,7 @@
 
 use super::best_fit::rank_by_room;
 use super::weighed::{self, WHOLE};
-use super::{Arrival, Dependence, Strategy, Ties};
+use super::{Arrival, Dependence, Strategy};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::problem::Holding;
@@ -29,9 +29,5 @@ impl Strategy for DotProduct {
 
     fn depends_on(&self) -> Dependence {
         Dependence::Shape
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::First
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Arrival, Dependence, Strategy, Ties};
+use super::{Arrival, Dependence, Strategy};
 use crate::model::TaskId;
 use crate::placement::board::{Board, Free, HostIndex};
 use crate::placement::fragmentation::Measure;
@@ -110,10 +110,6 @@ impl Strategy for Fragmentation {
 
     fn depends_on(&self) -> Dependence {
         Dependence::Shape
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::First
     }
 }
 

@@ -3,7 +3,7 @@
 //! host. The policy "GpuClustering" of Weng et al. (USENIX ATC 2023). Pure.
 
 use super::best_fit::rank_by_room;
-use super::{Arrival, Dependence, Strategy, Ties};
+use super::{Arrival, Dependence, Strategy};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::problem::Holding;
@@ -35,9 +35,5 @@ impl Strategy for GpuClustering {
 
     fn depends_on(&self) -> Dependence {
         Dependence::Shape
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::First
     }
 }

@@ -3,7 +3,7 @@
 //! Weng et al. (USENIX ATC 2023). Pure.
 
 use super::best_fit::rank_by_room;
-use super::{Arrival, Dependence, Strategy, Ties};
+use super::{Arrival, Dependence, Strategy};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::gpus::{GpuNeed, WHOLE_GPU};
@@ -48,9 +48,5 @@ impl Strategy for GpuPacking {
 
     fn depends_on(&self) -> Dependence {
         Dependence::Shape
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::First
     }
 }

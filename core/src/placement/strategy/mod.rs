@@ -45,11 +45,6 @@ pub(super) trait Strategy: Send + Sync {
         None
     }
 
-    /// Which host is better where no strategy sees a difference.
-    fn ties(&self) -> Ties {
-        Ties::Emptier
-    }
-
     /// The count that is the rank of a new task, where it is one. All other ranks, and those that are counts on the host, may only change when
     /// the board changes for the host: planning relies on it.
     fn counts(&self) -> Option<Count> {
@@ -92,7 +87,7 @@ pub enum Dependence {
 /// Which host is better where no strategy sees a difference; where they see none here either, the one with the least id. Of the
 /// strategies of a request the last one in this order decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ties {
+pub enum Ties {
     /// The one with fewer tasks.
     Emptier,
     /// None: the first in the order of ids, so that tasks gather there.
@@ -102,6 +97,25 @@ pub(super) enum Ties {
 }
 
 impl Ties {
+    /// Of a request with these strategies.
+    #[must_use]
+    pub fn of(strategies: &[PlacementStrategy]) -> Self {
+        let followed = strategies.iter().take(MAX_STRATEGIES);
+        followed.map(Self::of_one).max().unwrap_or(Self::Emptier)
+    }
+
+    fn of_one(strategy: &PlacementStrategy) -> Self {
+        use PlacementExtension as E;
+        match strategy {
+            PlacementStrategy::Random | PlacementStrategy::Spread { .. } => Self::Emptier,
+            PlacementStrategy::Binpack { .. } => Self::Fuller,
+            PlacementStrategy::Extension { extension } => match extension {
+                E::BestFit | E::Tightest => Self::Fuller,
+                E::DotProduct | E::Fragmentation | E::GpuPacking | E::GpuClustering => Self::First,
+            },
+        }
+    }
+
     /// As in [`Score`].
     pub(super) fn occupancy(self, board: &Board, host: HostIndex) -> u32 {
         let tasks = board.tasks(host);
@@ -183,10 +197,11 @@ pub(super) struct Ranking {
 
 impl Ranking {
     pub(super) fn new(strategies: &[PlacementStrategy], group: GroupIndex, board: &mut Board) -> Self {
+        let ties = Ties::of(strategies);
         let strategies = strategies.iter().take(MAX_STRATEGIES);
         let strategies: Vec<Box<dyn Strategy>> = strategies.map(|s| strategy_of(s, group, board)).collect();
         Self {
-            ties: strategies.iter().map(|s| s.ties()).max().unwrap_or(Ties::Emptier),
+            ties,
             depends_on: strategies
                 .iter()
                 .map(|s| s.depends_on())

@@ -7,7 +7,7 @@
 
 use super::best_fit::{least_left_over, left_over, rank_by_room};
 use super::fragmentation::Fragmentation;
-use super::{Arrival, Dependence, Strategy, Ties, weighed};
+use super::{Arrival, Dependence, Strategy, weighed};
 use crate::model::TaskId;
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::gpus::{GpuNeed, GpuSet};
@@ -95,9 +95,5 @@ impl Strategy for Tightest {
 
     fn depends_on(&self) -> Dependence {
         if self.gpus { Dependence::Shape } else { Dependence::Host }
-    }
-
-    fn ties(&self) -> Ties {
-        Ties::Fuller
     }
 }

@@ -10,9 +10,7 @@ use std::collections::BTreeSet;
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{NetworkMode as AwsNetworkMode, RegisterTaskDefinitionRequest};
-use berth_core::model::{
-    ContainerDefinition, NetworkMode, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TransportProtocol,
-};
+use berth_core::model::{ContainerDefinition, NetworkMode, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus};
 
 use super::{names, placement, render, tags};
 use crate::api::context::Call;
@@ -229,12 +227,9 @@ fn check_host_ports(definition: &TaskDefinition) -> Result<(), AwsError> {
                 continue;
             };
             if !taken.insert((mapping.protocol, port)) {
-                let protocol = match mapping.protocol {
-                    TransportProtocol::Tcp => "tcp",
-                    TransportProtocol::Udp => "udp",
-                };
+                let port = mapping.protocol.port(port);
                 return Err(client(format!(
-                    "Invalid setting for container '{}'. The host port {port}/{protocol} is used twice in the task definition.",
+                    "Invalid setting for container '{}'. The host port {port} is used twice in the task definition.",
                     container.name
                 )));
             }
