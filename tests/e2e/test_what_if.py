@@ -113,6 +113,9 @@ def test_hosts_that_are_drained_and_added_lead_to_what_was_predicted(tmp_path):
             ((), "what if what?"),
             (("--lose-az", "us-east-1z"), "No host of cluster shop is in zone us-east-1z"),
             (("--lose-host", "host-9"), "cluster shop has no host host-9"),
+            (("--lose-host", "host-1", "--drain", "host-1"), "Host host-1 is to be lost (loseHosts, loseZones) and to be drained (drainHosts)"),
+            (("--add-host", "cpu=1024,memory=1024,name=host-2"), "there is one of that name already"),
+            (("--add-host", "cpu=1024,memory=1024,name=a b"), "names have no blanks"),
         ]:
             refused = process.run("what-if", *arguments, check=False)
             assert refused.returncode != 0 and said in refused.stderr, refused

@@ -3,9 +3,11 @@
 //!
 //! - `change.rs`: what can be asked about, as commands.
 //! - `rehearsal.rs`: the copy, played until it comes to rest.
+//! - `chance.rs`: what of it is drawn.
 //! - `outlook.rs`: the differences between before and after.
 //! - `headroom.rs`: what more there is room for.
 
+mod chance;
 mod change;
 mod headroom;
 mod outlook;

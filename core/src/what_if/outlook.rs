@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::chance;
 use super::headroom::{self, Headroom};
 use super::rehearsal::Rehearsal;
 use crate::explain::{self, WhyNot};
 use crate::model::{
-    ClusterKey, ContainerInstanceId, DesiredStatus, PlacementStrategy, Service, ServiceName, ServiceStatus, Task,
-    TaskId, Timestamp,
+    ClusterKey, ContainerInstanceId, DesiredStatus, Service, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
 };
-use crate::placement::TaskRequest;
-use crate::reconcile;
 use crate::state::ClusterState;
 
 /// What becomes of a cluster.
@@ -24,6 +22,9 @@ pub struct Outlook {
     pub given_up: Vec<HostName>,
     /// Tasks that are elsewhere, by group, then by where they were.
     pub moves: Vec<Move>,
+    /// Groups for whose tasks hosts are drawn, in alphabetical order. Where these go is one possible outcome, and so is what comes of it for others that
+    /// compete with them for room.
+    pub left_to_chance: Vec<String>,
     /// Services that change, or lack tasks, in alphabetical order.
     pub services: Vec<ServiceOutlook>,
     /// Room before.
@@ -68,6 +69,8 @@ pub struct ServiceOutlook {
     pub before: usize,
     /// Tasks that it has.
     pub after: usize,
+    /// Tasks that it lacked before, of what it wanted then.
+    pub missed_before: usize,
     /// Tasks of those that are to be replaced and are not: of an older deployment, or on a host that is draining.
     pub not_replaced: usize,
     /// What hosts say to one that it lacks or is to replace another, if there is such a task.
@@ -82,6 +85,7 @@ pub(super) fn between(before: &ClusterState, rehearsal: &Rehearsal, began: Times
     let (after, cluster) = (rehearsal.state(), rehearsal.cluster());
     let now = rehearsal.now();
     let moves = moves(before, after, cluster, now);
+    let left_to_chance = chance::groups(before, after, cluster, &moves);
     let services = services(before, after, cluster, now);
     let affected: BTreeSet<ServiceName> = services.iter().map(|service| service.service.clone()).collect();
     Outlook {
@@ -89,6 +93,7 @@ pub(super) fn between(before: &ClusterState, rehearsal: &Rehearsal, began: Times
         takes_ms: rehearsal.changed_at().ms_since(began).max(0),
         given_up: given_up(before, after, cluster),
         moves,
+        left_to_chance,
         services,
         before: headroom::of(before, cluster, &affected, now),
         after: headroom::of(after, cluster, &affected, now),
@@ -106,7 +111,7 @@ fn given_up(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey) -
     lost
 }
 
-fn name_of(state: &ClusterState, id: ContainerInstanceId) -> HostName {
+pub(super) fn name_of(state: &ClusterState, id: ContainerInstanceId) -> HostName {
     let host = state.container_instance(id);
     HostName {
         name: host.map(|host| host.host.host_name.clone()).unwrap_or_default(),
@@ -114,7 +119,7 @@ fn name_of(state: &ClusterState, id: ContainerInstanceId) -> HostName {
     }
 }
 
-fn wanted<'s>(state: &'s ClusterState, cluster: &ClusterKey) -> impl Iterator<Item = &'s Task> {
+pub(super) fn wanted<'s>(state: &'s ClusterState, cluster: &ClusterKey) -> impl Iterator<Item = &'s Task> {
     let tasks = state.tasks_of_cluster(cluster).map(|task| &**task);
     tasks.filter(|task| task.desired_status == DesiredStatus::Running)
 }
@@ -138,7 +143,7 @@ fn moves(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, now:
     let groups: BTreeSet<&String> = gone.keys().chain(come.keys()).collect();
     let mut moves = vec![];
     for group in groups {
-        let one_of = one_of(before, after, cluster, group, now);
+        let one_of = chance::one_of(before, after, cluster, group, now);
         let counts = |of: &Counts| -> Vec<(HostName, usize)> {
             let by_host = of.get(group).into_iter().flatten();
             by_host.map(|(host, tasks)| (host.clone(), tasks.len())).collect()
@@ -183,46 +188,6 @@ fn paired(
     pairs
 }
 
-/// Where tasks of the group may be if chance decides: hosts that could take one before, and take tasks after.
-fn one_of(
-    before: &ClusterState,
-    after: &ClusterState,
-    cluster: &ClusterKey,
-    group: &str,
-    now: Timestamp,
-) -> Vec<HostName> {
-    let service = group
-        .strip_prefix("service:")
-        .and_then(|name| after.service(&cluster.service(name)));
-    let Some(task) = service.and_then(|service| reconcile::next_task(after, service, now)) else {
-        return vec![];
-    };
-    if !TaskRequest::of(&task).strategies.contains(&PlacementStrategy::Random) {
-        return vec![];
-    }
-    let takes_tasks = |id: ContainerInstanceId| {
-        let host = after.container_instance(id);
-        host.is_some_and(|host| host.agent_connected && !after.is_draining(id))
-    };
-    let is_new = |id: ContainerInstanceId| before.container_instance(id).is_none();
-    let fits_before = explain::answers(before, &task).hosts;
-    let fits_before = fits_before
-        .iter()
-        .filter(|host| host.takes_it())
-        .map(|host| host.host.id);
-    let new = after
-        .container_instances_of(cluster)
-        .map(|host| host.id)
-        .filter(|id| is_new(*id));
-    let mut hosts: Vec<HostName> = fits_before
-        .chain(new)
-        .filter(|id| takes_tasks(*id))
-        .map(|id| name_of(after, id))
-        .collect();
-    hosts.sort();
-    hosts
-}
-
 fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, now: Timestamp) -> Vec<ServiceOutlook> {
     let active = after
         .services_of(cluster)
@@ -239,6 +204,9 @@ fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, n
             desired: service.desired_count,
             before: count(before),
             after: count(after),
+            missed_before: before
+                .service(&service.key)
+                .map_or(0, |known| missing(known.desired_count, count(before))),
             not_replaced: not_replaced(after, service),
             lacks: None,
         };
@@ -253,6 +221,10 @@ fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, n
     concerned
         .map(|(service, outlook)| outlook.explained(before, after, service, now))
         .collect()
+}
+
+fn missing(desired: u32, tasks: usize) -> usize {
+    usize::try_from(desired).unwrap_or(usize::MAX).saturating_sub(tasks)
 }
 
 /// Tasks of the service that would not be there if their successors had found a host.
@@ -278,9 +250,7 @@ impl ServiceOutlook {
     /// Tasks that it lacks, after.
     #[must_use]
     pub fn misses(&self) -> usize {
-        usize::try_from(self.desired)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.after)
+        missing(self.desired, self.after)
     }
 
     fn explained(self, before: &ClusterState, after: &ClusterState, service: &Service, now: Timestamp) -> Self {

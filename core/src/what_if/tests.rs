@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::ids::IdSource;
 use crate::model::{
-    BinpackResource, Cluster, ContainerInstanceStatus, DesiredStatus, PlacementStrategy, Resources, SchedulingStrategy,
+    BinpackResource, Cluster, ContainerInstanceStatus, DesiredStatus, MoveStatus, PlacementStrategy, Rebalance,
+    RebalanceGoal, Resources, SchedulingStrategy, TaskMove,
 };
 use crate::reconcile::world::{World, cluster};
 use crate::state::Command;
@@ -352,4 +353,172 @@ fn daemon_services_have_no_room_for_more_tasks() {
     });
     world.pass_ms(30_000);
     assert_eq!(ask(&world, &[]).after.services, []);
+}
+
+#[test]
+fn groups_whose_hosts_are_drawn_are_left_to_chance() {
+    let mut world = world();
+    let lost = world.host("h1").expect("there");
+    assert_eq!(
+        ask(&world, &[Change::LoseHost(lost)]).left_to_chance,
+        Vec::<String>::new()
+    );
+    world.add_definition("any", Resources::new(16, 16), None);
+    world.add_service("any", |service| {
+        service.desired_count = 12;
+        service.placement_strategy = vec![PlacementStrategy::Random];
+    });
+    world.pass_ms(60_000);
+    let update = |desired_count| Change::UpdateService {
+        service: cluster().service("any"),
+        desired_count: Some(desired_count),
+        placement_strategy: None,
+    };
+    for (changes, drawn) in [
+        (vec![update(20)], true),
+        (vec![update(6)], true),
+        (vec![update(0)], false),
+        (vec![], false),
+    ] {
+        let outlook = ask(&world, &changes);
+        let expected: &[&str] = if drawn { &["service:any"] } else { &[] };
+        assert_eq!(outlook.left_to_chance, expected, "{changes:?}");
+    }
+}
+
+#[test]
+fn choice_between_a_host_and_one_that_joins_and_is_as_good_is_left_to_chance() {
+    let mut world = World::new();
+    world.add_host("h0", "a", Resources::new(1000, 1000));
+    world.add_definition("web", Resources::new(100, 100), None);
+    world.add_service("web", |service| service.desired_count = 0);
+    let new = |cpu, memory| {
+        Change::AddHost(NewHost {
+            name: "h1".to_owned(),
+            capacity: Resources::new(cpu, memory),
+            zone: Some("a".to_owned()),
+            capacity_provider: None,
+        })
+    };
+    let scale = |desired_count| Change::UpdateService {
+        service: cluster().service("web"),
+        desired_count: Some(desired_count),
+        placement_strategy: None,
+    };
+    let drawn = |changes: &[Change]| ask(&world, changes).left_to_chance;
+    assert_eq!(drawn(&[scale(1), new(1000, 1000)]), ["service:web"]);
+    assert_eq!(drawn(&[scale(1), new(50, 50)]), Vec::<String>::new());
+    assert_eq!(drawn(&[scale(1)]), Vec::<String>::new());
+}
+
+#[test]
+fn tasks_that_were_missing_before_are_counted_by_themselves() {
+    let mut world = World::new();
+    for name in ["h1", "h2"] {
+        world.add_host(name, "a", Resources::new(1000, 1000));
+    }
+    world.add_definition("web", Resources::new(100, 400), None);
+    world.add_service("web", |service| service.desired_count = 5);
+    world.pass_ms(30_000);
+    let host = world.host("h2").expect("there");
+    let web = &ask(&world, &[Change::LoseHost(host)]).services[0];
+    assert_eq!((web.missed_before, web.misses()), (1, 3));
+}
+
+#[test]
+fn tasks_that_are_being_moved_are_where_they_are_moved_to_before_anything_changes() {
+    let mut world = World::new();
+    for (name, zone) in [("h1", "a"), ("h2", "b")] {
+        world.add_host(name, zone, Resources::new(1000, 1000));
+    }
+    world.add_definition("web", Resources::new(100, 300), None);
+    world.add_service("web", |service| service.desired_count = 2);
+    world.pass_ms(60_000);
+    let (from, to) = (world.host("h1").expect("there"), world.host("h2").expect("there"));
+    let task = world.state.tasks_of_instance(from).next().expect("on each one").id;
+    let begin = Command::BeginRebalance(Box::new(Rebalance {
+        cluster: cluster(),
+        id: "r1".to_owned(),
+        goal: RebalanceGoal::Defragment,
+        at_a_time: 1,
+        moves: vec![TaskMove {
+            task,
+            service: "web".into(),
+            from,
+            to,
+            status: MoveStatus::Waiting,
+        }],
+        drain: vec![],
+        drained: vec![],
+        deadline: world.now.plus_ms(600_000),
+        stopped: false,
+        started_at: world.now,
+        ended_at: None,
+    }));
+    world.apply(begin).expect("begun");
+    let nothing = ask(&world, &[]);
+    assert!(nothing.moves.is_empty(), "{nothing:#?}");
+    assert_eq!(ask(&world, &[Change::LoseHost(from)]).moves, []);
+    let lost = ask(&world, &[Change::LoseHost(to)]);
+    let moved: Vec<_> = lost
+        .moves
+        .iter()
+        .map(|found| (found.from.as_ref(), found.tasks))
+        .collect();
+    assert_eq!(
+        moved,
+        [(
+            Some(&HostName {
+                name: "h2".to_owned(),
+                id: to
+            }),
+            2
+        )]
+    );
+}
+
+/// A cluster of 10,000 hosts in three zones, at rest with 100,000 tasks.
+fn large() -> ClusterState {
+    let mut world = World::new();
+    for number in 0..10_000 {
+        world.add_host(&format!("h{number}"), ZONES[number % 3], Resources::new(16_384, 65_536));
+    }
+    for number in 0..25 {
+        let name = format!("service-{number}");
+        world.add_definition(&name, Resources::new(64, 64), None);
+        world.add_service(&name, |service| service.desired_count = 4_000);
+    }
+    let mut rehearsal = Rehearsal::of(&world.state, &cluster(), world.now, IdSource::from_seed(1));
+    assert!(rehearsal.settle());
+    rehearsal.state().clone()
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release -p berth-core --lib what_if -- --ignored --nocapture"]
+#[allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it measures time and prints it"
+)]
+fn predictions_on_a_large_cluster_take_so_long() {
+    let state = large();
+    let now = state
+        .tasks_of_cluster(&cluster())
+        .map(|task| task.created_at)
+        .max()
+        .expect("tasks")
+        .plus_ms(120_000);
+    let hosts: Vec<_> = state.container_instances_of(&cluster()).collect();
+    let one = vec![Change::LoseHost(hosts[0].id)];
+    let zone = hosts.iter().filter(|host| host.availability_zone() == Some("a"));
+    let zone: Vec<Change> = zone.map(|host| Change::LoseHost(host.id)).collect();
+    for (what, changes) in [("nothing", vec![]), ("a lost host", one), ("a lost zone", zone)] {
+        let began = std::time::Instant::now();
+        let outlook = predict(&state, &cluster(), &changes, now, IdSource::from_seed(7)).expect("can be made");
+        println!(
+            "{what}: {:.2} s, {} moves",
+            began.elapsed().as_secs_f64(),
+            outlook.moves.len()
+        );
+    }
 }

@@ -555,6 +555,8 @@ pub struct PredictChangesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks_moved: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_to_chance: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<ServiceOutlook>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Headroom>,
@@ -779,6 +781,8 @@ pub struct ServiceOutlook {
     pub tasks_after: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_before: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_replaced: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]

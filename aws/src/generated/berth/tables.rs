@@ -284,6 +284,7 @@ pub(super) static PredictChangesResponse: m::Shape = m::structure("PredictChange
     m::member("hostsGivenUp", &HostRefs),
     m::member("moves", &TaskMoves),
     m::member("tasksMoved", &Integer),
+    m::member("leftToChance", &Strings),
     m::member("services", &ServiceOutlooks),
     m::member("before", &Headroom),
     m::member("after", &Headroom),
@@ -393,6 +394,7 @@ pub(super) static ServiceOutlook: m::Shape = m::structure("ServiceOutlook", &[
     m::member("tasksBefore", &Integer),
     m::member("tasksAfter", &Integer),
     m::member("missing", &Integer),
+    m::member("missingBefore", &Integer),
     m::member("notReplaced", &Integer),
     m::member("fit", &ServiceFit),
 ]);

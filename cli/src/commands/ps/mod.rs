@@ -15,11 +15,14 @@ use crate::host_names::{self, HostNames};
 use crate::output::{self, Format};
 use crate::short_id;
 use crate::shortfall;
-use crate::table::Table;
+use crate::table::{self, Table};
 use crate::target::TargetArguments;
 
 /// Services that are asked why they lack tasks: what a person reads below a table, in ten calls at most.
 const MAX_SERVICES_ASKED: usize = 100;
+
+/// Characters of a reason that are shown, but with `--wide`: why a task finds no host names the closest hosts, and takes hundreds.
+const REASON_CHARACTERS: usize = 120;
 
 /// Flags of `berth ps`.
 #[derive(Args, Debug)]
@@ -58,13 +61,31 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     let width = if arguments.wide { None } else { output::width() };
     output::line(&table(&rows, now, arguments.wide).render(width))?;
+    let mut is_cut = !arguments.wide && rows.iter().any(|row| is_long(&row.reason_cell(now)));
     if rows.is_empty() {
         output::complain(&nothing(&cluster, service, arguments.all || tasks.is_empty()));
     }
     for sentence in shortfalls(&cluster, service, &tasks, now).await? {
-        output::complain(&sentence);
+        is_cut |= !arguments.wide && is_long(&sentence);
+        output::complain(&reason(sentence, arguments.wide));
+    }
+    if is_cut {
+        output::complain("(`berth ps --wide` shows reasons in full)");
     }
     Ok(())
+}
+
+fn is_long(reason: &str) -> bool {
+    reason.chars().count() > REASON_CHARACTERS
+}
+
+/// A reason as it is shown.
+fn reason(text: String, wide: bool) -> String {
+    if wide {
+        text
+    } else {
+        table::cut(&text, REASON_CHARACTERS)
+    }
 }
 
 /// What each service that lacks tasks says about it.
@@ -128,7 +149,7 @@ fn table(rows: &[Row], now: Timestamp, wide: bool) -> Table {
     let mut table = Table::new(&headings);
     for row in rows {
         let mut cells = row.cells(length, now);
-        cells.extend(has_reasons.then(|| row.reason_cell(now)));
+        cells.extend(has_reasons.then(|| reason(row.reason_cell(now), wide)));
         table.row(cells);
     }
     table
@@ -228,6 +249,16 @@ mod tests {
         let text = text(&[task], false);
         assert!(text.contains("RUNNING->STOPPED"), "{text}");
         assert!(text.ends_with("Scaling activity"), "{text}");
+    }
+
+    #[test]
+    fn long_reasons_are_cut_but_in_a_wide_table() {
+        let why = "no host has room for it, ".repeat(20);
+        let tasks = [stopped("aaaaaaaa01", 970_000, &why)];
+        let text = |wide| table(&rows(&tasks, &hosts(), true, NOW), NOW, wide).render(None);
+        let last = text(false).lines().last().expect("a row").to_owned();
+        assert!(last.ends_with('…') && last.chars().count() < 220, "{last}");
+        assert!(text(true).ends_with(why.trim_end()), "{}", text(true));
     }
 
     #[test]

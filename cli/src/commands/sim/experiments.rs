@@ -17,6 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::output;
 use crate::table::Table;
 
+/// Columns of a table where standard output is no terminal.
+const COLUMNS: usize = 100;
+
 /// Where a workload is read from.
 #[derive(Args, Debug)]
 pub(super) struct Tables {
@@ -88,15 +91,15 @@ pub(super) fn make<J: Sync, R: Send>(jobs: &[J], experiment: impl Fn(&J) -> R + 
     results.into_iter().map(|(_, result, took)| (result, took)).collect()
 }
 
-/// Results as they are printed.
-pub(super) fn table(columns: &[impl AsRef<str>], rows: &[Vec<String>]) -> Table {
+/// Results as they are printed: in blocks that fit on a terminal, which need not be wide.
+pub(super) fn table(columns: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
     let headings: Vec<String> = columns.iter().map(|column| column.as_ref().to_uppercase()).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut table = Table::new(&headings);
     for row in rows {
         table.row(row.clone());
     }
-    table
+    table.render_in_blocks(output::width().unwrap_or(COLUMNS))
 }
 
 /// Writes what came of experiments into a folder, and says so.

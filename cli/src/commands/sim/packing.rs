@@ -88,7 +88,7 @@ pub(super) fn pack_all(arguments: &Packing) -> Result<ExitCode> {
         "{fitting} of {} tasks fit such a host. What is free is in percent of the hosts used.",
         tasks.len()
     );
-    output::line(&experiments::table(&columns, &rows).render(None))?;
+    output::line(&experiments::table(&columns, &rows))?;
     output::line(&format!("\n{what}"))?;
     if let Some(folder) = &arguments.out {
         let report = leftovers::packing_report(&results, arguments.host, &what);

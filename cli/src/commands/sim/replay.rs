@@ -150,7 +150,7 @@ fn compare(recording: &Recording, arguments: &Replay) -> Result<ExitCode> {
          it found no host: {shortages}.",
         span(recording)
     );
-    output::line(&table.render(None))?;
+    output::line(&table)?;
     output::line(&format!("\n{what}"))?;
     if let Some(folder) = &arguments.out {
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();

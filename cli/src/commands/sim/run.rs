@@ -13,7 +13,6 @@ use clap::Args;
 use super::experiments::{self, Tables};
 use super::live::Screen;
 use crate::output;
-use crate::table::Table;
 
 /// The first seed where none is named: that of the published experiments.
 const FIRST_SEED: u64 = 42;
@@ -66,7 +65,7 @@ pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
     } else {
         inflation(arguments, &workload)?
     };
-    output::line(&made.table.render(None))?;
+    output::line(&made.table)?;
     output::line(&format!("\n{}", made.what))?;
     if let Some(folder) = &arguments.out {
         experiments::write_down(folder, made.report, made.points, made.summary)?;
@@ -76,7 +75,7 @@ pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
 
 /// What is printed and written.
 struct Made {
-    table: Table,
+    table: String,
     what: String,
     report: Report,
     points: String,

@@ -2,135 +2,68 @@
 
 use std::collections::BTreeMap;
 
-use berth_aws::berth::{Headroom, HostRef, PredictChangesResponse, ServiceOutlook, TaskMove};
+use berth_aws::berth::{Headroom, HostRef, MoreTasks, PredictChangesResponse, ServiceOutlook, ZoneRoom};
 
+use super::sentence;
 use crate::cluster::last_part;
 use crate::commands::why_not;
 use crate::table::Table;
 
+/// Rows of a table that are shown: what a person reads of it at once. `--format json` has all that the controller tells.
+const MAX_ROWS: usize = 20;
+
+/// Services that lack tasks of which is told what would help.
+const MAX_SHORTFALLS: usize = 5;
+
+/// Remedies that are told of each of them: the least costly.
+const MAX_REMEDIES: usize = 3;
+
 /// The whole answer.
 pub(super) fn text(answer: &PredictChangesResponse, loses_hosts: bool) -> String {
-    let mut parts = vec![sentence(answer)];
-    parts.extend(on_lost_hosts(answer, loses_hosts).map(str::to_owned));
-    let moves = answer.moves.as_deref().unwrap_or_default();
-    if !moves.is_empty() {
-        parts.push(table(moves).render(None));
-    }
-    let services = answer.services.as_deref().unwrap_or_default();
-    parts.extend(services.iter().filter_map(shortfall));
+    let mut parts = vec![sentence::of(answer)];
+    parts.extend(sentence::on_chance(answer));
+    parts.extend(sentence::on_lost_hosts(answer, loses_hosts).map(str::to_owned));
+    parts.extend(shown(&["GROUP", "TASKS", "FROM", "TO"], moves(answer), "moves"));
+    parts.extend(shortfalls(answer));
     let (before, after) = (
         answer.before.clone().unwrap_or_default(),
         answer.after.clone().unwrap_or_default(),
     );
-    parts.push(zones(&before, &after).render(None));
-    if after.services.as_ref().is_some_and(|services| !services.is_empty()) {
-        parts.push(more_tasks(&before, &after).render(None));
-    }
+    let same = unchanged(&before, &after);
+    parts.extend(shown(&ZONE_HEADINGS, zones(&before, &after), "zones"));
+    parts.extend(shown(
+        &MORE_TASKS_HEADINGS,
+        more_tasks_changed(&before, &after),
+        "services",
+    ));
+    parts.extend(same);
     parts.join("\n\n")
 }
 
-/// What is not to be read from the rest, if hosts are lost.
-fn on_lost_hosts(answer: &PredictChangesResponse, loses_hosts: bool) -> Option<&'static str> {
-    match answer.hosts_given_up.as_deref().unwrap_or_default().len() {
-        0 if loses_hosts => Some(
-            "No host is given up as lost: no agent of the cluster would be connected, so that the controller cannot tell who is away. Tasks on these hosts \
-             count as running, and nothing replaces them until an agent is back.",
-        ),
-        0 | 1 => None,
-        _ => Some(
-            "Hosts are given up a few at a time, in the order in which they went. Where they went one after the other, and their tasks compete for room, other hosts may get \
-             some of them.",
-        ),
+/// A table of the first rows, and how many more there are; `None` if there is none.
+fn shown(headings: &[&str], rows: Vec<Vec<String>>, what: &str) -> Option<String> {
+    if rows.is_empty() {
+        return None;
     }
-}
-
-fn sentence(answer: &PredictChangesResponse) -> String {
-    let count = |holds: fn(&TaskMove) -> bool| -> i32 {
-        let moves = answer.moves.iter().flatten().filter(|found| holds(found));
-        moves.filter_map(|found| found.tasks).sum()
-    };
-    let same = |found: &TaskMove| found.from.is_some() && found.from == found.to;
-    let moved = count(|found| found.from.is_some() && found.to.is_some() && found.from != found.to);
-    let missing: i32 = answer
-        .services
-        .iter()
-        .flatten()
-        .filter_map(|service| service.missing)
-        .sum();
-    let mut words = vec![];
-    let given_up: Vec<&str> = answer.hosts_given_up.iter().flatten().map(label).collect();
-    if !given_up.is_empty() {
-        words.push(format!("Lost: {}.", given_up.join(", ")));
+    let more = rows.len().saturating_sub(MAX_ROWS);
+    let mut table = Table::new(headings);
+    for row in rows.into_iter().take(MAX_ROWS) {
+        table.row(row);
     }
-    words.push(match moved {
-        0 => "No task moves.".to_owned(),
-        1 => "1 task moves.".to_owned(),
-        moved => format!("{moved} tasks move."),
-    });
-    let (replaced, more, gone) = (
-        answer
-            .moves
-            .iter()
-            .flatten()
-            .filter(|found| same(found))
-            .filter_map(|found| found.tasks)
-            .sum::<i32>(),
-        count(|found| found.from.is_none()),
-        count(|found| found.to.is_none()),
-    );
-    for (number, what) in [
-        (replaced, "replaced where they are"),
-        (more, "more than before"),
-        (gone, "gone, and nothing in their place"),
-    ] {
-        if number > 0 {
-            words.push(format!("{number} {what}."));
-        }
+    let mut text = table.render(None);
+    if more > 0 {
+        text.push_str(&format!("\nand {more} more {what}; --format json tells them"));
     }
-    let stay: i32 = answer
-        .services
-        .iter()
-        .flatten()
-        .filter_map(|service| service.not_replaced)
-        .sum();
-    let why = match answer.services.iter().flatten().filter(lacks_tasks).all(finds_no_host) {
-        true => ", for which there is no host",
-        false => "",
-    };
-    words.push(match (missing, stay) {
-        (0, 0) => "Every service has what it wants.".to_owned(),
-        (missing, 0) => format!("{missing} missing{why}."),
-        (0, stay) => format!("{stay} still to be replaced{why}."),
-        (missing, stay) => format!("{missing} missing and {stay} still to be replaced{why}."),
-    });
-    let after_secs = answer.settled_after_ms.unwrap_or(0) / 1_000;
-    words.push(match answer.settled {
-        Some(false) => "The cluster does not come to rest: this is how far it was followed.".to_owned(),
-        _ => format!("That is so after {after_secs} s, and as long as hosts take to start and stop tasks."),
-    });
-    words.join(" ")
+    Some(text)
 }
 
-fn lacks_tasks(service: &&ServiceOutlook) -> bool {
-    service.missing.unwrap_or(0) > 0 || service.not_replaced.unwrap_or(0) > 0
-}
-
-/// Tasks are missing for other reasons too: a deployment that failed starts none, and a cluster may not have come to rest.
-/// And a daemon service whose hosts each have a task asks none.
-fn finds_no_host(service: &ServiceOutlook) -> bool {
-    let has_asked = |asked: Option<i32>| asked != Some(0) || service.missing.unwrap_or(0) > 0;
-    let fit = service.fit.as_ref();
-    fit.is_some_and(|fit| fit.hosts_that_fit == Some(0) && has_asked(fit.hosts_asked))
-}
-
-fn label(host: &HostRef) -> &str {
+pub(super) fn label(host: &HostRef) -> &str {
     let id = host.container_instance_arn.as_deref().map(last_part);
     host.host_name.as_deref().or(id).unwrap_or_default()
 }
 
-fn table(moves: &[TaskMove]) -> Table {
-    let mut table = Table::new(&["GROUP", "TASKS", "FROM", "TO"]);
-    for found in moves {
+fn moves(answer: &PredictChangesResponse) -> Vec<Vec<String>> {
+    let rows = answer.moves.iter().flatten().map(|found| {
         let from = found.from.as_ref().map_or("(new)", label);
         let to = match (&found.to, found.one_of.as_deref().unwrap_or_default()) {
             (None, _) => "(gone)".to_owned(),
@@ -140,14 +73,55 @@ fn table(moves: &[TaskMove]) -> Table {
                 format!("one of {}", names.join(", "))
             }
         };
-        table.row([
+        vec![
             found.group.clone().unwrap_or_default(),
             found.tasks.unwrap_or(0).to_string(),
             from.to_owned(),
             to,
-        ]);
+        ]
+    });
+    rows.collect()
+}
+
+/// What services lack, and what would help. Those that lack no more than before are told in a line: of them nothing is new.
+fn shortfalls(answer: &PredictChangesResponse) -> Vec<String> {
+    let lacking = answer.services.iter().flatten().filter(|service| service.fit.is_some());
+    let (newly, as_before): (Vec<&ServiceOutlook>, Vec<&ServiceOutlook>) =
+        lacking.partition(|service| lacks_more(service));
+    let mut parts: Vec<String> = newly
+        .iter()
+        .take(MAX_SHORTFALLS)
+        .filter_map(|service| shortfall(service))
+        .collect();
+    if newly.len() > MAX_SHORTFALLS {
+        let more = newly.len() - MAX_SHORTFALLS;
+        parts.push(format!("{more} services more lack tasks; --format json tells which"));
     }
-    table
+    let shown = as_before.iter().take(MAX_ROWS);
+    let mut lines: Vec<String> = shown.map(|service| lack_as_before(service)).collect();
+    if as_before.len() > MAX_ROWS {
+        let more = as_before.len() - MAX_ROWS;
+        lines.push(format!("and {more} services more; --format json tells which"));
+    }
+    if !lines.is_empty() {
+        parts.push(lines.join("\n"));
+    }
+    parts
+}
+
+fn lacks_more(service: &ServiceOutlook) -> bool {
+    let (missing, before) = (service.missing.unwrap_or(0), service.missing_before.unwrap_or(0));
+    missing > before || service.not_replaced.unwrap_or(0) > 0
+}
+
+fn lack_as_before(service: &ServiceOutlook) -> String {
+    let name = service.service_name.as_deref().unwrap_or_default();
+    let (missing, desired) = (service.missing.unwrap_or(0), service.desired_count.unwrap_or(0));
+    let before = match service.missing_before.unwrap_or(0) {
+        before if before == missing => "as before".to_owned(),
+        before => format!("{before} before"),
+    };
+    format!("Service {name} lacks {missing} of {desired} tasks, {before}; `berth why-not {name}` says why.")
 }
 
 /// What a service lacks, and what would help.
@@ -157,15 +131,26 @@ fn shortfall(service: &ServiceOutlook) -> Option<String> {
     let (missing, desired) = (service.missing.unwrap_or(0), service.desired_count.unwrap_or(0));
     let needs = fit.needs.as_ref().map(why_not::amounts).unwrap_or_default();
     let sentence = fit.sentence.as_deref().unwrap_or_default();
+    let already = match service.missing_before.unwrap_or(0) {
+        0 => String::new(),
+        before => format!(", {} before", before.min(missing)),
+    };
     let lacks = match (missing, service.not_replaced.unwrap_or(0)) {
-        (missing, 0) => format!("lacks {missing} of {desired} tasks"),
+        (missing, 0) => format!("lacks {missing} of {desired} tasks{already}"),
         (0, stay) => format!("has {stay} of its tasks still to be replaced"),
-        (missing, stay) => format!("lacks {missing} of {desired} tasks, and has {stay} still to be replaced"),
+        (missing, stay) => format!("lacks {missing} of {desired} tasks{already}, and has {stay} still to be replaced"),
     };
     let mut text = format!("Service {name} {lacks}. A task needs {needs}. {sentence}");
     let remedies = fit.remedies.as_deref().unwrap_or_default();
     if !remedies.is_empty() {
-        text.push_str(&format!(" What would make one fit:\n{}", why_not::list(remedies)));
+        let told = &remedies[..remedies.len().min(MAX_REMEDIES)];
+        text.push_str(&format!(" What would make one fit:\n{}", why_not::list(told)));
+        if remedies.len() > told.len() {
+            text.push_str(&format!(
+                "\n  and {} more; --format json tells them",
+                remedies.len() - told.len()
+            ));
+        }
     }
     Some(text)
 }
@@ -179,9 +164,11 @@ fn change(before: Option<i64>, after: Option<i64>) -> String {
     }
 }
 
-fn zones(before: &Headroom, after: &Headroom) -> Table {
-    let mut table = Table::new(&["ZONE", "HOSTS", "CPU FREE", "MIB FREE"]);
-    let by_zone = |headroom: &Headroom| -> BTreeMap<Option<String>, _> {
+const ZONE_HEADINGS: [&str; 4] = ["ZONE", "HOSTS", "CPU FREE", "MIB FREE"];
+
+/// Zones in which something changes.
+fn zones(before: &Headroom, after: &Headroom) -> Vec<Vec<String>> {
+    let by_zone = |headroom: &Headroom| -> BTreeMap<Option<String>, ZoneRoom> {
         let zones = headroom.zones.iter().flatten().cloned();
         zones.map(|zone| (zone.availability_zone.clone(), zone)).collect()
     };
@@ -189,70 +176,75 @@ fn zones(before: &Headroom, after: &Headroom) -> Table {
     for zone in before.keys() {
         all.entry(zone.clone()).or_default();
     }
-    for (zone, after) in all {
+    let changed = all.into_iter().filter_map(|(zone, after)| {
         let before = before.get(&zone).cloned().unwrap_or_default();
-        table.row([
-            zone.unwrap_or_default(),
-            change(before.hosts.map(i64::from), after.hosts.map(i64::from)),
-            change(before.free_cpu, after.free_cpu),
-            change(before.free_memory, after.free_memory),
-        ]);
+        let numbers = |zone: &ZoneRoom| [zone.hosts.map(i64::from), zone.free_cpu, zone.free_memory];
+        let pairs = numbers(&before).into_iter().zip(numbers(&after));
+        (numbers(&before) != numbers(&after)).then(|| {
+            let cells = pairs.map(|(before, after)| change(before, after));
+            std::iter::once(zone.unwrap_or_default()).chain(cells).collect()
+        })
+    });
+    changed.collect()
+}
+
+const MORE_TASKS_HEADINGS: [&str; 2] = ["SERVICE", "MORE TASKS THAT FIT"];
+
+/// How many more tasks of each service fit, before and after.
+pub(in crate::commands) fn more_tasks(before: &Headroom, after: &Headroom) -> Table {
+    let mut table = Table::new(&MORE_TASKS_HEADINGS);
+    for (service, before, after) in more(before, after) {
+        table.row([service, change(before, after)]);
     }
     table
 }
 
-/// How many more tasks of each service fit, before and after.
-pub(in crate::commands) fn more_tasks(before: &Headroom, after: &Headroom) -> Table {
-    let mut table = Table::new(&["SERVICE", "MORE TASKS THAT FIT"]);
-    for service in after.services.iter().flatten() {
-        let same = |other: &&berth_aws::berth::MoreTasks| other.service_name == service.service_name;
+fn more_tasks_changed(before: &Headroom, after: &Headroom) -> Vec<Vec<String>> {
+    let changed = more(before, after)
+        .into_iter()
+        .filter(|(_, before, after)| before != after);
+    changed
+        .map(|(service, before, after)| vec![service, change(before, after)])
+        .collect()
+}
+
+type More = (String, Option<i64>, Option<i64>);
+
+fn more(before: &Headroom, after: &Headroom) -> Vec<More> {
+    let services = after.services.iter().flatten().map(|service| {
+        let same = |other: &&MoreTasks| other.service_name == service.service_name;
         let known = before.services.iter().flatten().find(same);
-        table.row([
+        (
             service.service_name.clone().unwrap_or_default(),
-            change(
-                known.and_then(|known| known.tasks).map(i64::from),
-                service.tasks.map(i64::from),
-            ),
-        ]);
-    }
-    table
+            known.and_then(|known| known.tasks).map(i64::from),
+            service.tasks.map(i64::from),
+        )
+    });
+    services.collect()
+}
+
+/// Of what the tables say nothing, since it stays as it is.
+fn unchanged(before: &Headroom, after: &Headroom) -> Option<String> {
+    let zones = after
+        .zones
+        .as_ref()
+        .map_or(0, Vec::len)
+        .saturating_sub(zones(before, after).len());
+    let services = more(before, after).len() - more_tasks_changed(before, after).len();
+    let counted = [(zones, "in", "zone"), (services, "for", "service")];
+    let words: Vec<String> = counted
+        .into_iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, is, noun)| format!("{is} {number} {noun}{}", if number == 1 { "" } else { "s" }))
+        .collect();
+    (!words.is_empty()).then(|| format!("Room is as before {}.", words.join(" and ")))
 }
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::berth::{MoreTasks, ServiceFit, ZoneRoom};
+    use berth_aws::berth::{Remedy, ServiceFit, TaskMove};
 
     use super::*;
-
-    #[test]
-    fn tasks_that_are_missing_lack_a_host_only_if_none_would_take_one() {
-        let lacking = |fits| ServiceOutlook {
-            missing: Some(2),
-            fit: Some(ServiceFit {
-                hosts_that_fit: Some(fits),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let mut daemon_on_all_hosts = ServiceOutlook {
-            missing: Some(0),
-            not_replaced: Some(1),
-            ..lacking(0)
-        };
-        daemon_on_all_hosts.fit.as_mut().expect("given").hosts_asked = Some(0);
-        for (services, said) in [
-            (vec![lacking(0)], " 2 missing, for which there is no host. "),
-            (vec![lacking(3)], " 2 missing. "),
-            (vec![lacking(0), lacking(3)], " 4 missing. "),
-            (vec![daemon_on_all_hosts], " 1 still to be replaced. "),
-        ] {
-            let answer = PredictChangesResponse {
-                services: Some(services),
-                ..Default::default()
-            };
-            assert!(sentence(&answer).contains(said), "{}", sentence(&answer));
-        }
-    }
 
     #[test]
     fn answer_says_what_moves_and_what_room_is_left() {
@@ -307,9 +299,40 @@ mod tests {
                 "ZONE  HOSTS   CPU FREE  MIB FREE",
                 "a     2 -> 1  512       1000",
                 "",
-                "SERVICE  MORE TASKS THAT FIT",
-                "web      4",
+                "Room is as before for 1 service.",
             ]
         );
+    }
+
+    #[test]
+    fn long_answer_is_cut_and_says_where_the_rest_is() {
+        let lacking = |name: &str, before| ServiceOutlook {
+            service_name: Some(name.to_owned()),
+            desired_count: Some(9),
+            missing: Some(4),
+            missing_before: Some(before),
+            fit: Some(ServiceFit {
+                sentence: Some("None of 2 hosts would take a task now.".to_owned()),
+                remedies: Some(vec![Remedy::default(); 5]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let answer = PredictChangesResponse {
+            moves: Some(vec![TaskMove::default(); 30]),
+            services: Some(vec![lacking("api", 1), lacking("big", 4), lacking("web", 4)]),
+            ..Default::default()
+        };
+        let text = text(&answer, false);
+        for said in [
+            "12 missing (9 of them before too)",
+            "and 10 more moves; --format json tells them",
+            "Service api lacks 4 of 9 tasks, 1 before. A task needs",
+            "and 2 more; --format json tells them",
+            "Service big lacks 4 of 9 tasks, as before; `berth why-not big` says why.\nService web lacks",
+        ] {
+            assert!(text.contains(said), "{said}\n{text}");
+        }
+        assert_eq!(text.lines().count(), 1 + 1 + 22 + 1 + 5 + 1 + 2, "{text}");
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the flags. Shell.
 
 mod answer;
+mod sentence;
 mod values;
 
 pub(super) use answer::more_tasks;

@@ -61,9 +61,7 @@ fn changes(state: &ClusterState, cluster: &ClusterKey, input: PredictChangesRequ
     for change in input.services.unwrap_or_default() {
         changes.push(service_change(state, cluster, change)?);
     }
-    for (place, host) in new.into_iter().enumerate() {
-        changes.push(Change::AddHost(new_host(place, host)));
-    }
+    changes.extend(new_hosts(state, cluster, new)?.into_iter().map(Change::AddHost));
     let mut lost = BTreeSet::new();
     for zone in input.lose_zones.unwrap_or_default() {
         lost.extend(hosts_in(state, cluster, &zone)?);
@@ -72,7 +70,14 @@ fn changes(state: &ClusterState, cluster: &ClusterKey, input: PredictChangesRequ
         lost.insert(host(state, cluster, &named)?);
     }
     for named in input.drain_hosts.unwrap_or_default() {
-        changes.push(Change::DrainHost(host(state, cluster, &named)?));
+        let drained = host(state, cluster, &named)?;
+        if lost.contains(&drained) {
+            return Err(invalid(format!(
+                "Host {} is to be lost (loseHosts, loseZones) and to be drained (drainHosts) at once: ask for one of the two.",
+                label(state, drained)
+            )));
+        }
+        changes.push(Change::DrainHost(drained));
     }
     changes.extend(lost.into_iter().map(Change::LoseHost));
     Ok(changes)
@@ -106,15 +111,44 @@ fn hosts_in(state: &ClusterState, cluster: &ClusterKey, zone: &str) -> Result<Ve
     )))
 }
 
-fn new_host(place: usize, host: HostToAdd) -> NewHost {
+/// The hosts that join, under names that no host of the cluster has.
+fn new_hosts(state: &ClusterState, cluster: &ClusterKey, given: Vec<HostToAdd>) -> Result<Vec<NewHost>, AwsError> {
+    let there = state.container_instances_of(cluster);
+    let mut taken: BTreeSet<String> = there.map(|host| host.host.host_name.clone()).collect();
+    for name in given.iter().filter_map(|host| host.name.as_ref()) {
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err(invalid(format!(
+                "A host that is added cannot be called {name:?}: names have no blanks."
+            )));
+        }
+        if !taken.insert(name.clone()) {
+            return Err(invalid(format!(
+                "A host that is added cannot be called {name}: there is one of that name already. Without a name it gets one."
+            )));
+        }
+    }
+    let mut free = (1..)
+        .map(|number| format!("new-host-{number}"))
+        .filter(|name| !taken.contains(name));
+    let hosts = given.into_iter().map(|host| new_host(host, &mut free));
+    Ok(hosts.collect())
+}
+
+fn new_host(host: HostToAdd, free: &mut impl Iterator<Item = String>) -> NewHost {
     // The model admits no negative amounts.
     let amount = |given: Option<i32>| given.and_then(|amount| u32::try_from(amount).ok()).unwrap_or(0);
     NewHost {
-        name: host.name.unwrap_or_else(|| format!("new-host-{}", place + 1)),
+        name: host.name.unwrap_or_else(|| free.next().unwrap_or_default()),
         capacity: Resources::new(amount(host.cpu), amount(host.memory)),
         zone: host.availability_zone,
         capacity_provider: host.capacity_provider.map(Into::into),
     }
+}
+
+/// What people call a host of the state.
+fn label(state: &ClusterState, id: ContainerInstanceId) -> String {
+    let name = state.container_instance(id).map(|host| host.host.host_name.clone());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.to_string())
 }
 
 fn service_change(state: &ClusterState, cluster: &ClusterKey, change: ServiceChange) -> Result<Change, AwsError> {
@@ -154,7 +188,7 @@ fn service_change(state: &ClusterState, cluster: &ClusterKey, change: ServiceCha
 mod tests {
     use berth_aws::berth::operations::PredictChanges;
     use berth_aws::ecs::operations::{CreateService, RegisterTaskDefinition};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use crate::api::testing::Harness;
 
@@ -228,6 +262,8 @@ mod tests {
     async fn question_about_what_is_not_there_is_refused() {
         let harness = harness().await;
         let gone = "0".repeat(31) + "9";
+        let host = |number: u32| format!("{number:032x}");
+        let added = |name: &str| json!({"cpu": 1024, "memory": 1024, "name": name});
         for (input, code) in [
             (json!({"loseHosts": [gone]}), "ResourceNotFoundException"),
             (json!({"loseZones": ["zone-z"]}), "ResourceNotFoundException"),
@@ -240,6 +276,21 @@ mod tests {
                 "InvalidParameterException",
             ),
             (json!({"services": [{"service": "web"}]}), "InvalidParameterException"),
+            (
+                json!({"loseHosts": [host(1)], "drainHosts": [host(1)]}),
+                "InvalidParameterException",
+            ),
+            (
+                json!({"loseZones": ["zone-a"], "drainHosts": [host(1)]}),
+                "InvalidParameterException",
+            ),
+            (json!({"addHosts": [added("host-1")]}), "InvalidParameterException"),
+            (json!({"addHosts": [added("a b")]}), "InvalidParameterException"),
+            (json!({"addHosts": [added("")]}), "InvalidParameterException"),
+            (
+                json!({"addHosts": [added("new"), added("new")]}),
+                "InvalidParameterException",
+            ),
             (json!({"cluster": "other"}), "ClusterNotFoundException"),
         ] {
             let error = harness
@@ -248,5 +299,41 @@ mod tests {
                 .expect_err("refused");
             assert_eq!(error.kind.code, code, "{input}");
         }
+    }
+
+    #[tokio::test]
+    async fn host_that_is_lost_and_drained_is_named_in_the_refusal_with_both() {
+        let harness = harness().await;
+        let one = format!("{:032x}", 1);
+        let input = json!({"loseHosts": [one], "drainHosts": [one]});
+        let error = harness.call::<PredictChanges>(input).await.expect_err("refused");
+        for said in ["Host host-1 ", "loseHosts", "drainHosts"] {
+            assert!(error.message.contains(said), "{}", error.message);
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_tells_tasks_that_were_missing_before_from_those_that_the_change_makes_missing() {
+        let harness = harness().await;
+        let scale = json!({"services": [{"service": "web", "desiredCount": 8}]});
+        let more = harness.call::<PredictChanges>(scale).await.expect("predicted");
+        let missing = |answer: &Value| {
+            let service = &answer["services"][0];
+            (service["missingBefore"].clone(), service["missing"].clone())
+        };
+        // Two hosts of 8,192 MiB have room for four of 4,000.
+        assert_eq!(missing(&more), (json!(0), json!(4)));
+        let short = json!({"serviceName": "wide", "taskDefinition": "web", "desiredCount": 3});
+        harness.call::<CreateService>(short).await.expect("created");
+        let lost = harness.call::<PredictChanges>(json!({"loseZones": ["zone-a"]}));
+        let lost = lost.await.expect("predicted");
+        let services = lost["services"].as_array().expect("a list").iter();
+        let sum = |member: &str| {
+            services
+                .clone()
+                .filter_map(|service| service[member].as_i64())
+                .sum::<i64>()
+        };
+        assert_eq!((sum("missingBefore"), sum("missing")), (2, 4));
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn answer(state: &ClusterState, cluster: &ClusterKey, outlook: &Outlo
                 .collect(),
         ),
         tasks_moved: count(outlook.moves.iter().map(|found| found.tasks).sum()),
+        left_to_chance: Some(outlook.left_to_chance.clone()),
         services: Some(
             outlook
                 .services
@@ -72,6 +73,7 @@ fn service(state: &ClusterState, cluster: &ClusterKey, found: &what_if::ServiceO
         tasks_before: count(found.before),
         tasks_after: count(found.after),
         missing: count(found.misses()),
+        missing_before: count(found.missed_before),
         not_replaced: count(found.not_replaced),
         fit,
     }
