@@ -124,6 +124,7 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         },
         deployments: vec![Deployment::new(ids.deployment_id(), definition_key(family, 1), at)],
         last_completed: None,
+        service_deployments: Default::default(),
         events: Default::default(),
         steady: false,
         propagate_tags: PropagateTags::None,

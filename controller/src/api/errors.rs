@@ -108,6 +108,16 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ServiceScaledAboveZero(_) => {
             ecs::INVALID_PARAMETER.error("The service cannot be stopped while it is scaled above 0.")
         }
+        R::ServiceDeploymentNotFound(..) => ecs::SERVICE_DEPLOYMENT_NOT_FOUND.error("The service deployment was not found."),
+        R::ServiceDeploymentOver(key, id) => ecs::CONFLICT.error(format!(
+            "The service deployment {} is over: only one that is under way can be stopped.",
+            key.service_deployment_arn(id)
+        )),
+        R::NoRevisionToReturnTo(key) => ecs::CONFLICT.error(format!(
+            "The service {} has not reached any service revision yet that it could be rolled back to. Update it, or stop the service \
+             deployment with the stop type ABORT.",
+            key.name
+        )),
         R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
         R::UnsupportedByDaemon(what) => unsupported_by_daemon(*what),
         R::ClientTokenReused { tasks } => ecs::CONFLICT

@@ -254,6 +254,7 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
         },
         deployments: vec![deployment],
         last_completed: None,
+        service_deployments: Default::default(),
         events: Default::default(),
         steady: false,
         propagate_tags: PropagateTags::None,

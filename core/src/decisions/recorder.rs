@@ -343,6 +343,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::DeleteCluster { at, .. } => *at,
         Command::DeregisterTaskDefinition { at, .. }
         | Command::DeleteService { at, .. }
+        | Command::StopServiceDeployment { at, .. }
         | Command::StopTasks { at, .. }
         | Command::UpdateTaskProtection { at, .. }
         | Command::RecordTaskReports { at, .. }

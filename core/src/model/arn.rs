@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::names::{ClusterKey, ContainerInstanceId, Scope, ServiceKey, TaskDefinitionKey, TaskId};
+use super::names::{ClusterKey, ContainerInstanceId, DeploymentId, Scope, ServiceKey, TaskDefinitionKey, TaskId};
 
 /// An ARN of service `ecs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,24 @@ pub enum ArnResource {
         cluster: Option<String>,
         /// Service name.
         service: String,
+    },
+    /// `service-deployment/CLUSTER/SERVICE/ID`
+    ServiceDeployment {
+        /// Cluster name.
+        cluster: String,
+        /// Service name.
+        service: String,
+        /// Its number.
+        id: String,
+    },
+    /// `service-revision/CLUSTER/SERVICE/ID`
+    ServiceRevision {
+        /// Cluster name.
+        cluster: String,
+        /// Service name.
+        service: String,
+        /// Its number.
+        id: String,
     },
     /// `task/CLUSTER/ID`, or the short form without cluster.
     Task {
@@ -64,7 +82,12 @@ impl Arn {
             Some((cluster, last)) => (Some(cluster.to_owned()), last.to_owned()),
             None => (None, path.to_owned()),
         };
-        if last.is_empty() || last.contains('/') {
+        let scope = Scope::new(account, region);
+        if let Some((service, id)) = last.split_once('/') {
+            let resource = of_service(kind, cluster?, service, id)?;
+            return Some(Self { scope, resource });
+        }
+        if last.is_empty() {
             return None;
         }
         let resource = match kind {
@@ -82,10 +105,20 @@ impl Arn {
             }
             _ => return None,
         };
-        Some(Self {
-            scope: Scope::new(account, region),
-            resource,
-        })
+        Some(Self { scope, resource })
+    }
+}
+
+/// What belongs to a service and has a part of its own in an ARN.
+fn of_service(kind: &str, cluster: String, service: &str, id: &str) -> Option<ArnResource> {
+    if service.is_empty() || id.is_empty() || id.contains('/') {
+        return None;
+    }
+    let (service, id) = (service.to_owned(), id.to_owned());
+    match kind {
+        "service-deployment" => Some(ArnResource::ServiceDeployment { cluster, service, id }),
+        "service-revision" => Some(ArnResource::ServiceRevision { cluster, service, id }),
+        _ => None,
     }
 }
 
@@ -128,6 +161,26 @@ impl ServiceKey {
             format_args!("service/{}/{}", self.cluster.name, self.name),
         )
     }
+
+    /// The ARN of one of its service deployments.
+    #[must_use]
+    pub fn service_deployment_arn(&self, id: &DeploymentId) -> String {
+        self.arn_of("service-deployment", id)
+    }
+
+    /// The ARN of one of its revisions.
+    #[must_use]
+    pub fn service_revision_arn(&self, id: &DeploymentId) -> String {
+        self.arn_of("service-revision", id)
+    }
+
+    fn arn_of(&self, kind: &str, id: &DeploymentId) -> String {
+        let (cluster, service) = (&self.cluster.name, &self.name);
+        write(
+            &self.cluster.scope,
+            format_args!("{kind}/{cluster}/{service}/{}", id.number()),
+        )
+    }
 }
 
 impl TaskDefinitionKey {
@@ -168,6 +221,19 @@ mod tests {
     }
 
     #[test]
+    fn arn_of_a_service_deployment_or_revision_has_the_number_of_its_deployment() {
+        let web = Scope::new("123456789012", "eu-west-1").cluster("shop").service("web");
+        let id = DeploymentId::from("ecs-svc/1234");
+        let prefix = "arn:aws:ecs:eu-west-1:123456789012";
+        let (deployment, revision) = (web.service_deployment_arn(&id), web.service_revision_arn(&id));
+        assert_eq!(deployment, format!("{prefix}:service-deployment/shop/web/1234"));
+        assert_eq!(revision, format!("{prefix}:service-revision/shop/web/1234"));
+        let (cluster, service, id) = ("shop".to_owned(), "web".to_owned(), "1234".to_owned());
+        let parsed = Arn::parse(&revision).expect("parses").resource;
+        assert_eq!(parsed, ArnResource::ServiceRevision { cluster, service, id });
+    }
+
+    #[test]
     fn arn_of_another_service_or_shape_is_refused() {
         for text in [
             "",
@@ -175,6 +241,9 @@ mod tests {
             "arn:aws:s3:::bucket",
             "arn:aws:ecs:r:a:cluster/a/b",
             "arn:aws:ecs:r:a:task-definition/x",
+            "arn:aws:ecs:r:a:task/a/b/c",
+            "arn:aws:ecs:r:a:service-revision/a/b",
+            "arn:aws:ecs:r:a:service-revision/a/b/c/d",
         ] {
             assert_eq!(Arn::parse(text), None, "{text}");
         }

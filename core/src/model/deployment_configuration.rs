@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::SchedulingStrategy;
 
+/// The circuit breaker's threshold: half of the desired count, within these bounds (ECS).
+const FAILURE_THRESHOLD_PERCENT: u32 = 50;
+const MIN_FAILURE_THRESHOLD: u32 = 3;
+const MAX_FAILURE_THRESHOLD: u32 = 200;
+
 /// Stops a deployment whose tasks keep failing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +28,14 @@ impl CircuitBreaker {
     #[must_use]
     pub fn resets_on_healthy_task(self) -> bool {
         self.reset_on_healthy_task.unwrap_or(true)
+    }
+
+    /// With how many failures a deployment of a service that wants `desired_count` tasks is given up.
+    #[must_use]
+    pub fn threshold(desired_count: u32) -> u32 {
+        let half = u64::from(desired_count) * u64::from(FAILURE_THRESHOLD_PERCENT);
+        let half = u32::try_from(half.div_ceil(100)).unwrap_or(u32::MAX);
+        half.clamp(MIN_FAILURE_THRESHOLD, MAX_FAILURE_THRESHOLD)
     }
 }
 
@@ -115,6 +128,12 @@ impl DeploymentConfiguration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failure_threshold_is_half_of_the_desired_count_between_3_and_200() {
+        let thresholds = [1, 6, 7, 399, 2_000].map(CircuitBreaker::threshold);
+        assert_eq!(thresholds, [3, 3, 4, 200, 200]);
+    }
 
     #[test]
     fn configuration_by_which_no_deployment_could_proceed_is_found_out() {

@@ -15,6 +15,7 @@ mod rebalance;
 mod report;
 mod restart_policy;
 mod service;
+mod service_deployment;
 mod task;
 mod task_definition;
 mod task_record;
@@ -44,6 +45,10 @@ pub use restart_policy::RestartPolicy;
 pub use service::{
     Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
     ServiceStatus, StartBackoff, UnsupportedByDaemon,
+};
+pub use service_deployment::{
+    ContainerImage, CountedFailures, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, ServiceRollback,
+    SourceRevision, TaskCounts,
 };
 pub use task::{
     Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus,

@@ -1,11 +1,13 @@
 //! Services and their deployments.
 
+use std::sync::Arc;
+
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use super::{
     CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, PlacementConstraint, PlacementStrategy,
-    ServiceKey, Tags, TaskDefinitionKey, Timestamp,
+    ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Whether a service is kept at its desired count.
@@ -172,8 +174,12 @@ pub struct Service {
     pub deployment_configuration: DeploymentConfiguration,
     /// Deployments, the primary first, then from new to old.
     pub deployments: Vec<Deployment>,
-    /// Task definition of the last deployment that completed: where a rollback goes.
+    /// Task definition of the last deployment that completed: where a rollback goes, without
+    /// [`Feature::ServiceDeployments`](crate::state::Feature).
     pub last_completed: Option<TaskDefinitionKey>,
+    /// What has been deployed, the newest first. With [`Feature::ServiceDeployments`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vector::is_empty")]
+    pub service_deployments: Vector<Arc<ServiceDeployment>>,
     /// The last 100 events, the newest first.
     pub events: Vector<ServiceEvent>,
     /// Whether the last thing said was that a steady state was reached.
@@ -219,6 +225,27 @@ impl Service {
         }
         let runs_on = |d: &&Deployment| d.status == DeploymentStatus::Active && d.rollout_state != RolloutState::Failed;
         self.deployments.iter().find(runs_on).or(Some(primary))
+    }
+
+    /// The newest of its service deployments, which alone can be under way.
+    #[must_use]
+    pub fn current_service_deployment(&self) -> Option<&ServiceDeployment> {
+        self.service_deployments.front().map(Arc::as_ref)
+    }
+
+    /// The service deployment called `id`, as long as it is remembered.
+    #[must_use]
+    pub fn service_deployment(&self, id: &DeploymentId) -> Option<&ServiceDeployment> {
+        let mut all = self.service_deployments.iter();
+        all.find(|deployment| deployment.id() == id).map(Arc::as_ref)
+    }
+
+    /// The last revision that it has reached: where a rollback of what is under way goes.
+    #[must_use]
+    pub fn last_reached(&self) -> Option<&ServiceRevision> {
+        let mut all = self.service_deployments.iter();
+        let reached = all.find(|deployment| deployment.status == ServiceDeploymentStatus::Successful)?;
+        Some(&reached.revision)
     }
 
     /// Whether its scheduling strategy supports how its tasks are to be placed.

@@ -1,7 +1,10 @@
 //! How far a deployment has come: completed, held back by its failures, given up by the circuit breaker, retired. Pure.
 
-use crate::model::{Deployment, DeploymentStatus, RolloutState, Service, ServiceEvent, ServiceKey};
-use crate::state::{Command, DeploymentProgress, Feature, backoff_delay_ms};
+use crate::model::{
+    CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus,
+    ServiceEvent, ServiceKey,
+};
+use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
 
 use super::events;
 use super::pass::Pass;
@@ -16,30 +19,49 @@ const REPEAT_AFTER_MS: i64 = 5 * 60 * 1_000;
 /// were started and failed.
 const LONG_WAIT_MS: i64 = 30 * 1_000;
 
-/// The circuit breaker's threshold: half of the desired count, within these bounds (ECS).
-const FAILURE_THRESHOLD_PERCENT: u32 = 50;
-const MIN_FAILURE_THRESHOLD: u32 = 3;
-const MAX_FAILURE_THRESHOLD: u32 = 200;
+/// Why the primary deployment is given up.
+struct GivenUp {
+    /// What becomes of it, in a sentence.
+    reason: String,
+    /// What the service says of it.
+    said: String,
+    /// Whether the service is to return to what it was.
+    rolls_back: bool,
+    by_circuit_breaker: bool,
+}
 
-/// Gives up a deployment whose tasks keep failing, and returns to the last that completed if the service wants that.
-pub(super) fn trip_circuit_breaker(pass: &mut Pass<'_>, service: &Service) {
-    let breaker = service.deployment_configuration.circuit_breaker;
+/// Gives up a deployment whose tasks keep failing or that somebody told to stop, and returns to the last that completed if that is wanted.
+pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
     let Some(primary) = service.primary() else { return };
-    let has_failed = breaker.enable
-        && primary.rollout_state == RolloutState::InProgress
-        && primary.failed_tasks >= failure_threshold(service.desired_count);
-    if !has_failed || resets_failures(pass, service, &Tally::of(&pass.state, service)) {
+    let Some(why) = given_up(pass, service, primary) else {
         return;
-    }
-    let mut said = vec![events::deployment_failed(&service.key.name, &primary.id)];
+    };
     let mut progress = nothing_new(pass, service);
-    let mut reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
-    if breaker.rollback {
-        progress.rollback = rollback(pass, service, primary);
+    let (mut reason, mut said) = (why.reason, vec![why.said]);
+    if why.rolls_back {
+        progress.rollback = rollback(pass, service, primary, why.by_circuit_breaker);
         if progress.rollback.is_none() {
-            reason.push_str(" There is no completed deployment to roll back to.");
+            let returns = under_way(service).is_some_and(|d| d.status == ServiceDeploymentStatus::RollbackInProgress);
+            reason.push_str(if returns {
+                " It is what was to be rolled back to."
+            } else {
+                " There is no completed deployment to roll back to."
+            });
         }
     }
+    if let Some(rollback) = &progress.rollback {
+        said.push(events::rolling_back(&service.key.name, &rollback.id));
+    }
+    progress.service_deployment = under_way(service).map(|current| ServiceDeploymentProgress {
+        id: current.id().clone(),
+        status: match (why.rolls_back, &progress.rollback) {
+            (_, Some(_)) => ServiceDeploymentStatus::RollbackInProgress,
+            (true, None) => ServiceDeploymentStatus::RollbackFailed,
+            (false, None) => ServiceDeploymentStatus::Stopped,
+        },
+        reason: Some(reason.clone()),
+        by_circuit_breaker: why.by_circuit_breaker,
+    });
     progress.deployments = vec![DeploymentProgress {
         id: primary.id.clone(),
         status: DeploymentStatus::Primary,
@@ -47,11 +69,40 @@ pub(super) fn trip_circuit_breaker(pass: &mut Pass<'_>, service: &Service) {
         rollout_state_reason: reason,
         resets_failed_tasks: false,
     }];
-    if let Some(rollback) = &progress.rollback {
-        said.push(events::rolling_back(&service.key.name, &rollback.id));
-    }
     progress.events = as_events(pass, said);
     pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+}
+
+/// Whether and why the primary deployment is to be given up now.
+fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<GivenUp> {
+    let status = under_way(service).map(|current| current.status);
+    let is_told = |rolls_back| GivenUp {
+        reason: format!("ECS deployment {} was told to stop.", primary.id),
+        said: events::deployment_stopped(&service.key.name, &primary.id),
+        rolls_back,
+        by_circuit_breaker: false,
+    };
+    match status {
+        Some(ServiceDeploymentStatus::StopRequested) => return Some(is_told(false)),
+        Some(ServiceDeploymentStatus::RollbackRequested) => return Some(is_told(true)),
+        _ => {}
+    }
+    let breaker = service.deployment_configuration.circuit_breaker;
+    let has_failed = breaker.enable
+        && primary.rollout_state == RolloutState::InProgress
+        && primary.failed_tasks >= CircuitBreaker::threshold(service.desired_count)
+        && !resets_failures(pass, service, &Tally::of(&pass.state, service));
+    has_failed.then(|| GivenUp {
+        reason: "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+        said: events::deployment_failed(&service.key.name, &primary.id),
+        rolls_back: breaker.rollback || status == Some(ServiceDeploymentStatus::RollbackInProgress),
+        by_circuit_breaker: true,
+    })
+}
+
+/// The service deployment that is not over, if one is.
+fn under_way(service: &Service) -> Option<&ServiceDeployment> {
+    service.current_service_deployment().filter(|d| !d.status.is_over())
 }
 
 /// Whether failures of the primary deployment are not counted now, since one of its tasks is healthy.
@@ -65,23 +116,50 @@ fn resets_failures(pass: &Pass<'_>, service: &Service, tally: &Tally) -> bool {
     is_kept && may_reset && tally.any_settled(pass.now)
 }
 
-fn failure_threshold(desired: u32) -> u32 {
-    let half = u64::from(desired) * u64::from(FAILURE_THRESHOLD_PERCENT);
-    let half = u32::try_from(half.div_ceil(100)).unwrap_or(u32::MAX);
-    half.clamp(MIN_FAILURE_THRESHOLD, MAX_FAILURE_THRESHOLD)
-}
-
 /// A deployment of what completed last. `None` where nothing has, or where that is what fails now: rolling back to it
 /// again would go in circles.
-fn rollback(pass: &mut Pass<'_>, service: &Service, failed: &Deployment) -> Option<Deployment> {
-    let target = service
-        .last_completed
-        .clone()
-        .filter(|t| *t != failed.task_definition)?;
-    let id = pass.ids.deployment_id();
+fn rollback(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    failed: &Deployment,
+    by_circuit_breaker: bool,
+) -> Option<Deployment> {
+    let (id, target) = if pass.state.uses(Feature::ServiceDeployments) {
+        let reached = service.last_reached().filter(|reached| reached.id != failed.id)?;
+        (reached.id.clone(), reached.task_definition.clone())
+    } else {
+        let target = service.last_completed.clone();
+        let target = target.filter(|target| *target != failed.task_definition)?;
+        (pass.ids.deployment_id(), target)
+    };
+    let begun_at = service.deployment(&id).map_or(pass.now, |known| known.created_at);
+    let because = if by_circuit_breaker {
+        "ECS deployment circuit breaker".to_owned()
+    } else {
+        format!("ECS deployment {} was told to stop", failed.id)
+    };
     Some(Deployment {
-        rollout_state_reason: format!("ECS deployment circuit breaker: rolling back to deploymentId {id}."),
+        rollout_state_reason: format!("{because}: rolling back to deploymentId {id}."),
+        created_at: begun_at,
         ..Deployment::new(id, target, pass.now)
+    })
+}
+
+/// What `service` deploys has begun, or, with `is_reached`, has been reached: what that means to the service deployment that is under way.
+fn proceeds(service: &Service, is_reached: bool, reason: &str) -> Option<ServiceDeploymentProgress> {
+    use ServiceDeploymentStatus as S;
+    let current = under_way(service)?;
+    let status = match current.status {
+        S::Pending | S::InProgress if is_reached => S::Successful,
+        S::Pending => S::InProgress,
+        S::RollbackInProgress if is_reached => S::RollbackSuccessful,
+        _ => return None,
+    };
+    Some(ServiceDeploymentProgress {
+        id: current.id().clone(),
+        status,
+        reason: Some(reason.to_owned()),
+        by_circuit_breaker: false,
     })
 }
 
@@ -125,7 +203,8 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
     let alone = progress.retired.len() + 1 == service.deployments.len();
     let resets_failed_tasks = primary.failed_tasks > 0 && resets_failures(pass, &service, &tally);
     let reached = alone && tally.has_reached(service.desired_count, pass.now);
-    if reached && primary.rollout_state == RolloutState::InProgress {
+    let completes = reached && primary.rollout_state == RolloutState::InProgress;
+    if completes {
         said.push(events::deployment_completed(&key.name, &primary.id));
         progress.deployments = vec![DeploymentProgress {
             id: primary.id.clone(),
@@ -143,6 +222,11 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
             resets_failed_tasks,
         }];
     }
+    let reason = progress.deployments.first().filter(|_| completes);
+    let reason = reason.map_or(&primary.rollout_state_reason, |completed| {
+        &completed.rollout_state_reason
+    });
+    progress.service_deployment = proceeds(&service, completes, reason);
     let steady = reached && primary.rollout_state != RolloutState::Failed;
     if steady && !service.steady {
         said.push(events::steady_state(&key.name));
@@ -152,6 +236,7 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
     let news = !progress.events.is_empty()
         || !progress.retired.is_empty()
         || !progress.deployments.is_empty()
+        || progress.service_deployment.is_some()
         || progress.steady.is_some();
     if news {
         pass.decide(Command::RecordServiceProgress(Box::new(progress)));
@@ -179,15 +264,4 @@ pub(super) fn unless_said(pass: &mut Pass<'_>, service: &Service, sentence: Stri
     }
     pass.wake_service(&service.key, pass.now.plus_ms(REPEAT_AFTER_MS));
     Some(sentence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failure_threshold_is_half_of_the_desired_count_between_3_and_200() {
-        let thresholds = [1, 6, 7, 399, 2_000].map(failure_threshold);
-        assert_eq!(thresholds, [3, 3, 4, 200, 200]);
-    }
 }

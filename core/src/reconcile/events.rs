@@ -67,6 +67,10 @@ pub(super) fn deployment_failed(service: &ServiceName, deployment: &DeploymentId
     format!("(service {service}) (deployment {deployment}) deployment failed: tasks failed to start.")
 }
 
+pub(super) fn deployment_stopped(service: &ServiceName, deployment: &DeploymentId) -> String {
+    format!("(service {service}) (deployment {deployment}) deployment stopped.")
+}
+
 pub(super) fn rolling_back(service: &ServiceName, to: &DeploymentId) -> String {
     format!("(service {service}) rolling back to deployment {to}.")
 }

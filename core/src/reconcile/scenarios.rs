@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::model::*;
-use crate::state::{Command, UpdateCluster};
+use crate::state::{Command, StopType, UpdateCluster};
 
 use super::world::{START, World, cluster};
 
@@ -86,6 +86,10 @@ impl Stage {
                     self.world.broken.insert((subject.to_owned(), revision));
                 }
             }
+            "break" => {
+                let revision = number("revision").expect("a revision");
+                self.world.broken.insert((subject.to_owned(), revision));
+            }
             "service" => self.world.add_service(subject, |service| {
                 if args.contains(&"daemon") {
                     service.scheduling_strategy = SchedulingStrategy::Daemon;
@@ -105,6 +109,10 @@ impl Stage {
             "update" => self
                 .world
                 .update_service(subject, number("desired"), number("revision")),
+            "redeploy" => self
+                .world
+                .change_service(subject, |update| update.force_new_deployment = true),
+            "stop-deployment" => self.stop_deployment(subject, args.contains(&"abort")),
             "delete" => {
                 let service = cluster().service(subject);
                 let at = self.world.now;
@@ -138,6 +146,19 @@ impl Stage {
                 at,
             })
             .expect("a host");
+    }
+
+    /// Has somebody stop what is deployed of a service.
+    fn stop_deployment(&mut self, name: &str, abort: bool) {
+        let service = self.world.service(name);
+        let current = service.current_service_deployment().expect("one deployment at least");
+        let command = Command::StopServiceDeployment {
+            service: service.key.clone(),
+            service_deployment: current.id().clone(),
+            stop_type: if abort { StopType::Abort } else { StopType::Rollback },
+            at: self.world.now,
+        };
+        self.world.apply(command).expect("can be stopped");
     }
 
     fn set_lost_after(&mut self, seconds: u32) {
@@ -278,6 +299,19 @@ impl Stage {
                 deployment.rollout_state_reason
             )?;
         }
+        self.show_service_deployments(service, text)
+    }
+
+    /// What became of each deployment, where more than one was.
+    fn show_service_deployments(&self, service: &Service, text: &mut String) -> std::fmt::Result {
+        let all = &service.service_deployments;
+        for deployment in all.iter().filter(|_| all.len() > 1) {
+            write!(text, "    deployment of {} {:?}", deployment.id(), deployment.status)?;
+            if let Some(rollback) = &deployment.rollback {
+                write!(text, ", back to {}", rollback.revision)?;
+            }
+            writeln!(text)?;
+        }
         Ok(())
     }
 
@@ -288,9 +322,9 @@ impl Stage {
         }
         let mut short = String::new();
         for line in text.lines() {
-            let pieces = line.split_inclusive([' ', '.', ')', ':', ';']);
+            let pieces = line.split_inclusive([' ', '.', ')', ':', ';', ',']);
             for piece in pieces {
-                let id = piece.trim_end_matches([' ', '.', ')', ':', ';']);
+                let id = piece.trim_end_matches([' ', '.', ')', ':', ';', ',']);
                 let kind = match id {
                     _ if id.starts_with("ecs-svc/") => Some("ecs-svc/"),
                     _ if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => Some("t"),

@@ -21,8 +21,8 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
 }
 
 fn active(pass: &mut Pass<'_>, service: &Service) {
-    deployment::trip_circuit_breaker(pass, service);
-    // The circuit breaker may have made another deployment the primary one.
+    deployment::give_up(pass, service);
+    // Another deployment may be the primary one now.
     let Some(service) = pass.state.service(&service.key).cloned() else {
         return;
     };
@@ -63,6 +63,7 @@ pub(super) fn nothing_new(pass: &Pass<'_>, service: &Service) -> ServiceProgress
         deployments: vec![],
         retired: vec![],
         rollback: None,
+        service_deployment: None,
         events: vec![],
         steady: None,
         inactive: false,

@@ -301,6 +301,7 @@ impl World {
             },
             deployments: vec![deployment],
             last_completed: None,
+            service_deployments: Default::default(),
             events: Default::default(),
             steady: false,
             propagate_tags: PropagateTags::None,

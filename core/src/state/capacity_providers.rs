@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy,
-    CapacityProviderStrategyItem, Cluster, ClusterKey, ClusterStatus, ServiceStatus,
+    CapacityProviderStrategyItem, Cluster, ClusterKey, ClusterStatus, Service, ServiceStatus,
 };
 
 use super::{ClusterState, Event, MAX_TAGS, Rejection};
@@ -62,13 +62,17 @@ pub(super) fn put_of_cluster(
     Ok(vec![Event::ClusterUpdated(key.clone())])
 }
 
-/// Whether a service of the cluster or a task that is not over was given the capacity provider.
+/// Whether a service of the cluster or a task that is not over was given the capacity provider, or a service may return to it.
 fn is_used(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderName) -> bool {
     let mut services = state
         .services_of(cluster)
         .filter(|s| s.status != ServiceStatus::Inactive);
     let mut tasks = state.tasks_of_cluster(cluster).filter(|task| !task.is_stopped());
-    services.any(|service| names(&service.capacity_provider_strategy, name))
+    let returns_to = |service: &Service| {
+        let reached = service.last_reached();
+        reached.is_some_and(|revision| names(&revision.capacity_provider_strategy, name))
+    };
+    services.any(|service| names(&service.capacity_provider_strategy, name) || returns_to(service))
         || tasks.any(|task| task.capacity_provider.as_ref() == Some(name))
 }
 

@@ -9,7 +9,8 @@ use crate::model::{
     ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostReports, HostSettingsChange,
     MoveStatus, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, RolloutState, Scope, Service,
-    ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, Timestamp,
+    ServiceDeploymentStatus, ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId,
+    TaskReport, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -92,6 +93,19 @@ pub enum Command {
     /// What a reconciler found out about a service. Valid when the deployments named still exist; otherwise the
     /// finding is stale. Emits `ServiceUpdated`.
     RecordServiceProgress(Box<ServiceProgress>),
+    /// Asks for the end of a service deployment, or for nothing if it stops or returns already. Valid when it is under way, and, to roll back,
+    /// when the service has reached a revision before. Emits `ServiceUpdated`. With
+    /// [`Feature::ServiceDeployments`](super::Feature) alone.
+    StopServiceDeployment {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which.
+        service_deployment: DeploymentId,
+        /// What becomes of the service.
+        stop_type: StopType,
+        /// Now.
+        at: Timestamp,
+    },
     /// Creates tasks outside services, each placed already. Valid when every host still has room for all that go to
     /// it; else nothing is created. Emits `TaskChanged` for each.
     RunTasks {
@@ -363,8 +377,12 @@ pub struct ServiceProgress {
     pub deployments: Vec<DeploymentProgress>,
     /// Deployments that are over, to be dropped from the list.
     pub retired: Vec<DeploymentId>,
-    /// A deployment that the circuit breaker begins, back to the last that completed.
+    /// A deployment that begins, back to the last that completed, since the primary one is given up. One that the service has still takes
+    /// up its tasks again.
     pub rollback: Option<Deployment>,
+    /// How the service deployment that is under way is now. With [`Feature::ServiceDeployments`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_deployment: Option<ServiceDeploymentProgress>,
     /// Events to add, the oldest first.
     pub events: Vec<ServiceEvent>,
     /// Whether the service is in a steady state; `None` leaves as is.
@@ -393,6 +411,29 @@ pub struct DeploymentProgress {
     /// [`Feature::ResetOnHealthyTask`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resets_failed_tasks: bool,
+}
+
+/// How a service deployment is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceDeploymentProgress {
+    /// Which; the newest of its service.
+    pub id: DeploymentId,
+    /// How far it has come.
+    pub status: ServiceDeploymentStatus,
+    /// Why, in a sentence; `None` leaves as is.
+    pub reason: Option<String>,
+    /// Whether the circuit breaker gave its revision up.
+    pub by_circuit_breaker: bool,
+}
+
+/// How a service deployment is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopType {
+    /// The service returns to the last revision that it has reached.
+    Rollback,
+    /// The service stays as it is.
+    Abort,
 }
 
 /// A move that begins, or goes on.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterState, Event, Rejection};
+use super::{ClusterState, Event, Rejection, service_deployments};
 
 /// The newest level that this program knows.
 pub const NEWEST_FEATURE_LEVEL: u32 = 2;
@@ -43,6 +43,8 @@ pub enum Feature {
     UncountedManagedTags,
     /// Clusters say how long stopped tasks are remembered.
     StoppedTasksKept,
+    /// Services remember what was deployed, and return to it.
+    ServiceDeployments,
 }
 
 impl Feature {
@@ -63,7 +65,8 @@ impl Feature {
             | Self::CapacityProviders
             | Self::TaskProtection
             | Self::UncountedManagedTags
-            | Self::StoppedTasksKept => 2,
+            | Self::StoppedTasksKept
+            | Self::ServiceDeployments => 2,
         }
     }
 }
@@ -175,6 +178,9 @@ pub(super) fn raise(state: &mut ClusterState, to: &FeatureLevel) -> Result<Vec<E
         return Err(Rejection::Stale(format!("the feature level is {now} already")));
     }
     state.feature_level = Some(to.clone());
+    if state.uses(Feature::ServiceDeployments) {
+        service_deployments::derive(state);
+    }
     Ok(vec![Event::FeatureLevelRaised(to.level)])
 }
 

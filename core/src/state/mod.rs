@@ -17,6 +17,7 @@ mod new_history;
 mod protection;
 mod rebalances;
 mod rejection;
+mod service_deployments;
 mod services;
 mod sharing;
 mod snapshot;
@@ -39,8 +40,8 @@ use crate::model::{
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
 pub use command::{
-    ClientToken, Command, DeploymentProgress, MoveTask, RebalanceProgress, ServiceProgress, Taggable, UpdateCluster,
-    UpdateService,
+    ClientToken, Command, DeploymentProgress, MoveTask, RebalanceProgress, ServiceDeploymentProgress, ServiceProgress,
+    StopType, Taggable, UpdateCluster, UpdateService,
 };
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
@@ -48,6 +49,7 @@ pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATU
 pub use hosts_seen::HostsSeen;
 pub use rebalances::MAX_MOVES;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
+pub use service_deployments::{MAX_SERVICE_DEPLOYMENTS, ServiceTaskCounts};
 pub use snapshot::{SnapshotError, SnapshotRecord};
 pub use tokens::{RememberedRequest, TokenKey};
 
@@ -126,6 +128,12 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::UpdateService(update) => services::update(state, update),
         Command::DeleteService { service, force, at } => services::delete(state, service, *force, *at),
         Command::RecordServiceProgress(progress) => services::record_progress(state, progress),
+        Command::StopServiceDeployment {
+            service,
+            service_deployment,
+            stop_type,
+            at,
+        } => service_deployments::stop(state, service, service_deployment, *stop_type, *at),
         Command::RunTasks { tasks, client_token } => tasks::run(state, tasks, client_token.as_ref()),
         Command::CreateTasks { tasks } => tasks::create_for_service(state, tasks),
         Command::StopTasks {

@@ -1,8 +1,9 @@
 //! The rejections: why a command was refused. The state is unchanged when one is returned.
 
 use crate::model::{
-    CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, HostSettingsError,
-    MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration,
+    CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
+    HostSettingsError, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol, UnsupportedByDaemon,
+    UnworkableConfiguration,
 };
 
 use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES};
@@ -69,6 +70,15 @@ pub enum Rejection {
     /// The service is not scaled to 0.
     #[error("service {} cannot be deleted while it is scaled above 0", .0.name)]
     ServiceScaledAboveZero(ServiceKey),
+    /// No such service deployment, or it is forgotten.
+    #[error("service {} has no service deployment {}", .0.name, .1.number())]
+    ServiceDeploymentNotFound(ServiceKey, DeploymentId),
+    /// The service deployment is over.
+    #[error("service deployment {} of service {} is over", .1.number(), .0.name)]
+    ServiceDeploymentOver(ServiceKey, DeploymentId),
+    /// The service has not reached any revision yet.
+    #[error("service {} has not reached a revision to return to", .0.name)]
+    NoRevisionToReturnTo(ServiceKey),
     /// No deployment could proceed by the service's configuration.
     #[error("deployments could not proceed: {0}")]
     DeploymentConfiguration(UnworkableConfiguration),

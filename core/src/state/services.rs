@@ -9,7 +9,7 @@ use crate::model::{
 
 use super::{
     ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff,
-    capacity_providers, protection,
+    capacity_providers, protection, service_deployments,
 };
 
 /// Events kept for each service (ECS: the last 100).
@@ -47,13 +47,19 @@ pub(super) fn create(
     if let Some(token) = client_token {
         state.tokens.remember(token, vec![]);
     }
-    state.services.insert(service.key.clone(), Arc::new(service.clone()));
-    Ok(vec![Event::ServiceCreated(service.key.clone())])
+    let mut service = service.clone();
+    let created_at = service.created_at;
+    service_deployments::begin(state, &mut service, created_at);
+    let key = service.key.clone();
+    state.services.insert(key.clone(), Arc::new(service));
+    Ok(vec![Event::ServiceCreated(key)])
 }
 
 pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result<Vec<Event>, Rejection> {
     let mut service = Service::clone(state.active_service(&update.service)?);
-    if let Some(task_definition) = newly_deployed(&service, update) {
+    let newly_deployed = newly_deployed(&service, update);
+    let is_deployed = newly_deployed.is_some();
+    if let Some(task_definition) = newly_deployed {
         state.active_task_definition(&task_definition)?;
         demote_all(&mut service, update.at);
         let deployment = Deployment::new(update.deployment_id.clone(), task_definition, update.at);
@@ -81,6 +87,11 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     }
     if let Some(enable) = update.enable_ecs_managed_tags {
         service.enable_ecs_managed_tags = enable;
+    }
+    if is_deployed {
+        service_deployments::begin(state, &mut service, update.at);
+    } else {
+        service_deployments::set_configuration(&mut service);
     }
     service.steady = false;
     Ok(put(state, service))
@@ -142,6 +153,7 @@ pub(super) fn delete(
     }
     service.desired_count = 0;
     service.status = ServiceStatus::Draining;
+    service_deployments::end_with_service(state, &mut service, at);
     for deployment in &mut service.deployments {
         deployment.updated_at = at;
     }
@@ -157,6 +169,9 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         .service(&progress.service)
         .ok_or_else(|| Rejection::ServiceNotFound(progress.service.clone()))?;
     let mut service = Service::clone(service);
+    if let Some(found) = &progress.service_deployment {
+        service_deployments::record(state, &mut service, found, progress.rollback.as_ref(), progress.at)?;
+    }
     for finding in &progress.deployments {
         let deployment = find(&mut service, &finding.id)?;
         if finding.status < deployment.status {
@@ -180,7 +195,9 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         .retain(|d| d.status == DeploymentStatus::Primary || !progress.retired.contains(&d.id));
     if let Some(rollback) = &progress.rollback {
         demote_all(&mut service, progress.at);
+        service.deployments.retain(|d| d.id != rollback.id);
         service.deployments.insert(0, rollback.clone());
+        service_deployments::restore(&mut service, &rollback.id);
     }
     if let Some(primary) = service.primary().filter(|p| p.rollout_state == RolloutState::Completed) {
         service.last_completed = Some(primary.task_definition.clone());
@@ -205,6 +222,7 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         service.status = ServiceStatus::Inactive;
         service.inactive_since = Some(progress.at);
         service.deployments.clear();
+        service.service_deployments.clear();
     }
     Ok(put(state, service))
 }

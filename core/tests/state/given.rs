@@ -137,6 +137,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
             updated_at: Timestamp(0),
         }],
         last_completed: None,
+        service_deployments: Default::default(),
         events: imbl::Vector::new(),
         steady: false,
         propagate_tags: PropagateTags::None,

@@ -6,6 +6,7 @@ mod hosts;
 mod levels;
 mod properties;
 mod protection;
+mod service_deployments;
 mod services;
 mod task_definitions;
 mod tasks;

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, HostReports, LogIndex, MoveStatus, Rebalance, RebalanceGoal,
-    Resources, StopCode, TaskId, TaskMove, TaskStatus, Timestamp, TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HostReports, LogIndex, MoveStatus,
+    Rebalance, RebalanceGoal, Resources, RolloutState, ServiceDeploymentStatus, StopCode, TaskId, TaskMove, TaskStatus,
+    Timestamp, TransportProtocol,
 };
-use berth_core::state::{ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, SnapshotError, apply};
+use berth_core::state::{
+    ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, SnapshotError, StopType, apply,
+};
 use proptest::prelude::*;
 
 use super::capacity_providers::{capacity_provider, put_providers};
-use super::given::{CAPACITY, HOSTS, cluster, register, register_with, report, task};
+use super::given::{CAPACITY, HOSTS, cluster, definition, no_change, register, register_with, report, service, task};
+use super::service_deployments::{found, web};
 
 /// What hosts that come back may have instead.
 const OTHER_CAPACITIES: [(u32, u32); 3] = [(1024, 300), (400, 1000), (2048, 4000)];
@@ -98,7 +102,57 @@ fn commands() -> impl Strategy<Value = Command> {
         prop::sample::subsequence(POOLS.to_vec(), 0..=POOLS.len()).prop_map(|pools| put_providers(&pools)),
         Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
         rebalancing(),
+        deploying(),
     ]
+}
+
+/// A service that is deployed, stopped, returns and goes.
+fn deploying() -> impl Strategy<Value = Command> {
+    let site = service(&web(1));
+    let id = (1..6u8).prop_map(|number| DeploymentId::of_number(&number.to_string()));
+    let create = Command::CreateService {
+        service: Box::new(site.clone()),
+        client_token: None,
+    };
+    let delete = Command::DeleteService {
+        service: site.key.clone(),
+        force: true,
+        at: Timestamp(9),
+    };
+    let (of_update, of_stop, of_found) = (site.clone(), site.key.clone(), site);
+    let update = id.clone().prop_map(move |id| {
+        let mut update = no_change(&of_update, id.as_str());
+        update.force_new_deployment = true;
+        Command::UpdateService(Box::new(update))
+    });
+    let stop_type = prop::sample::select(vec![StopType::Rollback, StopType::Abort]);
+    let stop =
+        (id.clone(), stop_type).prop_map(move |(service_deployment, stop_type)| Command::StopServiceDeployment {
+            service: of_stop.clone(),
+            service_deployment,
+            stop_type,
+            at: Timestamp(9),
+        });
+    let statuses = prop::sample::select(vec![
+        (ServiceDeploymentStatus::Successful, RolloutState::Completed),
+        (ServiceDeploymentStatus::Stopped, RolloutState::Failed),
+        (ServiceDeploymentStatus::RollbackInProgress, RolloutState::Failed),
+        (ServiceDeploymentStatus::RollbackSuccessful, RolloutState::Completed),
+    ]);
+    let found = (id.clone(), id, statuses, any::<bool>()).prop_map(move |(of, back, (status, rollout), inactive)| {
+        let mut progress = found(&of_found, status, rollout);
+        progress.deployments[0].id = of.clone();
+        if let Some(deployment) = &mut progress.service_deployment {
+            deployment.id = of;
+        }
+        if status == ServiceDeploymentStatus::RollbackInProgress {
+            progress.rollback = Some(Deployment::new(back, web(1), Timestamp(9)));
+        }
+        progress.inactive = inactive;
+        Command::RecordServiceProgress(Box::new(progress))
+    });
+    let define = Command::RegisterTaskDefinition(definition(&web(1)));
+    prop_oneof![Just(define), Just(create), update, stop, found, Just(delete)]
 }
 
 /// Moves of tasks that may be there.

@@ -137,6 +137,7 @@ mod tests {
             }],
             retired: vec![],
             rollback: None,
+            service_deployment: None,
             events: vec![],
             steady: Some(true),
             inactive: false,

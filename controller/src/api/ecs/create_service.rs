@@ -145,6 +145,7 @@ fn service(
         deployment_configuration: configuration,
         deployments: vec![Deployment::new(deployment_id, definition.key.clone(), call.now)],
         last_completed: None,
+        service_deployments: Default::default(),
         events: Default::default(),
         steady: false,
         propagate_tags: input

@@ -35,6 +35,9 @@ pub(crate) fn find<'s>(
             let found = state.service(&key);
             found.map(|service| (Taggable::Service(key), &service.tags))
         }
+        ArnResource::ServiceDeployment { .. } | ArnResource::ServiceRevision { .. } => {
+            return Err(invalid(format!("Invalid identifier: {text} carries no tags.")));
+        }
         ArnResource::Task { cluster, .. } => {
             let cluster = scope.cluster(&cluster.ok_or_else(long_form)?);
             match references::task(state, &cluster, text)? {
