@@ -300,6 +300,9 @@ def kept(ecs):
     for service in services:
         # A controller that finds no host says so again after its start.
         service.pop("events")
+        # Of level 2.
+        service.pop("currentServiceDeployment", None)
+        service.pop("currentServiceRevisions", None)
     return {
         "definitions": berth.pages(ecs, "list_task_definitions", "taskDefinitionArns"),
         "services": services,

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_aws::AwsError;
-use berth_core::model::{ContainerInstanceId, TaskId};
+use berth_core::model::{ContainerInstanceId, TaskId, Timestamp};
 
 use super::errors::invalid;
 
@@ -117,6 +117,16 @@ impl PageKey for (String, u32) {
     fn decode(text: &str) -> Option<Self> {
         let (name, number) = text.rsplit_once(':')?;
         Some((name.to_owned(), number.parse().ok()?))
+    }
+}
+
+impl PageKey for Timestamp {
+    fn encode(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
     }
 }
 

@@ -5,11 +5,15 @@ mod capacity_provider;
 pub(crate) mod cluster;
 pub(crate) mod container_instance;
 mod service;
+mod service_deployment;
 mod task;
 mod task_definition;
 
 pub(super) use capacity_provider::capacity_provider;
 pub(super) use service::service;
+pub(super) use service_deployment::{
+    service_deployment, service_deployment_brief, service_revision, status as service_deployment_status,
+};
 pub(super) use task::task;
 pub(super) use task_definition::task_definition;
 

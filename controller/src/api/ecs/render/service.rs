@@ -1,18 +1,17 @@
 //! Services in answers. Pure.
 
-use std::collections::BTreeMap;
-
 use berth_aws::ecs::{
     AvailabilityZoneRebalancing, Deployment as AwsDeployment, DeploymentCircuitBreaker,
     DeploymentConfiguration as AwsDeploymentConfiguration, DeploymentController, DeploymentControllerType,
     DeploymentRolloutState, DeploymentStrategy, LaunchType, PropagateTags as AwsPropagateTags,
-    SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService, ServiceEvent as AwsServiceEvent,
+    SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService, ServiceCurrentRevisionSummary,
+    ServiceEvent as AwsServiceEvent,
 };
 use berth_core::model::{
-    Deployment, DeploymentConfiguration, DeploymentId, DeploymentStatus, DesiredStatus, PropagateTags, RolloutState,
-    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, Task, TaskStatus,
+    CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentStatus, PropagateTags, RolloutState,
+    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, TaskCounts,
 };
-use berth_core::state::ClusterState;
+use berth_core::state::{ClusterState, ServiceTaskCounts};
 
 use super::capacity_provider::capacity_provider_strategy;
 use super::{count, time, unless_empty};
@@ -20,7 +19,7 @@ use crate::api::ecs::{placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
 pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
-    let counts = ServiceCounts::of(state, service);
+    let counts = state.task_counts(&service.key);
     let shown = service.deployments.iter();
     let shown = shown.filter(|d| d.status != DeploymentStatus::Inactive);
     AwsService {
@@ -33,15 +32,19 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
         desired_count: count(service.desired_count),
         running_count: count(counts.all.running),
         pending_count: count(counts.all.pending),
-        launch_type: launch_type(service),
+        launch_type: launch_type(&service.capacity_provider_strategy),
         capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)),
         task_definition: service.primary().map(|d| d.task_definition.arn()),
         deployment_configuration: Some(configuration(&service.deployment_configuration)),
         deployments: Some(
             shown
-                .map(|d| deployment(service, d, counts.of_deployment(&d.id)))
+                .map(|d| deployment(service, d, counts.of(service, &d.id)))
                 .collect(),
         ),
+        current_service_deployment: service
+            .current_service_deployment()
+            .map(|current| service.key.service_deployment_arn(current.id())),
+        current_service_revisions: unless_empty(&current_revisions(service, &counts)),
         events: Some(service.events.iter().map(event).collect()),
         created_at: Some(time(service.created_at)),
         placement_constraints: Some(placement::render_constraints(&service.placement_constraints)),
@@ -67,70 +70,39 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
     }
 }
 
-/// The launch type, which a service has that has no capacity provider strategy.
-fn launch_type(service: &Service) -> Option<LaunchType> {
-    service.capacity_provider_strategy.is_empty().then_some(LaunchType::Ec2)
+/// The launch type, which there is where there is no capacity provider strategy.
+pub(super) fn launch_type(strategy: &[CapacityProviderStrategyItem]) -> Option<LaunchType> {
+    strategy.is_empty().then_some(LaunchType::Ec2)
 }
 
-/// Counts of tasks.
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    /// Tasks that are wanted to run.
-    wanted: usize,
-    running: usize,
-    pending: usize,
-}
-
-impl Counts {
-    fn add(&mut self, task: &Task) {
-        let is_wanted = task.desired_status == DesiredStatus::Running;
-        self.wanted += usize::from(is_wanted);
-        self.running += usize::from(task.last_status == TaskStatus::Running);
-        self.pending += usize::from(task.last_status < TaskStatus::Running && is_wanted);
-    }
-}
-
-/// The counts of a service and of each of its deployments that has tasks, from one look at its tasks.
-#[derive(Default)]
-struct ServiceCounts<'s> {
-    all: Counts,
-    by_deployment: BTreeMap<&'s DeploymentId, Counts>,
-}
-
-impl<'s> ServiceCounts<'s> {
-    fn of(state: &'s ClusterState, service: &Service) -> Self {
-        let mut counts = Self::default();
-        for task in state.live_tasks_of_service(&service.key) {
-            counts.all.add(task);
-            if let Some(deployment) = task.deployment() {
-                counts.by_deployment.entry(deployment).or_default().add(task);
-            }
+/// The revisions that a service has tasks of, or will have.
+fn current_revisions(service: &Service, counts: &ServiceTaskCounts<'_>) -> Vec<ServiceCurrentRevisionSummary> {
+    let known = |d: &&Deployment| service.service_deployment(&d.id).is_some();
+    let summary = |d: &Deployment| {
+        let tasks = counts.of(service, &d.id);
+        ServiceCurrentRevisionSummary {
+            arn: Some(service.key.service_revision_arn(&d.id)),
+            requested_task_count: count(tasks.requested),
+            running_task_count: count(tasks.running),
+            pending_task_count: count(tasks.pending),
         }
-        counts
-    }
-
-    fn of_deployment(&self, deployment: &DeploymentId) -> Counts {
-        self.by_deployment.get(deployment).copied().unwrap_or_default()
-    }
+    };
+    service.deployments.iter().filter(known).map(summary).collect()
 }
 
-fn deployment(service: &Service, deployment: &Deployment, counts: Counts) -> AwsDeployment {
+fn deployment(service: &Service, deployment: &Deployment, counts: TaskCounts) -> AwsDeployment {
     let is_primary = deployment.status == DeploymentStatus::Primary;
     AwsDeployment {
         id: Some(deployment.id.as_str().to_owned()),
         status: Some(deployment_status(deployment.status).to_owned()),
         task_definition: Some(deployment.task_definition.arn()),
-        desired_count: if is_primary {
-            count(service.desired_count)
-        } else {
-            count(counts.wanted)
-        },
+        desired_count: count(counts.requested),
         pending_count: count(counts.pending),
         running_count: count(counts.running),
         failed_tasks: count(deployment.failed_tasks),
         created_at: Some(time(deployment.created_at)),
         updated_at: Some(time(deployment.updated_at)),
-        launch_type: launch_type(service),
+        launch_type: launch_type(&service.capacity_provider_strategy),
         capacity_provider_strategy: is_primary
             .then(|| unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)))
             .flatten(),
@@ -144,7 +116,8 @@ fn deployment(service: &Service, deployment: &Deployment, counts: Counts) -> Aws
     }
 }
 
-fn configuration(configuration: &DeploymentConfiguration) -> AwsDeploymentConfiguration {
+/// How deployments proceed.
+pub(super) fn configuration(configuration: &DeploymentConfiguration) -> AwsDeploymentConfiguration {
     AwsDeploymentConfiguration {
         deployment_circuit_breaker: Some(DeploymentCircuitBreaker {
             enable: Some(configuration.circuit_breaker.enable),
