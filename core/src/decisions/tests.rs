@@ -1,5 +1,6 @@
 //! Recordings of random histories, read again and held against the states that they are of; and recordings that are broken.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use proptest::prelude::*;
@@ -9,7 +10,7 @@ use crate::model::{
     CapacityProviderStrategyItem, ContainerInstanceStatus, LogIndex, PlacementStrategy, Resources, TaskReport,
     TaskStatus,
 };
-use crate::placement::{FollowedHosts, Outcome, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{FollowedHosts, Manner, Outcome, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile::world::{World, cluster};
 use crate::state::{ClusterState, Command, apply};
 
@@ -164,6 +165,18 @@ fn read(lines: &[impl AsRef<str>]) -> Result<Recording, RecordingError> {
     reader.end()
 }
 
+fn placed(happening: &Happening) -> Option<&PlacedTask> {
+    match happening {
+        Happening::Placed(placed) => Some(placed),
+        _ => None,
+    }
+}
+
+/// What was planned at once has the same.
+fn seed(placed: &PlacedTask) -> u64 {
+    placed.decision.as_ref().expect("recorded").seed
+}
+
 fn assert_same_hosts(scene: &Scene, state: &ClusterState) {
     let known = PlacementProblem::from_state(state, &cluster(), []).hosts;
     let told: Vec<_> = scene.hosts().map(|host| (**host).clone()).collect();
@@ -194,29 +207,40 @@ proptest! {
     }
 
     #[test]
-    fn tasks_of_a_recording_placed_again_one_by_one_go_where_they_went(
+    fn tasks_of_a_recording_placed_again_as_they_were_planned_go_where_they_went(
         steps in proptest::collection::vec(step(), 1..25),
     ) {
         let (lines, _) = record(&lived(&steps), 0);
         let recording = read(&lines).expect("sound");
-        let (mut scene, mut known) = (recording.start.clone(), FollowedHosts::default());
-        let mut placed_again = 0;
+        let (mut scene, mut known, mut planned) = (recording.start.clone(), FollowedHosts::default(), BTreeSet::new());
+        let placed: Vec<&PlacedTask> = recording.entries.iter().flat_map(|entry| &entry.happenings).filter_map(placed).collect();
         for happening in recording.entries.iter().flat_map(|entry| &entry.happenings) {
-            if let Happening::Placed(placed) = happening {
-                let decision = placed.decision.as_ref().expect("recorded");
-                let request = TaskRequest::new(placed.id, recording.request(placed.request).clone());
-                let hosts = scene.hosts().cloned().collect();
-                let seed = Seed(decision.seed);
-                let plan = known.place(hosts, std::slice::from_ref(&request), seed);
-                let Outcome::Placed(found) = &plan.decisions[0].outcome else { panic!("{placed:?}") };
-                let number = |id| recording.hosts.iter().position(|known| *known == id).and_then(|n| u32::try_from(n).ok());
-                let again = DecisionLine::of(&found.record(&request, seed).read(), number);
-                prop_assert_eq!((found.host(), &again), (placed.host, decision));
-                placed_again += 1;
+            let seed = self::placed(happening).map(seed);
+            if let Some(seed) = seed.filter(|seed| planned.insert(*seed)) {
+                let tasks: Vec<&PlacedTask> = placed.iter().copied().filter(|task| self::seed(task) == seed).collect();
+                let wanted: Vec<_> = tasks.iter().map(|task| Some((task.host, task.decision.clone().expect("recorded")))).collect();
+                let requests: Vec<TaskRequest> = tasks
+                    .iter()
+                    .map(|task| TaskRequest::new(task.id, recording.request(task.request).clone()))
+                    .collect();
+                let mut again = |manner| {
+                    let plan = known.place(scene.hosts().cloned().collect(), &requests, manner, Seed(seed));
+                    let number = |id| recording.hosts.iter().position(|known| *known == id).and_then(|n| u32::try_from(n).ok());
+                    let outcomes = requests.iter().zip(plan.decisions);
+                    let hosts = outcomes.map(|(request, decision)| match decision.outcome {
+                        Outcome::Placed(found) => {
+                            Some((found.host(), DecisionLine::of(&found.record(request, Seed(seed)).read(), number)))
+                        }
+                        Outcome::Unplaced(_) => None,
+                    });
+                    hosts.collect::<Vec<_>>()
+                };
+                let manners = [Manner::OneByOne, Manner::Together, Manner::InTurns];
+                prop_assert!(manners.into_iter().any(|manner| again(manner) == wanted), "{wanted:?}");
             }
             recording.follow(&mut scene, happening);
         }
-        prop_assert!(placed_again >= 6);
+        prop_assert!(placed.len() >= 6);
     }
 
     #[test]

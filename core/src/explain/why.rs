@@ -24,7 +24,7 @@ pub struct Why {
     pub left_after: Vec<(FilterKind, u32)>,
     /// The host chosen.
     pub chosen: Candidate,
-    /// The next best host, if another fitted.
+    /// The next best host, if another fitted; for the task alone, it may have been the better one.
     pub runner_up: Option<Candidate>,
     /// What the host chosen was better in; `None` where no other fitted.
     pub decided_by: Option<DecidedBy>,
@@ -76,6 +76,8 @@ pub enum DecidedBy {
     Term(usize),
     /// The lower id, since there was no other difference.
     Id,
+    /// The tasks that were placed together with this one: for it alone, the next best host was better, in the term at this place or by its lower id.
+    Together(Option<usize>),
 }
 
 /// Why the task is where it is; `None` if it was placed before that was recorded.
@@ -88,11 +90,7 @@ pub fn why(state: &ClusterState, task: &Task) -> Option<Why> {
     let candidate = |host, score: &RecordedScore| candidate(state, &request, host, score);
     let chosen = candidate(host, &record.chosen);
     let runner_up = record.runner_up.as_ref().map(|(host, score)| candidate(*host, score));
-    let decided_by = runner_up.as_ref().map(|second| {
-        let pairs = chosen.terms.iter().zip(&second.terms);
-        let differs = pairs.into_iter().position(|(a, b)| a.value != b.value);
-        differs.map_or(DecidedBy::Id, DecidedBy::Term)
-    });
+    let decided_by = runner_up.as_ref().map(|second| decided_by(&request, &chosen, second));
     let mut left = record.considered;
     let left_after = FilterKind::ALL.into_iter().map(|filter| {
         let refused = record
@@ -112,6 +110,23 @@ pub fn why(state: &ClusterState, task: &Task) -> Option<Why> {
         runner_up,
         decided_by,
     })
+}
+
+fn decided_by(request: &TaskRequest, chosen: &Candidate, second: &Candidate) -> DecidedBy {
+    let mut pairs = chosen.terms.iter().zip(&second.terms);
+    let Some(place) = pairs.position(|(a, b)| a.value != b.value) else {
+        return match chosen.host < second.host {
+            true => DecidedBy::Id,
+            false => DecidedBy::Together(None),
+        };
+    };
+    let (one, other) = (chosen.terms[place].value, second.terms[place].value);
+    let is_tie = place >= request.strategies.len();
+    let more_wins = is_tie && ties_of(&request.strategies) == Some("most");
+    match (one < other) ^ more_wins {
+        true => DecidedBy::Term(place),
+        false => DecidedBy::Together(Some(place)),
+    }
 }
 
 fn bound(state: &ClusterState, task: &Task) -> Bound {
@@ -160,18 +175,28 @@ impl fmt::Display for Why {
                 self.considered
             );
         };
-        write!(
-            f,
-            "{chosen} was chosen among {fitting} hosts, before {}",
-            second.label()
-        )?;
         let terms = |place: usize| Some((self.chosen.terms.get(place)?, second.terms.get(place)?));
+        let second = second.label();
+        if let DecidedBy::Together(by) = decided_by {
+            write!(
+                f,
+                "{chosen} was chosen among {fitting} hosts for this task and others that were placed together with it, so that all take few hosts; \
+                 alone it would have gone to {second}"
+            )?;
+            return match by.and_then(terms) {
+                Some((one, other)) => write!(f, ", by {}: {}, against {}.", one.name, other.meaning, one.meaning),
+                None => f.write_str(", by the lower id alone."),
+            };
+        }
+        write!(f, "{chosen} was chosen among {fitting} hosts, before {second}")?;
         match decided_by {
             DecidedBy::Term(place) => match terms(place) {
                 Some((one, other)) => write!(f, ", by {}: {}, against {}.", one.name, one.meaning, other.meaning),
                 None => f.write_str("."),
             },
-            DecidedBy::Id => f.write_str(", by the lower id alone: there was no other difference."),
+            DecidedBy::Id | DecidedBy::Together(_) => {
+                f.write_str(", by the lower id alone: there was no other difference.")
+            }
         }
     }
 }

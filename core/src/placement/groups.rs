@@ -157,6 +157,12 @@ impl Groups {
             .map_or(0, |(_, tasks)| *tasks)
     }
 
+    /// Tasks of a group on all hosts.
+    pub(super) fn all_of(&self, group: GroupIndex) -> u64 {
+        let hosts = self.hosts_of(group).iter();
+        hosts.map(|host| u64::from(self.tasks_of(group, *host))).sum()
+    }
+
     /// The hosts with tasks of a group, in no order.
     pub(super) fn hosts_of(&self, group: GroupIndex) -> &[HostIndex] {
         &self.groups[group.position()].hosts

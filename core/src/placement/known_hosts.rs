@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::board::HostIndex;
 use super::fragmentation::TypicalTasks;
-use super::plan::PlacementPlan;
+use super::plan::{Manner, PlacementPlan};
 use super::planner::Planner;
 use super::problem::{Host, TaskRequest, typical_of};
 use super::scale_in::ScaleIn;
@@ -67,15 +67,17 @@ impl Clone for Known {
 }
 
 impl KnownHosts {
-    /// Decides where tasks go in a cluster as it is now, as [`super::place`] does.
+    /// Decides where tasks go in a cluster as it is now.
     pub fn place(
         &mut self,
         state: &ClusterState,
         cluster: &ClusterKey,
         requests: &[TaskRequest],
+        manner: Manner,
         seed: Seed,
     ) -> PlacementPlan {
-        self.planner(state, cluster, typical_of(requests), seed).plan(requests)
+        self.planner(state, cluster, typical_of(requests), seed)
+            .plan(requests, manner)
     }
 
     /// Decides which tasks of a cluster to stop, as [`super::choose_to_stop`] does.
@@ -166,8 +168,14 @@ pub struct FollowedHosts {
 }
 
 impl FollowedHosts {
-    /// Decides where tasks go among these hosts, in the order of their ids, as [`super::place`] does.
-    pub fn place(&mut self, hosts: Vec<Arc<Host>>, requests: &[TaskRequest], seed: Seed) -> PlacementPlan {
+    /// Decides where tasks go among these hosts, in the order of their ids.
+    pub fn place(
+        &mut self,
+        hosts: Vec<Arc<Host>>,
+        requests: &[TaskRequest],
+        manner: Manner,
+        seed: Seed,
+    ) -> PlacementPlan {
         if !self
             .hosts
             .iter()
@@ -183,6 +191,6 @@ impl FollowedHosts {
         let planner = self
             .planner
             .brought_up_to(&self.hosts, changed, typical_of(requests), seed);
-        planner.plan(requests)
+        planner.plan(requests, manner)
     }
 }

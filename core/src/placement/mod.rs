@@ -15,7 +15,7 @@
 //! - `planner.rs` decides for one request after the other. `roads.rs` says how the best host is found without a look at all of them: by an order
 //!   that kinds of requests share (`shared_order.rs`, made of `order.rs`) and a census of the room that hosts have (`census.rs`), or by an order of
 //!   one kind (`candidates.rs`). Whichever it is, it finds what a pass over all hosts would.
-//! - `together.rs`: many tasks placed at once, packed host by host (`packing.rs`), for those who ask for it.
+//! - `together.rs`: many tasks placed at once, packed host by host (`packing.rs`): those of services that want them at the same moment.
 //! - [`query_language`]: the language of `memberOf`.
 //! - `scale_in.rs`: the same strategies turned round, for a service that shrinks.
 
@@ -54,7 +54,7 @@ pub use fragmentation::TypicalTasks;
 pub(crate) use from_state::Requests;
 pub use gpus::{GpuDevice, GpuKind, GpuNeed, GpuSet, Gpus, MAX_GPUS, WHOLE_GPU};
 pub use known_hosts::{FollowedHosts, KnownHosts};
-pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
+pub use plan::{Decision, Funnel, Manner, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 pub use planner::place;
 pub use problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 pub use refusal::{GpuShortage, Refusal, Shortage};

@@ -11,7 +11,7 @@ use super::fragmentation::TypicalTasks;
 use super::gpus::GpuSet;
 use super::groups::GroupIndex;
 use super::order::Room;
-use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
+use super::plan::{Decision, Funnel, Manner, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 use super::podium::{Best, Podium};
 use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::refusal::Refusal;
@@ -20,6 +20,7 @@ use super::scale_in::{self, ScaleIn};
 use super::score::Score;
 use super::seed::Seed;
 use super::strategy::{Arrival, Ranking};
+use super::together;
 use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, TaskId};
 
 /// Decides for every request where it goes. Later requests see what earlier ones reserved.
@@ -31,7 +32,7 @@ use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, TaskId};
 #[must_use]
 pub fn place(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
     let hosts = problem.hosts.iter().cloned().map(Arc::new);
-    Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests)
+    Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests, Manner::OneByOne)
 }
 
 /// Most kinds of requests that a planner keeps from plan to plan.
@@ -156,10 +157,15 @@ impl Planner {
     }
 
     /// Decides for every request.
-    pub(super) fn plan(&mut self, requests: &[TaskRequest]) -> PlacementPlan {
-        let decisions = requests.iter().map(|request| Decision {
+    pub(super) fn plan(&mut self, requests: &[TaskRequest], manner: Manner) -> PlacementPlan {
+        let outcomes = match manner {
+            Manner::OneByOne => requests.iter().map(|request| self.decide(request)).collect(),
+            Manner::Together => together::place_all(self, requests),
+            Manner::InTurns => together::place_in_turns(self, requests),
+        };
+        let decisions = requests.iter().zip(outcomes).map(|(request, outcome)| Decision {
             task: request.id,
-            outcome: self.decide(request),
+            outcome,
         });
         PlacementPlan {
             decisions: decisions.collect(),
@@ -210,6 +216,16 @@ impl Planner {
         self.touched.push(host);
         self.board
             .release(host, self.needs[kind].group, &held, &request.host_ports);
+    }
+
+    /// Puts a task back on the host that it was taken off, whatever the host says to new ones.
+    pub(super) fn put_back(&mut self, request: &TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
+        let kind = self.kind_of(request);
+        let need = &self.needs[kind];
+        let host = self.board.index_of(host).expect("the task was on a host of the board");
+        self.touched.push(host);
+        self.board
+            .reserve(host, need.group, &need.shape, gpus, &need.host_ports);
     }
 
     /// Chooses tasks to stop, and takes them off.

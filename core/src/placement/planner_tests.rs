@@ -171,7 +171,8 @@ proptest! {
             let scale_in = ScaleIn { group: "service:api", strategies: &strategies, candidates: &candidates, seed };
             prop_assert_eq!(kept.choose_to_stop(&scale_in, 3), anew.choose_to_stop(&scale_in, 3), "round {}", round);
             let requests = &requests[from..from + 20];
-            prop_assert_eq!(kept.plan(requests), anew.plan(requests), "round {}", round);
+            let manner = [Manner::OneByOne, Manner::Together, Manner::InTurns][from % 3];
+            prop_assert_eq!(kept.plan(requests, manner), anew.plan(requests, manner), "round {} {:?}", round, manner);
         }
     }
 }

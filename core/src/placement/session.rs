@@ -93,11 +93,7 @@ impl Session {
     /// # Panics
     /// If the host is none of the session's, or has less room than then.
     pub fn put_back(&mut self, request: &TaskRequest, host: ContainerInstanceId, gpus: GpuSet) {
-        let kind = self.planner.kind_of(request);
-        let group = self.planner.need(kind).group;
-        let board = self.planner.board_mut();
-        let host = board.index_of(host).expect("the host is one of the session's");
-        board.reserve(host, group, &request.shape, gpus, &request.host_ports);
+        self.planner.put_back(request, host, gpus);
     }
 
     /// A host as it is now.

@@ -1,15 +1,16 @@
 //! [`place_together`]: many tasks of many groups placed at once, on fewer hosts than one by one. Pure.
 //!
 //! Wanted, the first weighing most: where not all can be placed, groups get equal shares; no task is left over that could have a host; groups are
-//! level over what they spread over; few hosts are begun. Nothing in a cluster asks for it by itself: a leader places the tasks of one service
-//! after another. In steps:
+//! level over what they spread over; few hosts are begun. A leader does so with services that want tasks at the same moment. In steps:
 //!
 //! 1. Tasks that fill hosts are divided over the classes that they spread over (say, zones), each group as level as it can be, and
 //!    what is left to choose so that the classes get equal loads.
 //! 2. In each class they are packed, host by host (`packing.rs`).
 //! 3. All others, and what found no room in its class, are placed one by one.
-//! 4. If a task is left over then for which there would be room without the others, all are placed anew one by one, the next one always that of the group that has got the smallest share
-//!    (dominant resource fairness, Ghodsi et al., NSDI 2011).
+//! 4. If a task is left over then for which there would be room without the others, all are placed anew one by one, the next one always that of the group that has the smallest share
+//!    (dominant resource fairness, Ghodsi et al., NSDI 2011), what it had before included.
+//!
+//! Nothing depends on what a planner was used for before: kinds, fields and classes come in the order of the requests and of the hosts.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +21,7 @@ use super::filter;
 use super::groups::{FieldIndex, LevelIndex};
 use super::order::Room;
 use super::packing::{self, Amounts, Bin, Load, Pile};
-use super::plan::{Decision, Outcome, Placement, PlacementPlan};
+use super::plan::{Manner, Outcome, Placement, PlacementPlan};
 use super::planner::{Need, Planner};
 use super::problem::{PlacementProblem, TaskRequest};
 use super::roads::Road;
@@ -37,36 +38,69 @@ use super::strategy::Ties;
 /// If a host is in the problem twice.
 #[must_use]
 pub fn place_together(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
-    let planner = || {
-        let hosts = problem.hosts.iter().cloned().map(Arc::new);
-        Planner::new(hosts, problem.typical_tasks(), seed)
-    };
-    let mut outcomes = Together::new(planner(), &problem.requests).place();
-    let mut idle = planner();
-    let mut left_over = problem.requests.iter().zip(&outcomes);
-    // What has no host at all, however few tasks there are, is no reason.
-    if left_over.any(|(request, outcome)| matches!(outcome, Outcome::Unplaced(_)) && idle.has_host_for(request)) {
-        outcomes = fairly(idle, &problem.requests);
+    let hosts = problem.hosts.iter().cloned().map(Arc::new);
+    Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests, Manner::Together)
+}
+
+/// What becomes of each request.
+pub(super) fn place_all(planner: &mut Planner, requests: &[TaskRequest]) -> Vec<Outcome> {
+    let placements = Together::new(planner, requests).place();
+    if placements.contains(&None) && are_in_each_others_way(planner, requests, &placements) {
+        take_off(planner, requests, &placements);
+        return place_in_turns(planner, requests);
     }
-    let decisions = problem.requests.iter().zip(outcomes);
-    PlacementPlan {
-        decisions: decisions
-            .map(|(request, outcome)| Decision {
-                task: request.id,
-                outcome,
-            })
-            .collect(),
+    let both = requests.iter().zip(placements);
+    let outcomes = both.map(|(request, placement)| match placement {
+        Some(placement) => Outcome::Placed(placement),
+        None => planner.decide(request),
+    });
+    outcomes.collect()
+}
+
+/// Whether there would be room for a task that has no host, if the others had none.
+fn are_in_each_others_way(planner: &mut Planner, requests: &[TaskRequest], placements: &[Option<Placement>]) -> bool {
+    take_off(planner, requests, placements);
+    let mut known = BTreeSet::new();
+    let mut left_over = requests
+        .iter()
+        .zip(placements)
+        .filter(|(_, placement)| placement.is_none());
+    // What has no host at all, however few tasks there are, is no reason.
+    let found = left_over.any(|(request, _)| {
+        let is_new = request.only_hosts.is_some() || known.insert(planner.kind_of(request));
+        is_new && planner.has_host_for(request)
+    });
+    for (request, placement) in requests.iter().zip(placements) {
+        if let Some(placement) = placement {
+            planner.put_back(request, placement.host(), placement.gpus);
+        }
+    }
+    found
+}
+
+fn take_off(planner: &mut Planner, requests: &[TaskRequest], placements: &[Option<Placement>]) {
+    for (request, placement) in requests.iter().zip(placements) {
+        if let Some(placement) = placement {
+            planner.take_off(request, placement.host(), placement.gpus);
+        }
     }
 }
 
 /// A batch that is being placed.
 struct Together<'p> {
-    planner: Planner,
+    planner: &'p mut Planner,
     whole: Whole,
     requests: &'p [TaskRequest],
-    outcomes: Vec<Option<Outcome>>,
-    /// Requests of each kind that are to be packed, as places among the requests.
-    waiting: BTreeMap<usize, VecDeque<usize>>,
+    placements: Vec<Option<Placement>>,
+    /// What is to be packed, in the order in which the first of each kind was asked for.
+    packed: Vec<Packed>,
+}
+
+/// Requests of a kind that are to be packed.
+struct Packed {
+    kind: usize,
+    /// Those that have no host yet, as places among the requests.
+    waiting: VecDeque<usize>,
 }
 
 /// All that the hosts offer together.
@@ -113,89 +147,97 @@ struct Class {
 }
 
 impl<'p> Together<'p> {
-    fn new(planner: Planner, requests: &'p [TaskRequest]) -> Self {
+    fn new(planner: &'p mut Planner, requests: &'p [TaskRequest]) -> Self {
+        let (mut packed, mut place_of) = (Vec::<Packed>::new(), BTreeMap::new());
+        for (place, request) in requests.iter().enumerate() {
+            let kind = planner.kind_of(request);
+            if request.only_hosts.is_some() || !is_packed(planner, kind) {
+                continue;
+            }
+            let place_of = place_of.entry(kind).or_insert_with(|| {
+                packed.push(Packed {
+                    kind,
+                    waiting: VecDeque::new(),
+                });
+                packed.len() - 1
+            });
+            packed[*place_of].waiting.push_back(place);
+        }
         Self {
             whole: Whole::of(planner.board()),
             planner,
             requests,
-            outcomes: vec![None; requests.len()],
-            waiting: BTreeMap::new(),
+            placements: vec![None; requests.len()],
+            packed,
         }
     }
 
-    fn place(mut self) -> Vec<Outcome> {
-        for (place, request) in self.requests.iter().enumerate() {
-            let kind = self.planner.kind_of(request);
-            if request.only_hosts.is_none() && self.is_packed(kind) {
-                self.waiting.entry(kind).or_default().push_back(place);
+    fn place(mut self) -> Vec<Option<Placement>> {
+        let mut by_fields = Vec::<(Vec<FieldIndex>, Vec<usize>)>::new();
+        for (place, packed) in self.packed.iter().enumerate() {
+            let groups = self.planner.board().groups();
+            let levels = levels(self.planner, packed.kind).into_iter();
+            let fields = levels.map(|level| groups.field_of(level)).collect();
+            match by_fields.iter_mut().find(|(others, _)| *others == fields) {
+                Some((_, alike)) => alike.push(place),
+                None => by_fields.push((fields, vec![place])),
             }
         }
-        let mut by_fields = BTreeMap::<Vec<FieldIndex>, Vec<usize>>::new();
-        for kind in self.waiting.keys() {
-            let groups = self.planner.board().groups();
-            let fields = levels(&self.planner, *kind)
-                .into_iter()
-                .map(|level| groups.field_of(level))
-                .collect();
-            by_fields.entry(fields).or_default().push(*kind);
+        for (fields, packed) in by_fields {
+            self.pack(&fields, packed);
         }
-        for (fields, kinds) in by_fields {
-            self.pack(&fields, kinds);
-        }
-        let requests = self.requests.iter().zip(self.outcomes);
-        let outcomes = requests.map(|(request, outcome)| outcome.unwrap_or_else(|| self.planner.decide(request)));
-        outcomes.collect()
+        let planner = self.planner;
+        let requests = self.requests.iter().zip(self.placements);
+        let placements = requests.map(|(request, placement)| placement.or_else(|| planner.decide_alone(request)));
+        placements.collect()
     }
 
-    /// Whether the kind fills hosts, and minds nothing beyond that but the classes that it spreads over.
-    fn is_packed(&self, kind: usize) -> bool {
-        let Road::Shared(road) = self.planner.road(kind) else {
-            return false;
-        };
-        self.planner.need(kind).ranking.ties() == Ties::Fuller && !road.counts_on_hosts()
-    }
-
-    fn weight(&self, kind: usize) -> u64 {
-        self.whole.share(self.planner.need(kind).room())
+    fn weight(&self, packed: usize) -> u64 {
+        self.whole.share(self.planner.need(self.packed[packed].kind).room())
     }
 
     /// Packs kinds that spread over the same fields.
-    fn pack(&mut self, fields: &[FieldIndex], mut kinds: Vec<usize>) {
+    fn pack(&mut self, fields: &[FieldIndex], mut packed: Vec<usize>) {
         // The largest first: what comes last can be divided most finely.
-        kinds.sort_by_key(|kind| (Reverse(self.weight(*kind)), *kind));
+        packed.sort_by_key(|packed| (Reverse(self.weight(*packed)), *packed));
         let mut classes = self.classes(fields);
         let mut quotas = vec![BTreeMap::<usize, u32>::new(); classes.len()];
-        for kind in &kinds {
-            for class in self.divide(*kind, &mut classes) {
-                *quotas[class].entry(*kind).or_default() += 1;
+        for packed in packed {
+            for class in self.divide(packed, &mut classes) {
+                *quotas[class].entry(packed).or_default() += 1;
             }
         }
         for (class, quota) in classes.iter().zip(&quotas) {
-            self.fill(&class.hosts, quota);
+            if !quota.is_empty() {
+                self.fill(&class.hosts, quota);
+            }
         }
     }
 
-    /// The classes of the hosts that take tasks.
+    /// The classes of the hosts that take tasks, in the order of the first host of each.
     fn classes(&self, fields: &[FieldIndex]) -> Vec<Class> {
         let board = self.planner.board();
-        let mut classes = BTreeMap::<Vec<u32>, Vec<HostIndex>>::new();
+        let (mut classes, mut place_of) = (Vec::<Class>::new(), BTreeMap::new());
         for host in board.indices().filter(|host| board.is_available(*host)) {
-            let buckets = fields.iter().map(|field| board.groups().bucket(*field, host)).collect();
-            classes.entry(buckets).or_default().push(host);
+            let buckets: Vec<u32> = fields.iter().map(|field| board.groups().bucket(*field, host)).collect();
+            let place = *place_of.entry(buckets).or_insert_with_key(|buckets| {
+                classes.push(Class {
+                    buckets: buckets.clone(),
+                    hosts: Vec::new(),
+                    load: 0,
+                });
+                classes.len() - 1
+            });
+            classes[place].hosts.push(host);
         }
-        let class = |(buckets, hosts)| Class {
-            buckets,
-            hosts,
-            load: 0,
-        };
-        classes.into_iter().map(class).collect()
+        classes
     }
 
     /// The class for each task of a kind: where its group has fewest tasks, and of those the one with the smallest load for what it has.
-    fn divide(&self, kind: usize, classes: &mut [Class]) -> Vec<usize> {
-        let tasks = self.waiting.get(&kind).map_or(0, VecDeque::len);
-        let (weight, levels) = (self.weight(kind), levels(&self.planner, kind));
-        let (board, need) = (self.planner.board(), self.planner.need(kind));
+    fn divide(&self, packed: usize, classes: &mut [Class]) -> Vec<usize> {
+        let Packed { kind, waiting } = &self.packed[packed];
+        let (weight, levels) = (self.weight(packed), levels(self.planner, *kind));
+        let (board, need) = (self.planner.board(), self.planner.need(*kind));
         let takes = |class: &Class| {
             class
                 .hosts
@@ -205,8 +247,8 @@ impl<'p> Together<'p> {
         let eligible: Vec<usize> = (0..classes.len()).filter(|class| takes(&classes[*class])).collect();
         // By position among the levels, and bucket.
         let mut more = BTreeMap::<(usize, u32), u64>::new();
-        let mut chosen = Vec::with_capacity(tasks);
-        for _ in 0..tasks {
+        let mut chosen = Vec::with_capacity(waiting.len());
+        for _ in waiting {
             let counts = |class: &Class| {
                 let mut counts = [0; MAX_STRATEGIES];
                 for (place, (level, bucket)) in levels.iter().zip(&class.buckets).enumerate() {
@@ -252,8 +294,9 @@ impl<'p> Together<'p> {
                 in_use: board.tasks(*host) > 0,
             })
             .collect();
-        let kinds: Vec<usize> = quota.keys().copied().collect();
-        let needs: Vec<&Need> = kinds.iter().map(|kind| self.planner.need(*kind)).collect();
+        let packed: Vec<usize> = quota.keys().copied().collect();
+        let kinds = packed.iter().map(|packed| self.packed[*packed].kind);
+        let needs: Vec<&Need> = kinds.map(|kind| self.planner.need(kind)).collect();
         let piles: Vec<Pile> = needs
             .iter()
             .zip(quota.values())
@@ -274,42 +317,56 @@ impl<'p> Together<'p> {
         let loads = packing::pack(&bins, &piles, takes);
         for Load { bin, pile, tasks } in loads {
             for _ in 0..tasks {
-                self.put(kinds[pile], hosts[bin]);
+                self.put(packed[pile], hosts[bin]);
             }
         }
     }
 
     /// Puts the next task of a kind on a host, unless something is against it by now.
-    fn put(&mut self, kind: usize, host: HostIndex) {
-        let Some(place) = self.waiting.get_mut(&kind).and_then(VecDeque::pop_front) else {
-            return;
-        };
-        let placement: Option<Placement> = self.planner.put(kind, &self.requests[place], host);
-        self.outcomes[place] = placement.map(Outcome::Placed);
+    fn put(&mut self, packed: usize, host: HostIndex) {
+        let Packed { kind, waiting } = &mut self.packed[packed];
+        if let Some(place) = waiting.pop_front() {
+            self.placements[place] = self.planner.put(*kind, &self.requests[place], host);
+        }
     }
 }
 
+/// Whether the kind fills hosts, and minds nothing beyond that but the classes that it spreads over.
+fn is_packed(planner: &Planner, kind: usize) -> bool {
+    let Road::Shared(road) = planner.road(kind) else {
+        return false;
+    };
+    planner.need(kind).ranking.ties() == Ties::Fuller && !road.counts_on_hosts()
+}
+
 /// Serves the requests one by one, always one of the group with the smallest share.
-fn fairly(mut planner: Planner, requests: &[TaskRequest]) -> Vec<Outcome> {
+pub(super) fn place_in_turns(planner: &mut Planner, requests: &[TaskRequest]) -> Vec<Outcome> {
+    let whole = Whole::of(planner.board());
     let mut groups = BTreeMap::<&str, VecDeque<usize>>::new();
     for (place, request) in requests.iter().enumerate() {
         groups.entry(&request.group).or_default().push_back(place);
     }
-    let whole = Whole::of(planner.board());
-    let mut turns: BTreeSet<(u64, &str)> = groups.keys().map(|group| (0, *group)).collect();
+    let mut turns = BTreeSet::<(u64, &str)>::new();
+    for (group, places) in &groups {
+        let (need, board) = planner.need_of(&requests[places[0]]);
+        // Tasks that it has are taken to be like those that it wants.
+        let share = whole
+            .share(need.room())
+            .saturating_mul(board.groups().all_of(need.group));
+        turns.insert((share, group));
+    }
     let mut outcomes = vec![None; requests.len()];
     while let Some((share, group)) = turns.pop_first() {
         let Some(place) = groups.get_mut(group).and_then(VecDeque::pop_front) else {
             continue;
         };
         let outcome = planner.decide(&requests[place]);
-        let kind = planner.kind_of(&requests[place]);
         let got = match outcome {
-            Outcome::Placed(_) => whole.share(planner.need(kind).room()),
+            Outcome::Placed(_) => whole.share(planner.need_of(&requests[place]).0.room()),
             Outcome::Unplaced(_) => 0,
         };
         outcomes[place] = Some(outcome);
-        turns.insert((share + got, group));
+        turns.insert((share.saturating_add(got), group));
     }
     outcomes.into_iter().flatten().collect()
 }

@@ -202,6 +202,14 @@ impl Agenda {
         Some(subject)
     }
 
+    /// The services of a cluster that come next, until something else comes.
+    pub(super) fn next_services<'a>(&'a self, cluster: &'a ClusterKey) -> impl Iterator<Item = &'a ServiceKey> {
+        self.queue.iter().map_while(move |subject| match subject {
+            Subject::Service(key) if key.cluster == *cluster => Some(key),
+            _ => None,
+        })
+    }
+
     pub(super) fn enqueue(&mut self, subject: Subject) {
         if self.queued.insert(subject.clone()) {
             self.queue.push_back(subject);

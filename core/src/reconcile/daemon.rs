@@ -75,7 +75,7 @@ fn free_hosts(
     active: &BTreeMap<ContainerInstanceId, Vec<Arc<Task>>>,
 ) -> FreeHosts {
     let mut free = FreeHosts::default();
-    let Some(definition) = starting::definition_of(pass, primary) else {
+    let Some(definition) = starting::definition_of(&pass.state, primary) else {
         return free;
     };
     let is_over = |task: &Arc<Task>| task.last_status > TaskStatus::Running;
@@ -120,7 +120,7 @@ fn set_desired(pass: &mut Pass<'_>, service: &Service, hosts: usize) -> Arc<Serv
 }
 
 fn start(pass: &mut Pass<'_>, service: &Service, primary: &Deployment, free: &FreeHosts) -> Vec<String> {
-    let Some(definition) = starting::definition_of(pass, primary) else {
+    let Some(definition) = starting::definition_of(&pass.state, primary) else {
         return vec![];
     };
     let prototype = starting::prototype(service, primary, &definition, pass.now);

@@ -2,7 +2,7 @@
 
 use crate::model::{
     CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus,
-    ServiceEvent, ServiceKey,
+    ServiceEvent, ServiceKey, Timestamp,
 };
 use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
 
@@ -163,13 +163,18 @@ fn proceeds(service: &Service, is_reached: bool, reason: &str) -> Option<Service
     })
 }
 
+/// Whether tasks of the deployment may start now: it was not given up, and does not wait after failures.
+pub(super) fn may_start(deployment: &Deployment, now: Timestamp) -> bool {
+    deployment.rollout_state != RolloutState::Failed && deployment.backoff.not_before <= now
+}
+
 /// Whether no task of `primary` may start now: it was given up, or waits after failures. If so, what is to be said.
 pub(super) fn held_back(pass: &mut Pass<'_>, service: &Service, primary: &Deployment) -> Option<Vec<String>> {
+    if may_start(primary, pass.now) {
+        return None;
+    }
     if primary.rollout_state == RolloutState::Failed {
         return Some(vec![]);
-    }
-    if primary.backoff.not_before <= pass.now {
-        return None;
     }
     pass.wake_service(&service.key, primary.backoff.not_before);
     let sentence = events::unable_to_start_consistently(&service.key.name);

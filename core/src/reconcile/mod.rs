@@ -24,6 +24,7 @@ mod standalone;
 mod starting;
 mod stopping;
 mod tally;
+mod together;
 
 #[cfg(test)]
 mod pools;
@@ -68,7 +69,10 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
             Subject::AwayHost(id) => hosts::reconcile_away(&mut pass, id),
             Subject::AwayHostsOf(cluster) => hosts::reconcile_all_away(&mut pass, &cluster),
             Subject::HostsOf(cluster) => hosts::reconcile_all(&mut pass, &cluster),
-            Subject::Service(key) => service::reconcile(&mut pass, &key),
+            Subject::Service(key) => {
+                together::plan(&mut pass, &key);
+                service::reconcile(&mut pass, &key);
+            }
             Subject::Rebalance(cluster) => rebalance::reconcile(&mut pass, &cluster),
             Subject::Retention => retention::reconcile(&mut pass),
         }

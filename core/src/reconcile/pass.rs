@@ -6,6 +6,7 @@ use crate::model::{ServiceKey, Timestamp};
 use crate::state::{ClusterState, Command, apply};
 
 use super::agenda::{Agenda, Subject};
+use super::together::Together;
 
 pub(super) struct Pass<'a> {
     /// The state, with the commands decided so far applied.
@@ -15,6 +16,8 @@ pub(super) struct Pass<'a> {
     pub(super) ids: &'a mut IdSource,
     /// What was decided, in order.
     pub(super) commands: Vec<Command>,
+    /// Hosts that services were found together, and that they have not put tasks on yet.
+    pub(super) together: Together,
 }
 
 impl<'a> Pass<'a> {
@@ -25,6 +28,7 @@ impl<'a> Pass<'a> {
             now,
             ids,
             commands: vec![],
+            together: Together::default(),
         }
     }
 

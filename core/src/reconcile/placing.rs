@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{ContainerInstanceId, PlacementRecord, Service, Task, TaskId};
-use crate::placement::{self, HOSTS_PER_SENTENCE, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced};
+use crate::model::{ClusterKey, ContainerInstanceId, PlacementRecord, Service, Task, TaskId};
+use crate::placement::{
+    self, HOSTS_PER_SENTENCE, Manner, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced,
+};
 use crate::state::Feature;
 
 use super::pass::Pass;
@@ -14,8 +16,18 @@ use super::{deployment, events, starting};
 /// task that comes and goes.
 const CHANGED_SENTENCE_AFTER_MS: i64 = 10_000;
 
-/// Hosts for new tasks.
+/// New tasks that are alike.
+pub(super) struct Lot {
+    /// Each, but for its id and its host.
+    pub(super) prototype: Task,
+    /// How many.
+    pub(super) count: usize,
+}
+
+/// Hosts for new tasks that are alike.
 pub(super) struct Choice {
+    /// Each, but for its id and its host.
+    pub(super) prototype: Task,
     /// The tasks that found a host.
     pub(super) placements: Vec<Placed>,
     /// Why the first that found none did not.
@@ -32,22 +44,42 @@ pub(super) struct Placed {
     pub(super) record: Option<PlacementRecord>,
 }
 
-/// Chooses hosts for `count` tasks like `prototype`.
-pub(super) fn choose_hosts(pass: &mut Pass<'_>, prototype: &Task, count: usize) -> Choice {
-    let request = TaskRequest::of(prototype);
-    let requests = (0..count).map(|_| TaskRequest {
+/// Chooses hosts for new tasks of one cluster, by one plan for all lots.
+pub(super) fn choose_hosts(pass: &mut Pass<'_>, lots: Vec<Lot>, manner: Manner) -> Vec<Choice> {
+    let Some(cluster) = lots.first().map(|lot| lot.prototype.cluster.clone()) else {
+        return vec![];
+    };
+    let requests = lots.iter().flat_map(|lot| requests(pass, lot)).collect();
+    let mut answers = place(pass, &cluster, requests, manner).into_iter();
+    let choices = lots.into_iter().map(|lot| {
+        let own = answers.by_ref().take(lot.count).collect();
+        choice(lot, own)
+    });
+    choices.collect()
+}
+
+fn requests(pass: &mut Pass<'_>, lot: &Lot) -> Vec<TaskRequest> {
+    let request = TaskRequest::of(&lot.prototype);
+    let requests = (0..lot.count).map(|_| TaskRequest {
         id: pass.ids.task_id(),
         ..request.clone()
     });
-    let requests = requests.collect();
+    requests.collect()
+}
+
+fn choice(lot: Lot, answers: Vec<Answer>) -> Choice {
     let (mut placements, mut shortfall) = (vec![], None);
-    for answer in place(pass, prototype, requests) {
+    for answer in answers {
         match answer {
             Ok(placed) => placements.push(placed),
             Err(unplaced) => shortfall = shortfall.or(Some(unplaced)),
         }
     }
-    Choice { placements, shortfall }
+    Choice {
+        prototype: lot.prototype,
+        placements,
+        shortfall,
+    }
 }
 
 /// What became of a task that may go to one host only.
@@ -67,7 +99,7 @@ pub(super) fn one_on_each(pass: &mut Pass<'_>, prototype: &Task, hosts: &[Contai
         ..request.clone()
     });
     let requests = requests.collect();
-    let answers = place(pass, prototype, requests).into_iter();
+    let answers = place(pass, &prototype.cluster, requests, Manner::OneByOne).into_iter();
     let answers = answers.map(|answer| match answer {
         Ok(placed) => OnHost::Takes(placed),
         Err(unplaced) => OnHost::Refuses(Unplaced::clone(&unplaced)),
@@ -119,10 +151,14 @@ pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Un
     deployment::unless_said(pass, service, sentence)
 }
 
-fn place(pass: &mut Pass<'_>, prototype: &Task, requests: Vec<TaskRequest>) -> Vec<Result<Placed, Arc<Unplaced>>> {
+/// The host of a task, or why there is none.
+type Answer = Result<Placed, Arc<Unplaced>>;
+
+fn place(pass: &mut Pass<'_>, cluster: &ClusterKey, requests: Vec<TaskRequest>, manner: Manner) -> Vec<Answer> {
+    pass.together.forget();
     let seed = seed(pass);
     let known = &mut pass.agenda.hosts;
-    let plan = known.place(&pass.state, &prototype.cluster, &requests, seed);
+    let plan = known.place(&pass.state, cluster, &requests, manner, seed);
     let records = pass.state.uses(Feature::PlacementRecords);
     let answers = requests.iter().zip(plan.decisions);
     let answers = answers.map(|(request, decision)| match decision.outcome {

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use crate::model::{Deployment, RolloutState, Service, Task, TaskId};
+use crate::placement::Manner;
 
 use super::limits::Limits;
 use super::pass::Pass;
+use super::placing::Lot;
 use super::tally::{Tally, is_running};
 use super::{deployment, division, events, placing, protection, starting, stopping};
 
@@ -43,7 +45,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     };
     let limits = Limits::of(service);
     let tally = Tally::of(&pass.state, service);
-    let starts = start_missing(pass, service, deployment, &tally, limits);
+    let starts = start_missing(pass, service, deployment, &tally);
     let mut stops = stop_surplus(pass, service, &tally);
     if deployment.rollout_state != RolloutState::Failed {
         stop_replaced(pass, service, &tally, limits, &starts, &mut stops);
@@ -70,15 +72,8 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     said
 }
 
-fn start_missing(
-    pass: &mut Pass<'_>,
-    service: &Service,
-    deployment: &Deployment,
-    tally: &Tally,
-    limits: Limits,
-) -> Starts {
-    let missing = desired(service).saturating_sub(tally.current.len() + tally.awaited);
-    if missing == 0 {
+fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment, tally: &Tally) -> Starts {
+    if missing(service, tally) == 0 {
         return Starts {
             complete: true,
             ..Starts::default()
@@ -91,35 +86,57 @@ fn start_missing(
             ..Starts::default()
         };
     }
-    let Some(definition) = starting::definition_of(pass, deployment) else {
+    let Some(definition) = starting::definition_of(&pass.state, deployment) else {
         return Starts::default();
     };
-    let wanted = missing
-        .min(limits.upper.saturating_sub(tally.occupying))
-        .min(MAX_STARTS_PER_PASS);
-    if wanted == 0 {
-        return Starts::default();
-    }
-    let prototype = starting::prototype(service, deployment, &definition, pass.now);
+    let choices = match pass.together.take(&service.key, &deployment.id) {
+        Some(found) => found,
+        None => {
+            let prototype = starting::prototype(service, deployment, &definition, pass.now);
+            let lots = lots(service, tally, &prototype, MAX_STARTS_PER_PASS);
+            placing::choose_hosts(pass, lots, Manner::OneByOne)
+        }
+    };
     let (mut started, mut shortfall) = (vec![], None);
-    for (capacity_provider, count) in division::of_new(service, &tally.current, wanted) {
-        let prototype = Task {
-            capacity_provider,
-            ..prototype.clone()
-        };
-        let choice = placing::choose_hosts(pass, &prototype, count);
-        started.extend(starting::start(pass, &prototype, &choice.placements));
+    for choice in choices {
+        started.extend(starting::start(pass, &choice.prototype, &choice.placements));
         shortfall = shortfall.or(choice.shortfall);
     }
+    // Where there is room, those beyond what one pass starts follow once these are there.
+    let complete = shortfall.is_none() && wanted(service, tally) == missing(service, tally);
     let mut said = events::started(&service.key.name, &started);
     if let Some(shortfall) = shortfall {
         said.extend(placing::say_unplaced(pass, service, &shortfall));
     }
     Starts {
         said,
-        complete: started.len() == missing,
+        complete,
         held_back: false,
     }
+}
+
+/// Tasks that the service does not have.
+fn missing(service: &Service, tally: &Tally) -> usize {
+    desired(service).saturating_sub(tally.current.len() + tally.awaited)
+}
+
+/// Those of them that it may have now.
+pub(super) fn wanted(service: &Service, tally: &Tally) -> usize {
+    let most = Limits::of(service).upper.saturating_sub(tally.occupying);
+    missing(service, tally).min(most)
+}
+
+/// The first of them, no more than `most`, for each capacity provider by themselves.
+pub(super) fn lots(service: &Service, tally: &Tally, prototype: &Task, most: usize) -> Vec<Lot> {
+    let parts = division::of_new(service, &tally.current, wanted(service, tally).min(most));
+    let lot = |(capacity_provider, count)| Lot {
+        prototype: Task {
+            capacity_provider,
+            ..prototype.clone()
+        },
+        count,
+    };
+    parts.into_iter().map(lot).collect()
 }
 
 /// Scales in, of each capacity provider what it has beyond its share: tasks that do not run yet first, then those that the strategy misses least.

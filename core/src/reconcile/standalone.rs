@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{ClusterKey, ContainerInstanceId, PlacementRecord, Task, TaskId, TaskStatus};
-use crate::placement::{Outcome, Seed, TaskRequest, Unplaced};
+use crate::placement::{Manner, Outcome, Seed, TaskRequest, Unplaced};
 use crate::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 use super::agenda::Agenda;
@@ -73,7 +73,7 @@ pub fn plan_standalone(
     let records = state.uses(Feature::PlacementRecords);
     let mut answers: BTreeMap<TaskId, Answer> = BTreeMap::new();
     for (cluster, requests) in by_cluster {
-        let plan = agenda.hosts.place(state, cluster, &requests, seed);
+        let plan = agenda.hosts.place(state, cluster, &requests, Manner::OneByOne, seed);
         let decided = requests.iter().zip(plan.decisions);
         answers.extend(decided.map(|(request, decision)| {
             let answer = match decision.outcome {

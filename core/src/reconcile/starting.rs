@@ -115,8 +115,8 @@ fn tags(service: &Service, definition: &TaskDefinition) -> Tags {
 }
 
 /// The definition of the primary deployment; a service keeps using one that was deregistered.
-pub(super) fn definition_of(pass: &Pass<'_>, deployment: &Deployment) -> Option<Arc<TaskDefinition>> {
-    pass.state.task_definition(&deployment.task_definition).cloned()
+pub(super) fn definition_of(state: &ClusterState, deployment: &Deployment) -> Option<Arc<TaskDefinition>> {
+    state.task_definition(&deployment.task_definition).cloned()
 }
 
 #[cfg(test)]

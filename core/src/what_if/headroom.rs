@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{
     ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
 };
-use crate::placement::{Ask, FollowedHosts, Host, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{Ask, FollowedHosts, Host, Manner, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
 
@@ -84,7 +84,7 @@ fn more_tasks(
 ) -> Vec<MoreTasks> {
     let mut followed = FollowedHosts::default();
     let mut place = |requests: &[TaskRequest]| {
-        let plan = followed.place(hosts.to_vec(), requests, Seed::default());
+        let plan = followed.place(hosts.to_vec(), requests, Manner::OneByOne, Seed::default());
         plan.placements().count()
     };
     let services = state

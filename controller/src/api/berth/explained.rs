@@ -21,6 +21,7 @@ pub(super) fn placement(task: &Task, why: &Why) -> TaskPlacement {
     let decided_by = why.decided_by.map(|decided_by| match decided_by {
         DecidedBy::Term(place) => why.chosen.terms.get(place).map_or("", |term| &term.name).to_owned(),
         DecidedBy::Id => "id".to_owned(),
+        DecidedBy::Together(_) => "together".to_owned(),
     });
     TaskPlacement {
         task_arn: Some(task.arn()),

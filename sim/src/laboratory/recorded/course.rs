@@ -1,13 +1,13 @@
 //! [`course`]: what happens to the hosts and tasks of a recording under a strategy. Hosts come and go, and tasks come, stop and go, when that was recorded; only where
 //! tasks are put may differ. A task for which no host has room waits, and those that wait are tried, in the order in which they came, when room was made. A task
-//! whose host is lost or leaves before it goes itself is placed anew. Otherwise no task is moved. Pure.
+//! whose host is lost or leaves before it goes itself is placed anew. Otherwise no task is moved. What was placed together comes together, with the first of it. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use berth_core::decisions::{Entry, Happening, Held, PlacedTask, Recording, Scene};
 use berth_core::model::{ContainerInstanceId, PlacementStrategy, Ports, TaskId, Timestamp};
-use berth_core::placement::{Ask, TaskRequest};
+use berth_core::placement::{Ask, Manner, TaskRequest};
 
 use super::Engine;
 use super::figures::{Figures, Look};
@@ -25,9 +25,10 @@ pub struct Course {
     pub figures: Figures,
 }
 
-/// Lets a recording take its course: as it was recorded, or with another strategy for all tasks.
+/// Lets a recording take its course: as it was recorded, or with another strategy for all tasks. `together` are the seeds of what was not placed one by one, as
+/// [`super::judge`] finds them.
 #[must_use]
-pub fn course(recording: &Recording, policy: Option<&Policy>) -> Course {
+pub fn course(recording: &Recording, policy: Option<&Policy>, together: &BTreeMap<u64, Manner>) -> Course {
     let mut run = Run {
         recording,
         asks: policy.map(|policy| {
@@ -37,6 +38,7 @@ pub fn course(recording: &Recording, policy: Option<&Policy>) -> Course {
                 .map(|ask| with(ask, policy.strategies()))
                 .collect()
         }),
+        batches: batches(recording, together),
         engine: Engine::default(),
         scene: recording.start.clone(),
         placed: BTreeMap::new(),
@@ -65,6 +67,8 @@ struct Run<'r> {
     recording: &'r Recording,
     /// What tasks ask for with the strategy, by number; without one, tasks go where they went.
     asks: Option<Vec<Arc<Ask>>>,
+    /// What was placed together, by seed; none of it once it has come.
+    batches: BTreeMap<u64, Batch<'r>>,
     engine: Engine,
     scene: Scene,
     /// Tasks that were placed within the recording, by number.
@@ -72,6 +76,12 @@ struct Run<'r> {
     waiting: VecDeque<Waiting>,
     room_was_made: bool,
     figures: Figures,
+}
+
+/// Tasks that were placed together.
+struct Batch<'r> {
+    manner: Manner,
+    tasks: Vec<&'r PlacedTask>,
 }
 
 /// A task without a host.
@@ -183,14 +193,19 @@ impl<'r> Run<'r> {
         let Some(seed) = coming.first().map(|first| seed(first, entry)) else {
             return;
         };
-        let coming = std::mem::take(coming);
+        let mut coming = std::mem::take(coming);
+        let mut manner = Manner::OneByOne;
+        if let Some(batch) = self.batches.get_mut(&seed) {
+            manner = batch.manner;
+            coming = std::mem::take(&mut batch.tasks);
+        }
         self.figures.tasks += coming.len();
         self.placed.extend(coming.iter().map(|placed| (placed.task, *placed)));
         let hosts: Vec<Option<ContainerInstanceId>> = match self.asks {
             None => coming.iter().map(|placed| Some(placed.host)).collect(),
             Some(_) => {
                 let requests: Vec<TaskRequest> = coming.iter().map(|placed| self.request(placed)).collect();
-                let placements = self.engine.place(&self.scene, &requests, seed).into_iter();
+                let placements = self.engine.place(&self.scene, &requests, manner, seed).into_iter();
                 placements.map(|placement| placement.map(|one| one.host())).collect()
             }
         };
@@ -220,7 +235,9 @@ impl<'r> Run<'r> {
         }
         let waiting: Vec<Waiting> = std::mem::take(&mut self.waiting).into();
         let requests: Vec<TaskRequest> = waiting.iter().map(|waiting| self.request_of(waiting)).collect();
-        let placements = self.engine.place(&self.scene, &requests, entry.index.0);
+        let placements = self
+            .engine
+            .place(&self.scene, &requests, Manner::OneByOne, entry.index.0);
         for (waiting, placement) in waiting.into_iter().zip(placements) {
             let Some(host) = placement.map(|placement| placement.host()) else {
                 self.waiting.push_back(waiting);
@@ -244,7 +261,9 @@ impl<'r> Run<'r> {
     fn note_shortage(&mut self, request: u32, entry: &Entry) {
         self.figures.shortages += 1;
         let request = TaskRequest::new(TaskId(entry.index.0.into()), self.ask(request));
-        let found = self.engine.place(&self.scene, &[request], entry.index.0);
+        let found = self
+            .engine
+            .place(&self.scene, &[request], Manner::OneByOne, entry.index.0);
         self.figures.with_room += usize::from(found.iter().any(Option::is_some));
     }
 
@@ -283,6 +302,22 @@ fn with(ask: &Ask, strategies: &[PlacementStrategy]) -> Arc<Ask> {
         strategies: strategies.to_vec(),
         ..ask.clone()
     })
+}
+
+fn batches<'r>(recording: &'r Recording, together: &BTreeMap<u64, Manner>) -> BTreeMap<u64, Batch<'r>> {
+    let mut batches = BTreeMap::new();
+    for entry in &recording.entries {
+        for happening in &entry.happenings {
+            let Happening::Placed(placed) = happening else { continue };
+            let seed = seed(placed, entry);
+            if let Some(manner) = together.get(&seed) {
+                let tasks = vec![];
+                let batch = batches.entry(seed).or_insert(Batch { manner: *manner, tasks });
+                batch.tasks.push(placed);
+            }
+        }
+    }
+    batches
 }
 
 /// What was decided at once has the same.

@@ -4,12 +4,15 @@
 //! write, and in any order. So a plan that does not come out the same on the hosts as they are in the log right before it is made again on the hosts as they were some
 //! entries earlier, behind other plans of about the same time, those that come out the same there, and behind stops that some then come out behind. What comes out
 //! the same to the last figure was decided so.
+//!
+//! What has one seed was planned at once: for one service, whose tasks were placed one by one, or for several together, of which there is a command for each.
+//! The record does not say which, so each manner is tried.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use berth_core::decisions::{DecisionLine, Happening, Held, PlacedTask, Recording, Scene};
 use berth_core::model::{ContainerInstanceId, LogIndex, TaskId};
-use berth_core::placement::{Placement, Seed, TaskRequest};
+use berth_core::placement::{Manner, Placement, Seed, TaskRequest};
 
 use super::Engine;
 
@@ -37,6 +40,8 @@ pub struct Judgement {
     pub not_recorded: usize,
     /// Those that came out otherwise.
     pub differences: Vec<Difference>,
+    /// The seeds of the plans that came out the same when their tasks were placed together, and not one by one.
+    pub together: BTreeMap<u64, Manner>,
 }
 
 /// A decision that came out otherwise.
@@ -56,10 +61,10 @@ pub struct Difference {
     pub now: Option<(ContainerInstanceId, DecisionLine)>,
 }
 
-/// What was decided at once and is in one entry: planning goes on in the next as if that were done.
+/// What was decided at once.
 struct Plan<'r> {
     seed: u64,
-    /// Place of the entry.
+    /// Place of the first entry with a task of it.
     entry: usize,
     tasks: Vec<(LogIndex, &'r PlacedTask, &'r DecisionLine)>,
     requests: Vec<TaskRequest>,
@@ -127,23 +132,22 @@ pub fn judge(recording: &Recording) -> Judgement {
 }
 
 fn plans(recording: &Recording) -> Vec<Plan<'_>> {
-    let mut plans = Vec::<Plan<'_>>::new();
+    let (mut plans, mut by_seed) = (Vec::<Plan<'_>>::new(), BTreeMap::new());
     for (place, entry) in recording.entries.iter().enumerate() {
         for happening in &entry.happenings {
             let Happening::Placed(placed) = happening else { continue };
             let Some(decision) = &placed.decision else { continue };
-            let same = |plan: &&mut Plan<'_>| (plan.seed, plan.entry) == (decision.seed, place);
-            if plans.last_mut().filter(same).is_none() {
+            let plan = *by_seed.entry(decision.seed).or_insert_with(|| {
                 plans.push(Plan {
                     seed: decision.seed,
                     entry: place,
                     tasks: vec![],
                     requests: vec![],
                 });
-            }
-            let plan = plans.last_mut().expect("there is one now");
-            plan.tasks.push((entry.index, placed, decision));
-            plan.requests.push(TaskRequest {
+                plans.len() - 1
+            });
+            plans[plan].tasks.push((entry.index, placed, decision));
+            plans[plan].requests.push(TaskRequest {
                 only_hosts: placed.only_host.then(|| [placed.host].into()),
                 ..TaskRequest::new(placed.id, recording.request(placed.request).clone())
             });
@@ -267,10 +271,25 @@ impl Judge<'_> {
         decision.tasks == 0 || decision.tasks == tasks
     }
 
-    /// What the plan gives on these hosts.
+    /// What the plan gives on these hosts: the same as was recorded, in whichever manner; else what it gives one by one.
     fn again(&mut self, plan: usize, scene: &Scene) -> Again {
+        let one_by_one = self.placed(plan, scene, Manner::OneByOne);
+        if self.is_same(plan, &one_by_one) {
+            return one_by_one;
+        }
+        for manner in [Manner::Together, Manner::InTurns] {
+            let again = self.placed(plan, scene, manner);
+            if self.is_same(plan, &again) {
+                self.judgement.together.insert(self.plans[plan].seed, manner);
+                return again;
+            }
+        }
+        one_by_one
+    }
+
+    fn placed(&mut self, plan: usize, scene: &Scene, manner: Manner) -> Again {
         let plan = &self.plans[plan];
-        let placements = self.engine.place(scene, &plan.requests, plan.seed);
+        let placements = self.engine.place(scene, &plan.requests, manner, plan.seed);
         let now = |request: &TaskRequest, placement: Placement| {
             let record = placement.record(request, Seed(plan.seed)).read();
             let line = DecisionLine::of(&record, |id| self.numbers.get(&id).copied());

@@ -17,7 +17,7 @@ pub use figures::{Figures, Look};
 pub use judging::{Difference, Judgement, judge};
 
 use berth_core::decisions::Scene;
-use berth_core::placement::{FollowedHosts, Outcome, Placement, Seed, TaskRequest};
+use berth_core::placement::{FollowedHosts, Manner, Outcome, Placement, Seed, TaskRequest};
 
 /// Places tasks on the hosts of a scene, of which what is known is kept.
 #[derive(Default)]
@@ -27,9 +27,9 @@ struct Engine {
 
 impl Engine {
     /// Where each task goes; nothing is put there.
-    fn place(&mut self, scene: &Scene, requests: &[TaskRequest], seed: u64) -> Vec<Option<Placement>> {
+    fn place(&mut self, scene: &Scene, requests: &[TaskRequest], manner: Manner, seed: u64) -> Vec<Option<Placement>> {
         let hosts = scene.hosts().cloned().collect();
-        let plan = self.known.place(hosts, requests, Seed(seed));
+        let plan = self.known.place(hosts, requests, manner, Seed(seed));
         let outcomes = plan.decisions.into_iter().map(|decision| match decision.outcome {
             Outcome::Placed(placement) => Some(placement),
             Outcome::Unplaced(_) => None,
