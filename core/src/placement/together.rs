@@ -238,11 +238,10 @@ impl<'p> Together<'p> {
         let Packed { kind, waiting } = &self.packed[packed];
         let (weight, levels) = (self.weight(packed), levels(self.planner, *kind));
         let (board, need) = (self.planner.board(), self.planner.need(*kind));
+        // The last hosts first: those before them are filled before them.
         let takes = |class: &Class| {
-            class
-                .hosts
-                .iter()
-                .any(|host| filter::stopped_by(board, need, *host).is_none())
+            let mut hosts = class.hosts.iter().rev();
+            hosts.any(|host| filter::stopped_by(board, need, *host).is_none())
         };
         let eligible: Vec<usize> = (0..classes.len()).filter(|class| takes(&classes[*class])).collect();
         // By position among the levels, and bucket.
@@ -278,9 +277,26 @@ impl<'p> Together<'p> {
             cpu: room.cpu,
             memory: room.memory,
         };
-        let mut hosts = hosts.to_vec();
+        let packed: Vec<usize> = quota.keys().copied().collect();
+        let kinds = packed.iter().map(|packed| self.packed[*packed].kind);
+        let needs: Vec<&Need> = kinds.map(|kind| self.planner.need(kind)).collect();
+        let piles: Vec<Pile> = needs
+            .iter()
+            .zip(quota.values())
+            .map(|(need, tasks)| Pile {
+                need: amounts(need.room()),
+                tasks: *tasks,
+            })
+            .collect();
+        let least = |amount: fn(&Pile) -> u32| piles.iter().map(amount).min().unwrap_or(0);
+        let (least_cpu, least_memory) = (least(|pile| pile.need.cpu), least(|pile| pile.need.memory));
+        let has_room = |host: &&HostIndex| {
+            let free = board.room(**host);
+            free.cpu >= least_cpu && free.memory >= least_memory
+        };
+        let mut hosts: Vec<HostIndex> = hosts.iter().filter(has_room).copied().collect();
         // The fullest first, and of idle ones the largest.
-        hosts.sort_by_key(|host| {
+        hosts.sort_by_cached_key(|host| {
             let free = board.room(*host);
             let idle = board.tasks(*host) == 0;
             let left = self.whole.share(free);
@@ -292,17 +308,6 @@ impl<'p> Together<'p> {
                 free: amounts(board.room(*host)),
                 size: amounts(board.registered(*host)),
                 in_use: board.tasks(*host) > 0,
-            })
-            .collect();
-        let packed: Vec<usize> = quota.keys().copied().collect();
-        let kinds = packed.iter().map(|packed| self.packed[*packed].kind);
-        let needs: Vec<&Need> = kinds.map(|kind| self.planner.need(kind)).collect();
-        let piles: Vec<Pile> = needs
-            .iter()
-            .zip(quota.values())
-            .map(|(need, tasks)| Pile {
-                need: amounts(need.room()),
-                tasks: *tasks,
             })
             .collect();
         let takes = |bin: usize, pile: usize| {
