@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::words;
 use crate::model::{
     Attributes, CapacityProviderName, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, LogIndex,
-    RecordedPlacement, TaskId, Timestamp,
+    Manner, RecordedPlacement, TaskId, Timestamp,
 };
 use crate::placement::{FilterKind, TaskRequest};
 
@@ -186,6 +186,12 @@ pub struct PlacedLine {
 pub struct DecisionLine {
     /// The seed of the plan: what was decided at once has the same.
     pub seed: u64,
+    /// In what manner the tasks of the plan were placed; absent if one by one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub manner: Manner,
+    /// The task's place among those of the plan; absent if it is the first.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub position: u32,
     /// Hosts that it could go to at all.
     pub considered: u32,
     /// Hosts that each filter refused and none before it did.
@@ -302,6 +308,10 @@ impl RequestLine {
     }
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl DecisionLine {
     /// A placement as a recording has it, where hosts have these numbers. A next best host that has none is left out.
     #[must_use]
@@ -318,6 +328,8 @@ impl DecisionLine {
         let refused = placement.refused.iter();
         Self {
             seed: placement.seed,
+            manner: placement.manner,
+            position: placement.position,
             considered: placement.considered,
             refused: refused.map(|(code, hosts)| (filter(*code), *hosts)).collect(),
             ranks: placement.chosen.ranks.clone(),

@@ -10,7 +10,7 @@ use crate::model::{
     CapacityProviderStrategyItem, ContainerInstanceStatus, LogIndex, PlacementStrategy, Resources, TaskReport,
     TaskStatus,
 };
-use crate::placement::{FollowedHosts, Manner, Outcome, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{FollowedHosts, Outcome, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile::world::{World, cluster};
 use crate::state::{ClusterState, Command, apply};
 
@@ -217,26 +217,22 @@ proptest! {
         for happening in recording.entries.iter().flat_map(|entry| &entry.happenings) {
             let seed = self::placed(happening).map(seed);
             if let Some(seed) = seed.filter(|seed| planned.insert(*seed)) {
-                let tasks: Vec<&PlacedTask> = placed.iter().copied().filter(|task| self::seed(task) == seed).collect();
-                let wanted: Vec<_> = tasks.iter().map(|task| Some((task.host, task.decision.clone().expect("recorded")))).collect();
+                let decision = |task: &&PlacedTask| task.decision.clone().expect("recorded");
+                let mut tasks: Vec<&PlacedTask> = placed.iter().copied().filter(|task| self::seed(task) == seed).collect();
+                tasks.sort_by_key(|task| decision(task).position);
                 let requests: Vec<TaskRequest> = tasks
                     .iter()
                     .map(|task| TaskRequest::new(task.id, recording.request(task.request).clone()))
                     .collect();
-                let mut again = |manner| {
-                    let plan = known.place(scene.hosts().cloned().collect(), &requests, manner, Seed(seed));
-                    let number = |id| recording.hosts.iter().position(|known| *known == id).and_then(|n| u32::try_from(n).ok());
-                    let outcomes = requests.iter().zip(plan.decisions);
-                    let hosts = outcomes.map(|(request, decision)| match decision.outcome {
-                        Outcome::Placed(found) => {
-                            Some((found.host(), DecisionLine::of(&found.record(request, Seed(seed)).read(), number)))
-                        }
-                        Outcome::Unplaced(_) => None,
-                    });
-                    hosts.collect::<Vec<_>>()
-                };
-                let manners = [Manner::OneByOne, Manner::Together, Manner::InTurns];
-                prop_assert!(manners.into_iter().any(|manner| again(manner) == wanted), "{wanted:?}");
+                let manner = decision(&tasks[0]).manner;
+                let plan = known.place(scene.hosts().cloned().collect(), &requests, manner, Seed(seed));
+                let number = |id| recording.hosts.iter().position(|known| *known == id).and_then(|n| u32::try_from(n).ok());
+                for ((task, request), again) in tasks.iter().zip(&requests).zip(plan.decisions) {
+                    let Outcome::Placed(found) = &again.outcome else { panic!("{task:?}") };
+                    let position = usize::try_from(decision(task).position).expect("small");
+                    let record = found.record(request, Seed(seed), manner, position);
+                    prop_assert_eq!((found.host(), DecisionLine::of(&record.read(), number)), (task.host, decision(task)));
+                }
             }
             recording.follow(&mut scene, happening);
         }

@@ -38,7 +38,7 @@ pub use names::{
     Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
 };
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
-pub use placement_record::{InvalidPlacementRecord, PlacementRecord, RecordedPlacement, RecordedScore};
+pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
 pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;

@@ -9,10 +9,31 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::ContainerInstanceId;
 
 /// The form of the bytes that is written now; they begin with it.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+
+/// Manners that there may be: a position and a manner are one number.
+const MANNERS: u64 = 4;
 
 /// Scores of a record at most, and filters: what bounds the reading of one.
 const MAX_ENTRIES: u64 = 64;
+
+/// In what manner the tasks of a plan are placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Manner {
+    /// One by one, in the order in which they are asked for, as [`place`](crate::placement::place) does.
+    #[default]
+    OneByOne,
+    /// All together, as [`place_together`](crate::placement::place_together) does.
+    Together,
+    /// One by one, the next one always of the group that has the smallest share: what [`Manner::Together`] comes to where not all can be placed.
+    InTurns,
+}
+
+impl Manner {
+    /// As records have it.
+    const ALL: [Self; 3] = [Self::OneByOne, Self::Together, Self::InTurns];
+}
 
 /// A [`RecordedPlacement`] as a task keeps it; equal ones need not be the same bytes in memory, but those of one task's versions are.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +44,10 @@ pub struct PlacementRecord(Arc<[u8]>);
 pub struct RecordedPlacement {
     /// The seed of the plan that the choice was part of.
     pub seed: u64,
+    /// In what manner the tasks of the plan were placed.
+    pub manner: Manner,
+    /// The task's place among those of the plan.
+    pub position: u32,
     /// Hosts that the task could go to at all.
     pub considered: u32,
     /// Hosts that a filter refused and none before it did, by the filter's code; filters that refused none are left out.
@@ -54,6 +79,10 @@ impl PlacementRecord {
         let mut bytes = Vec::with_capacity(64);
         bytes.push(FORM);
         bytes.extend(placement.seed.to_le_bytes());
+        put(
+            &mut bytes,
+            u64::from(placement.position) * MANNERS + placement.manner as u64,
+        );
         put(&mut bytes, u64::from(placement.considered));
         put(&mut bytes, placement.refused.len() as u64);
         for (filter, hosts) in &placement.refused {
@@ -141,6 +170,11 @@ fn put_score(bytes: &mut Vec<u8>, score: &RecordedScore) {
 fn read(bytes: &[u8]) -> Option<RecordedPlacement> {
     let mut rest = bytes.strip_prefix(&[FORM])?;
     let seed = u64::from_le_bytes(*take_array(&mut rest)?);
+    let place = take(&mut rest)?;
+    let manner = Manner::ALL
+        .into_iter()
+        .find(|manner| *manner as u64 == place % MANNERS)?;
+    let position = u32::try_from(place / MANNERS).ok()?;
     let considered = take_u32(&mut rest)?;
     let filters = take(&mut rest).filter(|count| *count <= MAX_ENTRIES)?;
     let mut refused = vec![];
@@ -159,6 +193,8 @@ fn read(bytes: &[u8]) -> Option<RecordedPlacement> {
     };
     rest.is_empty().then_some(RecordedPlacement {
         seed,
+        manner,
+        position,
         considered,
         refused,
         chosen,
@@ -211,6 +247,8 @@ mod tests {
         };
         RecordedPlacement {
             seed: 0xfeed_0000_0000_0002,
+            manner: Manner::InTurns,
+            position: 999,
             considered: 10_000,
             refused: vec![(1, 3), (5, 200)],
             chosen: score(&[2, u64::MAX], 7),
@@ -256,13 +294,13 @@ mod tests {
         let good = PlacementRecord::of(&placement()).to_string();
         for bad in [
             "",
-            "01",
+            "02",
             "0",
             "xy",
             &good[2..],
             &good[..good.len() - 2],
             &format!("{good}00"),
-            &format!("02{}", &good[2..]),
+            &format!("01{}", &good[2..]),
         ] {
             assert!(bad.parse::<PlacementRecord>().is_err(), "{bad}");
         }

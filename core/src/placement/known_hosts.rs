@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::board::HostIndex;
 use super::fragmentation::TypicalTasks;
-use super::plan::{Manner, PlacementPlan};
+use super::plan::PlacementPlan;
 use super::planner::Planner;
 use super::problem::{Host, TaskRequest, typical_of};
 use super::scale_in::ScaleIn;
 use super::seed::Seed;
-use crate::model::{ClusterKey, ContainerInstanceId, ContainerInstanceStatus, TaskId};
+use crate::model::{ClusterKey, ContainerInstanceId, ContainerInstanceStatus, Manner, TaskId};
 use crate::state::{ClusterState, HostsSeen};
 
 /// See the module.

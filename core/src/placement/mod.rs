@@ -54,7 +54,7 @@ pub use fragmentation::TypicalTasks;
 pub(crate) use from_state::Requests;
 pub use gpus::{GpuDevice, GpuKind, GpuNeed, GpuSet, Gpus, MAX_GPUS, WHOLE_GPU};
 pub use known_hosts::{FollowedHosts, KnownHosts};
-pub use plan::{Decision, Funnel, Manner, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
+pub use plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 pub use planner::place;
 pub use problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 pub use refusal::{GpuShortage, Refusal, Shortage};

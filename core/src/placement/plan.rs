@@ -7,22 +7,13 @@ use super::filter::FilterKind;
 use super::gpus::GpuSet;
 use super::refusal::Refusal;
 use super::score::Score;
-use crate::model::{ContainerInstanceId, TaskId};
-
-/// In what manner the tasks of a plan are placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// One by one, in the order of the requests, as [`super::place`] does.
-    OneByOne,
-    /// All together, as [`super::place_together`] does.
-    Together,
-    /// One by one, the next one always of the group that has the smallest share: what [`Manner::Together`] comes to where not all can be placed.
-    InTurns,
-}
+use crate::model::{ContainerInstanceId, Manner, TaskId};
 
 /// A decision for each request, in the order of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlacementPlan {
+    /// In what manner the tasks were placed.
+    pub manner: Manner,
     /// The decisions.
     pub decisions: Vec<Decision>,
 }

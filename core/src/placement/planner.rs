@@ -11,7 +11,7 @@ use super::fragmentation::TypicalTasks;
 use super::gpus::GpuSet;
 use super::groups::GroupIndex;
 use super::order::Room;
-use super::plan::{Decision, Funnel, Manner, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
+use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 use super::podium::{Best, Podium};
 use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::refusal::Refusal;
@@ -21,7 +21,7 @@ use super::score::Score;
 use super::seed::Seed;
 use super::strategy::{Arrival, Ranking};
 use super::together;
-use crate::model::{ContainerInstanceId, PlacementConstraint, Ports, TaskId};
+use crate::model::{ContainerInstanceId, Manner, PlacementConstraint, Ports, TaskId};
 
 /// Decides for every request where it goes. Later requests see what earlier ones reserved.
 ///
@@ -156,18 +156,19 @@ impl Planner {
         self
     }
 
-    /// Decides for every request.
+    /// Decides for every request: in this manner, or in turns where not all can be placed together.
     pub(super) fn plan(&mut self, requests: &[TaskRequest], manner: Manner) -> PlacementPlan {
-        let outcomes = match manner {
-            Manner::OneByOne => requests.iter().map(|request| self.decide(request)).collect(),
+        let (manner, outcomes) = match manner {
+            Manner::OneByOne => (manner, requests.iter().map(|request| self.decide(request)).collect()),
             Manner::Together => together::place_all(self, requests),
-            Manner::InTurns => together::place_in_turns(self, requests),
+            Manner::InTurns => (manner, together::place_in_turns(self, requests)),
         };
         let decisions = requests.iter().zip(outcomes).map(|(request, outcome)| Decision {
             task: request.id,
             outcome,
         });
         PlacementPlan {
+            manner,
             decisions: decisions.collect(),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Attributes, BinpackResource, ContainerInstanceStatus, PlacementExtension, PlacementStrategy, Resources, TaskId,
-    TaskStatus, Timestamp,
+    Attributes, BinpackResource, ContainerInstanceStatus, Manner, PlacementExtension, PlacementStrategy, Resources,
+    TaskId, TaskStatus, Timestamp,
 };
 use crate::placement::{StopCandidate, service_default};
 use proptest::prelude::*;

@@ -5,12 +5,12 @@ use super::plan::{Funnel, Placement};
 use super::problem::TaskRequest;
 use super::score::{MAX_STRATEGIES, Score};
 use super::seed::Seed;
-use crate::model::{PlacementRecord, RecordedPlacement, RecordedScore};
+use crate::model::{Manner, PlacementRecord, RecordedPlacement, RecordedScore};
 
 impl Placement {
-    /// The placement as its task keeps it: made of `request` in a plan with `seed`.
+    /// The placement as its task keeps it: made of `request`, at this place of a plan with `seed`.
     #[must_use]
-    pub fn record(&self, request: &TaskRequest, seed: Seed) -> PlacementRecord {
+    pub fn record(&self, request: &TaskRequest, seed: Seed, manner: Manner, position: usize) -> PlacementRecord {
         let strategies = request.strategies.len().min(MAX_STRATEGIES);
         let score = |score: &Score| RecordedScore {
             ranks: score.ranks[..strategies].to_vec(),
@@ -18,6 +18,8 @@ impl Placement {
         };
         PlacementRecord::of(&RecordedPlacement {
             seed: seed.0,
+            manner,
+            position: u32::try_from(position).unwrap_or(u32::MAX),
             considered: self.funnel.considered,
             refused: refused(&self.funnel),
             chosen: score(&self.score),

@@ -21,13 +21,14 @@ use super::filter;
 use super::groups::{FieldIndex, LevelIndex};
 use super::order::Room;
 use super::packing::{self, Amounts, Bin, Load, Pile};
-use super::plan::{Manner, Outcome, Placement, PlacementPlan};
+use super::plan::{Outcome, Placement, PlacementPlan};
 use super::planner::{Need, Planner};
 use super::problem::{PlacementProblem, TaskRequest};
 use super::roads::Road;
 use super::score::MAX_STRATEGIES;
 use super::seed::Seed;
 use super::strategy::Ties;
+use crate::model::Manner;
 
 /// Decides for all requests together where they go.
 ///
@@ -42,19 +43,19 @@ pub fn place_together(problem: &PlacementProblem, seed: Seed) -> PlacementPlan {
     Planner::new(hosts, problem.typical_tasks(), seed).plan(&problem.requests, Manner::Together)
 }
 
-/// What becomes of each request.
-pub(super) fn place_all(planner: &mut Planner, requests: &[TaskRequest]) -> Vec<Outcome> {
+/// What becomes of each request, and in what manner.
+pub(super) fn place_all(planner: &mut Planner, requests: &[TaskRequest]) -> (Manner, Vec<Outcome>) {
     let placements = Together::new(planner, requests).place();
     if placements.contains(&None) && are_in_each_others_way(planner, requests, &placements) {
         take_off(planner, requests, &placements);
-        return place_in_turns(planner, requests);
+        return (Manner::InTurns, place_in_turns(planner, requests));
     }
     let both = requests.iter().zip(placements);
     let outcomes = both.map(|(request, placement)| match placement {
         Some(placement) => Outcome::Placed(placement),
         None => planner.decide(request),
     });
-    outcomes.collect()
+    (Manner::Together, outcomes.collect())
 }
 
 /// Whether there would be room for a task that has no host, if the others had none.

@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceId, PlacementRecord, Service, Task, TaskId};
-use crate::placement::{
-    self, HOSTS_PER_SENTENCE, Manner, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced,
-};
+use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Service, Task, TaskId};
+use crate::placement::{self, HOSTS_PER_SENTENCE, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced};
 use crate::state::Feature;
 
 use super::pass::Pass;
@@ -160,12 +158,12 @@ fn place(pass: &mut Pass<'_>, cluster: &ClusterKey, requests: Vec<TaskRequest>, 
     let known = &mut pass.agenda.hosts;
     let plan = known.place(&pass.state, cluster, &requests, manner, seed);
     let records = pass.state.uses(Feature::PlacementRecords);
-    let answers = requests.iter().zip(plan.decisions);
-    let answers = answers.map(|(request, decision)| match decision.outcome {
+    let answers = requests.iter().zip(plan.decisions).enumerate();
+    let answers = answers.map(|(position, (request, decision))| match decision.outcome {
         Outcome::Placed(placement) => Ok(Placed {
             task: request.id,
             host: placement.host(),
-            record: records.then(|| placement.record(request, seed)),
+            record: records.then(|| placement.record(request, seed, plan.manner, position)),
         }),
         Outcome::Unplaced(unplaced) => Err(unplaced),
     });

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Deployment, RolloutState, Service, Task, TaskId};
-use crate::placement::Manner;
+use crate::model::{Deployment, Manner, RolloutState, Service, Task, TaskId};
 
 use super::limits::Limits;
 use super::pass::Pass;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceId, PlacementRecord, Task, TaskId, TaskStatus};
-use crate::placement::{Manner, Outcome, Seed, TaskRequest, Unplaced};
+use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Task, TaskId, TaskStatus};
+use crate::placement::{Outcome, Seed, TaskRequest, Unplaced};
 use crate::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 use super::agenda::Agenda;
@@ -74,10 +74,13 @@ pub fn plan_standalone(
     let mut answers: BTreeMap<TaskId, Answer> = BTreeMap::new();
     for (cluster, requests) in by_cluster {
         let plan = agenda.hosts.place(state, cluster, &requests, Manner::OneByOne, seed);
-        let decided = requests.iter().zip(plan.decisions);
-        answers.extend(decided.map(|(request, decision)| {
+        let decided = requests.iter().zip(plan.decisions).enumerate();
+        answers.extend(decided.map(|(position, (request, decision))| {
             let answer = match decision.outcome {
-                Outcome::Placed(placement) => Ok((placement.host(), records.then(|| placement.record(request, seed)))),
+                Outcome::Placed(placement) => {
+                    let record = || placement.record(request, seed, plan.manner, position);
+                    Ok((placement.host(), records.then(record)))
+                }
                 Outcome::Unplaced(unplaced) => Err(unplaced),
             };
             (decision.task, answer)

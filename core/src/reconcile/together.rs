@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{DeploymentId, SchedulingStrategy, Service, ServiceKey, ServiceStatus, Task};
-use crate::placement::Manner;
+use crate::model::{DeploymentId, Manner, SchedulingStrategy, Service, ServiceKey, ServiceStatus, Task};
 
 use super::pass::Pass;
 use super::placing::{self, Choice};

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    ClusterKey, ContainerInstanceStatus, SchedulingStrategy, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
+    ClusterKey, ContainerInstanceStatus, Manner, SchedulingStrategy, ServiceName, ServiceStatus, Task, TaskId,
+    Timestamp,
 };
-use crate::placement::{Ask, FollowedHosts, Host, Manner, PlacementProblem, Seed, TaskRequest};
+use crate::placement::{Ask, FollowedHosts, Host, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
 

@@ -140,8 +140,7 @@ fn name(recording: &Recording, id: ContainerInstanceId) -> String {
 fn compare(recording: &Recording, arguments: &Replay) -> Result<ExitCode> {
     let mut jobs: Vec<Option<&Policy>> = vec![None];
     jobs.extend(arguments.strategy.iter().map(Some));
-    let together = judge(recording).together;
-    let courses = experiments::make(&jobs, |policy| course(recording, *policy, &together));
+    let courses = experiments::make(&jobs, |policy| course(recording, *policy));
     let courses: Vec<Course> = courses.into_iter().map(|(course, _)| course).collect();
     let (columns, rows) = (comparison_columns(&courses), comparison_rows(&courses));
     let table = experiments::table(&columns, &rows);

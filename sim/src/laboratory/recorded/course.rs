@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use berth_core::decisions::{Entry, Happening, Held, PlacedTask, Recording, Scene};
-use berth_core::model::{ContainerInstanceId, PlacementStrategy, Ports, TaskId, Timestamp};
-use berth_core::placement::{Ask, Manner, TaskRequest};
+use berth_core::model::{ContainerInstanceId, Manner, PlacementStrategy, Ports, TaskId, Timestamp};
+use berth_core::placement::{Ask, TaskRequest};
 
 use super::Engine;
 use super::figures::{Figures, Look};
@@ -25,10 +25,9 @@ pub struct Course {
     pub figures: Figures,
 }
 
-/// Lets a recording take its course: as it was recorded, or with another strategy for all tasks. `together` are the seeds of what was not placed one by one, as
-/// [`super::judge`] finds them.
+/// Lets a recording take its course: as it was recorded, or with another strategy for all tasks.
 #[must_use]
-pub fn course(recording: &Recording, policy: Option<&Policy>, together: &BTreeMap<u64, Manner>) -> Course {
+pub fn course(recording: &Recording, policy: Option<&Policy>) -> Course {
     let mut run = Run {
         recording,
         asks: policy.map(|policy| {
@@ -38,7 +37,7 @@ pub fn course(recording: &Recording, policy: Option<&Policy>, together: &BTreeMa
                 .map(|ask| with(ask, policy.strategies()))
                 .collect()
         }),
-        batches: batches(recording, together),
+        batches: batches(recording),
         engine: Engine::default(),
         scene: recording.start.clone(),
         placed: BTreeMap::new(),
@@ -304,18 +303,24 @@ fn with(ask: &Ask, strategies: &[PlacementStrategy]) -> Arc<Ask> {
     })
 }
 
-fn batches<'r>(recording: &'r Recording, together: &BTreeMap<u64, Manner>) -> BTreeMap<u64, Batch<'r>> {
-    let mut batches = BTreeMap::new();
+fn batches(recording: &Recording) -> BTreeMap<u64, Batch<'_>> {
+    let mut batches = BTreeMap::<u64, Batch<'_>>::new();
     for entry in &recording.entries {
         for happening in &entry.happenings {
             let Happening::Placed(placed) = happening else { continue };
-            let seed = seed(placed, entry);
-            if let Some(manner) = together.get(&seed) {
-                let tasks = vec![];
-                let batch = batches.entry(seed).or_insert(Batch { manner: *manner, tasks });
+            let Some(decision) = &placed.decision else { continue };
+            if decision.manner != Manner::OneByOne {
+                let batch = batches.entry(decision.seed).or_insert_with(|| Batch {
+                    manner: decision.manner,
+                    tasks: vec![],
+                });
                 batch.tasks.push(placed);
             }
         }
+    }
+    for batch in batches.values_mut() {
+        let position = |placed: &&PlacedTask| placed.decision.as_ref().map(|decision| decision.position);
+        batch.tasks.sort_by_key(position);
     }
     batches
 }

@@ -5,14 +5,13 @@
 //! entries earlier, behind other plans of about the same time, those that come out the same there, and behind stops that some then come out behind. What comes out
 //! the same to the last figure was decided so.
 //!
-//! What has one seed was planned at once: for one service, whose tasks were placed one by one, or for several together, of which there is a command for each.
-//! The record does not say which, so each manner is tried.
+//! What has one seed was planned at once, for one service or for several together; there is at least one command for each.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use berth_core::decisions::{DecisionLine, Happening, Held, PlacedTask, Recording, Scene};
-use berth_core::model::{ContainerInstanceId, LogIndex, TaskId};
-use berth_core::placement::{Manner, Placement, Seed, TaskRequest};
+use berth_core::model::{ContainerInstanceId, LogIndex, Manner, TaskId};
+use berth_core::placement::{Placement, Seed, TaskRequest};
 
 use super::Engine;
 
@@ -40,8 +39,6 @@ pub struct Judgement {
     pub not_recorded: usize,
     /// Those that came out otherwise.
     pub differences: Vec<Difference>,
-    /// The seeds of the plans that came out the same when their tasks were placed together, and not one by one.
-    pub together: BTreeMap<u64, Manner>,
 }
 
 /// A decision that came out otherwise.
@@ -64,8 +61,11 @@ pub struct Difference {
 /// What was decided at once.
 struct Plan<'r> {
     seed: u64,
+    manner: Manner,
     /// Place of the first entry with a task of it.
     entry: usize,
+    /// Number of that task.
+    first: u32,
     tasks: Vec<(LogIndex, &'r PlacedTask, &'r DecisionLine)>,
     requests: Vec<TaskRequest>,
 }
@@ -119,8 +119,7 @@ pub fn judge(recording: &Recording) -> Judgement {
         for happening in &entry.happenings {
             if let Happening::Placed(placed) = happening {
                 judge.judgement.not_recorded += usize::from(placed.decision.is_none());
-                let begins = judge.plans.get(next).and_then(|plan| plan.tasks.first());
-                if begins.is_some_and(|(_, first, _)| first.task == placed.task) {
+                if judge.plans.get(next).is_some_and(|plan| plan.first == placed.task) {
                     judge.note(next, &scene, &earlier);
                     next += 1;
                 }
@@ -140,18 +139,25 @@ fn plans(recording: &Recording) -> Vec<Plan<'_>> {
             let plan = *by_seed.entry(decision.seed).or_insert_with(|| {
                 plans.push(Plan {
                     seed: decision.seed,
+                    manner: decision.manner,
                     entry: place,
+                    first: placed.task,
                     tasks: vec![],
                     requests: vec![],
                 });
                 plans.len() - 1
             });
             plans[plan].tasks.push((entry.index, placed, decision));
-            plans[plan].requests.push(TaskRequest {
-                only_hosts: placed.only_host.then(|| [placed.host].into()),
-                ..TaskRequest::new(placed.id, recording.request(placed.request).clone())
-            });
         }
+    }
+    for plan in &mut plans {
+        // The commands of a plan enter the log in any order.
+        plan.tasks.sort_by_key(|(.., decision)| decision.position);
+        let request = |(_, placed, _): &(LogIndex, &PlacedTask, &DecisionLine)| TaskRequest {
+            only_hosts: placed.only_host.then(|| [placed.host].into()),
+            ..TaskRequest::new(placed.id, recording.request(placed.request).clone())
+        };
+        plan.requests = plan.tasks.iter().map(request).collect();
     }
     plans
 }
@@ -271,33 +277,18 @@ impl Judge<'_> {
         decision.tasks == 0 || decision.tasks == tasks
     }
 
-    /// What the plan gives on these hosts: the same as was recorded, in whichever manner; else what it gives one by one.
+    /// What the plan gives on these hosts.
     fn again(&mut self, plan: usize, scene: &Scene) -> Again {
-        let one_by_one = self.placed(plan, scene, Manner::OneByOne);
-        if self.is_same(plan, &one_by_one) {
-            return one_by_one;
-        }
-        for manner in [Manner::Together, Manner::InTurns] {
-            let again = self.placed(plan, scene, manner);
-            if self.is_same(plan, &again) {
-                self.judgement.together.insert(self.plans[plan].seed, manner);
-                return again;
-            }
-        }
-        one_by_one
-    }
-
-    fn placed(&mut self, plan: usize, scene: &Scene, manner: Manner) -> Again {
         let plan = &self.plans[plan];
-        let placements = self.engine.place(scene, &plan.requests, manner, plan.seed);
-        let now = |request: &TaskRequest, placement: Placement| {
-            let record = placement.record(request, Seed(plan.seed)).read();
+        let placements = self.engine.place(scene, &plan.requests, plan.manner, plan.seed);
+        let now = |request: &TaskRequest, placement: Placement, recorded: &DecisionLine| {
+            let position = usize::try_from(recorded.position).unwrap_or(usize::MAX);
+            let record = placement.record(request, Seed(plan.seed), plan.manner, position).read();
             let line = DecisionLine::of(&record, |id| self.numbers.get(&id).copied());
             (placement.host(), line)
         };
-        let again = plan.requests.iter().zip(placements);
-        again
-            .map(|(request, placement)| placement.map(|placement| now(request, placement)))
+        let both = plan.requests.iter().zip(&plan.tasks).zip(placements);
+        both.map(|((request, (.., recorded)), placement)| placement.map(|placement| now(request, placement, recorded)))
             .collect()
     }
 

@@ -17,7 +17,8 @@ pub use figures::{Figures, Look};
 pub use judging::{Difference, Judgement, judge};
 
 use berth_core::decisions::Scene;
-use berth_core::placement::{FollowedHosts, Manner, Outcome, Placement, Seed, TaskRequest};
+use berth_core::model::Manner;
+use berth_core::placement::{FollowedHosts, Outcome, Placement, Seed, TaskRequest};
 
 /// Places tasks on the hosts of a scene, of which what is known is kept.
 #[derive(Default)]

@@ -1,6 +1,5 @@
 //! Recordings that can be checked by eye, and those of simulated clusters that lived through faults.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use berth_core::decisions::{Line, Reader, Recorder, Recording};
@@ -22,11 +21,6 @@ fn read<'l>(lines: impl IntoIterator<Item = &'l str>) -> Recording {
 
 fn policy(name: &str) -> Policy {
     name.parse().expect("a policy")
-}
-
-/// What becomes of it if nothing was placed together.
-fn one_by_one(recording: &Recording, policy: Option<&Policy>) -> Course {
-    course(recording, policy, &BTreeMap::new())
 }
 
 /// What a simulated cluster did.
@@ -60,8 +54,8 @@ const SPREAD: &str = r#"{"recording":{"version":1,"cluster":"arn:aws:ecs:us-east
 {"request":{"request":1,"group":"service:big","cpu":1000,"memory":100}}
 {"entry":{"index":5,"at":1000}}
 {"placed":{"task":0,"id":"00000000000000000000000000000010","request":0,"host":0,"decision":{"seed":5,"considered":3,"ranks":[0],"tasks":0,"runnerUp":{"host":1,"ranks":[0],"tasks":0}}}}
-{"placed":{"task":1,"id":"00000000000000000000000000000011","request":0,"host":1,"decision":{"seed":5,"considered":3,"ranks":[0],"tasks":0,"runnerUp":{"host":2,"ranks":[0],"tasks":0}}}}
-{"placed":{"task":2,"id":"00000000000000000000000000000012","request":0,"host":2,"decision":{"seed":5,"considered":3,"ranks":[0],"tasks":0,"runnerUp":{"host":0,"ranks":[1],"tasks":1}}}}
+{"placed":{"task":1,"id":"00000000000000000000000000000011","request":0,"host":1,"decision":{"seed":5,"position":1,"considered":3,"ranks":[0],"tasks":0,"runnerUp":{"host":2,"ranks":[0],"tasks":0}}}}
+{"placed":{"task":2,"id":"00000000000000000000000000000012","request":0,"host":2,"decision":{"seed":5,"position":2,"considered":3,"ranks":[0],"tasks":0,"runnerUp":{"host":0,"ranks":[1],"tasks":1}}}}
 {"entry":{"index":7,"at":2000}}
 {"unplaced":{"request":1,"tasks":1,"reason":"(service big) was unable to place a task because no container instance met all of its requirements."}}
 {"entry":{"index":9,"at":3000}}
@@ -96,8 +90,8 @@ fn decision_that_the_engine_would_not_make_is_told() {
 fn tasks_that_were_spread_would_have_been_packed_on_one_host_and_left_room_for_a_large_one() {
     let recording = read(SPREAD.lines());
     let (spread, packed) = (
-        one_by_one(&recording, None),
-        one_by_one(&recording, Some(&policy("binpack=cpu"))),
+        course(&recording, None),
+        course(&recording, Some(&policy("binpack=cpu"))),
     );
     let of = |course: &Course| {
         let (figures, end) = (&course.figures, course.figures.end());
@@ -122,7 +116,7 @@ fn tasks_that_were_spread_would_have_been_packed_on_one_host_and_left_room_for_a
             .collect::<Vec<_>>()
     };
     assert_eq!((skews(&spread), skews(&packed)), (vec![1, 1, 1], vec![3, 3, 1]));
-    let same = one_by_one(&recording, Some(&policy("spread=instanceId")));
+    let same = course(&recording, Some(&policy("spread=instanceId")));
     assert_eq!((same.figures.elsewhere, same.figures.looks), (0, spread.figures.looks));
 }
 
@@ -139,18 +133,18 @@ fn task_that_finds_no_host_under_a_strategy_waits_for_one_and_those_of_a_lost_ho
     );
     let recording = read(third.lines());
     // Two of 500 fill the first host, where the third alone may go: it waits until the first is gone.
-    let packed = one_by_one(&recording, Some(&policy("binpack=cpu"))).figures;
+    let packed = course(&recording, Some(&policy("binpack=cpu"))).figures;
     assert_eq!(
         (packed.waited, packed.never_placed, packed.longest_wait_ms),
         (1, 0, 2000)
     );
     assert_eq!((packed.moved, packed.end().waiting), (0, 0));
     // Spread, the second is on the host that is lost, as it was recorded, and goes with it.
-    let spread = one_by_one(&recording, Some(&policy("spread=host"))).figures;
+    let spread = course(&recording, Some(&policy("spread=host"))).figures;
     assert_eq!((spread.waited, spread.moved, spread.elsewhere), (0, 0, 0));
     // The last host is lost instead, on which another strategy has put none.
     let other = lines.replace("\"host\":1,\"id\":\"00000000000000000000000000000002\",\"name\":\"h2\",\"cpu\":1000,\"memory\":1000,\"status\"", "\"host\":0,\"id\":\"00000000000000000000000000000001\",\"name\":\"h1\",\"cpu\":1000,\"memory\":1000,\"status\"").replace("{\"lost\":{\"host\":1}}", "{\"lost\":{\"host\":0}}");
-    let packed = one_by_one(&read(other.lines()), Some(&policy("binpack=cpu"))).figures;
+    let packed = course(&read(other.lines()), Some(&policy("binpack=cpu"))).figures;
     // Both tasks on the first host: one goes as recorded, the other had been recorded elsewhere and goes too; none is left to move.
     assert_eq!((packed.moved, packed.end().hosts_used), (0, 1));
 }
@@ -174,7 +168,10 @@ fn broken(line: &str, draws: &mut Draws) -> String {
     ];
     let is_digit = |at: &usize| line.as_bytes()[*at].is_ascii_digit();
     let digits: Vec<usize> = (0..line.len()).filter(is_digit).collect();
-    let at = draws.pick(&digits).expect("every line has a number");
+    // One that was broken before may have no number left.
+    let Some(at) = draws.pick(&digits) else {
+        return line.to_owned();
+    };
     let begins = line[..at]
         .rfind(|c: char| !c.is_ascii_digit())
         .map_or(0, |before| before + 1);
@@ -212,10 +209,7 @@ fn recordings_that_are_broken_are_refused_or_say_something_else_and_never_end_th
                 let judgement = judge(&recording);
                 assert_eq!(judgement.decisions, judgement.same + judgement.differences.len());
                 for name in ["binpack=cpu", "default", "tightest", "dot-product"] {
-                    let courses = [
-                        course(&recording, None, &judgement.together),
-                        course(&recording, Some(&policy(name)), &judgement.together),
-                    ];
+                    let courses = [course(&recording, None), course(&recording, Some(&policy(name)))];
                     assert!(comparison_rows(&courses).len() > 10);
                 }
             }
@@ -228,8 +222,8 @@ fn recordings_that_are_broken_are_refused_or_say_something_else_and_never_end_th
 fn comparison_says_what_each_strategy_would_have_made_of_it_and_by_how_much_that_differs() {
     let recording = read(SPREAD.lines());
     let courses = [
-        one_by_one(&recording, None),
-        one_by_one(&recording, Some(&policy("binpack=cpu"))),
+        course(&recording, None),
+        course(&recording, Some(&policy("binpack=cpu"))),
     ];
     assert_eq!(
         comparison_columns(&courses),
@@ -260,7 +254,7 @@ fn decisions_of_clusters_that_lived_through_faults_come_out_the_same_but_for_wha
         same += judgement.same;
         earlier += judgement.same_as_seen;
         for name in ["binpack=memory", "random", "tightest"] {
-            let course = one_by_one(&recording, Some(&policy(name)));
+            let course = course(&recording, Some(&policy(name)));
             assert_eq!(course.figures.tasks, judgement.decisions + judgement.not_recorded);
         }
     }
