@@ -122,7 +122,7 @@ fn decided_by(request: &TaskRequest, chosen: &Candidate, second: &Candidate) -> 
     };
     let (one, other) = (chosen.terms[place].value, second.terms[place].value);
     let is_tie = place >= request.strategies.len();
-    let more_wins = is_tie && ties_of(&request.strategies) == Some("most");
+    let more_wins = is_tie && Ties::of(&request.strategies) == Ties::Fuller;
     match (one < other) ^ more_wins {
         true => DecidedBy::Term(place),
         false => DecidedBy::Together(Some(place)),

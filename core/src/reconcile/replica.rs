@@ -33,6 +33,8 @@ struct Starts {
 struct Stops {
     /// Tasks that were told to stop.
     stopped: Vec<TaskId>,
+    /// How many of them ran.
+    ran: usize,
     /// Tasks that would have been, if they were not protected.
     held: Vec<Arc<Task>>,
 }
@@ -45,7 +47,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let limits = Limits::of(service);
     let tally = Tally::of(&pass.state, service);
     let starts = start_missing(pass, service, deployment, &tally);
-    let mut stops = stop_surplus(pass, service, &tally);
+    let mut stops = stop_surplus(pass, service, &tally, limits);
     if deployment.rollout_state != RolloutState::Failed {
         stop_replaced(pass, service, &tally, limits, &starts, &mut stops);
     }
@@ -138,20 +140,30 @@ pub(super) fn lots(service: &Service, tally: &Tally, prototype: &Task, most: usi
     parts.into_iter().map(lot).collect()
 }
 
-/// Scales in, of each capacity provider what it has beyond its share: tasks that do not run yet first, then those that the strategy misses least.
-fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Stops {
+/// Scales in, of each capacity provider what it has beyond its share: tasks that do not run yet first, then those that the strategy misses least. Where some that do
+/// not run yet are protected, others run on until they do.
+fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally, limits: Limits) -> Stops {
     let surplus = tally.current.len().saturating_sub(desired(service));
     let mut stops = Stops::default();
     if surplus == 0 {
         return stops;
     }
+    let running = tally
+        .current
+        .iter()
+        .chain(tally.to_replace())
+        .filter(|task| is_running(task));
+    let mut spare = running.count().saturating_sub(limits.lower);
     let mut victims = vec![];
     for (tasks, count) in division::of_surplus(service, &tally.current, surplus) {
         let (free, protected) = protection::split(tasks, pass.now);
-        let chosen = choose(pass, service, &free, count);
+        let mut chosen = choose(pass, service, &free, count);
         if chosen.len() < count {
             stops.held.extend(protected);
         }
+        let may_stop = |task: &Arc<Task>| !is_running(task) || take_one(&mut spare);
+        chosen.retain(may_stop);
+        stops.ran += chosen.iter().filter(|task| is_running(task)).count();
         victims.extend(chosen);
     }
     stops.stopped = stopping::stop(pass, service, &victims);
@@ -173,7 +185,7 @@ fn stop_replaced(
     } else {
         limits.lower.max(desired(service))
     };
-    let mut spare = tally.healthy(pass.now).saturating_sub(keep);
+    let mut spare = tally.healthy(pass.now).saturating_sub(keep + stops.ran);
     let (draining, held) = protection::split(tally.draining.iter().cloned(), pass.now);
     let (outdated, held_too) = protection::split(tally.outdated.iter().cloned(), pass.now);
     let (idle_draining, running_draining) = split_idle(draining);
@@ -189,6 +201,12 @@ fn stop_replaced(
     if spare > 0 {
         stops.held.extend(held.into_iter().chain(held_too));
     }
+}
+
+fn take_one(left: &mut usize) -> bool {
+    let is_left = *left > 0;
+    *left -= usize::from(is_left);
+    is_left
 }
 
 /// Tasks that do not run yet, and those that do.
