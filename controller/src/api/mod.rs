@@ -33,5 +33,6 @@ pub(crate) mod testing;
 
 pub use context::{Api, ApiOptions, ApiParts};
 pub use credentials::RootCredentials;
+pub use ecs::preview;
 pub use opening::Opening;
 pub use server::{ServeError, serve};

@@ -10,7 +10,7 @@ use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::members::{Honoured, refuse_others};
 
-const HONOURED: Honoured = Honoured::Members(&[
+pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("name", Honoured::All),
     ("autoScalingGroupProvider", capacity_providers::GROUP),
     ("tags", Honoured::All),

@@ -11,7 +11,7 @@ use crate::api::context::{Api, Call};
 use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
 
-const HONOURED: Honoured = Honoured::Members(&[
+pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("clusterName", Honoured::All),
     ("tags", Honoured::All),
     ("settings", Honoured::All),

@@ -15,7 +15,7 @@ use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
 use crate::api::ports::ProposeFailure;
 
-const HONOURED: Honoured = Honoured::Members(&[
+pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("cluster", Honoured::All),
     ("serviceName", Honoured::All),
     ("taskDefinition", Honoured::All),

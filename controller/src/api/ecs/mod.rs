@@ -1,7 +1,7 @@
 //! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means; [`tags`], [`placement`],
 //! [`capacity_providers`],
 //! [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks; [`render`] shapes
-//! answers. Shell; the helpers are pure.
+//! answers; [`preview`] checks requests without a state. Shell; the helpers are pure.
 
 mod account_settings;
 pub(super) mod attributes;
@@ -13,6 +13,7 @@ mod names;
 mod new_task;
 mod overrides;
 pub(super) mod placement;
+pub mod preview;
 pub(super) mod references;
 pub(super) mod render;
 mod service_deployments;
