@@ -70,6 +70,14 @@ impl Cluster {
         })
     }
 
+    /// Another cluster of the same controller.
+    pub(crate) fn beside(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name

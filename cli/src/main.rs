@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod commands;
 mod data_directory;
+mod declared;
 mod host_names;
 mod https;
 mod join_token;
@@ -49,7 +50,14 @@ fn main() -> ExitCode {
     if let Some(code) = berth_agent::logs::writer::run_if_asked() {
         return ExitCode::from(code);
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // There is nobody to tell if this cannot be written.
+            error.print().ok();
+            return commands::code_of_usage(std::env::args_os().nth(1).as_deref(), error.exit_code());
+        }
+    };
     match commands::run(arguments.command) {
         Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -10,6 +10,9 @@ use crate::short_id;
 /// Part of what a service says whose tasks keep failing, in ECS's words.
 const START_CONSISTENTLY: &str = "unable to consistently start tasks";
 
+/// Part of what a service says whose tasks find no host.
+const UNABLE_TO_PLACE: &str = "unable to place a task";
+
 /// How many tasks of the service run and why not more, `None` if it has what it wants. The reason is the newest of what the service says
 /// and what its tasks failed of; `tasks` may hold those of others too.
 pub(crate) fn sentence(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
@@ -24,6 +27,14 @@ pub(crate) fn sentence(service: &Service, tasks: &[Task], now: Timestamp) -> Opt
         pending => format!("{pending} more on the way"),
     });
     Some(format!("service {name} runs {running} of {desired} tasks: {why}"))
+}
+
+/// Whether the service lacks tasks because they found no host, by the newest of what it says; `tasks` as for [`sentence`].
+pub(crate) fn lacks_hosts(service: &Service, tasks: &[Task]) -> bool {
+    complaint(service).is_some_and(|(said, text)| {
+        let has_failed_since = failure(service, tasks).is_some_and(|(failed, _)| failed >= said);
+        text.contains(UNABLE_TO_PLACE) && !has_failed_since
+    })
 }
 
 fn why(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
@@ -140,6 +151,8 @@ mod tests {
             sentence(&service(1), &[failed(40_000)], NOW).expect("a sentence"),
             "service web runs 1 of 3 tasks: was unable to place a task because there was no room"
         );
+        assert!(lacks_hosts(&service(1), &[failed(40_000)]));
+        assert!(!lacks_hosts(&service(1), &[failed(95_000)]), "its tasks fail");
     }
 
     #[test]

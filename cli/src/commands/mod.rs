@@ -3,13 +3,16 @@
 //! Owns which there are and the runtime that they run on. Shell.
 
 mod agent;
+mod apply;
 mod aws;
 mod backup;
 mod ca;
 mod completions;
 mod controller;
 mod decisions;
+mod delete;
 mod dev;
+mod diff;
 mod doctor;
 mod env;
 mod hosts;
@@ -18,13 +21,16 @@ mod logs;
 mod members;
 mod ps;
 mod rebalance;
+mod rollback;
 mod sim;
 mod token;
 mod values;
+mod wait;
 mod what_if;
 mod why;
 mod why_not;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -41,6 +47,16 @@ pub(crate) enum Command {
     Agent(agent::Arguments),
     /// Print the variables by which AWS tools find a running `berth dev`
     Env(env::Arguments),
+    /// Make a cluster what files say: clusters, capacity providers, task definitions and services, also from Compose files
+    Apply(apply::Arguments),
+    /// Say what `berth apply` would do
+    Diff(diff::Arguments),
+    /// Wait until services are stable
+    Wait(wait::Arguments),
+    /// Delete what files declare
+    Delete(delete::Arguments),
+    /// Give a service an earlier revision of its task definition
+    Rollback(rollback::Arguments),
     /// List the tasks of a cluster, and say why services lack some
     Ps(ps::Arguments),
     /// List the hosts of a cluster, take some out of service or back
@@ -85,6 +101,11 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Dev(arguments) => block_on(dev::run(arguments))?,
         Command::Controller(arguments) => return block_on(controller::run(arguments)),
+        Command::Apply(arguments) => return block_on(apply::run(arguments)),
+        Command::Diff(arguments) => return block_on(diff::run(arguments)),
+        Command::Wait(arguments) => return block_on(wait::run(arguments)),
+        Command::Delete(arguments) => return block_on(delete::run(arguments)),
+        Command::Rollback(arguments) => return block_on(rollback::run(arguments)),
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
         Command::Decisions(arguments) => block_on(decisions::run(arguments))?,
         Command::Members(arguments) => block_on(members::run(arguments))?,
@@ -106,6 +127,19 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Aws(arguments) => return aws::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Commands whose exit code 2 says that there are changes.
+const WITH_CODE_FOR_CHANGES: [&str; 4] = ["apply", "delete", "diff", "rollback"];
+
+/// The exit code for a command line that cannot be understood, where `code` is the usual one: another where that would mean something else.
+pub(crate) fn code_of_usage(command: Option<&OsStr>, code: i32) -> ExitCode {
+    let says_changes = command.is_some_and(|command| WITH_CODE_FOR_CHANGES.iter().any(|name| command == *name));
+    match u8::try_from(code) {
+        Ok(apply::CHANGES) if says_changes => ExitCode::FAILURE,
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {

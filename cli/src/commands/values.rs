@@ -119,6 +119,14 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
     Ok(duration)
 }
 
+/// Reads for how long to wait.
+///
+/// # Errors
+/// If it is no time.
+pub(super) fn patience(text: &str) -> Result<Duration> {
+    time(text)
+}
+
 /// Reads for how long a join token is to be good.
 ///
 /// # Errors

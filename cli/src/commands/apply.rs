@@ -1,0 +1,107 @@
+//! `berth apply`: makes a cluster what files say. Shell.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::values;
+use crate::cluster::Cluster;
+use crate::declared::carry_out::Worker;
+use crate::declared::files::FileArguments;
+use crate::declared::live::Live;
+use crate::declared::plan::{Plan, Step, Verb};
+use crate::declared::settling::{self, Awaited, Settled};
+use crate::output;
+use crate::target::TargetArguments;
+
+/// Exit code: something was to be changed.
+pub(super) const CHANGES: u8 = 2;
+
+/// Exit code: tasks found no host.
+pub(super) const CANNOT_BE_PLACED: u8 = 3;
+
+/// Flags of `berth apply`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 nothing was to be done, 2 something was changed, 3 it was, and with --wait tasks of a service found no host, \
+                        1 an error.\nThe form of the files: docs/declarative.md"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    files: FileArguments,
+    /// Wait until the services of the files are stable, and say how they come along
+    #[arg(long)]
+    wait: bool,
+    /// Wait no longer than this, such as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::patience)]
+    timeout: Duration,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+/// Makes what is missing and changes what is different.
+///
+/// # Errors
+/// If the files are refused, before anything is changed; if the controller refuses something.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let declared = arguments.files.read(arguments.target.cluster_given())?;
+    let target = arguments.target.find()?;
+    let live = Live::new(target.client()?);
+    let plan = Plan::make(&live, declared, &target.cluster).await?;
+    let cluster = Cluster::of(&target)?;
+    let mut worker = Worker::new(&live);
+    for step in &plan.steps {
+        match (step.resource.after.as_slice(), step.verb) {
+            ([], _) | (_, Verb::Leave) => {}
+            (after, _) if arguments.wait => {
+                let settled = settling::wait(&cluster, &before(step, after), arguments.timeout).await?;
+                if settled != Settled::Stable {
+                    return Ok(code(&plan, settled));
+                }
+            }
+            (after, _) => output::complain(&format!(
+                "{} does not wait for {}: only --wait makes services start one after the other",
+                step.subject(),
+                after.join(", ")
+            )),
+        }
+        output::line(&worker.carry_out(step).await?)?;
+    }
+    if !arguments.wait {
+        return Ok(code(&plan, Settled::Stable));
+    }
+    let services = plan.steps.iter().filter(|step| step.cluster.is_some());
+    let awaited: Vec<Awaited> = services
+        .map(|step| Awaited {
+            revision: worker.revision_given(step),
+            ..awaited(step, &step.resource.name)
+        })
+        .collect();
+    let settled = settling::wait(&cluster, &awaited, arguments.timeout).await?;
+    Ok(code(&plan, settled))
+}
+
+/// The services that come before the one of a step.
+fn before(step: &Step, names: &[String]) -> Vec<Awaited> {
+    names.iter().map(|name| awaited(step, name)).collect()
+}
+
+/// A service of the cluster that a step is about.
+fn awaited(step: &Step, service: &str) -> Awaited {
+    Awaited {
+        cluster: step.cluster.clone().unwrap_or_default(),
+        service: service.to_owned(),
+        revision: None,
+    }
+}
+
+fn code(plan: &Plan, settled: Settled) -> ExitCode {
+    match settled {
+        Settled::Stable if plan.has_changes() => ExitCode::from(CHANGES),
+        Settled::Stable => ExitCode::SUCCESS,
+        Settled::CannotBePlaced => ExitCode::from(CANNOT_BE_PLACED),
+        Settled::Failed => ExitCode::FAILURE,
+    }
+}

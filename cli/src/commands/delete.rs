@@ -1,0 +1,129 @@
+//! `berth delete`: takes away what files declare. Shell.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use berth_aws::ecs::operations::{DeleteCapacityProvider, DeleteCluster, DeleteService, DeregisterTaskDefinition};
+use clap::Args;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::apply::CHANGES;
+use super::values;
+use crate::cluster::last_part;
+use crate::declared::files::FileArguments;
+use crate::declared::live::Live;
+use crate::declared::resource::{Kind, Resource};
+use crate::output;
+use crate::target::TargetArguments;
+
+/// How often a service that is being deleted is looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Flags of `berth delete`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Services go first: they are drained, and their tasks stop. Then all active revisions of the families of the files are deregistered, and \
+                        clusters and capacity providers deleted.\nExit codes: 0 nothing of the files was there, 2 something was deleted, 1 an error."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    files: FileArguments,
+    /// Wait no longer than this for the tasks of services to stop, such as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::patience)]
+    timeout: Duration,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+/// Deletes what the files declare, in the reverse order of its making.
+///
+/// # Errors
+/// If the files are refused, the controller refuses something, or tasks do not stop in time.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let declared = arguments.files.read(arguments.target.cluster_given())?;
+    let target = arguments.target.find()?;
+    let live = Live::new(target.client()?);
+    let (services, others): (Vec<_>, Vec<_>) = declared
+        .resources
+        .into_iter()
+        .rev()
+        .partition(|resource| resource.kind == Kind::Service);
+    let mut has_deleted = drain(&live, &services, &target.cluster, arguments.timeout).await?;
+    for resource in others {
+        has_deleted |= delete(&live, &resource).await.map_err(|error| at(&resource, error))?;
+    }
+    if !has_deleted {
+        output::line("Nothing of it is there.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(CHANGES))
+}
+
+/// Deletes services and waits until their tasks have stopped; false if there were none.
+async fn drain(live: &Live, services: &[Resource], default: &str, timeout: Duration) -> Result<bool> {
+    let mut draining = vec![];
+    for service in services {
+        let cluster = last_part(service.cluster().unwrap_or(default)).to_owned();
+        let Some(there) = live.service(&cluster, &service.name).await? else {
+            continue;
+        };
+        if there["status"] != "DRAINING" {
+            let input = json!({"cluster": cluster, "service": service.name, "force": true});
+            live.call::<DeleteService>(&input)
+                .await
+                .map_err(|error| at(service, error))?;
+        }
+        draining.push((service, cluster));
+    }
+    let has_services = !draining.is_empty();
+    let deadline = Instant::now() + timeout;
+    while let Some((service, cluster)) = draining.last() {
+        if live.service(cluster, &service.name).await?.is_none() {
+            output::line(&format!("{} in cluster {cluster}: deleted", service.subject()))?;
+            draining.pop();
+            continue;
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "{} in cluster {cluster} still has tasks after {} s, and only services have been deleted; `berth ps` shows the tasks",
+                service.subject(),
+                timeout.as_secs()
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(has_services)
+}
+
+/// Deletes something else than a service; false if it is not there.
+async fn delete(live: &Live, resource: &Resource) -> Result<bool> {
+    let name = &resource.name;
+    match resource.kind {
+        Kind::TaskDefinition => {
+            let revisions = live.revisions(name).await?;
+            for revision in &revisions {
+                live.call::<DeregisterTaskDefinition>(&json!({"taskDefinition": revision}))
+                    .await?;
+                output::line(&format!("task definition {revision}: deregistered"))?;
+            }
+            return Ok(!revisions.is_empty());
+        }
+        Kind::Cluster if live.cluster(name).await?.is_none() => return Ok(false),
+        Kind::CapacityProvider if live.capacity_provider(name).await?.is_none() => return Ok(false),
+        Kind::Cluster => live.call::<DeleteCluster>(&json!({"cluster": name})).await?,
+        Kind::CapacityProvider => {
+            live.call::<DeleteCapacityProvider>(&json!({"capacityProvider": name}))
+                .await?
+        }
+        Kind::Service => return Ok(false),
+    };
+    output::line(&format!("{}: deleted", resource.subject()))?;
+    Ok(true)
+}
+
+/// The error, with where the thing stands in the files.
+fn at(resource: &Resource, error: anyhow::Error) -> anyhow::Error {
+    error.context(resource.problem("", "was not deleted").to_string())
+}

@@ -1,0 +1,18 @@
+//! Files that say what a cluster is to be, and how it becomes so.
+//!
+//! Owns the form of the files: documents of a kind whose members are those of ECS's requests, and Compose files. [`files`] reads them with
+//! [`document`] and holds them against the model with [`check`]; [`plan`] compares them ([`compare`]) with what there is ([`live`]) before
+//! anything is changed; [`carry_out`] makes the calls, and [`settling`] waits.
+
+pub(crate) mod carry_out;
+mod check;
+mod compare;
+mod compose;
+mod document;
+pub(crate) mod files;
+pub(crate) mod live;
+pub(crate) mod plan;
+mod problem;
+pub(crate) mod resource;
+pub(crate) mod settling;
+mod shown;

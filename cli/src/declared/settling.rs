@@ -1,0 +1,217 @@
+//! Waits until services are stable: one deployment, and all tasks that are wanted run.
+//!
+//! Owns when a service is stable, what is said on the way, and when it is no use to wait any longer. Shell.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use berth_aws::ecs::{DeploymentRolloutState, Service};
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, last_part};
+use crate::{output, shortfall};
+
+/// How often services are looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// All are stable.
+    Stable,
+    /// The time is over, and tasks of a service have found no host.
+    CannotBePlaced,
+    /// The time is over, or a deployment has failed.
+    Failed,
+}
+
+/// A service that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    /// Its cluster.
+    pub(crate) cluster: String,
+    /// Its name.
+    pub(crate) service: String,
+    /// The revision that it is to run, as `family:revision`, if that matters.
+    pub(crate) revision: Option<String>,
+}
+
+/// How far a service is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Progress {
+    Stable,
+    Underway(String),
+    /// There is no use in waiting.
+    Over(String),
+}
+
+/// Waits for the services, and says in lines how they come along.
+///
+/// # Errors
+/// If the cluster cannot be asked, or has no such service.
+pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Duration) -> Result<Settled> {
+    let deadline = Instant::now() + timeout;
+    let mut told: BTreeMap<usize, String> = BTreeMap::new();
+    let mut open: Vec<usize> = (0..awaited.len()).collect();
+    loop {
+        let mut unsettled = vec![];
+        for index in open {
+            let of = cluster.beside(&awaited[index].cluster);
+            let Some(service) = of.service(&awaited[index].service).await? else {
+                return Err(of.no_service(&awaited[index].service));
+            };
+            let name = &awaited[index].service;
+            let how = match progress(&service, awaited[index].revision.as_deref()) {
+                Progress::Stable => format!("stable, {} tasks run", service.running_count.unwrap_or(0)),
+                Progress::Underway(how) => {
+                    unsettled.push(index);
+                    how
+                }
+                Progress::Over(why) => {
+                    output::complain(&format!("service {name}: {why}"));
+                    return Ok(Settled::Failed);
+                }
+            };
+            if told.get(&index) != Some(&how) {
+                output::line(&format!("service {name}: {how}"))?;
+                told.insert(index, how);
+            }
+        }
+        if unsettled.is_empty() {
+            return Ok(Settled::Stable);
+        }
+        if Instant::now() >= deadline {
+            return give_up(cluster, awaited, &unsettled, timeout).await;
+        }
+        open = unsettled;
+        tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+/// Says which services are not stable, and why, as far as they say it.
+async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], timeout: Duration) -> Result<Settled> {
+    let mut outcome = Settled::Failed;
+    output::complain(&format!("not stable within {} s:", timeout.as_secs()));
+    for index in unsettled {
+        let of = cluster.beside(&awaited[*index].cluster);
+        let Some(service) = of.service(&awaited[*index].service).await? else {
+            continue;
+        };
+        let name = &awaited[*index].service;
+        let tasks = of.tasks(&of.all_task_arns(Some(name)).await?).await?;
+        let now = berth_aws::Timestamp(jiff::Timestamp::now().as_millisecond());
+        let why = shortfall::sentence(&service, &tasks, now);
+        let why = why.unwrap_or_else(|| format!("service {name}: a deployment is not finished"));
+        if shortfall::lacks_hosts(&service, &tasks) {
+            outcome = Settled::CannotBePlaced;
+            output::complain(&format!("  {why}; `berth why-not {name}` says what would help"));
+        } else {
+            output::complain(&format!("  {why}"));
+        }
+    }
+    Ok(outcome)
+}
+
+/// How far the service is on its way to this revision, or to whichever it is to run.
+fn progress(service: &Service, revision: Option<&str>) -> Progress {
+    let deployments = service.deployments.as_deref().unwrap_or_default();
+    let (desired, running) = (service.desired_count.unwrap_or(0), service.running_count.unwrap_or(0));
+    if service.status.as_deref() == Some("DRAINING") {
+        return Progress::Over("is being deleted".to_owned());
+    }
+    let primary = deployments
+        .iter()
+        .find(|deployment| deployment.status.as_deref() == Some("PRIMARY"));
+    let Some(primary) = primary else {
+        return Progress::Underway("has no deployment yet".to_owned());
+    };
+    let definition = primary.task_definition.as_deref().map(last_part).unwrap_or_default();
+    if primary.rollout_state == Some(DeploymentRolloutState::Failed) {
+        let why = primary.rollout_state_reason.as_deref().unwrap_or_default();
+        return Progress::Over(format!("the deployment of {definition} failed: {why}"));
+    }
+    if revision.is_some_and(|revision| revision != definition) {
+        return Progress::Over(format!(
+            "has been given {definition} instead of {}",
+            revision.unwrap_or_default()
+        ));
+    }
+    if deployments.len() == 1 && running == desired {
+        return Progress::Stable;
+    }
+    let of_primary = primary.running_count.unwrap_or(0);
+    let earlier = running - of_primary;
+    Progress::Underway(match earlier {
+        0 => format!("{of_primary} of {desired} tasks of {definition} run"),
+        earlier => format!("{of_primary} of {desired} tasks of {definition} run, {earlier} earlier ones still"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_aws::ecs::Deployment;
+
+    use super::*;
+
+    fn deployment(status: &str, revision: u32, running: i32) -> Deployment {
+        Deployment {
+            status: Some(status.to_owned()),
+            task_definition: Some(format!(
+                "arn:aws:ecs:us-east-1:123456789012:task-definition/web:{revision}"
+            )),
+            running_count: Some(running),
+            rollout_state: Some(DeploymentRolloutState::InProgress),
+            ..Default::default()
+        }
+    }
+
+    fn service(running: i32, deployments: Vec<Deployment>) -> Service {
+        Service {
+            desired_count: Some(3),
+            running_count: Some(running),
+            deployments: Some(deployments),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn service_is_stable_once_one_deployment_has_all_tasks() {
+        assert_eq!(
+            progress(&service(3, vec![deployment("PRIMARY", 2, 3)]), Some("web:2")),
+            Progress::Stable
+        );
+        assert_eq!(
+            progress(
+                &service(4, vec![deployment("PRIMARY", 2, 1), deployment("ACTIVE", 1, 3)]),
+                None
+            ),
+            Progress::Underway("1 of 3 tasks of web:2 run, 3 earlier ones still".to_owned())
+        );
+        assert_eq!(
+            progress(&service(2, vec![deployment("PRIMARY", 2, 2)]), None),
+            Progress::Underway("2 of 3 tasks of web:2 run".to_owned())
+        );
+    }
+
+    #[test]
+    fn service_that_was_rolled_back_is_not_what_was_waited_for() {
+        assert_eq!(
+            progress(&service(3, vec![deployment("PRIMARY", 1, 3)]), Some("web:2")),
+            Progress::Over("has been given web:1 instead of web:2".to_owned())
+        );
+    }
+
+    #[test]
+    fn deployment_that_failed_is_not_waited_for() {
+        let failed = Deployment {
+            rollout_state: Some(DeploymentRolloutState::Failed),
+            rollout_state_reason: Some("tasks failed to start.".to_owned()),
+            ..deployment("PRIMARY", 2, 0)
+        };
+        assert_eq!(
+            progress(&service(0, vec![failed]), None),
+            Progress::Over("the deployment of web:2 failed: tasks failed to start.".to_owned())
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Requests and descriptions in one form, so that they can be compared: what ECS shows in another way than it was given. Pure.
+
+use serde_json::Value;
+
+/// Members of a described task definition that each revision has of its own, or that are no members of the request.
+const OF_THE_REVISION: [&str; 7] = [
+    "taskDefinitionArn",
+    "revision",
+    "registeredAt",
+    "registeredBy",
+    "deregisteredAt",
+    "status",
+    "tags",
+];
+
+/// A described revision without what it has of its own.
+pub(super) fn of_family(described: &Value) -> Value {
+    let mut shown = described.clone();
+    if let Some(members) = shown.as_object_mut() {
+        members.retain(|name, _| !OF_THE_REVISION.contains(&name.as_str()));
+    }
+    shown
+}
+
+/// Members of `CreateService` as `DescribeServices` shows them.
+pub(super) fn as_service(request: Value) -> Value {
+    let mut shown = request;
+    let strategies = shown.get_mut("placementStrategy").and_then(Value::as_array_mut);
+    for strategy in strategies.into_iter().flatten() {
+        let field = strategy["field"].as_str().unwrap_or_default().to_owned();
+        let shown = match (strategy["type"].as_str(), field.to_ascii_lowercase().as_str()) {
+            (Some("binpack"), "cpu" | "memory") => Some(field.to_ascii_uppercase()),
+            (Some("spread"), "host") => Some("instanceId".to_owned()),
+            _ => None,
+        };
+        if let Some(field) = shown {
+            strategy["field"] = field.into();
+        }
+        if field.is_empty()
+            && let Some(members) = strategy.as_object_mut()
+        {
+            members.remove("field");
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn strategies_are_as_ecs_shows_them() {
+        let given = json!({
+            "placementStrategy": [{"type": "binpack", "field": "memory"}, {"type": "spread", "field": "host"}, {"type": "random"},
+                {"type": "binpack", "field": "berth:reserve"}]
+        });
+        assert_eq!(
+            as_service(given),
+            json!({
+                "placementStrategy": [{"type": "binpack", "field": "MEMORY"}, {"type": "spread", "field": "instanceId"}, {"type": "random"},
+                    {"type": "binpack", "field": "berth:reserve"}]
+            })
+        );
+    }
+}

@@ -1,0 +1,243 @@
+"""`berth apply`, `diff`, `wait` and `delete`: files that say what a cluster is to be, and what boto3 sees of it."""
+
+import json
+import subprocess
+
+import pytest
+
+import berth
+
+WEB = """
+kind: Cluster
+clusterName: shop
+tags: [{key: team, value: web}]
+---
+kind: TaskDefinition
+family: web
+networkMode: host
+containerDefinitions:
+  - name: app
+    image: busybox
+    memory: 32
+    environment:
+      - {name: LOG, value: info}
+      - {name: PORT, value: 8080}
+---
+kind: Service
+serviceName: web
+cluster: shop
+taskDefinition: web
+desiredCount: 2
+placementStrategy: [{type: binpack, field: memory}]
+"""
+
+NOTHING, ERROR, CHANGES, NOT_PLACED = 0, 1, 2, 3
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Three simulated hosts in the cluster `shop`."""
+    with berth.dev(tmp_path_factory.mktemp("declarative"), "--runtime", "simulated", "--cluster", "shop") as process:
+        yield process, berth.client(process.endpoint)
+
+
+def run(process, code, *arguments, **more):
+    result = process.run(*arguments, check=False, **more)
+    assert result.returncode == code, (arguments, result.returncode, result.stdout, result.stderr)
+    return result
+
+
+def written(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def newest(ecs, family):
+    return ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
+
+
+def test_applied_twice_does_nothing_and_a_changed_member_is_all_that_changes(shop, tmp_path):
+    process, ecs = shop
+    file = written(tmp_path, "web.yaml", WEB)
+    before = run(process, CHANGES, "diff", "-f", file).stdout
+    assert "+ service web in cluster shop" in before and '    + desiredCount: 2' in before, before
+    assert "serviceArns" in (listed := ecs.list_services(cluster="shop")) and not listed["serviceArns"]
+
+    first = run(process, CHANGES, "apply", "-f", file, "--wait")
+    assert "task definition web: registered as web:1" in first.stdout
+    assert "service web in cluster shop: created" in first.stdout
+    assert "service web: stable, 2 tasks run" in first.stdout.splitlines()[-1]
+    service = berth.service_of(ecs, "shop", "web")
+    assert (service["runningCount"], service["taskDefinition"].rsplit("/", 1)[1]) == (2, "web:1")
+    assert service["placementStrategy"] == [{"type": "binpack", "field": "MEMORY"}]
+    cluster = ecs.describe_clusters(clusters=["shop"], include=["TAGS"])["clusters"][0]
+    assert cluster["tags"] == [{"key": "team", "value": "web"}]
+
+    again = run(process, NOTHING, "apply", "-f", file)
+    assert again.stdout.splitlines() == ["cluster shop: as it is", "task definition web: as it is", "service web in cluster shop: as it is"]
+    run(process, NOTHING, "diff", "-f", file)
+    assert newest(ecs, "web")["revision"] == 1
+
+    # Another order of what has none, and defaults written out, are no change; one value is.
+    same = WEB.replace("      - {name: LOG, value: info}\n", "").replace("PORT, value: 8080}", "PORT, value: 8080}\n      - {name: LOG, value: info}\n    essential: true")
+    run(process, NOTHING, "diff", "-f", written(tmp_path, "same.yaml", same))
+    changed = written(tmp_path, "changed.yaml", WEB.replace("value: info", "value: debug"))
+    difference = run(process, CHANGES, "diff", "-f", changed).stdout
+    assert difference.splitlines() == [
+        "~ task definition web",
+        '    ~ containerDefinitions[app].environment[LOG]: "info" -> "debug"',
+        "~ service web in cluster shop",
+        '    ~ taskDefinition: "web:1" -> "web (its new revision)"',
+        "0 to create, 2 to change, 1 as they are",
+    ], difference
+    assert newest(ecs, "web")["revision"] == 1
+    run(process, CHANGES, "apply", "-f", changed, "--wait")
+    service = berth.service_of(ecs, "shop", "web")
+    assert service["taskDefinition"].endswith("/web:2") and len(service["deployments"]) == 1
+    assert {"name": "LOG", "value": "debug"} in newest(ecs, "web")["containerDefinitions"][0]["environment"]
+    run(process, NOTHING, "apply", "-f", changed)
+
+    # Back to the revision before, and forth again.
+    assert "from web:2 to web:1" in run(process, CHANGES, "rollback", "web", "--wait").stdout
+    assert berth.service_of(ecs, "shop", "web")["taskDefinition"].endswith("/web:1")
+    assert "no active revision before 1" in run(process, ERROR, "rollback", "web").stderr
+    run(process, NOTHING, "rollback", "web", "--to", "1")
+    run(process, CHANGES, "apply", "-f", changed, "--wait")
+    assert berth.service_of(ecs, "shop", "web")["taskDefinition"].endswith("/web:2")
+
+    # What the file does not name is left alone.
+    ecs.update_service(cluster="shop", service="web", desiredCount=3)
+    without_count = written(tmp_path, "uncounted.yaml", changed_text := WEB.replace("value: info", "value: debug").replace("desiredCount: 2\n", ""))
+    assert "desiredCount" not in changed_text
+    run(process, NOTHING, "apply", "-f", without_count)
+    run(process, NOTHING, "wait", "web", "-f", without_count)
+    assert berth.service_of(ecs, "shop", "web")["runningCount"] == 3
+
+
+def test_deleted_services_are_gone_and_their_definitions_inactive(shop, tmp_path):
+    process, ecs = shop
+    text = WEB.split("---", 1)[1].replace("serviceName: web", "serviceName: gone").replace("family: web", "family: gone").replace("taskDefinition: web", "taskDefinition: gone")
+    file = written(tmp_path, "gone.yaml", text)
+    run(process, CHANGES, "apply", "-f", file, "--wait")
+    deleted = run(process, CHANGES, "delete", "-f", file)
+    assert deleted.stdout.splitlines() == ["service gone in cluster shop: deleted", "task definition gone:1: deregistered"]
+    described = ecs.describe_services(cluster="shop", services=["gone"])
+    assert all(service["status"] == "INACTIVE" for service in described["services"])
+    assert not berth.tasks_of(ecs, "shop", serviceName="gone")
+    assert ecs.list_task_definitions(familyPrefix="gone")["taskDefinitionArns"] == []
+    assert "Nothing of it is there." in run(process, NOTHING, "delete", "-f", file).stdout
+
+
+def test_file_that_is_refused_changes_nothing_and_says_where(shop, tmp_path):
+    process, ecs = shop
+    good = written(tmp_path, "folder/a.yaml", "kind: TaskDefinition\nfamily: never\ncontainerDefinitions: [{name: a, image: i, memory: 32}]\n")
+    written(
+        tmp_path,
+        "folder/b.json",
+        json.dumps([{"kind": "Service", "serviceName": "never", "desiredCont": 2, "taskDefinition": "never"}], indent=1),
+    )
+    for arguments in (["apply", "-f", good, str(tmp_path / "folder/b.json")], ["apply", "-f", str(tmp_path / "folder")], ["diff", "-f", str(tmp_path / "folder")]):
+        refused = run(process, ERROR, *arguments).stderr
+        assert "nothing was changed" in refused
+        assert "b.json:5: service never: desiredCont: CreateServiceRequest has no member of this name; did you mean desiredCount?" in refused, refused
+    assert ecs.list_task_definitions(familyPrefix="never")["taskDefinitionArns"] == []
+
+    # What Berth does not honour, what the cluster has not, and what ECS cannot change, are told before anything is changed too.
+    secret = written(tmp_path, "secret.yaml", "kind: TaskDefinition\nfamily: never\nnetworkMode: awsvpc\ncontainerDefinitions: [{name: a, image: i, memory: 32}]\n")
+    refused = run(process, ERROR, "apply", "-f", good, secret).stderr
+    assert "secret.yaml:3: task definition never: networkMode:" in refused, refused
+    elsewhere = written(tmp_path, "elsewhere.yaml", "kind: Service\nserviceName: never\ncluster: moon\ntaskDefinition: never\ndesiredCount: 1\n")
+    refused = run(process, ERROR, "apply", "-f", good, elsewhere).stderr
+    assert "elsewhere.yaml:3: service never: cluster: there is no cluster moon" in refused, refused
+    run(process, CHANGES, "apply", "-f", written(tmp_path, "web.yaml", WEB.replace("serviceName: web", "serviceName: kept")))
+    daemon = WEB.replace("serviceName: web", "serviceName: kept").replace("desiredCount: 2", "schedulingStrategy: DAEMON")
+    refused = run(process, ERROR, "apply", "-f", good, written(tmp_path, "daemon.yaml", daemon)).stderr
+    assert 'service kept: schedulingStrategy: is "REPLICA", and cannot be changed' in refused, refused
+    assert ecs.list_task_definitions(familyPrefix="never")["taskDefinitionArns"] == []
+    ecs.delete_service(cluster="shop", service="kept", force=True)
+
+
+def test_usage_errors_are_errors_and_not_changes(shop):
+    process, _ecs = shop
+    run(process, ERROR, "apply")
+    run(process, ERROR, "apply", "--nonsense")
+    run(process, ERROR, "diff", "-f", "/nonexistent.yaml")
+    assert "Exit codes: 0" in run(process, NOTHING, "apply", "--help").stdout
+
+
+def test_wait_says_when_tasks_find_no_host(shop, tmp_path):
+    process, ecs = shop
+    text = WEB.split("---", 1)[1].replace("memory: 32", "memory: 10000000").replace("serviceName: web", "serviceName: giant").replace("family: web", "family: giant").replace("taskDefinition: web", "taskDefinition: giant")
+    result = run(process, NOT_PLACED, "apply", "-f", written(tmp_path, "giant.yaml", text), "--wait", "--timeout", "5s")
+    assert "service giant: 0 of 2 tasks of giant:1 run" in result.stdout
+    assert "unable to place a task" in result.stderr and "berth why-not giant" in result.stderr, result.stderr
+    run(process, NOT_PLACED, "wait", "giant", "--timeout", "1s")
+    run(process, ERROR, "wait", "nobody", "--timeout", "1s")
+    ecs.delete_service(cluster="shop", service="giant", force=True)
+
+
+def test_sample_runs_and_is_taken_away(shop):
+    process, ecs = shop
+    sample = str(berth.ROOT / "deploy/samples/shop.yaml")
+    # The service `web` of another test may be there; this one is changed like any other.
+    run(process, CHANGES, "apply", "-f", sample, "--wait")
+    running = {name: berth.service_of(ecs, "shop", name)["runningCount"] for name in ("web", "orders", "watch")}
+    assert running == {"web": 3, "orders": 2, "watch": 3}
+    run(process, NOTHING, "apply", "-f", sample)
+    run(process, CHANGES, "delete", "-f", sample)
+
+
+COMPOSE = """
+services:
+  web:
+    image: busybox:${TAG:-1}
+    mem_limit: 32M
+    environment: {LOG: info}
+    ports: ["80"]
+    deploy: {replicas: 2}
+    depends_on: [db]
+  db:
+    image: busybox
+    command: sleep 1000
+    deploy: {resources: {limits: {memory: 64M}}}
+"""
+
+
+def test_compose_file_becomes_services_in_their_order(shop, tmp_path):
+    process, ecs = shop
+    file = written(tmp_path, "shop/compose.yaml", COMPOSE)
+    done = run(process, CHANGES, "apply", "-f", file, "--wait")
+    lines = done.stdout.splitlines()
+    assert lines.index("service db: stable, 1 tasks run") < lines.index("service web in cluster shop: created"), lines
+    container = newest(ecs, "shop-web")["containerDefinitions"][0]
+    assert (container["image"], container["memory"], container["portMappings"]) == (
+        "busybox:1",
+        32,
+        [{"containerPort": 80, "hostPort": 0, "protocol": "tcp"}],
+    )
+    assert newest(ecs, "shop-db")["containerDefinitions"][0]["command"] == ["sleep", "1000"]
+    run(process, NOTHING, "apply", "-f", file)
+    hurried = run(process, CHANGES, "apply", "-f", written(tmp_path, "shop/compose.yaml", COMPOSE.replace("replicas: 2", "replicas: 1")))
+    assert "service web in cluster shop does not wait for db: only --wait makes" in hurried.stderr
+
+    stranger = written(tmp_path, "other/compose.yaml", COMPOSE)
+    refused = run(process, ERROR, "apply", "-f", stranger).stderr
+    assert "there is no cluster other" in refused, refused
+    refused = run(process, ERROR, "apply", "-f", stranger, "--cluster", "shop").stderr
+    assert "it runs the task definition shop-web, and would run other-web" in refused, refused
+    unknown = written(tmp_path, "shop/unknown.yaml", COMPOSE.replace("    ports:", "    volumes: [data:/data]\n    ports:"))
+    refused = run(process, ERROR, "apply", "-f", unknown).stderr
+    assert "unknown.yaml:7: services.web.volumes: only folders and files of the host can be mounted" in refused, refused
+    run(process, CHANGES, "delete", "-f", file)
+
+
+def test_standard_input_is_a_file_too(shop):
+    process, ecs = shop
+    document = {"kind": "TaskDefinition", "family": "piped", "containerDefinitions": [{"name": "a", "image": "i", "memory": 32}]}
+    applied = subprocess.run(
+        [berth.BINARY, "apply", "-f", "-"], input=json.dumps(document), env=berth.environment(process.endpoint), capture_output=True, text=True, timeout=60
+    )
+    assert applied.returncode == CHANGES, applied
+    assert newest(ecs, "piped")["revision"] == 1
