@@ -158,6 +158,7 @@ impl Bench {
             },
             deployments: vec![Deployment::new(self.ids.deployment_id(), definition(name, 1), self.now)],
             last_completed: None,
+            service_deployments: Default::default(),
             events: Default::default(),
             steady: false,
             propagate_tags: PropagateTags::None,
