@@ -21,8 +21,11 @@ use crate::target::TargetArguments;
 /// Services that are asked why they lack tasks: what a person reads below a table, in ten calls at most.
 const MAX_SERVICES_ASKED: usize = 100;
 
-/// Characters of a reason that are shown, but with `--wide`: why a task finds no host names the closest hosts, and takes hundreds.
+/// Characters of a task's reason that are shown, but with `--wide`.
 const REASON_CHARACTERS: usize = 120;
+
+/// The same for what a service lacks tasks of, below the table: enough for the closest host and what it lacks, where the whole goes on to others.
+const SENTENCE_CHARACTERS: usize = 320;
 
 /// Flags of `berth ps`.
 #[derive(Args, Debug)]
@@ -61,13 +64,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     let width = if arguments.wide { None } else { output::width() };
     output::line(&table(&rows, now, arguments.wide).render(width))?;
-    let mut is_cut = !arguments.wide && rows.iter().any(|row| is_long(&row.reason_cell(now)));
+    let mut is_cut = !arguments.wide
+        && rows
+            .iter()
+            .any(|row| row.reason_cell(now).chars().count() > REASON_CHARACTERS);
     if rows.is_empty() {
         output::complain(&nothing(&cluster, service, arguments.all || tasks.is_empty()));
     }
     for sentence in shortfalls(&cluster, service, &tasks, now).await? {
-        is_cut |= !arguments.wide && is_long(&sentence);
-        output::complain(&reason(sentence, arguments.wide));
+        is_cut |= !arguments.wide && sentence.chars().count() > SENTENCE_CHARACTERS;
+        output::complain(&shown(sentence, SENTENCE_CHARACTERS, arguments.wide));
     }
     if is_cut {
         output::complain("(`berth ps --wide` shows reasons in full)");
@@ -75,17 +81,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-fn is_long(reason: &str) -> bool {
-    reason.chars().count() > REASON_CHARACTERS
-}
-
 /// A reason as it is shown.
-fn reason(text: String, wide: bool) -> String {
-    if wide {
-        text
-    } else {
-        table::cut(&text, REASON_CHARACTERS)
-    }
+fn shown(text: String, characters: usize, wide: bool) -> String {
+    if wide { text } else { table::cut(&text, characters) }
 }
 
 /// What each service that lacks tasks says about it.
@@ -149,7 +147,7 @@ fn table(rows: &[Row], now: Timestamp, wide: bool) -> Table {
     let mut table = Table::new(&headings);
     for row in rows {
         let mut cells = row.cells(length, now);
-        cells.extend(has_reasons.then(|| reason(row.reason_cell(now), wide)));
+        cells.extend(has_reasons.then(|| shown(row.reason_cell(now), REASON_CHARACTERS, wide)));
         table.row(cells);
     }
     table
