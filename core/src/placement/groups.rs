@@ -36,11 +36,20 @@ pub(super) struct Groups {
     indices: BTreeMap<Arc<str>, GroupIndex>,
     groups: Vec<Group>,
     /// By host, in no order.
-    on_host: Vec<Vec<(GroupIndex, u32)>>,
+    on_host: Vec<Vec<Present>>,
     /// By host: whether the tasks on it stay. They leave a host that drains.
     stays: Vec<bool>,
     fields: Vec<Field>,
     levels: Vec<Level>,
+}
+
+/// A group with tasks on a host.
+#[derive(Clone, Copy, Debug)]
+struct Present {
+    group: GroupIndex,
+    tasks: u32,
+    /// The host's place among those of the group.
+    place: usize,
 }
 
 #[derive(Debug)]
@@ -82,9 +91,9 @@ impl Groups {
 
     /// Has the host have the tasks that it is described with.
     pub(super) fn set(&mut self, index: HostIndex, host: &Host) {
-        for (group, tasks) in std::mem::take(&mut self.on_host[index.position()]) {
-            self.groups[group.position()].hosts.retain(|other| *other != index);
-            self.relevel(index, group, |before| before.saturating_sub(tasks));
+        while let Some(present) = self.on_host[index.position()].pop() {
+            self.leave(present);
+            self.relevel(index, present.group, |before| before.saturating_sub(present.tasks));
         }
         self.stays[index.position()] = host.status == ContainerInstanceStatus::Active;
         for (name, tasks) in host.tasks_by_group.iter().filter(|(_, tasks)| **tasks > 0) {
@@ -151,10 +160,8 @@ impl Groups {
     /// Tasks of a group on a host.
     pub(super) fn tasks_of(&self, group: GroupIndex, host: HostIndex) -> u32 {
         let on_host = &self.on_host[host.position()];
-        on_host
-            .iter()
-            .find(|(other, _)| *other == group)
-            .map_or(0, |(_, tasks)| *tasks)
+        let present = on_host.iter().find(|present| present.group == group);
+        present.map_or(0, |present| present.tasks)
     }
 
     /// Tasks of a group on all hosts.
@@ -171,7 +178,7 @@ impl Groups {
     /// The names of the groups with tasks on a host, in no order.
     pub(super) fn names_on(&self, host: HostIndex) -> impl Iterator<Item = &str> {
         let on_host = self.on_host[host.position()].iter();
-        on_host.map(|(group, _)| &*self.groups[group.position()].name)
+        on_host.map(|present| &*self.groups[present.group.position()].name)
     }
 
     /// Tasks of the level's group that share a bucket of its field.
@@ -197,11 +204,13 @@ impl Groups {
     /// Counts tasks that a host gets.
     pub(super) fn add(&mut self, host: HostIndex, group: GroupIndex, tasks: u32) {
         let on_host = &mut self.on_host[host.position()];
-        match on_host.iter_mut().find(|(other, _)| *other == group) {
-            Some((_, before)) => *before += tasks,
+        match on_host.iter_mut().find(|present| present.group == group) {
+            Some(present) => present.tasks += tasks,
             None => {
-                on_host.push((group, tasks));
-                self.groups[group.position()].hosts.push(host);
+                let hosts = &mut self.groups[group.position()].hosts;
+                let place = hosts.len();
+                on_host.push(Present { group, tasks, place });
+                hosts.push(host);
             }
         }
         self.relevel(host, group, |before| before + tasks);
@@ -210,15 +219,27 @@ impl Groups {
     /// Counts tasks that leave a host.
     pub(super) fn subtract(&mut self, host: HostIndex, group: GroupIndex, tasks: u32) {
         let on_host = &mut self.on_host[host.position()];
-        if let Some(place) = on_host.iter().position(|(other, _)| *other == group) {
-            let left = on_host[place].1.saturating_sub(tasks);
-            on_host[place].1 = left;
+        if let Some(at) = on_host.iter().position(|present| present.group == group) {
+            let left = on_host[at].tasks.saturating_sub(tasks);
+            on_host[at].tasks = left;
             if left == 0 {
-                on_host.swap_remove(place);
-                self.groups[group.position()].hosts.retain(|other| *other != host);
+                let present = on_host.swap_remove(at);
+                self.leave(present);
             }
         }
         self.relevel(host, group, |before| before.saturating_sub(tasks));
+    }
+
+    /// Takes a host, which has forgotten the group already, out of those of the group; the last of them takes its place.
+    fn leave(&mut self, Present { group, place, .. }: Present) {
+        let hosts = &mut self.groups[group.position()].hosts;
+        hosts.swap_remove(place);
+        if let Some(moved) = hosts.get(place) {
+            let on_host = &mut self.on_host[moved.position()];
+            if let Some(present) = on_host.iter_mut().find(|present| present.group == group) {
+                present.place = place;
+            }
+        }
     }
 
     fn relevel(&mut self, host: HostIndex, group: GroupIndex, change: impl Fn(u32) -> u32) {
