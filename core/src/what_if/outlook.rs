@@ -164,25 +164,33 @@ fn moves(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, now:
 /// Pairs what is gone with what has come: on the same host first, then in the order of hosts.
 fn paired(
     mut gone: Vec<(HostName, usize)>,
-    mut come: Vec<(HostName, usize)>,
+    come: Vec<(HostName, usize)>,
 ) -> Vec<(Option<HostName>, Option<HostName>, usize)> {
     let mut pairs = vec![];
-    for (from, left) in &mut gone {
-        if let Some((to, more)) = come.iter_mut().find(|(to, _)| to == from) {
+    let mut come: BTreeMap<HostName, usize> = come.into_iter().collect();
+    for (host, left) in &mut gone {
+        if let Some(more) = come.get_mut(host) {
             let tasks = (*left).min(*more);
             (*left, *more) = (*left - tasks, *more - tasks);
-            pairs.push((Some(from.clone()), Some(to.clone()), tasks));
+            pairs.push((Some(host.clone()), Some(host.clone()), tasks));
         }
     }
-    for (from, left) in &mut gone {
-        for (to, more) in &mut come {
-            let tasks = (*left).min(*more);
-            (*left, *more) = (*left - tasks, *more - tasks);
+    let mut come = come.into_iter().filter(|(_, more)| *more > 0);
+    let mut next = come.next();
+    for (from, mut left) in gone {
+        while left > 0
+            && let Some((to, more)) = &mut next
+        {
+            let tasks = left.min(*more);
+            (left, *more) = (left - tasks, *more - tasks);
             pairs.push((Some(from.clone()), Some(to.clone()), tasks));
+            if *more == 0 {
+                next = come.next();
+            }
         }
-        pairs.push((Some(from.clone()), None, *left));
+        pairs.push((Some(from), None, left));
     }
-    pairs.extend(come.into_iter().map(|(to, more)| (None, Some(to), more)));
+    pairs.extend(next.into_iter().chain(come).map(|(to, more)| (None, Some(to), more)));
     pairs.retain(|(_, _, tasks)| *tasks > 0);
     pairs.sort();
     pairs
