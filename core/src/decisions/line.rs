@@ -14,7 +14,7 @@ use crate::model::{
 use crate::placement::{FilterKind, TaskRequest};
 
 /// The version of the format that is written now.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -288,8 +288,11 @@ fn recording_says_what_was_lacking_and_which_host_was_given_up() {
 fn recording_that_is_wrong_is_refused_with_the_line_and_the_reason() {
     let (lines, _) = record(&lived(&[Step::Scale(true, 5)]), 0);
     let refused = |lines: &[String]| read(lines).expect_err("refused").to_string();
-    let newer = lines[0].replace("\"version\":1", "\"version\":2");
-    assert!(refused(&[newer]).starts_with("line 1: the recording has version 2"));
+    let newer = lines[0].replace(
+        &format!("\"version\":{VERSION}"),
+        &format!("\"version\":{}", VERSION + 1),
+    );
+    assert!(refused(&[newer]).starts_with(&format!("line 1: the recording has version {}", VERSION + 1)));
     assert!(refused(&["a,b".to_owned()]).contains("does not begin as one"));
     assert!(refused(&lines[..4]).contains("cut off after line 4"));
     let placed = lines

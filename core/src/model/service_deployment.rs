@@ -91,7 +91,7 @@ impl ServiceDeploymentStatus {
             Self::RollbackInProgress => self.is_forward() || self == Self::RollbackRequested,
             Self::RollbackSuccessful => self == Self::RollbackInProgress,
             Self::RollbackFailed => !self.is_over() && self != Self::StopRequested,
-            Self::StopRequested => !self.is_over() && self != Self::StopRequested,
+            Self::StopRequested => self.is_forward() || self == Self::RollbackRequested,
             Self::Stopped => !self.is_over() && self != Self::RollbackRequested,
         }
     }

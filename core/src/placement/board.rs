@@ -239,7 +239,7 @@ impl Board {
     }
 
     /// All hosts, in the order of their ids.
-    pub(super) fn indices(&self) -> impl Iterator<Item = HostIndex> + use<> {
+    pub(super) fn indices(&self) -> impl DoubleEndedIterator<Item = HostIndex> + use<> {
         (0..self.hosts.len()).map(HostIndex::at)
     }
 

@@ -30,6 +30,9 @@ use super::seed::Seed;
 use super::strategy::Ties;
 use crate::model::Manner;
 
+/// Classes of hosts over which tasks are divided; where there are more, as with a value for each host, tasks are placed one by one.
+const MAX_CLASSES: usize = 64;
+
 /// Decides for all requests together where they go.
 ///
 /// Equal problems and seeds give equal plans; the order of the hosts does not matter, that of the requests only among those that are alike, and
@@ -164,6 +167,13 @@ impl<'p> Together<'p> {
             });
             packed[*place_of].waiting.push_back(place);
         }
+        // What has no host at all leaves no trace in what the others get.
+        packed.retain(|packed| {
+            let (need, board) = (planner.need(packed.kind), planner.board());
+            board
+                .indices()
+                .any(|host| filter::stopped_by(board, need, host).is_none())
+        });
         Self {
             whole: Whole::of(planner.board()),
             planner,
@@ -202,6 +212,9 @@ impl<'p> Together<'p> {
         // The largest first: what comes last can be divided most finely.
         packed.sort_by_key(|packed| (Reverse(self.weight(*packed)), *packed));
         let mut classes = self.classes(fields);
+        if classes.len() > MAX_CLASSES {
+            return;
+        }
         let mut quotas = vec![BTreeMap::<usize, u32>::new(); classes.len()];
         for packed in packed {
             for class in self.divide(packed, &mut classes) {

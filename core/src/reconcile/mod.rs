@@ -53,7 +53,7 @@ use agenda::Subject;
 use pass::Pass;
 
 /// Commands after which a pass ends, so that they can be proposed before more are planned; the rest of the agenda
-/// waits for the next pass.
+/// waits for the next pass. Services that were planned together get what was found for them first.
 const MAX_COMMANDS_PER_PASS: usize = 256;
 
 /// Looks at everything on the agenda that is due at `now` and returns what has to change, in an order in which every
@@ -61,7 +61,7 @@ const MAX_COMMANDS_PER_PASS: usize = 256;
 /// service are void.
 pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids: &mut IdSource) -> Vec<Command> {
     let mut pass = Pass::new(state, agenda, now, ids);
-    while pass.commands.len() < MAX_COMMANDS_PER_PASS
+    while (pass.commands.len() < MAX_COMMANDS_PER_PASS || pass.together.is_under_way())
         && let Some(subject) = pass.agenda.pop(now)
     {
         match subject {

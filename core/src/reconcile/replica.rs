@@ -15,7 +15,7 @@ use super::tally::{Tally, is_running};
 use super::{deployment, division, events, placing, protection, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
-const MAX_STARTS_PER_PASS: usize = 1_000;
+pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;
 
 /// What starting came to.
 #[derive(Default)]
@@ -90,6 +90,9 @@ fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment
     let Some(definition) = starting::definition_of(&pass.state, deployment) else {
         return Starts::default();
     };
+    if wanted(service, tally) == 0 {
+        return Starts::default();
+    }
     let choices = match pass.together.take(&service.key, &deployment.id) {
         Some(found) => found,
         None => {

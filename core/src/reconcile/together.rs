@@ -10,10 +10,10 @@ use super::placing::{self, Choice};
 use super::tally::Tally;
 use super::{deployment, replica, starting};
 
-/// Services in one plan: as many as there may be commands in a pass.
-const MAX_SERVICES: usize = super::MAX_COMMANDS_PER_PASS;
+/// Services in one plan, with two commands for each or a few more: all are in one pass.
+const MAX_SERVICES: usize = 128;
 
-/// Tasks in one plan: with so many services, most of a command for each. Those of services that want more follow in the next.
+/// Tasks in one plan. Those of services that want more follow in the next.
 const MAX_TASKS: usize = 4_096;
 
 /// Hosts that were found for tasks which are not there yet. They are free as long as nothing else is placed.
@@ -29,6 +29,11 @@ impl Together {
     pub(super) fn take(&mut self, service: &ServiceKey, deployment: &DeploymentId) -> Option<Vec<Choice>> {
         let (planned, choices) = self.found.remove(service)?;
         (planned == *deployment).then_some(choices)
+    }
+
+    /// Whether there are services that were planned with others and have not been looked at since.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// Something is placed without a look at what was found.
@@ -91,7 +96,7 @@ fn wish(pass: &Pass<'_>, service: &Service) -> Option<Wish> {
 }
 
 fn place(pass: &mut Pass<'_>, wishes: Vec<Wish>) {
-    let most = MAX_TASKS / wishes.len();
+    let most = (MAX_TASKS / wishes.len()).min(replica::MAX_STARTS_PER_PASS);
     let (mut owners, mut lots) = (vec![], vec![]);
     for wish in wishes {
         for lot in replica::lots(&wish.service, &wish.tally, &wish.prototype, most) {

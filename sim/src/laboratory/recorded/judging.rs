@@ -266,6 +266,7 @@ impl Judge<'_> {
     /// What the record says of hosts, at little cost: how many there were, and how many tasks were on the one chosen first.
     fn may_come_out(&self, plan: usize, scene: &Scene) -> bool {
         let plan = &self.plans[plan];
+        // The first of those that are placed one by one is placed first.
         let Some((_, placed, decision)) = plan.tasks.first() else {
             return false;
         };
@@ -274,7 +275,7 @@ impl Judge<'_> {
         };
         // Where tasks do not matter, none are recorded.
         let tasks: u32 = host.tasks_by_group.values().sum();
-        decision.tasks == 0 || decision.tasks == tasks
+        plan.manner != Manner::OneByOne || decision.tasks == 0 || decision.tasks == tasks
     }
 
     /// What the plan gives on these hosts.

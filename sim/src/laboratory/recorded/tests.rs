@@ -46,7 +46,7 @@ fn lines_of(commands: &[(u64, Command)]) -> Vec<String> {
 }
 
 /// Three hosts of 1000 CPU units in two zones; tasks of 300 came one after the other and were spread over them. The first two are gone in the end.
-const SPREAD: &str = r#"{"recording":{"version":1,"cluster":"arn:aws:ecs:us-east-1:123456789012:cluster/shop","fromIndex":2,"berth":"0.2.0"}}
+const SPREAD: &str = r#"{"recording":{"version":2,"cluster":"arn:aws:ecs:us-east-1:123456789012:cluster/shop","fromIndex":2,"berth":"0.2.0"}}
 {"host":{"host":0,"id":"00000000000000000000000000000001","name":"h1","cpu":1000,"memory":1000,"attributes":{"ecs.availability-zone":"a"},"status":"ACTIVE","connected":true,"registeredAt":0}}
 {"host":{"host":1,"id":"00000000000000000000000000000002","name":"h2","cpu":1000,"memory":1000,"attributes":{"ecs.availability-zone":"b"},"status":"ACTIVE","connected":true,"registeredAt":0}}
 {"host":{"host":2,"id":"00000000000000000000000000000003","name":"h3","cpu":1000,"memory":1000,"attributes":{"ecs.availability-zone":"b"},"status":"ACTIVE","connected":true,"registeredAt":0}}

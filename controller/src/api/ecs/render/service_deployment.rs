@@ -71,7 +71,7 @@ fn circuit_breaker(service: &Service, deployment: &ServiceDeployment) -> Service
         status: Some(match failures.triggered {
             true => BreakerStatus::Triggered,
             false if !is_on => BreakerStatus::Disabled,
-            false if deployment.failures.is_none() => BreakerStatus::Monitoring,
+            false if !deployment.status.is_over() => BreakerStatus::Monitoring,
             false => BreakerStatus::MonitoringComplete,
         }),
         failure_count: count(failures.failed_tasks),
