@@ -96,6 +96,21 @@ impl Live {
         Ok(Some(definition))
     }
 
+    /// Whether there is this revision, given as `family:revision`.
+    ///
+    /// # Errors
+    /// If the controller cannot be asked.
+    pub(crate) async fn has_revision(&self, revision: &str) -> Result<bool> {
+        let request = DescribeTaskDefinitionRequest {
+            task_definition: Some(revision.to_owned()),
+            include: None,
+        };
+        match self.client.call::<DescribeTaskDefinition>(&request).await {
+            Err(error) if is_refusal(&error, "ClientException") => Ok(false),
+            answer => Ok(answer.map(|_| true)?),
+        }
+    }
+
     /// The active revisions of a family, as `family:revision`, the newest first.
     ///
     /// # Errors

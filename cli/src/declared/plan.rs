@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::compare::{Difference, Extent, differences};
 use super::files::Declared;
 use super::live::Live;
-use super::problem::{Problem, Problems};
+use super::problem::{Place, Problem, Problems};
 use super::resource::{Kind, Resource};
 use super::shown;
 use crate::cluster::last_part;
@@ -84,6 +84,7 @@ impl Plan {
         let mut planner = Planner {
             live,
             clusters: BTreeSet::new(),
+            services: BTreeMap::new(),
             revisions: BTreeMap::new(),
             problems: vec![],
         };
@@ -122,6 +123,8 @@ struct Planner<'l> {
     live: &'l Live,
     /// Clusters that there are, or will be.
     clusters: BTreeSet<String>,
+    /// Where services are declared, by cluster and name.
+    services: BTreeMap<(String, String), Place>,
     /// What families stand for that have been looked up, or are declared.
     revisions: BTreeMap<String, Option<Revision>>,
     problems: Vec<Problem>,
@@ -193,6 +196,12 @@ impl Planner<'_> {
                 "there is no cluster {cluster}; declare it in a document of kind Cluster, or choose one for services that name none with --cluster"
             );
             self.problems.push(resource.problem("cluster", reason));
+            return Ok(None);
+        }
+        let declared = (cluster.clone(), resource.name.clone());
+        if let Some(first) = self.services.insert(declared, resource.place.clone()) {
+            let reason = format!("is declared twice in cluster {cluster}, first in {first}");
+            self.problems.push(resource.problem("", reason));
             return Ok(None);
         }
         let definition = self.definition_of(&resource).await?;
@@ -308,7 +317,12 @@ impl Planner<'_> {
         };
         let name = last_part(named);
         if name.contains(':') {
-            return Ok(Some(Revision::Active(name.to_owned())));
+            let is_there = self.live.has_revision(name).await?;
+            if !is_there {
+                let reason = format!("there is no task definition {name}");
+                self.problems.push(resource.problem("taskDefinition", reason));
+            }
+            return Ok(is_there.then(|| Revision::Active(name.to_owned())));
         }
         if !self.revisions.contains_key(name) {
             let newest = self.live.newest_revision(name).await?;

@@ -52,7 +52,7 @@ enum Progress {
 /// If the cluster cannot be asked, or has no such service.
 pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Duration) -> Result<Settled> {
     let deadline = Instant::now() + timeout;
-    let mut told: BTreeMap<usize, String> = BTreeMap::new();
+    let (mut told, mut began) = (BTreeMap::<usize, String>::new(), BTreeMap::<usize, String>::new());
     let mut open: Vec<usize> = (0..awaited.len()).collect();
     loop {
         let mut unsettled = vec![];
@@ -62,6 +62,12 @@ pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Durati
                 return Err(of.no_service(&awaited[index].service));
             };
             let name = &awaited[index].service;
+            if let Some(deployment) = deployment_of(&service)
+                && *began.entry(index).or_insert_with(|| deployment.clone()) != deployment
+            {
+                output::complain(&format!("service {name}: has been given another deployment meanwhile"));
+                return Ok(Settled::Failed);
+            }
             let how = match progress(&service, awaited[index].revision.as_deref()) {
                 Progress::Stable => format!("stable, {} tasks run", service.running_count.unwrap_or(0)),
                 Progress::Underway(how) => {
@@ -111,6 +117,13 @@ async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], ti
         }
     }
     Ok(outcome)
+}
+
+/// The deployment to which it is on its way: another one once it is rolled back.
+fn deployment_of(service: &Service) -> Option<String> {
+    let mut deployments = service.deployments.iter().flatten();
+    let primary = deployments.find(|deployment| deployment.status.as_deref() == Some("PRIMARY"))?;
+    primary.id.clone()
 }
 
 /// How far the service is on its way to this revision, or to whichever it is to run.
