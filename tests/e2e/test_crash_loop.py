@@ -74,18 +74,22 @@ def test_deployment_that_always_fails_is_rolled_back_to_the_last_that_completed(
         lambda: primary(berth.service_of(ecs, "shop", "careful"))["rolloutState"] == "COMPLETED", "the first revision is rolled out", 60
     )
     bad = register(ecs, "careful", ["sh", "-c", f"exit {EXIT_CODE}"])
-    failing = primary(ecs.update_service(cluster="shop", service="careful", taskDefinition=bad)["service"])["id"]
+    updated = ecs.update_service(cluster="shop", service="careful", taskDefinition=bad)["service"]
+    failing = primary(updated)["id"]
 
     serving = []
 
     def given_up():
         service = berth.service_of(ecs, "shop", "careful")
         serving.append(service["runningCount"])
-        return next((d for d in service["deployments"] if d["id"] == failing and d["rolloutState"] == "FAILED"), None)
+        # Once it is given up its tasks are gone soon, and it with them; what became of it is remembered.
+        arns = [updated["currentServiceDeployment"]]
+        deployment = ecs.describe_service_deployments(serviceDeploymentArns=arns)["serviceDeployments"][0]
+        return deployment if deployment["status"].startswith("ROLLBACK") else None
 
     deployment = berth.wait_until(given_up, "the deployment is given up", 60, 0.05)
-    assert "circuit breaker" in deployment["rolloutStateReason"]
-    assert deployment["failedTasks"] >= 3
+    assert deployment["deploymentCircuitBreaker"]["status"] == "TRIGGERED"
+    assert deployment["deploymentCircuitBreaker"]["failureCount"] >= 3
 
     def rolled_back():
         service = berth.service_of(ecs, "shop", "careful")
