@@ -107,7 +107,7 @@ def recording(path):
         "decision": {"seed": 5, "considered": 3, "ranks": [0], "tasks": task // 3},
     }
     cluster = "arn:aws:ecs:us-east-1:123456789012:cluster/shop"
-    lines = [{"recording": {"version": 1, "cluster": cluster, "fromIndex": 2, "berth": "0.2.0"}}]
+    lines = [{"recording": {"version": 2, "cluster": cluster, "fromIndex": 2, "berth": "0.2.0"}}]
     lines += [{"host": host(number)} for number in range(3)]
     lines.append({"request": {"request": 0, "group": "service:web", "cpu": 300, "memory": 1000, "strategies": ["spread=instanceId"]}})
     for task in range(60):
