@@ -48,8 +48,8 @@ pub(super) struct Groups {
 struct Present {
     group: GroupIndex,
     tasks: u32,
-    /// The host's place among those of the group.
-    place: usize,
+    /// The host's place among those of the group. Small, since whoever asks for the tasks of a group passes over these.
+    place: u32,
 }
 
 #[derive(Debug)]
@@ -208,7 +208,7 @@ impl Groups {
             Some(present) => present.tasks += tasks,
             None => {
                 let hosts = &mut self.groups[group.position()].hosts;
-                let place = hosts.len();
+                let place = u32::try_from(hosts.len()).expect("fewer hosts than fit into memory");
                 on_host.push(Present { group, tasks, place });
                 hosts.push(host);
             }
@@ -233,8 +233,8 @@ impl Groups {
     /// Takes a host, which has forgotten the group already, out of those of the group; the last of them takes its place.
     fn leave(&mut self, Present { group, place, .. }: Present) {
         let hosts = &mut self.groups[group.position()].hosts;
-        hosts.swap_remove(place);
-        if let Some(moved) = hosts.get(place) {
+        hosts.swap_remove(place as usize);
+        if let Some(moved) = hosts.get(place as usize) {
             let on_host = &mut self.on_host[moved.position()];
             if let Some(present) = on_host.iter_mut().find(|present| present.group == group) {
                 present.place = place;
