@@ -318,19 +318,10 @@ impl Bench {
     }
 
     fn update(&mut self, name: &str) {
+        let service = cluster().service(name);
         let update = UpdateService {
-            service: cluster().service(name),
-            desired_count: None,
             task_definition: Some(definition(name, 2)),
-            force_new_deployment: false,
-            deployment_id: self.ids.deployment_id(),
-            placement_constraints: None,
-            placement_strategy: None,
-            capacity_provider_strategy: None,
-            deployment_configuration: DeploymentConfigurationChanges::default(),
-            propagate_tags: None,
-            enable_ecs_managed_tags: None,
-            at: self.now,
+            ..UpdateService::blank(service, self.ids.deployment_id(), self.now)
         };
         self.apply(&Command::UpdateService(Box::new(update)));
     }

@@ -168,12 +168,7 @@ impl<'p> Together<'p> {
             packed[*place_of].waiting.push_back(place);
         }
         // What has no host at all leaves no trace in what the others get.
-        packed.retain(|packed| {
-            let (need, board) = (planner.need(packed.kind), planner.board());
-            board
-                .indices()
-                .any(|host| filter::stopped_by(board, need, host).is_none())
-        });
+        packed.retain(|packed| is_taken_by_any(planner, packed.kind, planner.board().indices()));
         Self {
             whole: Whole::of(planner.board()),
             planner,
@@ -251,12 +246,8 @@ impl<'p> Together<'p> {
     fn divide(&self, packed: usize, classes: &mut [Class]) -> Vec<usize> {
         let Packed { kind, waiting } = &self.packed[packed];
         let (weight, levels) = (self.weight(packed), levels(self.planner, *kind));
-        let (board, need) = (self.planner.board(), self.planner.need(*kind));
-        // The last hosts first: those before them are filled before them.
-        let takes = |class: &Class| {
-            let mut hosts = class.hosts.iter().rev();
-            hosts.any(|host| filter::stopped_by(board, need, *host).is_none())
-        };
+        let board = self.planner.board();
+        let takes = |class: &Class| is_taken_by_any(self.planner, *kind, class.hosts.iter().copied());
         let eligible: Vec<usize> = (0..classes.len()).filter(|class| takes(&classes[*class])).collect();
         // By position among the levels, and bucket.
         let mut more = BTreeMap::<(usize, u32), u64>::new();
@@ -348,6 +339,13 @@ impl<'p> Together<'p> {
             self.placements[place] = self.planner.put(*kind, &self.requests[place], host);
         }
     }
+}
+
+/// Whether any of the hosts takes a task of the kind. The last are asked first: those before them are filled before them.
+fn is_taken_by_any(planner: &Planner, kind: usize, hosts: impl DoubleEndedIterator<Item = HostIndex>) -> bool {
+    let (need, board) = (planner.need(kind), planner.board());
+    let mut hosts = hosts.rev();
+    hosts.any(|host| filter::stopped_by(board, need, host).is_none())
 }
 
 /// Whether the kind fills hosts, and minds nothing beyond that but the classes that it spreads over.

@@ -58,16 +58,5 @@ fn draining(pass: &mut Pass<'_>, service: &Service) {
 
 /// A finding that says nothing.
 pub(super) fn nothing_new(pass: &Pass<'_>, service: &Service) -> ServiceProgress {
-    ServiceProgress {
-        service: service.key.clone(),
-        deployments: vec![],
-        retired: vec![],
-        rollback: None,
-        service_deployment: None,
-        events: vec![],
-        steady: None,
-        inactive: false,
-        daemon_desired_count: None,
-        at: pass.now,
-    }
+    ServiceProgress::nothing_new(service.key.clone(), pass.now)
 }

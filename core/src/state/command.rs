@@ -395,6 +395,25 @@ pub struct ServiceProgress {
     pub at: Timestamp,
 }
 
+impl ServiceProgress {
+    /// A finding that says nothing yet.
+    #[must_use]
+    pub fn nothing_new(service: ServiceKey, at: Timestamp) -> Self {
+        Self {
+            service,
+            deployments: vec![],
+            retired: vec![],
+            rollback: None,
+            service_deployment: None,
+            events: vec![],
+            steady: None,
+            inactive: false,
+            daemon_desired_count: None,
+            at,
+        }
+    }
+}
+
 /// How a deployment is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

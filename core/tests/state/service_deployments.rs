@@ -75,18 +75,7 @@ fn redeploy(state: &mut ClusterState, id: &str) {
 }
 
 fn nothing_new(service: &Service) -> ServiceProgress {
-    ServiceProgress {
-        service: service.key.clone(),
-        deployments: vec![],
-        retired: vec![],
-        rollback: None,
-        service_deployment: None,
-        events: vec![],
-        steady: None,
-        inactive: false,
-        daemon_desired_count: None,
-        at: Timestamp(2),
-    }
+    ServiceProgress::nothing_new(service.key.clone(), Timestamp(2))
 }
 
 /// What a reconciler finds of the newest deployment.
