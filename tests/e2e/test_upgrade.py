@@ -111,10 +111,20 @@ class Upgraded:
         berth.wait_until(gone, "the service is gone", 60)
 
     def all_say_the_same(self):
-        """Each member answers from its own state, which is that of every other, whichever build it is."""
-        seen = [described(member.client(), self.decided) for member in self.group.members]
-        assert seen[1:] == seen[:-1]
-        assert len(seen[0]["services"]) == 1 + len(self.decided)
+        """Each member answers from its own state, which is that of every other, whichever build it is. They are asked one after the other, so that
+        only answers count between which nothing happened."""
+        first, *others = self.group.members
+
+        def look():
+            before = described(first.client(), self.decided)
+            seen = [described(member.client(), self.decided) for member in others]
+            if described(first.client(), self.decided) != before:
+                return None
+            assert seen == [before] * len(others)
+            return before
+
+        seen = berth.wait_until(look, "nothing happens while all are asked", 60)
+        assert len(seen["services"]) == 1 + len(self.decided)
 
     def stop(self):
         if self.writer:
