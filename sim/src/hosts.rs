@@ -125,6 +125,8 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         deployments: vec![Deployment::new(ids.deployment_id(), definition_key(family, 1), at)],
         last_completed: None,
         service_deployments: Default::default(),
+        deployment_controller: Default::default(),
+        task_sets: vec![],
         events: Default::default(),
         steady: false,
         propagate_tags: PropagateTags::None,

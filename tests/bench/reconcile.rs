@@ -159,6 +159,8 @@ impl Bench {
             deployments: vec![Deployment::new(self.ids.deployment_id(), definition(name, 1), self.now)],
             last_completed: None,
             service_deployments: Default::default(),
+            deployment_controller: Default::default(),
+            task_sets: vec![],
             events: Default::default(),
             steady: false,
             propagate_tags: PropagateTags::None,

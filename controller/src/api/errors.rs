@@ -4,8 +4,9 @@ use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
 use berth_core::model::{CapacityProviderKey, ServiceKey, TaskId, UnsupportedByDaemon, UnworkableConfiguration};
-use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
+use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, MAX_TASK_SETS, Rejection};
 
+use super::ecs::task_sets;
 use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailable};
 
 /// What is said of a client token that comes with another request than before.
@@ -118,6 +119,19 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
              deployment with the stop type ABORT.",
             key.name
         )),
+        R::NoTaskSets(key) => task_sets::no_task_sets(key),
+        R::DeployedByTaskSets(key) => ecs::INVALID_PARAMETER.error(format!(
+            "The service {} has the deployment controller EXTERNAL: its task definition and capacity provider strategy are those of its task \
+             sets. Create another task set.",
+            key.name
+        )),
+        R::TaskSetNotFound(key, id) => task_sets::not_found(key, id),
+        R::TaskSetScaledAboveZero(_, id) => ecs::INVALID_PARAMETER.error(format!(
+            "The task set {id} cannot be deleted while it is scaled above 0. Scale it to 0 first, or delete it with force."
+        )),
+        R::TooManyTaskSets(_) => ecs::LIMIT_EXCEEDED.error(format!(
+            "A service can have at most {MAX_TASK_SETS} task sets. Delete one that is not needed any more."
+        )),
         R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
         R::UnsupportedByDaemon(what) => unsupported_by_daemon(*what),
         R::ClientTokenReused { tasks } => ecs::CONFLICT
@@ -168,6 +182,9 @@ pub(super) fn unsupported_by_daemon(what: UnsupportedByDaemon) -> AwsError {
         }
         UnsupportedByDaemon::CapacityProviderStrategy => {
             "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling strategy."
+        }
+        UnsupportedByDaemon::TaskSets => {
+            "The daemon scheduling strategy is not supported with the deployment controller EXTERNAL."
         }
         UnsupportedByDaemon::DistinctInstance => {
             "The daemon scheduling strategy does not support the distinctInstance placement constraint."

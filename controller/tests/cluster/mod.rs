@@ -255,6 +255,8 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
         deployments: vec![deployment],
         last_completed: None,
         service_deployments: Default::default(),
+        deployment_controller: Default::default(),
+        task_sets: vec![],
         events: Default::default(),
         steady: false,
         propagate_tags: PropagateTags::None,

@@ -335,6 +335,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::RecordReportsOfHosts { hosts } => hosts.iter().map(|host| host.at).max(),
         Command::CreateService { service, .. } => Some(service.created_at),
         Command::UpdateService(update) => Some(update.at),
+        Command::CreateTaskSet { task_set, .. } => Some(task_set.created_at),
         Command::RecordServiceProgress(progress) => Some(progress.at),
         Command::RegisterTaskDefinition(definition) => Some(definition.registered_at),
         Command::BeginRebalance(rebalance) => Some(rebalance.started_at),
@@ -344,6 +345,9 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::DeregisterTaskDefinition { at, .. }
         | Command::DeleteService { at, .. }
         | Command::StopServiceDeployment { at, .. }
+        | Command::UpdateTaskSet { at, .. }
+        | Command::UpdateServicePrimaryTaskSet { at, .. }
+        | Command::DeleteTaskSet { at, .. }
         | Command::StopTasks { at, .. }
         | Command::UpdateTaskProtection { at, .. }
         | Command::RecordTaskReports { at, .. }

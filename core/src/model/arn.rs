@@ -43,6 +43,15 @@ pub enum ArnResource {
         /// Its number.
         id: String,
     },
+    /// `task-set/CLUSTER/SERVICE/ecs-svc/NUMBER`
+    TaskSet {
+        /// Cluster name.
+        cluster: String,
+        /// Service name.
+        service: String,
+        /// Its id, with `ecs-svc/`.
+        id: String,
+    },
     /// `task/CLUSTER/ID`, or the short form without cluster.
     Task {
         /// Cluster name; absent in the short form.
@@ -111,11 +120,17 @@ impl Arn {
 
 /// What belongs to a service and has a part of its own in an ARN.
 fn of_service(kind: &str, cluster: String, service: &str, id: &str) -> Option<ArnResource> {
-    if service.is_empty() || id.is_empty() || id.contains('/') {
+    let is_number = |number: &str| !number.is_empty() && !number.contains('/');
+    let is_its_own = match kind {
+        "task-set" => id.strip_prefix("ecs-svc/").is_some_and(is_number),
+        _ => is_number(id),
+    };
+    if service.is_empty() || !is_its_own {
         return None;
     }
     let (service, id) = (service.to_owned(), id.to_owned());
     match kind {
+        "task-set" => Some(ArnResource::TaskSet { cluster, service, id }),
         "service-deployment" => Some(ArnResource::ServiceDeployment { cluster, service, id }),
         "service-revision" => Some(ArnResource::ServiceRevision { cluster, service, id }),
         _ => None,
@@ -165,21 +180,24 @@ impl ServiceKey {
     /// The ARN of one of its service deployments.
     #[must_use]
     pub fn service_deployment_arn(&self, id: &DeploymentId) -> String {
-        self.arn_of("service-deployment", id)
+        self.arn_of("service-deployment", id.number())
     }
 
     /// The ARN of one of its revisions.
     #[must_use]
     pub fn service_revision_arn(&self, id: &DeploymentId) -> String {
-        self.arn_of("service-revision", id)
+        self.arn_of("service-revision", id.number())
     }
 
-    fn arn_of(&self, kind: &str, id: &DeploymentId) -> String {
+    /// The ARN of one of its task sets.
+    #[must_use]
+    pub fn task_set_arn(&self, id: &DeploymentId) -> String {
+        self.arn_of("task-set", id.as_str())
+    }
+
+    fn arn_of(&self, kind: &str, id: &str) -> String {
         let (cluster, service) = (&self.cluster.name, &self.name);
-        write(
-            &self.cluster.scope,
-            format_args!("{kind}/{cluster}/{service}/{}", id.number()),
-        )
+        write(&self.cluster.scope, format_args!("{kind}/{cluster}/{service}/{id}"))
     }
 }
 
@@ -234,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn arn_of_a_task_set_has_its_whole_id() {
+        let web = Scope::new("123456789012", "eu-west-1").cluster("shop").service("web");
+        let arn = web.task_set_arn(&DeploymentId::from("ecs-svc/1234"));
+        assert_eq!(arn, "arn:aws:ecs:eu-west-1:123456789012:task-set/shop/web/ecs-svc/1234");
+        let (cluster, service, id) = ("shop".to_owned(), "web".to_owned(), "ecs-svc/1234".to_owned());
+        let parsed = Arn::parse(&arn).expect("parses").resource;
+        assert_eq!(parsed, ArnResource::TaskSet { cluster, service, id });
+    }
+
+    #[test]
     fn arn_of_another_service_or_shape_is_refused() {
         for text in [
             "",
@@ -244,6 +272,8 @@ mod tests {
             "arn:aws:ecs:r:a:task/a/b/c",
             "arn:aws:ecs:r:a:service-revision/a/b",
             "arn:aws:ecs:r:a:service-revision/a/b/c/d",
+            "arn:aws:ecs:r:a:task-set/a/b/1",
+            "arn:aws:ecs:r:a:task-set/a/b/ecs-svc/",
         ] {
             assert_eq!(Arn::parse(text), None, "{text}");
         }

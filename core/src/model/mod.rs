@@ -19,6 +19,7 @@ mod service_deployment;
 mod task;
 mod task_definition;
 mod task_record;
+mod task_set;
 mod task_spec;
 mod units;
 
@@ -56,6 +57,7 @@ pub use task::{
 pub use task_definition::{
     ContainerDefinition, PortMapping, Ports, TaskDefinition, TaskDefinitionStatus, TransportProtocol,
 };
+pub use task_set::{DeploymentController, NotAScale, Scale, TaskSet, TaskSetStatus};
 pub use task_spec::{ContainerSpec, NetworkMode, TaskSpec};
 pub use units::{CpuUnits, LogIndex, LogPosition, MemoryMib, Resources, Timestamp};
 

@@ -6,8 +6,9 @@ use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, PlacementConstraint, PlacementStrategy,
-    ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, Tags, TaskDefinitionKey, Timestamp,
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, PlacementConstraint,
+    PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, Tags,
+    TaskDefinitionKey, TaskSet, Timestamp,
 };
 
 /// Whether a service is kept at its desired count.
@@ -45,6 +46,9 @@ pub enum UnsupportedByDaemon {
     /// No host has two tasks anyway.
     #[error("a daemon service has no distinctInstance constraint")]
     DistinctInstance,
+    /// A task set has a share of the desired count.
+    #[error("a daemon service has no task sets")]
+    TaskSets,
 }
 
 /// Where a service's tasks get tags from, beside their own.
@@ -170,9 +174,16 @@ pub struct Service {
     pub placement_constraints: Vec<PlacementConstraint>,
     /// Preferences for its tasks.
     pub placement_strategy: Vec<PlacementStrategy>,
+    /// Who decides what it runs.
+    #[serde(default, skip_serializing_if = "DeploymentController::is_ecs")]
+    pub deployment_controller: DeploymentController,
+    /// What it runs where something outside the cluster decides that, the oldest first. With
+    /// [`Feature::TaskSets`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_sets: Vec<TaskSet>,
     /// How deployments proceed.
     pub deployment_configuration: DeploymentConfiguration,
-    /// Deployments, the primary first, then from new to old.
+    /// Deployments, the primary first, then from new to old; none where something outside the cluster decides what it runs.
     pub deployments: Vec<Deployment>,
     /// Task definition of the last deployment that completed: where a rollback goes, without
     /// [`Feature::ServiceDeployments`](crate::state::Feature).
@@ -207,7 +218,7 @@ impl Service {
         self.deployments.iter().find(|d| d.id == *id)
     }
 
-    /// The primary deployment; absent only in a deleted service.
+    /// The primary deployment; absent only in a service that is deleted or has task sets.
     #[must_use]
     pub fn primary(&self) -> Option<&Deployment> {
         self.deployments
@@ -265,6 +276,7 @@ impl Service {
             SchedulingStrategy::Daemon if !self.capacity_provider_strategy.is_empty() => {
                 Err(UnsupportedByDaemon::CapacityProviderStrategy)
             }
+            SchedulingStrategy::Daemon if self.is_external() => Err(UnsupportedByDaemon::TaskSets),
             SchedulingStrategy::Daemon if distinct() => Err(UnsupportedByDaemon::DistinctInstance),
             SchedulingStrategy::Daemon => Ok(()),
         }

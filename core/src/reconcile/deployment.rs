@@ -177,7 +177,7 @@ pub(super) fn held_back(pass: &mut Pass<'_>, service: &Service, primary: &Deploy
         return Some(vec![]);
     }
     pass.wake_service(&service.key, primary.backoff.not_before);
-    let sentence = events::unable_to_start_consistently(&service.key.name);
+    let sentence = events::unable_to_start_consistently(service.spoken());
     let delay_ms = backoff_delay_ms(primary.backoff.consecutive_failures);
     let said = if delay_ms >= LONG_WAIT_MS {
         let waits_since = primary.backoff.not_before.plus_ms(-delay_ms);

@@ -1,17 +1,19 @@
 //! What a service says about itself, in the sentences that ECS uses and people search for. Pure.
 
+use std::fmt::Display;
+
 use crate::model::{DeploymentId, RebalanceGoal, Service, ServiceName, TaskId, Timestamp};
 
 /// Tasks named in one sentence; ECS names up to ten.
 const MAX_TASKS_IN_SENTENCE: usize = 10;
 
-pub(super) fn started(service: &ServiceName, tasks: &[TaskId]) -> Vec<String> {
+pub(super) fn started(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     in_tens(tasks, |count, list| {
         format!("(service {service}) has started {count} tasks: {list}.")
     })
 }
 
-pub(super) fn stopped(service: &ServiceName, tasks: &[TaskId]) -> Vec<String> {
+pub(super) fn stopped(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     in_tens(tasks, |count, list| {
         format!("(service {service}) has stopped {count} running tasks: {list}.")
     })
@@ -75,14 +77,14 @@ pub(super) fn rolling_back(service: &ServiceName, to: &DeploymentId) -> String {
     format!("(service {service}) rolling back to deployment {to}.")
 }
 
-pub(super) fn unable_to_start_consistently(service: &ServiceName) -> String {
+pub(super) fn unable_to_start_consistently(service: impl Display) -> String {
     format!(
         "(service {service}) is unable to consistently start tasks successfully. For more information, see the \
          Troubleshooting section of the Amazon ECS Developer Guide."
     )
 }
 
-pub(super) fn held_by_configuration(service: &ServiceName) -> String {
+pub(super) fn held_by_configuration(service: impl Display) -> String {
     format!(
         "(service {service}) was unable to stop or start tasks during a deployment because of the service deployment \
          configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn sentence_about_many_tasks_names_ten_at_a_time() {
         let tasks: Vec<TaskId> = (0..12).map(TaskId).collect();
-        let said = started(&"web".into(), &tasks);
+        let said = started("web", &tasks);
         assert_eq!(said.len(), 2);
         assert!(
             said[1].starts_with("(service web) has started 2 tasks: (task "),

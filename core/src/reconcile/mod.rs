@@ -24,6 +24,7 @@ mod standalone;
 mod starting;
 mod stopping;
 mod tally;
+mod task_sets;
 mod together;
 
 #[cfg(test)]

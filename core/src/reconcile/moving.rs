@@ -15,6 +15,8 @@ pub enum Unready {
     Deleted,
     /// It has one task on each host.
     Daemon,
+    /// Something outside the cluster decides what it runs.
+    External,
     /// A deployment is under way, or the last one failed.
     Deploying,
     /// It has fewer tasks than it wants, or more, or some that are about to move from hosts that are draining.
@@ -38,6 +40,7 @@ impl fmt::Display for Unready {
         f.write_str(match self {
             Self::Deleted => "the service is deleted",
             Self::Daemon => "the service is a daemon service, which has one task on each host",
+            Self::External => "the service is deployed by task sets, whose tasks are not moved",
             Self::Deploying => "the service's last deployment is not completed",
             Self::Incomplete => "the service does not have the tasks that it wants",
             Self::HeldBack => "the service waits, since its tasks failed to start",
@@ -56,6 +59,9 @@ pub fn unready(state: &ClusterState, service: &Service, now: Timestamp) -> Optio
     }
     if service.scheduling_strategy == SchedulingStrategy::Daemon {
         return Some(Unready::Daemon);
+    }
+    if service.is_external() {
+        return Some(Unready::External);
     }
     let tally = Tally::of(state, service);
     let primary = service.primary();

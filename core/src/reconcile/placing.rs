@@ -134,8 +134,8 @@ pub(super) fn choose_to_stop(
 /// Has the service wait for room, and says why it must: at once if that was not said lately.
 pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Unplaced) -> Option<String> {
     pass.agenda.set_unplaced(&service.key, true);
-    let name = service.key.name.as_str();
-    let sentence = placement::unable_to_place(name, unplaced, HOSTS_PER_SENTENCE);
+    let name = service.spoken();
+    let sentence = placement::unable_to_place(&name, unplaced, HOSTS_PER_SENTENCE);
     let beginning = format!("(service {name}) was unable to place a task");
     if let Some((said, at)) = events::last_said(service, &beginning)
         && said != sentence

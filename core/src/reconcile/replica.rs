@@ -61,13 +61,13 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
         && tally.next_to_settle(pass.now).is_none()
         && tally.healthy(pass.now) == tally.occupying;
     let mut said = starts.said;
-    said.extend(events::stopped(&service.key.name, &stops.stopped));
+    said.extend(events::stopped(service.spoken(), &stops.stopped));
     said.extend(protection::say_held(pass, service, &stops.held));
     if stuck {
         said.extend(deployment::unless_said(
             pass,
             service,
-            events::held_by_configuration(&service.key.name),
+            events::held_by_configuration(service.spoken()),
         ));
     }
     said
@@ -108,7 +108,7 @@ fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment
     }
     // Where there is room, those beyond what one pass starts follow once these are there.
     let complete = shortfall.is_none() && wanted(service, tally) == missing(service, tally);
-    let mut said = events::started(&service.key.name, &started);
+    let mut said = events::started(service.spoken(), &started);
     if let Some(shortfall) = shortfall {
         said.extend(placing::say_unplaced(pass, service, &shortfall));
     }

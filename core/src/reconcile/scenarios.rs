@@ -105,7 +105,14 @@ impl Stage {
                     reset_on_healthy_task: args.contains(&"no-reset").then_some(false),
                 };
                 service.desired_count = number("desired").unwrap_or(0);
+                if args.contains(&"external") {
+                    service.deployment_controller = DeploymentController::External;
+                    service.deployments.clear();
+                }
             }),
+            "task-set" | "scale-set" | "primary-set" | "delete-set" => {
+                self.change_task_set(verb, subject, number("set"), number("revision"), number("scale"));
+            }
             "update" => self
                 .world
                 .update_service(subject, number("desired"), number("revision")),
@@ -159,6 +166,44 @@ impl Stage {
             at: self.world.now,
         };
         self.world.apply(command).expect("can be stopped");
+    }
+
+    /// Has the deployer of a service do something with a task set: make one, or change the one that is `nth` in age.
+    fn change_task_set(
+        &mut self,
+        verb: &str,
+        name: &str,
+        nth: Option<u32>,
+        revision: Option<u32>,
+        percent: Option<u32>,
+    ) {
+        let (service, at) = (cluster().service(name), self.world.now);
+        let scale = percent.map_or(Scale::WHOLE, |percent| {
+            Scale::of_percent(percent.into()).expect("a scale")
+        });
+        let of_nth = |nth: u32| self.world.service(name).task_sets[nth as usize - 1].id.clone();
+        let command = match (verb, nth.map(of_nth)) {
+            ("scale-set", Some(task_set)) => Command::UpdateTaskSet {
+                service,
+                task_set,
+                scale,
+                at,
+            },
+            ("primary-set", Some(task_set)) => Command::UpdateServicePrimaryTaskSet { service, task_set, at },
+            ("delete-set", Some(task_set)) => Command::DeleteTaskSet {
+                service,
+                task_set,
+                force: true,
+                at,
+            },
+            ("task-set", None) => Command::CreateTaskSet {
+                service,
+                task_set: Box::new(self.world.task_set(name, revision.expect("a revision"), scale)),
+                client_token: None,
+            },
+            other => panic!("{other:?} is no step"),
+        };
+        self.world.apply(command).expect("the deployer may do so");
     }
 
     fn set_lost_after(&mut self, seconds: u32) {
@@ -297,6 +342,18 @@ impl Stage {
                 deployment.failed_tasks,
                 deployment.rollout_state,
                 deployment.rollout_state_reason
+            )?;
+        }
+        for set in &service.task_sets {
+            let of_it = tasks.iter().filter(|t| t.deployment() == Some(&set.id)).count();
+            let (wanted, stability) = (
+                set.computed_desired_count(service.desired_count),
+                if set.steady { "STEADY_STATE" } else { "STABILIZING" },
+            );
+            writeln!(
+                text,
+                "    {} {:?} revision {} wants {wanted} tasks {of_it} failed {} {stability}",
+                set.id, set.status, set.task_definition.revision, set.failed_tasks
             )?;
         }
         self.show_service_deployments(service, text)

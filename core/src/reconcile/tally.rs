@@ -36,7 +36,9 @@ impl Tally {
             awaited: moves.iter().filter(awaits).count(),
             ..Self::default()
         };
-        for task in state.live_tasks_of_service(&service.key) {
+        // A service that stands for one of its task sets has none of the tasks of the others.
+        let is_its_own = |task: &&Arc<Task>| !service.is_external() || kept.contains(&task.deployment());
+        for task in state.live_tasks_of_service(&service.key).filter(is_its_own) {
             if let Some(deployment) = task.deployment().filter(|id| !tally.deployments.contains(*id)) {
                 tally.deployments.insert(deployment.clone());
             }

@@ -302,6 +302,8 @@ impl World {
             deployments: vec![deployment],
             last_completed: None,
             service_deployments: Default::default(),
+            deployment_controller: Default::default(),
+            task_sets: vec![],
             events: Default::default(),
             steady: false,
             propagate_tags: PropagateTags::None,
@@ -332,6 +334,27 @@ impl World {
         change(&mut update);
         self.apply(Command::UpdateService(Box::new(update)))
             .expect("updates the service");
+    }
+
+    /// A task set of a service, with `revision` of the definition that is called like it.
+    pub(crate) fn task_set(&mut self, service: &str, revision: u32, scale: Scale) -> TaskSet {
+        TaskSet {
+            id: self.ids.deployment_id(),
+            status: TaskSetStatus::Active,
+            external_id: None,
+            client_token: None,
+            task_definition: definition(service, revision),
+            launch_type: None,
+            capacity_provider_strategy: vec![],
+            scale,
+            steady: false,
+            steady_at: self.now,
+            failed_tasks: 0,
+            backoff: StartBackoff::default(),
+            tags: Tags::new(),
+            created_at: self.now,
+            updated_at: self.now,
+        }
     }
 
     /// A task outside services that has no host yet.

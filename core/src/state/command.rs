@@ -8,9 +8,9 @@ use crate::model::{
     AgentId, CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy, Cluster,
     ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
     DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostReports, HostSettingsChange,
-    MoveStatus, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, RolloutState, Scope, Service,
-    ServiceDeploymentStatus, ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId,
-    TaskReport, Timestamp,
+    MoveStatus, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, RolloutState, Scale, Scope,
+    Service, ServiceDeploymentStatus, ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition,
+    TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -103,6 +103,48 @@ pub enum Command {
         service_deployment: DeploymentId,
         /// What becomes of the service.
         stop_type: StopType,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Gives a service another task set. Valid when the service is active, has task sets instead of deployments and not too many of them, and
+    /// the task definition is active. Emits `ServiceUpdated`. With [`Feature::TaskSets`](super::Feature) alone, as are the next three.
+    CreateTaskSet {
+        /// Which service.
+        service: ServiceKey,
+        /// The task set.
+        task_set: Box<TaskSet>,
+        /// The caller's idempotency token.
+        client_token: Option<ClientToken>,
+    },
+    /// Changes how many tasks a task set wants. Valid when the service is active and has it, and it is not deleted. Emits `ServiceUpdated`.
+    UpdateTaskSet {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which.
+        task_set: DeploymentId,
+        /// Its share of the service's tasks from now on.
+        scale: Scale,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Makes a task set the one that serves, instead of the one that did. Valid as with [`Command::UpdateTaskSet`]. Emits `ServiceUpdated`.
+    UpdateServicePrimaryTaskSet {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which.
+        task_set: DeploymentId,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Begins to delete a task set, or nothing if that has begun: it is gone once its tasks have stopped. Valid when the service is active and
+    /// has it, and it wants no task or `force`. Emits `ServiceUpdated`.
+    DeleteTaskSet {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which.
+        task_set: DeploymentId,
+        /// Whether tasks that it wants are no obstacle.
+        force: bool,
         /// Now.
         at: Timestamp,
     },
@@ -367,6 +409,18 @@ impl UpdateService {
     }
 }
 
+/// What a reconciler found out about a task set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSetProgress {
+    /// Which.
+    pub id: DeploymentId,
+    /// Whether it has the tasks that it wants, and no other.
+    pub steady: bool,
+    /// Whether it was deleted and has no more tasks.
+    pub is_gone: bool,
+}
+
 /// What a reconciler found out about a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -383,6 +437,9 @@ pub struct ServiceProgress {
     /// How the service deployment that is under way is now. With [`Feature::ServiceDeployments`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_deployment: Option<ServiceDeploymentProgress>,
+    /// How its task sets are; those not named stay as they are. With [`Feature::TaskSets`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_sets: Vec<TaskSetProgress>,
     /// Events to add, the oldest first.
     pub events: Vec<ServiceEvent>,
     /// Whether the service is in a steady state; `None` leaves as is.
@@ -405,6 +462,7 @@ impl ServiceProgress {
             retired: vec![],
             rollback: None,
             service_deployment: None,
+            task_sets: vec![],
             events: vec![],
             steady: None,
             inactive: false,

@@ -45,6 +45,8 @@ pub enum Feature {
     StoppedTasksKept,
     /// Services remember what was deployed, and return to it.
     ServiceDeployments,
+    /// What services run is decided from outside, by task sets.
+    TaskSets,
 }
 
 impl Feature {
@@ -66,7 +68,8 @@ impl Feature {
             | Self::TaskProtection
             | Self::UncountedManagedTags
             | Self::StoppedTasksKept
-            | Self::ServiceDeployments => 2,
+            | Self::ServiceDeployments
+            | Self::TaskSets => 2,
         }
     }
 }

@@ -23,6 +23,7 @@ mod sharing;
 mod snapshot;
 mod tags;
 mod task_definitions;
+mod task_sets;
 mod tasks;
 mod tokens;
 mod view;
@@ -41,7 +42,7 @@ pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
 pub use command::{
     ClientToken, Command, DeploymentProgress, MoveTask, RebalanceProgress, ServiceDeploymentProgress, ServiceProgress,
-    StopType, Taggable, UpdateCluster, UpdateService,
+    StopType, Taggable, TaskSetProgress, UpdateCluster, UpdateService,
 };
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
@@ -51,6 +52,7 @@ pub use rebalances::MAX_MOVES;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use service_deployments::{MAX_SERVICE_DEPLOYMENTS, ServiceTaskCounts};
 pub use snapshot::{SnapshotError, SnapshotRecord};
+pub use task_sets::MAX_TASK_SETS;
 pub use tokens::{RememberedRequest, TokenKey};
 
 /// Everything that the members agree on.
@@ -134,6 +136,26 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             stop_type,
             at,
         } => service_deployments::stop(state, service, service_deployment, *stop_type, *at),
+        Command::CreateTaskSet {
+            service,
+            task_set,
+            client_token,
+        } => task_sets::create(state, service, task_set, client_token.as_ref()),
+        Command::UpdateTaskSet {
+            service,
+            task_set,
+            scale,
+            at,
+        } => task_sets::update(state, service, task_set, *scale, *at),
+        Command::UpdateServicePrimaryTaskSet { service, task_set, at } => {
+            task_sets::make_primary(state, service, task_set, *at)
+        }
+        Command::DeleteTaskSet {
+            service,
+            task_set,
+            force,
+            at,
+        } => task_sets::delete(state, service, task_set, *force, *at),
         Command::RunTasks { tasks, client_token } => tasks::run(state, tasks, client_token.as_ref()),
         Command::CreateTasks { tasks } => tasks::create_for_service(state, tasks),
         Command::StopTasks {

@@ -6,7 +6,7 @@ use crate::model::{
     UnworkableConfiguration,
 };
 
-use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES};
+use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES, MAX_TASK_SETS};
 
 /// Most tags that one resource can carry beside those that ECS sets (ECS's limit).
 pub const MAX_TAGS: usize = 50;
@@ -79,6 +79,21 @@ pub enum Rejection {
     /// The service has not reached any revision yet.
     #[error("service {} has not reached a revision to return to", .0.name)]
     NoRevisionToReturnTo(ServiceKey),
+    /// The service has deployments, and no task sets.
+    #[error("service {} has no task sets: its deployments are controlled by the cluster", .0.name)]
+    NoTaskSets(ServiceKey),
+    /// What the service runs is decided by its task sets.
+    #[error("service {} is deployed by task sets", .0.name)]
+    DeployedByTaskSets(ServiceKey),
+    /// No such task set, or it is deleted.
+    #[error("service {} has no task set {}", .0.name, .1)]
+    TaskSetNotFound(ServiceKey, DeploymentId),
+    /// The task set wants tasks.
+    #[error("task set {} of service {} cannot be deleted while it is scaled above 0", .1, .0.name)]
+    TaskSetScaledAboveZero(ServiceKey, DeploymentId),
+    /// The service has as many task sets as it can.
+    #[error("service {} has {MAX_TASK_SETS} task sets", .0.name)]
+    TooManyTaskSets(ServiceKey),
     /// No deployment could proceed by the service's configuration.
     #[error("deployments could not proceed: {0}")]
     DeploymentConfiguration(UnworkableConfiguration),

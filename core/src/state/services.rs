@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::model::{
     CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service,
-    ServiceKey, ServiceStatus, Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
+    ServiceKey, ServiceStatus, StartBackoff, Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
 };
 
 use super::{
     ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff,
-    capacity_providers, protection, service_deployments,
+    capacity_providers, protection, service_deployments, task_sets,
 };
 
 /// Events kept for each service (ECS: the last 100).
@@ -57,6 +57,11 @@ pub(super) fn create(
 
 pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result<Vec<Event>, Rejection> {
     let mut service = Service::clone(state.active_service(&update.service)?);
+    let deploys =
+        update.task_definition.is_some() || update.force_new_deployment || update.capacity_provider_strategy.is_some();
+    if service.is_external() && deploys {
+        return Err(Rejection::DeployedByTaskSets(update.service.clone()));
+    }
     let newly_deployed = newly_deployed(&service, update);
     let is_deployed = newly_deployed.is_some();
     if let Some(task_definition) = newly_deployed {
@@ -172,6 +177,7 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
     if let Some(found) = &progress.service_deployment {
         service_deployments::record(state, &mut service, found, progress.rollback.as_ref(), progress.at)?;
     }
+    task_sets::record(state, &mut service, &progress.task_sets, progress.at)?;
     for finding in &progress.deployments {
         let deployment = find(&mut service, &finding.id)?;
         if finding.status < deployment.status {
@@ -223,6 +229,7 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         service.inactive_since = Some(progress.at);
         service.deployments.clear();
         service.service_deployments.clear();
+        service.task_sets.clear();
     }
     Ok(put(state, service))
 }
@@ -234,10 +241,19 @@ pub(super) fn count_failure(state: &mut ClusterState, task: &Task, at: Timestamp
         return None;
     }
     let mut service = Service::clone(state.service(key)?);
-    let deployment = service.deployments.iter_mut().find(|d| d.id == *id)?;
-    deployment.failed_tasks = deployment.failed_tasks.saturating_add(1);
-    deployment.backoff = backoff::after_failure(deployment.backoff, at);
+    let (failed_tasks, backoff) = failures_of(&mut service, id)?;
+    *failed_tasks = failed_tasks.saturating_add(1);
+    *backoff = backoff::after_failure(*backoff, at);
     put(state, service).pop()
+}
+
+/// Where failures of tasks of the deployment or task set called `id` are counted.
+fn failures_of<'a>(service: &'a mut Service, id: &DeploymentId) -> Option<(&'a mut u32, &'a mut StartBackoff)> {
+    let of_deployment = service.deployments.iter_mut().find(|d| d.id == *id);
+    let of_task_set = service.task_sets.iter_mut().find(|set| set.id == *id);
+    of_deployment
+        .map(|found| (&mut found.failed_tasks, &mut found.backoff))
+        .or(of_task_set.map(|found| (&mut found.failed_tasks, &mut found.backoff)))
 }
 
 /// How long a task that ends now has run, as far as anybody has said.

@@ -42,8 +42,9 @@ fn share_names(state: &ClusterState, task: &mut Task) {
         && let Some(known) = state.services.get(service)
     {
         *service = known.key.clone();
-        if let Some(known) = known.deployment(deployment) {
-            *deployment = known.id.clone();
+        let of_task_set = known.task_set(deployment).map(|set| &set.id);
+        if let Some(known) = known.deployment(deployment).map(|d| &d.id).or(of_task_set) {
+            *deployment = known.clone();
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn create_for_service(state: &mut ClusterState, tasks: &[Task]) -> Re
             return Err(Rejection::Stale(format!("task {} belongs to no service", task.id)));
         };
         let service = state.active_service(key)?;
-        if service.deployment(deployment).is_none() {
+        if !service.runs(deployment) {
             return Err(Rejection::Stale(format!("deployment {deployment} is gone")));
         }
         add(state, task)

@@ -116,7 +116,8 @@ impl ClusterState {
         let by_tasks = self.tasks.values().map(|task| &task.task_definition);
         let by_services = self.services.values().flat_map(|service| {
             let deployed = service.deployments.iter().map(|d| &d.task_definition);
-            deployed.chain(&service.last_completed)
+            let by_task_sets = service.task_sets.iter().map(|set| &set.task_definition);
+            deployed.chain(&service.last_completed).chain(by_task_sets)
         });
         let used = by_tasks.chain(by_services);
         used.filter(|key| keys.contains(key)).cloned().collect()

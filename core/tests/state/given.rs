@@ -138,6 +138,8 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         }],
         last_completed: None,
         service_deployments: Default::default(),
+        deployment_controller: Default::default(),
+        task_sets: vec![],
         events: imbl::Vector::new(),
         steady: false,
         propagate_tags: PropagateTags::None,

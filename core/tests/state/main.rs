@@ -9,4 +9,5 @@ mod protection;
 mod service_deployments;
 mod services;
 mod task_definitions;
+mod task_sets;
 mod tasks;

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HostReports, LogIndex, MoveStatus,
-    Rebalance, RebalanceGoal, Resources, RolloutState, ServiceDeploymentStatus, StopCode, TaskId, TaskMove, TaskStatus,
-    Timestamp, TransportProtocol,
+    Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus, StopCode, TaskId,
+    TaskMove, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::state::{
-    ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, SnapshotError, StopType, apply,
+    ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, ServiceProgress, SnapshotError, StopType,
+    TaskSetProgress, apply,
 };
 use proptest::prelude::*;
 
 use super::capacity_providers::{capacity_provider, put_providers};
 use super::given::{CAPACITY, HOSTS, cluster, definition, no_change, register, register_with, report, service, task};
 use super::service_deployments::{found, web};
+use super::task_sets;
 
 /// What hosts that come back may have instead.
 const OTHER_CAPACITIES: [(u32, u32); 3] = [(1024, 300), (400, 1000), (2048, 4000)];
@@ -103,7 +105,54 @@ fn commands() -> impl Strategy<Value = Command> {
         Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
         rebalancing(),
         deploying(),
+        deploying_from_outside(),
     ]
+}
+
+/// A service that is deployed from outside, by task sets that come and go.
+fn deploying_from_outside() -> impl Strategy<Value = Command> {
+    let service = Service {
+        key: cluster().service("outside"),
+        ..task_sets::external()
+    };
+    let key = service.key.clone();
+    let create = Command::CreateService {
+        service: Box::new(service),
+        client_token: None,
+    };
+    let ids = prop::sample::select(vec!["a", "b", "c", "d", "e", "f"]);
+    let of_set = (ids, 0..6u8, any::<bool>()).prop_map(move |(id, what, flag)| {
+        let (service, at, task_set) = (key.clone(), Timestamp(9), DeploymentId::from(id));
+        match what {
+            0 | 1 => Command::CreateTaskSet {
+                service,
+                task_set: Box::new(task_sets::task_set(id)),
+                client_token: None,
+            },
+            2 => Command::UpdateTaskSet {
+                service,
+                task_set,
+                scale: if flag { Scale::WHOLE } else { Scale::NONE },
+                at,
+            },
+            3 => Command::UpdateServicePrimaryTaskSet { service, task_set, at },
+            4 => Command::DeleteTaskSet {
+                service,
+                task_set,
+                force: flag,
+                at,
+            },
+            _ => Command::RecordServiceProgress(Box::new(ServiceProgress {
+                task_sets: vec![TaskSetProgress {
+                    id: task_set,
+                    steady: flag,
+                    is_gone: !flag,
+                }],
+                ..ServiceProgress::nothing_new(service, at)
+            })),
+        }
+    });
+    prop_oneof![1 => Just(create), 6 => of_set]
 }
 
 /// A service that is deployed, stopped, returns and goes.

@@ -127,7 +127,6 @@ mod tests {
         };
         harness.state.apply(&running).expect("recorded");
         let completed = Command::RecordServiceProgress(Box::new(ServiceProgress {
-            service: key,
             deployments: vec![DeploymentProgress {
                 id: service.deployments[0].id.clone(),
                 status: DeploymentStatus::Primary,
@@ -135,14 +134,8 @@ mod tests {
                 rollout_state_reason: String::new(),
                 resets_failed_tasks: false,
             }],
-            retired: vec![],
-            rollback: None,
-            service_deployment: None,
-            events: vec![],
             steady: Some(true),
-            inactive: false,
-            daemon_desired_count: None,
-            at: long_ago,
+            ..ServiceProgress::nothing_new(key, long_ago)
         }));
         harness.state.apply(&completed).expect("recorded");
     }

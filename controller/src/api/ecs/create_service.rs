@@ -1,11 +1,13 @@
 //! `CreateService`. Shell.
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{CreateServiceRequest, CreateServiceResponse, SchedulingStrategy as AwsStrategy};
+use berth_aws::ecs::{
+    CreateServiceRequest, CreateServiceResponse, DeploymentControllerType, SchedulingStrategy as AwsStrategy,
+};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    Deployment, DeploymentConfiguration, PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus,
-    TaskDefinition, UnsupportedByDaemon,
+    Deployment, DeploymentConfiguration, DeploymentController, PropagateTags, SchedulingStrategy, Service, ServiceKey,
+    ServiceStatus, UnsupportedByDaemon,
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
@@ -50,16 +52,35 @@ pub(crate) async fn handle(
     if let Some(service) = created_before(&state, client_token.as_ref(), &key)? {
         return Ok(answer(&state, service));
     }
-    let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
-    new_task::check_compatible(&definition.requires_compatibilities)?;
-    let capacity = capacity_providers::of_request(
-        cluster,
-        input.launch_type.as_ref(),
-        input.capacity_provider_strategy.take(),
-    )?;
+    let controller = service_input::deployment_controller(&state, input.deployment_controller.as_ref())?;
+    let definition = match controller {
+        DeploymentController::Ecs => Some(references::usable_task_definition(
+            &state,
+            &call.scope,
+            input.task_definition.as_deref(),
+        )?),
+        DeploymentController::External => {
+            refuse_what_task_sets_say(&input)?;
+            None
+        }
+    };
+    if let Some(definition) = definition {
+        new_task::check_compatible(&definition.requires_compatibilities)?;
+    }
+    let deployments = definition.map(|definition| {
+        let id = api.with_ids(IdSource::deployment_id);
+        Deployment::new(id, definition.key.clone(), call.now)
+    });
+    let capacity = input.capacity_provider_strategy.take();
+    let capacity = match controller {
+        DeploymentController::Ecs => capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?,
+        DeploymentController::External => vec![],
+    };
     let service = Service {
         capacity_provider_strategy: capacity,
-        ..service(api, call, &state, input, key.clone(), definition, digest)?
+        deployment_controller: controller,
+        deployments: deployments.into_iter().collect(),
+        ..service(call, &state, input, key.clone(), digest)?
     };
     let service = Box::new(service);
     match api.try_propose(Command::CreateService { service, client_token }).await {
@@ -77,6 +98,30 @@ pub(crate) async fn handle(
     let state = api.read().await?;
     let created = state.service(&key).ok_or_else(errors::service_not_found)?;
     Ok(answer(&state, created))
+}
+
+/// Refuses what each task set says for itself.
+fn refuse_what_task_sets_say(input: &CreateServiceRequest) -> Result<(), AwsError> {
+    let strategy = input.capacity_provider_strategy.as_ref();
+    for (member, is_given) in [
+        (
+            "taskDefinition",
+            input.task_definition.as_ref().is_some_and(|given| !given.is_empty()),
+        ),
+        ("launchType", input.launch_type.is_some()),
+        (
+            "capacityProviderStrategy",
+            strategy.is_some_and(|given| !given.is_empty()),
+        ),
+    ] {
+        if is_given {
+            return Err(invalid(format!(
+                "{member} is not supported for a service with the deployment controller EXTERNAL: each of its task sets has its own. Give it to \
+                 CreateTaskSet."
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn answer(state: &ClusterState, service: &Service) -> CreateServiceResponse {
@@ -107,12 +152,10 @@ fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {
 }
 
 fn service(
-    api: &Api,
     call: &Call,
     state: &ClusterState,
     input: CreateServiceRequest,
     key: ServiceKey,
-    definition: &TaskDefinition,
     request_digest: String,
 ) -> Result<Service, AwsError> {
     service_input::check_name(key.name.as_str())?;
@@ -120,7 +163,10 @@ fn service(
         None | Some(AwsStrategy::Replica) => SchedulingStrategy::Replica,
         Some(AwsStrategy::Daemon) => SchedulingStrategy::Daemon,
     };
+    let is_external =
+        matches!(&input.deployment_controller, Some(given) if given.r#type == Some(DeploymentControllerType::External));
     let desired_count = match (strategy, input.desired_count) {
+        (SchedulingStrategy::Replica, None) if is_external => 0,
         (SchedulingStrategy::Replica, Some(count)) => service_input::desired_count(count)?,
         (SchedulingStrategy::Replica, None) => {
             return Err(invalid("desiredCount must be given for a replica service."));
@@ -132,7 +178,6 @@ fn service(
     };
     let configuration = service_input::configuration(state, input.deployment_configuration.unwrap_or_default())?;
     let configuration = DeploymentConfiguration::default_of(strategy).with(configuration);
-    let deployment_id = api.with_ids(IdSource::deployment_id);
     Ok(Service {
         key,
         status: ServiceStatus::Active,
@@ -143,9 +188,11 @@ fn service(
         placement_constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
         placement_strategy: placement::strategies(state, input.placement_strategy.unwrap_or_default())?,
         deployment_configuration: configuration,
-        deployments: vec![Deployment::new(deployment_id, definition.key.clone(), call.now)],
+        deployments: vec![],
         last_completed: None,
         service_deployments: Default::default(),
+        deployment_controller: DeploymentController::default(),
+        task_sets: vec![],
         events: Default::default(),
         steady: false,
         propagate_tags: input

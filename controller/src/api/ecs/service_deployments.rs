@@ -128,7 +128,6 @@ pub(super) mod testing {
             .id
             .clone();
         let progress = ServiceProgress {
-            service: key,
             deployments: vec![DeploymentProgress {
                 id: newest.clone(),
                 status: DeploymentStatus::Primary,
@@ -136,19 +135,14 @@ pub(super) mod testing {
                 rollout_state_reason: "ECS deployment completed.".to_owned(),
                 resets_failed_tasks: false,
             }],
-            retired: vec![],
-            rollback: None,
             service_deployment: Some(ServiceDeploymentProgress {
                 id: newest,
                 status: ServiceDeploymentStatus::Successful,
                 reason: Some("ECS deployment completed.".to_owned()),
                 by_circuit_breaker: false,
             }),
-            events: vec![],
             steady: Some(true),
-            inactive: false,
-            daemon_desired_count: None,
-            at: NOW,
+            ..ServiceProgress::nothing_new(key, NOW)
         };
         let command = Command::RecordServiceProgress(Box::new(progress));
         harness.state.apply(&command).expect("recorded");

@@ -1,11 +1,14 @@
 //! What `CreateService` and `UpdateService` have in common: members that are honoured, counts, configuration, deployments. Pure.
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{DeploymentConfiguration as AwsConfiguration, PropagateTags as AwsPropagateTags};
-use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, PropagateTags};
+use berth_aws::ecs::{
+    DeploymentConfiguration as AwsConfiguration, DeploymentController as AwsDeploymentController,
+    DeploymentControllerType, PropagateTags as AwsPropagateTags,
+};
+use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, DeploymentController, PropagateTags};
 use berth_core::state::{ClusterState, Feature};
 
-use super::names;
+use super::{names, task_sets};
 use crate::api::errors::invalid;
 use crate::api::members::Honoured;
 
@@ -29,12 +32,29 @@ pub(super) const CONFIGURATION: Honoured = Honoured::Members(&[
         ]),
     ),
 ]);
-/// The one deployment controller.
-pub(super) const CONTROLLER: Honoured = Honoured::Members(&[("type", Honoured::Only(&["ECS"]))]);
+/// The deployment controllers: there is no CodeDeploy.
+pub(super) const CONTROLLER: Honoured = Honoured::Members(&[("type", Honoured::Only(&["ECS", "EXTERNAL"]))]);
 /// Rebalancing over zones does not exist yet.
 pub(super) const REBALANCING: Honoured = Honoured::Only(&["DISABLED"]);
 /// There is no load balancer whose checks could be waited for.
 pub(super) const GRACE_PERIOD: Honoured = Honoured::Only(&["0"]);
+
+/// Who is to decide what a service runs.
+///
+/// # Errors
+/// `InvalidParameterException` while there may be controllers that know no task sets.
+pub(super) fn deployment_controller(
+    state: &ClusterState,
+    given: Option<&AwsDeploymentController>,
+) -> Result<DeploymentController, AwsError> {
+    match given.and_then(|given| given.r#type.as_ref()) {
+        Some(DeploymentControllerType::External) => {
+            task_sets::check_level(state)?;
+            Ok(DeploymentController::External)
+        }
+        _ => Ok(DeploymentController::Ecs),
+    }
+}
 
 /// A desired count; whether the service can have one is checked where the request is applied.
 ///

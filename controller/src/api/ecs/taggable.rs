@@ -35,7 +35,7 @@ pub(crate) fn find<'s>(
             let found = state.service(&key);
             found.map(|service| (Taggable::Service(key), &service.tags))
         }
-        ArnResource::ServiceDeployment { .. } | ArnResource::ServiceRevision { .. } => {
+        ArnResource::ServiceDeployment { .. } | ArnResource::ServiceRevision { .. } | ArnResource::TaskSet { .. } => {
             return Err(invalid(format!("Invalid identifier: {text} carries no tags.")));
         }
         ArnResource::Task { cluster, .. } => {

@@ -38,9 +38,17 @@ pub(crate) async fn handle(
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     let key = references::service_key(&cluster.key, input.service.as_deref().unwrap_or_default())?;
     // A service that does not exist is said before anything that is wrong with its new values.
-    state
+    let service = state
         .active_service(&key)
         .map_err(|rejection| errors::rejection(&rejection))?;
+    let controller = input.deployment_controller.as_ref();
+    if controller.is_some()
+        && service_input::deployment_controller(&state, controller)? != service.deployment_controller
+    {
+        return Err(errors::invalid(
+            "The deployment controller of a service cannot be changed. Create another service with it.",
+        ));
+    }
     let update = update(api, call, &state, key.clone(), input)?;
     api.propose(Command::UpdateService(Box::new(update))).await?;
     let state = api.read().await?;

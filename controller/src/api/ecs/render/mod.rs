@@ -8,6 +8,7 @@ mod service;
 mod service_deployment;
 mod task;
 mod task_definition;
+mod task_set;
 
 pub(super) use capacity_provider::capacity_provider;
 pub(super) use service::service;
@@ -16,6 +17,7 @@ pub(super) use service_deployment::{
 };
 pub(super) use task::task;
 pub(super) use task_definition::task_definition;
+pub(super) use task_set::task_set;
 
 use berth_core::model::{Timestamp, TransportProtocol};
 

@@ -2,19 +2,19 @@
 
 use berth_aws::ecs::{
     AvailabilityZoneRebalancing, Deployment as AwsDeployment, DeploymentCircuitBreaker,
-    DeploymentConfiguration as AwsDeploymentConfiguration, DeploymentController, DeploymentControllerType,
-    DeploymentRolloutState, DeploymentStrategy, LaunchType, PropagateTags as AwsPropagateTags,
-    SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService, ServiceCurrentRevisionSummary,
-    ServiceEvent as AwsServiceEvent,
+    DeploymentConfiguration as AwsDeploymentConfiguration, DeploymentController as AwsDeploymentController,
+    DeploymentControllerType, DeploymentRolloutState, DeploymentStrategy, LaunchType,
+    PropagateTags as AwsPropagateTags, SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService,
+    ServiceCurrentRevisionSummary, ServiceEvent as AwsServiceEvent,
 };
 use berth_core::model::{
-    CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentStatus, PropagateTags, RolloutState,
-    SchedulingStrategy, Service, ServiceEvent, ServiceStatus, TaskCounts,
+    CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentController, DeploymentStatus,
+    PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent, ServiceStatus, TaskCounts,
 };
 use berth_core::state::{ClusterState, ServiceTaskCounts};
 
 use super::capacity_provider::capacity_provider_strategy;
-use super::{count, time, unless_empty};
+use super::{count, task_set, time, unless_empty};
 use crate::api::ecs::{placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
@@ -41,6 +41,10 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
                 .map(|d| deployment(service, d, counts.of(service, &d.id)))
                 .collect(),
         ),
+        task_sets: service.is_external().then(|| {
+            let sets = service.task_sets.iter();
+            sets.map(|set| task_set(state, service, set, with_tags)).collect()
+        }),
         current_service_deployment: service
             .current_service_deployment()
             .map(|current| service.key.service_deployment_arn(current.id())),
@@ -53,8 +57,11 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
             SchedulingStrategy::Replica => AwsSchedulingStrategy::Replica,
             SchedulingStrategy::Daemon => AwsSchedulingStrategy::Daemon,
         }),
-        deployment_controller: Some(DeploymentController {
-            r#type: Some(DeploymentControllerType::Ecs),
+        deployment_controller: Some(AwsDeploymentController {
+            r#type: Some(match service.deployment_controller {
+                DeploymentController::Ecs => DeploymentControllerType::Ecs,
+                DeploymentController::External => DeploymentControllerType::External,
+            }),
         }),
         tags: Some(if with_tags { tags::render(&service.tags) } else { vec![] }),
         created_by: Some(service.created_by.clone()),
