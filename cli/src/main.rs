@@ -18,6 +18,7 @@ mod lock;
 mod logging;
 mod output;
 mod parts;
+mod protected;
 mod root_keys;
 mod running;
 mod service_manager;

@@ -37,6 +37,13 @@ pub(crate) fn lacks_hosts(service: &Service, tasks: &[Task]) -> bool {
     })
 }
 
+/// How the task of the service ended that failed last since its deployment began; `tasks` as for [`sentence`].
+pub(crate) fn last_failure(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
+    let (at, task) = failure(service, tasks)?;
+    let text = failure_text(service, at, task, now);
+    Some(text.trim_end_matches('.').to_owned())
+}
+
 fn why(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
     let complaint = complaint(service);
     let failure = failure(service, tasks);

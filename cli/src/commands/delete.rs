@@ -4,19 +4,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use berth_aws::ecs::operations::{DeleteCapacityProvider, DeleteCluster, DeleteService, DeregisterTaskDefinition};
+use berth_aws::ecs::operations::{
+    DeleteCapacityProvider, DeleteCluster, DeleteService, DeregisterTaskDefinition, UpdateService,
+};
 use clap::Args;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::apply::CHANGES;
 use super::values;
-use crate::cluster::last_part;
+use crate::cluster::{Cluster, last_part};
 use crate::declared::files::FileArguments;
 use crate::declared::live::Live;
 use crate::declared::resource::{Kind, Resource};
-use crate::output;
 use crate::target::TargetArguments;
+use crate::{output, protected};
 
 /// How often a service that is being deleted is looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,6 +32,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileArguments,
+    /// Stop protected tasks too, instead of waiting until their protection ends
+    #[arg(long)]
+    force: bool,
     /// Wait no longer than this for the tasks of services to stop, such as 90s, 10m or 1h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::patience)]
     timeout: Duration,
@@ -50,7 +55,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         .into_iter()
         .rev()
         .partition(|resource| resource.kind == Kind::Service);
-    let mut has_deleted = drain(&live, &services, &target.cluster, arguments.timeout).await?;
+    let cluster = Cluster::of(&target)?;
+    let mut has_deleted = drain(&live, &cluster, &services, &arguments).await?;
     for resource in others {
         has_deleted |= delete(&live, &resource).await.map_err(|error| at(&resource, error))?;
     }
@@ -62,23 +68,23 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// Deletes services and waits until their tasks have stopped; false if there were none.
-async fn drain(live: &Live, services: &[Resource], default: &str, timeout: Duration) -> Result<bool> {
+async fn drain(live: &Live, default: &Cluster, services: &[Resource], arguments: &Arguments) -> Result<bool> {
     let mut draining = vec![];
     for service in services {
-        let cluster = last_part(service.cluster().unwrap_or(default)).to_owned();
+        let cluster = last_part(service.cluster().unwrap_or(default.name())).to_owned();
         let Some(there) = live.service(&cluster, &service.name).await? else {
             continue;
         };
-        if there["status"] != "DRAINING" {
-            let input = json!({"cluster": cluster, "service": service.name, "force": true});
-            live.call::<DeleteService>(&input)
+        if there["status"] != "DRAINING" || arguments.force {
+            let is_daemon = there["schedulingStrategy"] == "DAEMON";
+            begin(live, &cluster, &service.name, is_daemon, arguments.force)
                 .await
                 .map_err(|error| at(service, error))?;
         }
         draining.push((service, cluster));
     }
     let has_services = !draining.is_empty();
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + arguments.timeout;
     while let Some((service, cluster)) = draining.last() {
         if live.service(cluster, &service.name).await?.is_none() {
             output::line(&format!("{} in cluster {cluster}: deleted", service.subject()))?;
@@ -86,15 +92,33 @@ async fn drain(live: &Live, services: &[Resource], default: &str, timeout: Durat
             continue;
         }
         if Instant::now() >= deadline {
+            let of = default.beside(cluster);
+            let tasks = of.tasks(&of.all_task_arns(Some(&service.name)).await?).await?;
+            let held = protected::sentences(&of, &tasks).await?;
+            let why = match held.as_slice() {
+                [] => "`berth ps` shows the tasks".to_owned(),
+                held => format!("{}; --force stops them", held.join(", ")),
+            };
             bail!(
-                "{} in cluster {cluster} still has tasks after {} s, and only services have been deleted; `berth ps` shows the tasks",
+                "{} in cluster {cluster} still has tasks after {} s, and only services have been deleted: {why}",
                 service.subject(),
-                timeout.as_secs()
+                arguments.timeout.as_secs()
             );
         }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(has_services)
+}
+
+/// Begins to delete a service. Without `force` its protected tasks run on until their protection ends.
+async fn begin(live: &Live, cluster: &str, service: &str, is_daemon: bool, force: bool) -> Result<()> {
+    if !force && !is_daemon {
+        let input = json!({"cluster": cluster, "service": service, "desiredCount": 0});
+        live.call::<UpdateService>(&input).await?;
+    }
+    let input = json!({"cluster": cluster, "service": service, "force": force});
+    live.call::<DeleteService>(&input).await?;
+    Ok(())
 }
 
 /// Deletes something else than a service; false if it is not there.

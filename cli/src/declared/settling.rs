@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use berth_aws::ecs::{DeploymentRolloutState, Service};
+use berth_aws::Timestamp;
+use berth_aws::ecs::operations::DescribeServiceDeployments;
+use berth_aws::ecs::{
+    DeploymentRolloutState, DescribeServiceDeploymentsRequest, SchedulingStrategy, Service, StabilityStatus, Task,
+    TaskSet,
+};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, last_part};
-use crate::{output, shortfall};
+use crate::{output, protected, shortfall};
 
 /// How often services are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +57,7 @@ enum Progress {
 /// If the cluster cannot be asked, or has no such service.
 pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Duration) -> Result<Settled> {
     let deadline = Instant::now() + timeout;
-    let (mut told, mut began) = (BTreeMap::<usize, String>::new(), BTreeMap::<usize, String>::new());
+    let (mut told, mut began) = (BTreeMap::<usize, String>::new(), BTreeMap::<usize, Service>::new());
     let mut open: Vec<usize> = (0..awaited.len()).collect();
     loop {
         let mut unsettled = vec![];
@@ -62,10 +67,10 @@ pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Durati
                 return Err(of.no_service(&awaited[index].service));
             };
             let name = &awaited[index].service;
-            if let Some(deployment) = deployment_of(&service)
-                && *began.entry(index).or_insert_with(|| deployment.clone()) != deployment
-            {
-                output::complain(&format!("service {name}: has been given another deployment meanwhile"));
+            let first = began.entry(index).or_insert_with(|| service.clone());
+            if primary_of(first).is_some() && primary_of(first) != primary_of(&service) {
+                let why = instead(&of, first, &service).await?;
+                output::complain(&format!("service {name}: {why}"));
                 return Ok(Settled::Failed);
             }
             let how = match progress(&service, awaited[index].revision.as_deref()) {
@@ -75,6 +80,7 @@ pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Durati
                     how
                 }
                 Progress::Over(why) => {
+                    let why = with_last_failure(&of, &service, why).await?;
                     output::complain(&format!("service {name}: {why}"));
                     return Ok(Settled::Failed);
                 }
@@ -106,12 +112,18 @@ async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], ti
         };
         let name = &awaited[*index].service;
         let tasks = of.tasks(&of.all_task_arns(Some(name)).await?).await?;
-        let now = berth_aws::Timestamp(jiff::Timestamp::now().as_millisecond());
+        let now = now();
         let why = shortfall::sentence(&service, &tasks, now);
-        let why = why.unwrap_or_else(|| format!("service {name}: a deployment is not finished"));
+        let why = match why {
+            Some(why) => why,
+            None => unfinished(&of, &service, &tasks, now).await?,
+        };
         if shortfall::lacks_hosts(&service, &tasks) {
             outcome = Settled::CannotBePlaced;
-            output::complain(&format!("  {why}; `berth why-not {name}` says what would help"));
+            output::complain(&format!(
+                "  {why}; `berth why-not {name} --cluster {}` says what would help",
+                of.name()
+            ));
         } else {
             output::complain(&format!("  {why}"));
         }
@@ -120,10 +132,65 @@ async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], ti
 }
 
 /// The deployment to which it is on its way: another one once it is rolled back.
-fn deployment_of(service: &Service) -> Option<String> {
+fn primary_of(service: &Service) -> Option<&str> {
     let mut deployments = service.deployments.iter().flatten();
     let primary = deployments.find(|deployment| deployment.status.as_deref() == Some("PRIMARY"))?;
-    primary.id.clone()
+    primary.id.as_deref()
+}
+
+/// What the service does instead of what was waited for: it returns to what it was, or somebody deploys something else.
+async fn instead(cluster: &Cluster, first: &Service, now: &Service) -> Result<String> {
+    let definition = |service: &Service| {
+        service
+            .task_definition
+            .as_deref()
+            .map(last_part)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (wanted, has) = (definition(first), definition(now));
+    let current = now.current_service_deployment.as_ref();
+    let Some(deployment) = current.filter(|current| first.current_service_deployment.as_ref() == Some(current)) else {
+        return Ok(format!("has been given another deployment meanwhile, of {has}"));
+    };
+    let request = DescribeServiceDeploymentsRequest {
+        service_deployment_arns: Some(vec![deployment.clone()]),
+    };
+    let described = cluster.call::<DescribeServiceDeployments>(&request).await?;
+    let reason = described
+        .service_deployments
+        .into_iter()
+        .flatten()
+        .find_map(|found| found.status_reason);
+    let why = format!("is rolled back from {wanted} to {has}: {}", reason.unwrap_or_default());
+    with_last_failure(cluster, now, why).await
+}
+
+/// The sentence, and how the task of the service ended that failed last, if one did.
+async fn with_last_failure(cluster: &Cluster, service: &Service, sentence: String) -> Result<String> {
+    let name = service.service_name.as_deref();
+    let tasks = cluster.tasks(&cluster.all_task_arns(name).await?).await?;
+    let last = shortfall::last_failure(service, &tasks, now());
+    Ok(match last {
+        Some(last) => format!("{} Its {last}.", sentence.trim_end()),
+        None => sentence,
+    })
+}
+
+/// Why a service that has the tasks it wants is not stable, as far as anything shows it.
+async fn unfinished(cluster: &Cluster, service: &Service, tasks: &[Task], now: Timestamp) -> Result<String> {
+    let name = service.service_name.as_deref().unwrap_or_default();
+    let held = protected::sentences(cluster, tasks).await?;
+    let reasons = held.into_iter().chain(shortfall::last_failure(service, tasks, now));
+    let reasons: Vec<String> = reasons.collect();
+    Ok(match reasons.as_slice() {
+        [] => format!("service {name}: a deployment is not finished"),
+        reasons => format!("service {name}: a deployment is not finished: {}", reasons.join("; ")),
+    })
+}
+
+fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
 /// How far the service is on its way to this revision, or to whichever it is to run.
@@ -132,6 +199,13 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
     let (desired, running) = (service.desired_count.unwrap_or(0), service.running_count.unwrap_or(0));
     if service.status.as_deref() == Some("DRAINING") {
         return Progress::Over("is being deleted".to_owned());
+    }
+    if let Some(sets) = &service.task_sets {
+        let steady = |set: &&TaskSet| set.stability_status == Some(StabilityStatus::SteadyState);
+        return match sets.iter().filter(steady).count() {
+            steady if steady == sets.len() => Progress::Stable,
+            steady => Progress::Underway(format!("{steady} of {} task sets are steady", sets.len())),
+        };
     }
     let primary = deployments
         .iter()
@@ -150,7 +224,10 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
             revision.unwrap_or_default()
         ));
     }
-    if deployments.len() == 1 && running == desired {
+    // How many tasks a daemon service wants is known once its first deployment was looked at.
+    let is_counted = service.scheduling_strategy != Some(SchedulingStrategy::Daemon)
+        || primary.rollout_state == Some(DeploymentRolloutState::Completed);
+    if deployments.len() == 1 && running == desired && is_counted {
         return Progress::Stable;
     }
     let of_primary = primary.running_count.unwrap_or(0);
@@ -205,6 +282,24 @@ mod tests {
             progress(&service(2, vec![deployment("PRIMARY", 2, 2)]), None),
             Progress::Underway("2 of 3 tasks of web:2 run".to_owned())
         );
+    }
+
+    #[test]
+    fn daemon_service_is_stable_once_its_deployment_is_completed() {
+        let of = |state| Service {
+            desired_count: Some(0),
+            scheduling_strategy: Some(SchedulingStrategy::Daemon),
+            ..service(
+                0,
+                vec![Deployment {
+                    rollout_state: Some(state),
+                    ..deployment("PRIMARY", 1, 0)
+                }],
+            )
+        };
+        let underway = Progress::Underway("0 of 0 tasks of web:1 run".to_owned());
+        assert_eq!(progress(&of(DeploymentRolloutState::InProgress), None), underway);
+        assert_eq!(progress(&of(DeploymentRolloutState::Completed), None), Progress::Stable);
     }
 
     #[test]

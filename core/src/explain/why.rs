@@ -184,20 +184,36 @@ impl fmt::Display for Why {
                  alone it would have gone to {second}"
             )?;
             return match by.and_then(terms) {
-                Some((one, other)) => write!(f, ", by {}: {}, against {}.", one.name, other.meaning, one.meaning),
+                Some((one, other)) => write_terms(f, &one.name, &other.meaning, &one.meaning),
                 None => f.write_str(", by the lower id alone."),
             };
         }
         write!(f, "{chosen} was chosen among {fitting} hosts, before {second}")?;
         match decided_by {
             DecidedBy::Term(place) => match terms(place) {
-                Some((one, other)) => write!(f, ", by {}: {}, against {}.", one.name, one.meaning, other.meaning),
+                Some((one, other)) => write_terms(f, &one.name, &one.meaning, &other.meaning),
                 None => f.write_str("."),
             },
             DecidedBy::Id | DecidedBy::Together(_) => {
                 f.write_str(", by the lower id alone: there was no other difference.")
             }
         }
+    }
+}
+
+/// By which term one host was better than another, and what its numbers say if they do not say it themselves.
+fn write_terms(f: &mut fmt::Formatter<'_>, term: &str, better: &str, worse: &str) -> fmt::Result {
+    write!(f, ", by {term}: {better}")?;
+    if better != worse {
+        write!(f, ", against {worse}")?;
+    }
+    f.write_str(".")?;
+    let extension = PlacementExtension::ALL
+        .into_iter()
+        .find(|one| name_of_extension(*one) == term);
+    match extension {
+        Some(extension) => write!(f, " A lower number says that {}.", lower_says(extension)),
+        None => Ok(()),
     }
 }
 
@@ -267,7 +283,25 @@ fn name_of(strategy: &PlacementStrategy) -> String {
         PlacementStrategy::Random => "random".to_owned(),
         PlacementStrategy::Spread { field } => format!("spread {field}"),
         PlacementStrategy::Binpack { resource } => format!("binpack {}", resource_name(*resource)),
-        PlacementStrategy::Extension { extension } => format!("binpack {}", extension.field()),
+        PlacementStrategy::Extension { extension } => name_of_extension(*extension),
+    }
+}
+
+fn name_of_extension(extension: PlacementExtension) -> String {
+    format!("binpack {}", extension.field())
+}
+
+/// What makes the number of a strategy that ECS does not have lower.
+fn lower_says(extension: PlacementExtension) -> &'static str {
+    match extension {
+        PlacementExtension::BestFit => "less is left of all resources together",
+        PlacementExtension::DotProduct => "what is free is less like what the task needs",
+        PlacementExtension::Fragmentation => "typical tasks lose fewer GPUs",
+        PlacementExtension::GpuPacking => "fewer idle GPUs are used up",
+        PlacementExtension::GpuClustering => "more tasks that need as many GPUs are there, and less is free",
+        PlacementExtension::Tightest => {
+            "typical tasks lose fewer GPUs, where there are any, and less of all resources is left"
+        }
     }
 }
 
@@ -281,17 +315,7 @@ fn resource_name(resource: BinpackResource) -> &'static str {
 fn meaning(strategy: &PlacementStrategy, value: u64, group: &str, host: Option<&ContainerInstance>) -> String {
     match strategy {
         PlacementStrategy::Random => "a number drawn for this task and host".to_owned(),
-        PlacementStrategy::Extension { extension } => {
-            let less = match extension {
-                PlacementExtension::BestFit => "less is left of all resources together",
-                PlacementExtension::DotProduct => "what is free is less like what the task needs",
-                PlacementExtension::Fragmentation => "typical tasks lose fewer GPUs",
-                PlacementExtension::GpuPacking => "fewer idle GPUs are used up",
-                PlacementExtension::GpuClustering => "more tasks that need as many GPUs are there, and less is free",
-                PlacementExtension::Tightest => "typical tasks lose fewer GPUs, and less is left",
-            };
-            format!("{value}: a lower number says that {less}")
-        }
+        PlacementStrategy::Extension { .. } => value.to_string(),
         PlacementStrategy::Binpack { resource } => match resource {
             BinpackResource::Cpu => format!("{} free", count(value, "CPU unit")),
             BinpackResource::Memory => format!("{value} MiB free"),

@@ -19,8 +19,8 @@ pub struct Policy {
 pub enum PolicyError {
     /// No strategy is called so.
     #[error(
-        "there is no strategy '{name}': use random, default, spread=FIELD, binpack=cpu, binpack=memory, {extensions}, or several with + \
-         between them",
+        "there is no strategy '{name}': use random, default, spread=instanceId, spread=host, spread=attribute:NAME (such as \
+         attribute:ecs.availability-zone), binpack=cpu, binpack=memory, {extensions}, or several with + between them",
         extensions = PlacementExtension::ALL.map(short).join(", ")
     )]
     Unknown {
@@ -103,6 +103,10 @@ fn strategy(name: &str) -> Option<Vec<PlacementStrategy>> {
         Some(("binpack", "memory")) => PlacementStrategy::Binpack {
             resource: BinpackResource::Memory,
         },
+        Some(("binpack", field)) => {
+            let extension = PlacementExtension::ALL.into_iter().find(|one| one.field() == field)?;
+            PlacementStrategy::Extension { extension }
+        }
         Some(("spread", field)) if SpreadField::parse(field).is_some() => PlacementStrategy::Spread {
             field: field.to_owned(),
         },
@@ -123,6 +127,11 @@ mod tests {
         assert_eq!(
             "berth:best-fit".parse::<Policy>().expect("one").strategies,
             Policy::of(PlacementExtension::BestFit).strategies
+        );
+        assert_eq!(
+            "binpack=berth:tightest".parse::<Policy>().expect("one").strategies,
+            Policy::of(PlacementExtension::Tightest).strategies,
+            "as recordings have it"
         );
         let unknown = "worst-fit".parse::<Policy>().expect_err("none").to_string();
         assert!(

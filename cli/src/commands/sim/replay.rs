@@ -80,6 +80,13 @@ fn make_again(recording: &Recording) -> Result<ExitCode> {
             judgement.not_recorded
         ))?;
     }
+    if judgement.cut_off > 0 {
+        output::line(&format!(
+            "{} more were made together with some that are not in the recording, which begins or ends in between, and were not made again. Export a \
+             longer span.",
+            judgement.cut_off
+        ))?;
+    }
     let differences = &judgement.differences;
     if !differences.is_empty() {
         let to_same = |one: &&Difference| one.now.as_ref().is_some_and(|(host, _)| *host == one.recorded);

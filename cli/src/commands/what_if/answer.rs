@@ -20,9 +20,12 @@ const MAX_REMEDIES: usize = 3;
 
 /// The whole answer.
 pub(super) fn text(answer: &PredictChangesResponse, loses_hosts: bool) -> String {
-    let mut parts = vec![sentence::of(answer)];
+    let mut parts = vec![];
+    // First what the rest is to be read by.
+    parts.extend(sentence::on_hosts_not_given_up(answer, loses_hosts).map(str::to_owned));
+    parts.push(sentence::of(answer));
     parts.extend(sentence::on_chance(answer));
-    parts.extend(sentence::on_lost_hosts(answer, loses_hosts).map(str::to_owned));
+    parts.extend(sentence::on_lost_hosts(answer).map(str::to_owned));
     parts.extend(shown(&["GROUP", "TASKS", "FROM", "TO"], moves(answer), "moves"));
     parts.extend(shortfalls(answer));
     let (before, after) = (
@@ -62,8 +65,10 @@ pub(super) fn label(host: &HostRef) -> &str {
     host.host_name.as_deref().or(id).unwrap_or_default()
 }
 
+/// One row for those that read the same, such as tasks that may each be on one of the same hosts.
 fn moves(answer: &PredictChangesResponse) -> Vec<Vec<String>> {
-    let rows = answer.moves.iter().flatten().map(|found| {
+    let (mut rows, mut tasks) = (vec![], BTreeMap::<[String; 3], i32>::new());
+    for found in answer.moves.iter().flatten() {
         let from = found.from.as_ref().map_or("(new)", label);
         let to = match (&found.to, found.one_of.as_deref().unwrap_or_default()) {
             (None, _) => "(gone)".to_owned(),
@@ -73,14 +78,18 @@ fn moves(answer: &PredictChangesResponse) -> Vec<Vec<String>> {
                 format!("one of {}", names.join(", "))
             }
         };
-        vec![
-            found.group.clone().unwrap_or_default(),
-            found.tasks.unwrap_or(0).to_string(),
-            from.to_owned(),
-            to,
-        ]
-    });
-    rows.collect()
+        let row = [found.group.clone().unwrap_or_default(), from.to_owned(), to];
+        if !tasks.contains_key(&row) {
+            rows.push(row.clone());
+        }
+        *tasks.entry(row).or_default() += found.tasks.unwrap_or(0);
+    }
+    let with_tasks = |row: [String; 3]| {
+        let count = tasks.get(&row).copied().unwrap_or(0).to_string();
+        let [group, from, to] = row;
+        vec![group, count, from, to]
+    };
+    rows.into_iter().map(with_tasks).collect()
 }
 
 /// What services lack, and what would help. Those that lack no more than before are told in a line: of them nothing is new.

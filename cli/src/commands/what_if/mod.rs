@@ -8,7 +8,9 @@ mod values;
 
 pub(super) use answer::more_tasks;
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail, ensure};
 use berth_aws::berth::operations::PredictChanges;
 use berth_aws::berth::{HostToAdd, PredictChangesRequest, ServiceChange};
 use clap::Args;
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
     /// This host is drained
     #[arg(long, value_name = "HOST")]
     drain: Vec<String>,
-    /// A host joins: cpu=UNITS,memory=MIB, and name=NAME and az=ZONE if they matter
+    /// A host joins: cpu=UNITS (1024 for a core),memory=MIB, and name=NAME, az=ZONE and capacity-provider=NAME if they matter
     #[arg(long, value_name = "SPEC", value_parser = values::new_host)]
     add_host: Vec<HostToAdd>,
     /// A service gets another desired count
@@ -52,6 +54,16 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If nothing is asked about, the cluster cannot be asked, or has no such host or service.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    for (flag, changes) in [("--scale", &arguments.scale), ("--strategy", &arguments.strategy)] {
+        let mut seen = BTreeSet::new();
+        let twice = changes
+            .iter()
+            .filter_map(|change| change.service.as_deref())
+            .find(|name| !seen.insert(*name));
+        if let Some(service) = twice {
+            bail!("{flag} says two things of service {service}: say one");
+        }
+    }
     let services = [arguments.scale, arguments.strategy].concat();
     let asks = [
         arguments.lose_host.len(),

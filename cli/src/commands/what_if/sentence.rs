@@ -4,19 +4,22 @@ use berth_aws::berth::{PredictChangesResponse, ServiceOutlook, TaskMove};
 
 use super::answer::label;
 
-/// What is not to be read from the rest, if hosts are lost.
-pub(super) fn on_lost_hosts(answer: &PredictChangesResponse, loses_hosts: bool) -> Option<&'static str> {
-    match answer.hosts_given_up.as_deref().unwrap_or_default().len() {
-        0 if loses_hosts => Some(
-            "No host is given up as lost: no agent of the cluster would be connected, so that the controller cannot tell who is away. Tasks on these hosts \
-             count as running, and nothing replaces them until an agent is back.",
-        ),
-        0 | 1 => None,
-        _ => Some(
-            "Hosts are given up a few at a time, in the order in which they went. Where they went one after the other, and their tasks compete for room, other hosts may get \
-             some of them.",
-        ),
-    }
+/// That hosts which are lost are not found to be.
+pub(super) fn on_hosts_not_given_up(answer: &PredictChangesResponse, loses_hosts: bool) -> Option<&'static str> {
+    let gives_none_up = answer.hosts_given_up.as_deref().unwrap_or_default().is_empty();
+    (loses_hosts && gives_none_up).then_some(
+        "No host is given up as lost: no agent of the cluster would be connected, so that the controller cannot tell who is away. Tasks on these hosts \
+         count as running, and nothing replaces them until an agent is back.",
+    )
+}
+
+/// What is not to be read from the rest, if several hosts are given up.
+pub(super) fn on_lost_hosts(answer: &PredictChangesResponse) -> Option<&'static str> {
+    let several = answer.hosts_given_up.as_deref().unwrap_or_default().len() > 1;
+    several.then_some(
+        "Hosts are given up a few at a time, in the order in which they went. Where they went one after the other, and their tasks compete for room, other hosts may get \
+         some of them.",
+    )
 }
 
 /// The first lines.
@@ -91,14 +94,15 @@ pub(super) fn of(answer: &PredictChangesResponse) -> String {
 /// How many of the tasks that are missing were so before the change.
 fn already_missing(answer: &PredictChangesResponse) -> String {
     let counts = answer.services.iter().flatten().map(|service| {
-        let missing = service.missing.unwrap_or(0);
-        (missing, missing.min(service.missing_before.unwrap_or(0)))
+        let (missing, before) = (service.missing.unwrap_or(0), service.missing_before.unwrap_or(0));
+        (missing, before, missing.min(before))
     });
-    let (missing, before) = counts.fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
-    match before {
-        0 => String::new(),
-        before if before == missing => " (as before)".to_owned(),
-        before => format!(" ({before} of them before too)"),
+    let (missing, before, common) = counts.fold((0, 0, 0), |(a, b, c), (x, y, z)| (a + x, b + y, c + z));
+    match (before, common) {
+        (_, 0) => String::new(),
+        (before, common) if before == missing && common == missing => " (as before)".to_owned(),
+        (before, common) if common == missing => format!(" ({before} were before)"),
+        (_, common) => format!(" ({common} of them before too)"),
     }
 }
 
@@ -171,6 +175,7 @@ mod tests {
         for (services, said) in [
             (vec![lacking(0, 2)], " 2 missing. "),
             (vec![lacking(2, 2)], " 2 missing (as before). "),
+            (vec![lacking(5, 2), lacking(1, 1)], " 3 missing (6 were before). "),
             (
                 vec![lacking(2, 3), lacking(4, 1)],
                 " 4 missing (3 of them before too). ",

@@ -42,6 +42,13 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: RemoveHostRequest) -> 
     for host in &hosts {
         // One that was deregistered before is refused now.
         if host.status != ContainerInstanceStatus::Inactive {
+            let tasks = state.tasks_of_instance(host.id).count();
+            if tasks > 0 && input.force != Some(true) {
+                let name = &host.host.host_name;
+                return Err(errors::invalid(format!(
+                    "Host {name} still has {tasks} tasks. Drain it first, with `berth hosts drain {name}`, or remove it with --force, which stops them."
+                )));
+            }
             api.propose(Command::DeregisterContainerInstance {
                 container_instance: host.id,
                 force: input.force.unwrap_or(false),

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use berth_core::decisions::{DecisionLine, Happening, Held, PlacedTask, Recording, Scene};
+use berth_core::decisions::{DecisionLine, Entry, Happening, Held, PlacedTask, Recording, Scene};
 use berth_core::model::{ContainerInstanceId, LogIndex, Manner, TaskId};
 use berth_core::placement::{Placement, Seed, TaskRequest};
 
@@ -37,6 +37,8 @@ pub struct Judgement {
     pub same_as_seen: usize,
     /// Placements of which it is not recorded how they were decided.
     pub not_recorded: usize,
+    /// Decisions that were made together with some that are not in the recording, which begins or ends in between, and so cannot be made again.
+    pub cut_off: usize,
     /// Those that came out otherwise.
     pub differences: Vec<Difference>,
 }
@@ -85,6 +87,8 @@ struct Judge<'r> {
     numbers: BTreeMap<ContainerInstanceId, u32>,
     /// In the order of the log.
     plans: Vec<Plan<'r>>,
+    /// The last entry that puts a task on a host.
+    last_placed: Option<LogIndex>,
     /// Tasks that were no longer wanted from an entry on, by its place.
     stops: BTreeMap<usize, Vec<u32>>,
     /// Those that are known to come out the same as a leader saw the hosts.
@@ -102,6 +106,7 @@ pub fn judge(recording: &Recording) -> Judgement {
         recording,
         numbers: (0..).zip(&recording.hosts).map(|(number, id)| (*id, number)).collect(),
         plans: plans(recording),
+        last_placed: last_placed(recording),
         stops: stops(recording),
         settled: BTreeSet::new(),
         engine: Engine::default(),
@@ -128,6 +133,11 @@ pub fn judge(recording: &Recording) -> Judgement {
         }
     }
     judge.judgement
+}
+
+fn last_placed(recording: &Recording) -> Option<LogIndex> {
+    let places = |entry: &&Entry| entry.happenings.iter().any(|one| matches!(one, Happening::Placed(_)));
+    recording.entries.iter().rfind(places).map(|entry| entry.index)
 }
 
 fn plans(recording: &Recording) -> Vec<Plan<'_>> {
@@ -178,6 +188,11 @@ impl Judge<'_> {
             self.judgement.same_as_seen += tasks;
             return;
         }
+        if self.may_be_cut_off(plan) {
+            self.judgement.decisions -= tasks;
+            self.judgement.cut_off += tasks;
+            return;
+        }
         for ((index, placed, decision), now) in self.plans[plan].tasks.iter().zip(again) {
             if is_same(placed, decision, now.as_ref()) {
                 self.judgement.same += 1;
@@ -192,6 +207,19 @@ impl Judge<'_> {
                 now,
             });
         }
+    }
+
+    /// Whether tasks that were placed together with those of the plan may be in front of the recording or behind it: some are missing near its
+    /// beginning, or those of the plan are the last that were placed.
+    fn may_be_cut_off(&self, plan: usize) -> bool {
+        let found = &self.plans[plan];
+        let lacks_some = found
+            .tasks
+            .iter()
+            .zip(0..)
+            .any(|((.., decision), place)| decision.position != place);
+        let is_last = self.last_placed == found.tasks.iter().map(|(index, ..)| *index).max();
+        found.manner != Manner::OneByOne && (is_last || found.entry < ROUND && lacks_some)
     }
 
     /// Whether the plan comes out the same on the hosts as they were some entries earlier, behind others of about the same time.
