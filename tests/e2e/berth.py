@@ -84,10 +84,10 @@ def environment(endpoint=None, **more):
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def client(endpoint, service="ecs", region=REGION, secret=SECRET, key=ACCESS_KEY, retries=0, connections=64):
+def client(endpoint, service="ecs", region=REGION, secret=SECRET, key=ACCESS_KEY, retries=0, connections=64, **more):
     """A boto3 client that is told nothing but endpoint, region and keys."""
     config = botocore.config.Config(
-        retries={"max_attempts": retries}, connect_timeout=5, read_timeout=60, max_pool_connections=connections
+        retries={"max_attempts": retries}, connect_timeout=5, read_timeout=60, max_pool_connections=connections, **more
     )
     return boto3.client(
         service, endpoint_url=endpoint, region_name=region, aws_access_key_id=key, aws_secret_access_key=secret, config=config

@@ -42,7 +42,10 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: RemoveHostRequest) -> 
     for host in &hosts {
         // One that was deregistered before is refused now.
         if host.status != ContainerInstanceStatus::Inactive {
-            let tasks = state.tasks_of_instance(host.id).count();
+            let tasks = state
+                .tasks_of_instance(host.id)
+                .filter(|task| !task.is_stopped())
+                .count();
             if tasks > 0 && input.force != Some(true) {
                 let name = &host.host.host_name;
                 return Err(errors::invalid(format!(
