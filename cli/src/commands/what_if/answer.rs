@@ -287,6 +287,7 @@ mod tests {
             moves: Some(vec![
                 found(Some("host-2"), 2, &[]),
                 found(Some("host-2"), 1, &["host-2", "host-3"]),
+                found(Some("host-3"), 2, &["host-2", "host-3"]),
                 found(None, 1, &[]),
             ]),
             services: Some(vec![]),
@@ -297,12 +298,12 @@ mod tests {
         assert_eq!(
             text(&answer, false).lines().collect::<Vec<_>>(),
             [
-                "Lost: host-1. 3 tasks move. 1 gone, and nothing in their place. Every service has what it wants. That is so after 20 s, and as \
+                "Lost: host-1. 5 tasks move. 1 gone, and nothing in their place. Every service has what it wants. That is so after 20 s, and as \
                  long as hosts take to start and stop tasks.",
                 "",
                 "GROUP        TASKS  FROM    TO",
                 "service:web  2      host-1  host-2",
-                "service:web  1      host-1  one of host-2, host-3",
+                "service:web  3      host-1  one of host-2, host-3",
                 "service:web  1      host-1  (gone)",
                 "",
                 "ZONE  HOSTS   CPU FREE  MIB FREE",
@@ -327,8 +328,12 @@ mod tests {
             }),
             ..Default::default()
         };
+        let numbered = |number: i32| TaskMove {
+            group: Some(format!("service:{number}")),
+            ..Default::default()
+        };
         let answer = PredictChangesResponse {
-            moves: Some(vec![TaskMove::default(); 30]),
+            moves: Some((0..30).map(numbered).collect()),
             services: Some(vec![lacking("api", 1), lacking("big", 4), lacking("web", 4)]),
             ..Default::default()
         };
