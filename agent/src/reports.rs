@@ -153,6 +153,7 @@ mod tests {
             stopped_at: None,
             stop_code: None,
             stopped_reason: None,
+            health: None,
         }
     }
 

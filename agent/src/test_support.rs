@@ -31,6 +31,7 @@ pub(crate) fn task_spec(id: u128, image: &str) -> TaskSpec {
             stop_timeout_secs: 30,
             docker_labels: BTreeMap::new(),
             restart_policy: None,
+            health_check: None,
         }],
     }
 }

@@ -385,5 +385,6 @@ fn report(task: TaskId, status: TaskStatus, wanted_end: bool, clock: Timestamp) 
         stopped_at: (status == TaskStatus::Stopped).then_some(clock),
         stop_code: own_end.then_some(StopCode::EssentialContainerExited),
         stopped_reason: own_end.then(|| "Essential container in task exited".to_owned()),
+        health: None,
     }
 }

@@ -79,6 +79,7 @@ pub(crate) fn definition(family: &str, at: Timestamp) -> Command {
         stop_timeout_secs: None,
         docker_labels: std::collections::BTreeMap::new(),
         restart_policy: None,
+        health_check: None,
     };
     Command::RegisterTaskDefinition(TaskDefinition {
         key: definition_key(family, 0),
@@ -129,6 +130,7 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         task_sets: vec![],
         events: Default::default(),
         steady: false,
+        health_check_grace_period_secs: None,
         propagate_tags: PropagateTags::None,
         enable_ecs_managed_tags: false,
         tags: Tags::new(),

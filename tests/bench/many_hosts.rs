@@ -458,6 +458,7 @@ impl Host {
             exit_code: task.stopped_at.map(|_| 143),
             reason: None,
             network_bindings: vec![],
+            health: None,
         });
         let report = TaskReport {
             task: id,
@@ -470,6 +471,7 @@ impl Host {
             stopped_at: task.stopped_at,
             stop_code: None,
             stopped_reason: None,
+            health: None,
         };
         Some(record::encode(RecordKind::TaskReport, &report).map_err(Into::into))
     }

@@ -117,6 +117,7 @@ impl Bench {
             stop_timeout_secs: None,
             docker_labels: Default::default(),
             restart_policy: None,
+            health_check: None,
         };
         let registered = TaskDefinition {
             key: definition(name, 0),
@@ -163,6 +164,7 @@ impl Bench {
             task_sets: vec![],
             events: Default::default(),
             steady: false,
+            health_check_grace_period_secs: None,
             propagate_tags: PropagateTags::None,
             enable_ecs_managed_tags: false,
             tags: Tags::new(),
@@ -237,6 +239,7 @@ impl Bench {
             stopped_at: ended.then_some(self.now),
             stop_code: ended.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
+            health: None,
         }
     }
 

@@ -262,6 +262,7 @@ pub(crate) fn task(id: u128, environment: &[(&str, &str)]) -> TaskSpec {
             stop_timeout_secs: 1,
             docker_labels: BTreeMap::new(),
             restart_policy: None,
+            health_check: None,
         }],
     }
 }

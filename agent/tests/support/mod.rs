@@ -169,6 +169,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         stop_timeout_secs: 30,
         docker_labels: BTreeMap::new(),
         restart_policy: None,
+        health_check: None,
     };
     let unique = (u128::from(std::process::id()) << 64) | u128::from(TASKS.fetch_add(1, Ordering::SeqCst));
     TaskSpec {

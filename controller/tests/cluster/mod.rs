@@ -205,6 +205,7 @@ pub(crate) fn definition(family: &str, needs: Resources) -> TaskDefinition {
             stop_timeout_secs: None,
             docker_labels: std::collections::BTreeMap::new(),
             restart_policy: None,
+            health_check: None,
         }],
         network_mode: NetworkMode::Bridge,
         network_mode_given: false,
@@ -259,6 +260,7 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
         task_sets: vec![],
         events: Default::default(),
         steady: false,
+        health_check_grace_period_secs: None,
         propagate_tags: PropagateTags::None,
         enable_ecs_managed_tags: false,
         tags: Tags::new(),
@@ -295,5 +297,6 @@ pub(crate) fn report(task: TaskId, status: TaskStatus) -> TaskReport {
         stopped_at: ended.then_some(now),
         stop_code: ended.then_some(StopCode::EssentialContainerExited),
         stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
+        health: None,
     }
 }

@@ -349,6 +349,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::UpdateServicePrimaryTaskSet { at, .. }
         | Command::DeleteTaskSet { at, .. }
         | Command::StopTasks { at, .. }
+        | Command::RecordFailedHealthChecks { at, .. }
         | Command::UpdateTaskProtection { at, .. }
         | Command::RecordTaskReports { at, .. }
         | Command::RegisterContainerInstance { at, .. }

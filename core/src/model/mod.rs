@@ -7,6 +7,7 @@ mod capacity_provider;
 mod cluster;
 mod container_instance;
 mod deployment_configuration;
+mod health;
 mod host_settings;
 mod names;
 mod placement;
@@ -33,6 +34,7 @@ pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDes
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, UnworkableConfiguration,
 };
+pub use health::{HealthCheck, HealthStatus, TaskHealth};
 pub use host_settings::{HostSettings, HostSettingsChange, HostSettingsError};
 pub use names::{
     AccountId, AgentId, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family,

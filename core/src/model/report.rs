@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerInstanceId, StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol};
+use super::{ContainerInstanceId, HealthStatus, StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol};
 
 /// Where a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ pub struct ContainerReport {
     pub reason: Option<String>,
     /// Ports as bound.
     pub network_bindings: Vec<NetworkBinding>,
+    /// What its health check says; `None` where it has none. Only of tasks that were given one, and so never to controllers that do not know of
+    /// health.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
 }
 
 /// What one host says of its tasks.
@@ -97,4 +101,7 @@ pub struct TaskReport {
     pub stop_code: Option<StopCode>,
     /// Why it stopped, in a sentence, where the host is the one who knows.
     pub stopped_reason: Option<String>,
+    /// What the health checks of its essential containers say together; `None` where none has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
 }

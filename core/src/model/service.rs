@@ -195,6 +195,10 @@ pub struct Service {
     pub events: Vector<ServiceEvent>,
     /// Whether the last thing said was that a steady state was reached.
     pub steady: bool,
+    /// Seconds from a task's start in which its health checks may fail; `None` means 0. With
+    /// [`Feature::ContainerHealth`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check_grace_period_secs: Option<u32>,
     /// Where tasks get tags from.
     pub propagate_tags: PropagateTags,
     /// Whether tasks are tagged with cluster and service.

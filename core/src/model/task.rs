@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, MemoryMib,
-    NetworkBinding, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, ServiceKey, Tags,
-    TaskDefinition, TaskDefinitionKey, TaskId, Timestamp, task_record::TaskRecord,
+    CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, HealthStatus,
+    MemoryMib, NetworkBinding, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, ServiceKey,
+    Tags, TaskDefinition, TaskDefinitionKey, TaskHealth, TaskId, Timestamp, task_record::TaskRecord,
 };
 
 /// Where a task is on its way; it only ever moves to a later one.
@@ -163,6 +163,9 @@ pub struct Container {
     pub reason: Option<String>,
     /// Ports as bound on the host.
     pub network_bindings: Vec<NetworkBinding>,
+    /// What its health check says; `None` where it has none, or none has said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
 }
 
 /// A task.
@@ -202,6 +205,9 @@ pub struct Task {
     /// Until when, by the clock of the leader, its service's scheduler does not stop it. With
     /// [`Feature::TaskProtection`](crate::state::Feature) alone.
     pub protected_until: Option<Timestamp>,
+    /// What its health checks say; `None` where it has none, or its host has not said anything. With
+    /// [`Feature::ContainerHealth`](crate::state::Feature) alone.
+    pub health: Option<TaskHealth>,
     /// When its desired status became `STOPPED`.
     pub stopping_at: Option<Timestamp>,
     /// When its last container ended.
@@ -288,6 +294,7 @@ impl Task {
             started_at: None,
             running_since: None,
             protected_until: None,
+            health: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,
@@ -329,6 +336,18 @@ impl Task {
     #[must_use]
     pub fn ran_for_ms(&self) -> Option<i64> {
         Some(self.execution_stopped_at?.ms_since(self.started_at?).max(0))
+    }
+
+    /// Whether it is to be replaced since its health checks have failed.
+    #[must_use]
+    pub fn has_failed_health_checks(&self) -> bool {
+        self.health.is_some_and(|health| health.failed_at.is_some())
+    }
+
+    /// Whether its health checks have never passed; not of one that has none.
+    #[must_use]
+    pub fn was_never_healthy(&self) -> bool {
+        self.health.is_some_and(|health| health.healthy_since.is_none())
     }
 
     /// Whether its service's scheduler must not stop it at `now`, unless the service is deleted by force.

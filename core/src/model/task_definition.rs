@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Container, ContainerStatus, CpuUnits, MemoryMib, NetworkMode, PlacementConstraint, Resources, RestartPolicy, Tags,
-    TaskDefinitionKey, Timestamp,
+    Container, ContainerStatus, CpuUnits, HealthCheck, MemoryMib, NetworkMode, PlacementConstraint, Resources,
+    RestartPolicy, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Whether new tasks may use a revision.
@@ -99,6 +99,10 @@ pub struct ContainerDefinition {
     /// When it is started again in place once it has ended; `None` means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
+    /// How it is found out whether it is healthy; `None` means not at all. With
+    /// [`Feature::ContainerHealth`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// A revision of a task definition.
@@ -182,6 +186,7 @@ impl TaskDefinition {
             exit_code: None,
             reason: None,
             network_bindings: vec![],
+            health: None,
         };
         self.containers.iter().map(|c| pending(&c.name, &c.image)).collect()
     }

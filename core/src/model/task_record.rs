@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::task::{Container, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus};
 use super::{
     CapacityProviderName, ClusterKey, ContainerInstanceId, PlacementConstraint, PlacementRecord, PlacementStrategy,
-    Ports, Resources, Tags, TaskDefinitionKey, TaskId, Timestamp,
+    Ports, Resources, Tags, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
 };
 
 /// See [`Task`].
@@ -44,6 +44,8 @@ pub(super) struct TaskRecord {
     running_since: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     protected_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health: Option<TaskHealth>,
     stopping_at: Option<Timestamp>,
     execution_stopped_at: Option<Timestamp>,
     stopped_at: Option<Timestamp>,
@@ -83,6 +85,7 @@ impl From<TaskRecord> for Task {
             started_at: record.started_at,
             running_since: record.running_since,
             protected_until: record.protected_until,
+            health: record.health,
             stopping_at: record.stopping_at,
             execution_stopped_at: record.execution_stopped_at,
             stopped_at: record.stopped_at,
@@ -122,6 +125,7 @@ impl From<Task> for TaskRecord {
             started_at: task.started_at,
             running_since: task.running_since,
             protected_until: task.protected_until,
+            health: task.health,
             stopping_at: task.stopping_at,
             execution_stopped_at: task.execution_stopped_at,
             stopped_at: task.stopped_at,

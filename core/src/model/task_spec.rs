@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerDefinition, CpuUnits, MemoryMib, PortMapping, RestartPolicy, Task, TaskDefinition, TaskId};
+use super::{
+    ContainerDefinition, CpuUnits, HealthCheck, MemoryMib, PortMapping, RestartPolicy, Task, TaskDefinition, TaskId,
+};
 
 /// How a task reaches the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +76,9 @@ pub struct ContainerSpec {
     /// When it is started again in place once it has ended; `None` means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
+    /// How it is found out whether it is healthy; `None` means not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// Seconds from the stop signal to SIGKILL where the task definition says nothing (ECS's `stopTimeout` default).
@@ -121,5 +126,9 @@ fn container_spec(task: &Task, definition: &ContainerDefinition) -> ContainerSpe
         stop_timeout_secs: definition.stop_timeout_secs.unwrap_or(DEFAULT_STOP_TIMEOUT_SECS),
         docker_labels: definition.docker_labels.clone(),
         restart_policy: definition.restart_policy.clone(),
+        health_check: definition
+            .health_check
+            .clone()
+            .filter(|check| check.arguments().is_some()),
     }
 }

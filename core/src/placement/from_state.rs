@@ -163,6 +163,7 @@ mod tests {
             started_at: None,
             running_since: None,
             protected_until: None,
+            health: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,

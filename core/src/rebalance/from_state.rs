@@ -7,11 +7,11 @@ use super::outcome::{Move, Plan};
 use super::problem::{PlacedTask, RebalanceProblem, Stays};
 use crate::model::{
     CapacityProviderName, ClusterKey, CpuUnits, DesiredStatus, MemoryMib, RebalanceGoal, Resources, ServiceKey,
-    ServiceName, Task, TaskId, TaskStatus, Timestamp,
+    ServiceName, Task, TaskId, Timestamp,
 };
 use crate::placement::{Ask, GpuSet, Host, PlacementProblem, Requests, TaskRequest};
 use crate::reconcile::{self, Unready};
-use crate::state::{ClusterState, STAYED_UP_MS};
+use crate::state::ClusterState;
 use crate::what_if::{Headroom, headroom_of};
 
 /// What is wished for.
@@ -137,9 +137,7 @@ fn own_reason(task: &Task, now: Timestamp) -> Option<Stays> {
     if task.is_protected(now) {
         return Some(Stays::Protected);
     }
-    let since = task.running_since.or(task.started_at).unwrap_or(task.created_at);
-    let has_settled = task.last_status == TaskStatus::Running && now.ms_since(since) >= STAYED_UP_MS;
-    (!has_settled).then_some(Stays::Starting)
+    (!reconcile::has_settled(task, now)).then_some(Stays::Starting)
 }
 
 /// The hosts with what the tasks hold after the moves.

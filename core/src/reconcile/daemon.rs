@@ -47,6 +47,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     }
     let mut held = vec![];
     let mut stopped = stop_extra(pass, &service, &tally, &mut held);
+    stopped.extend(stop_unhealthy(pass, &tally, held_back.is_some()));
     if deployment.rollout_state != RolloutState::Failed {
         stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some(), &mut held));
     }
@@ -143,6 +144,15 @@ fn stop_extra(pass: &mut Pass<'_>, service: &Service, tally: &Tally, held: &mut 
     held.extend(protected);
     stopped.extend(stopping::stop_since(pass, service, &draining, stopping::SINCE_DRAINING));
     stopped
+}
+
+/// Stops unhealthy tasks, which do not serve; where nothing can start in their place, those that were healthy before run on.
+fn stop_unhealthy(pass: &mut Pass<'_>, tally: &Tally, held_back: bool) -> Vec<TaskId> {
+    let unhealthy = tally.unhealthy.iter().cloned();
+    let victims: Vec<Arc<Task>> = unhealthy
+        .filter(|task| !held_back || task.was_never_healthy())
+        .collect();
+    stopping::stop_unhealthy(pass, &victims)
 }
 
 /// Stops tasks to be replaced, as many as are not needed. Adds to `held` those that stay since they are protected.

@@ -13,6 +13,20 @@ pub(super) fn started(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     })
 }
 
+/// Of many tasks at once, the first are named: the last 100 sentences of a service are all that is kept.
+pub(super) fn failed_health_checks(service: &ServiceName, tasks: &[TaskId]) -> Vec<String> {
+    let (named, others) = tasks.split_at(tasks.len().min(MAX_TASKS_IN_SENTENCE));
+    let sentence = |task| format!("(service {service}) (task {task}) failed container health checks.");
+    let mut said: Vec<String> = named.iter().map(sentence).collect();
+    if !others.is_empty() {
+        said.push(format!(
+            "(service {service}) {} more tasks failed container health checks.",
+            others.len()
+        ));
+    }
+    said
+}
+
 pub(super) fn stopped(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     in_tens(tasks, |count, list| {
         format!("(service {service}) has stopped {count} running tasks: {list}.")

@@ -10,6 +10,7 @@ mod daemon;
 mod deployment;
 mod division;
 mod events;
+mod health;
 mod hosts;
 mod limits;
 mod moving;
@@ -45,6 +46,7 @@ pub use moving::{Unready, unready};
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
 pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
 pub use starting::next_task;
+pub(crate) use tally::has_settled;
 
 use crate::ids::IdSource;
 use crate::model::Timestamp;

@@ -11,8 +11,8 @@ use crate::model::{Deployment, Manner, RolloutState, Service, Task, TaskId};
 use super::limits::Limits;
 use super::pass::Pass;
 use super::placing::Lot;
-use super::tally::{Tally, is_running};
-use super::{deployment, division, events, placing, protection, starting, stopping};
+use super::tally::{Tally, is_running, is_unhealthy};
+use super::{deployment, division, events, health, placing, protection, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;
@@ -26,6 +26,8 @@ struct Starts {
     complete: bool,
     /// Whether it waits for its back-off, or was given up.
     held_back: bool,
+    /// Tasks that it lacks still and that cannot start now.
+    unstarted: usize,
 }
 
 /// What stopping came to.
@@ -48,6 +50,10 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let tally = Tally::of(&pass.state, service);
     let starts = start_missing(pass, service, deployment, &tally);
     let mut stops = stop_surplus(pass, service, &tally, limits);
+    if !tally.unhealthy.is_empty() {
+        let unhealthy = health::stop_unhealthy(pass, service, starts.unstarted);
+        stops.stopped.extend(unhealthy);
+    }
     if deployment.rollout_state != RolloutState::Failed {
         stop_replaced(pass, service, &tally, limits, &starts, &mut stops);
     }
@@ -91,7 +97,10 @@ fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment
         return Starts::default();
     };
     if wanted(service, tally) == 0 {
-        return Starts::default();
+        return Starts {
+            unstarted: missing(service, tally),
+            ..Starts::default()
+        };
     }
     let choices = match pass.together.take(&service.key, &deployment.id) {
         Some(found) => found,
@@ -108,6 +117,7 @@ fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment
     }
     // Where there is room, those beyond what one pass starts follow once these are there.
     let complete = shortfall.is_none() && wanted(service, tally) == missing(service, tally);
+    let unstarted = missing(service, tally).saturating_sub(started.len());
     let mut said = events::started(service.spoken(), &started);
     if let Some(shortfall) = shortfall {
         said.extend(placing::say_unplaced(pass, service, &shortfall));
@@ -116,6 +126,7 @@ fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment
         said,
         complete,
         held_back: false,
+        unstarted: if complete { 0 } else { unstarted },
     }
 }
 
@@ -151,11 +162,8 @@ fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally, limits: L
     if surplus == 0 {
         return stops;
     }
-    let running = tally
-        .current
-        .iter()
-        .chain(tally.to_replace())
-        .filter(|task| is_running(task));
+    let running = tally.current.iter().chain(tally.to_replace());
+    let running = running.filter(|task| is_running(task) && !task.has_failed_health_checks());
     let mut spare = running.count().saturating_sub(limits.lower);
     let mut victims = vec![];
     for (tasks, count) in division::of_surplus(service, &tally.current, surplus) {
@@ -182,7 +190,8 @@ fn stop_replaced(
     starts: &Starts,
     stops: &mut Stops,
 ) {
-    let make_room = !starts.complete && !starts.held_back;
+    // Unhealthy tasks make room first.
+    let make_room = !starts.complete && !starts.held_back && tally.unhealthy.is_empty();
     let keep = if make_room {
         limits.lower
     } else {
@@ -221,11 +230,14 @@ fn stop_drained(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>]) -> 
     stopping::stop_since(pass, service, tasks, stopping::SINCE_DRAINING)
 }
 
-/// At most `count` of `tasks` to stop: those that do not run yet are missed least, whatever the strategy says.
+/// At most `count` of `tasks` to stop: those that do not run yet are missed least, then those that are unhealthy, whatever the strategy says.
 fn choose(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>], count: usize) -> Vec<Arc<Task>> {
     let (idle, running) = split_idle(tasks.to_vec());
-    let mut victims = placing::choose_to_stop(pass, service, &idle, count);
-    victims.extend(placing::choose_to_stop(pass, service, &running, count - victims.len()));
+    let (unhealthy, healthy): (Vec<_>, Vec<_>) = running.into_iter().partition(is_unhealthy);
+    let mut victims = vec![];
+    for tasks in [idle, unhealthy, healthy] {
+        victims.extend(placing::choose_to_stop(pass, service, &tasks, count - victims.len()));
+    }
     victims
 }
 

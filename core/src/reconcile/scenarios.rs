@@ -85,6 +85,11 @@ impl Stage {
                 if args.contains(&"broken") {
                     self.world.broken.insert((subject.to_owned(), revision));
                 }
+                if let Some(status) = options.get("check") {
+                    self.world
+                        .checks
+                        .insert((subject.to_owned(), revision), health_status(status));
+                }
             }
             "break" => {
                 let revision = number("revision").expect("a revision");
@@ -109,6 +114,7 @@ impl Stage {
                     service.deployment_controller = DeploymentController::External;
                     service.deployments.clear();
                 }
+                service.health_check_grace_period_secs = number("grace");
             }),
             "task-set" | "scale-set" | "primary-set" | "delete-set" => {
                 self.change_task_set(verb, subject, number("set"), number("revision"), number("scale"));
@@ -134,6 +140,10 @@ impl Stage {
             "protect" => self.protect(subject, number("tasks"), number("minutes").expect("minutes")),
             "stop-task" => self.stop_task(subject),
             "kill" => self.kill(subject, args.contains(&"newest")),
+            "health" => {
+                let newest = args.contains(&"newest");
+                self.set_health(subject, number("tasks"), newest, health_status(options["is"]));
+            }
             "reconcile" => _ = self.world.reconcile(),
             "hosts-work" => self.world.hosts_finish(),
             "hosts-step" => _ = self.world.hosts_step(),
@@ -254,6 +264,19 @@ impl Stage {
         self.world.apply(command).expect("is always valid");
     }
 
+    /// Has the health checks of the first of the wanted tasks of a service, of those that began last, or of all, say something from now on.
+    fn set_health(&mut self, service: &str, count: Option<u32>, newest: bool, status: HealthStatus) {
+        let mut tasks = self.wanted(service);
+        if newest {
+            let began_at = |id: &TaskId| self.world.state.task(*id).map(|task| task.created_at);
+            let last = tasks.iter().map(began_at).max();
+            tasks.retain(|id| Some(began_at(id)) == last);
+        }
+        let tasks = tasks.into_iter();
+        let count = count.map_or(usize::MAX, |count| usize::try_from(count).expect("a count"));
+        self.world.health.extend(tasks.take(count).map(|task| (task, status)));
+    }
+
     fn wanted(&self, service: &str) -> Vec<TaskId> {
         let key = cluster().service(service);
         let tasks = self.world.state.live_tasks_of_service(&key);
@@ -325,11 +348,12 @@ impl Stage {
         let zones: Vec<String> = zones.iter().map(|(zone, count)| format!("{zone}:{count}")).collect();
         writeln!(
             text,
-            "  {} {:?} desired {} running {running} pending {pending} zones {}",
+            "  {} {:?} desired {} running {running} pending {pending} zones {}{}",
             service.key.name,
             service.status,
             service.desired_count,
-            zones.join(" ")
+            zones.join(" "),
+            health_in_words(&tasks)
         )?;
         for deployment in &service.deployments {
             let of_it = tasks.iter().filter(|t| t.deployment() == Some(&deployment.id)).count();
@@ -403,4 +427,29 @@ impl Stage {
         }
         short
     }
+}
+
+fn health_status(text: &str) -> HealthStatus {
+    let all = [HealthStatus::Healthy, HealthStatus::Unknown, HealthStatus::Unhealthy];
+    let found = all
+        .into_iter()
+        .find(|status| status.as_str().eq_ignore_ascii_case(text));
+    found.expect("a health status")
+}
+
+/// How many tasks are healthy and how many are not, where any has health checks.
+fn health_in_words(tasks: &[&std::sync::Arc<Task>]) -> String {
+    let count = |wanted| {
+        let of_tasks = tasks.iter().filter_map(|task| task.health);
+        of_tasks.filter(|health| health.status == wanted).count()
+    };
+    let (healthy, unknown, unhealthy) = (
+        count(HealthStatus::Healthy),
+        count(HealthStatus::Unknown),
+        count(HealthStatus::Unhealthy),
+    );
+    if healthy + unknown + unhealthy == 0 {
+        return String::new();
+    }
+    format!(" healthy {healthy} unknown {unknown} unhealthy {unhealthy}")
 }

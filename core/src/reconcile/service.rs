@@ -6,7 +6,7 @@ use crate::model::{DeploymentStatus, DesiredStatus, SchedulingStrategy, Service,
 use crate::state::{Command, ServiceProgress};
 
 use super::pass::Pass;
-use super::{daemon, deployment, events, protection, replica, retention, stopping, task_sets};
+use super::{daemon, deployment, events, health, protection, replica, retention, stopping, task_sets};
 
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
     pass.agenda.set_unplaced(key, false);
@@ -21,10 +21,15 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
 }
 
 fn active(pass: &mut Pass<'_>, service: &Service) {
+    health::find_failed(pass, service);
+    // Its failures may be more now.
+    let Some(service) = pass.state.service(&service.key).cloned() else {
+        return;
+    };
     if service.is_external() {
-        return task_sets::reconcile(pass, service);
+        return task_sets::reconcile(pass, &service);
     }
-    deployment::give_up(pass, service);
+    deployment::give_up(pass, &service);
     // Another deployment may be the primary one now.
     let Some(service) = pass.state.service(&service.key).cloned() else {
         return;

@@ -8,7 +8,10 @@ use crate::state::Command;
 use super::pass::Pass;
 
 /// Task ids in one command, far below the bytes that a command may have.
-const MAX_TASKS_PER_COMMAND: usize = 500;
+pub(super) const MAX_TASKS_PER_COMMAND: usize = 500;
+
+/// Why unhealthy tasks stop (ECS's sentence).
+const FAILED_HEALTH_CHECKS: &str = "Task failed container health checks";
 
 /// Why tasks on a host that is draining stop, to follow ECS's sentence.
 pub(super) const SINCE_DRAINING: &str = ": its container instance is draining";
@@ -21,14 +24,26 @@ pub(super) fn stop(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>]) 
 /// Stops `tasks`, and says why beyond ECS's sentence.
 pub(super) fn stop_since(pass: &mut Pass<'_>, service: &Service, tasks: &[Arc<Task>], since: &str) -> Vec<TaskId> {
     let by = service.deployments.first().map_or("none", |d| d.id.as_str());
-    let reason = format!("Scaling activity initiated by (deployment {by}){since}");
+    stop_because(
+        pass,
+        tasks,
+        &format!("Scaling activity initiated by (deployment {by}){since}"),
+    )
+}
+
+/// Stops `tasks` since their health checks have failed.
+pub(super) fn stop_unhealthy(pass: &mut Pass<'_>, tasks: &[Arc<Task>]) -> Vec<TaskId> {
+    stop_because(pass, tasks, FAILED_HEALTH_CHECKS)
+}
+
+fn stop_because(pass: &mut Pass<'_>, tasks: &[Arc<Task>], reason: &str) -> Vec<TaskId> {
     let ids: Vec<TaskId> = tasks.iter().map(|t| t.id).collect();
     let mut stopped = vec![];
     for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {
         let command = Command::StopTasks {
             tasks: ids.to_vec(),
             stop_code: StopCode::ServiceSchedulerInitiated,
-            reason: reason.clone(),
+            reason: reason.to_owned(),
             at: pass.now,
         };
         if pass.decide(command) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{DeploymentId, DesiredStatus, MoveStatus, Service, Task, TaskMove, TaskStatus, Timestamp};
+use crate::model::{
+    DeploymentId, DesiredStatus, HealthStatus, MoveStatus, Service, Task, TaskMove, TaskStatus, Timestamp,
+};
 use crate::state::{ClusterState, STAYED_UP_MS};
 
 /// The tasks of a service that are not over.
@@ -17,6 +19,8 @@ pub(super) struct Tally {
     pub(super) draining: Vec<Arc<Task>>,
     /// Wanted until they are replaced on the host that they are moved to.
     pub(super) moving: Vec<Arc<Task>>,
+    /// Wanted until they are replaced: their health checks have failed.
+    pub(super) unhealthy: Vec<Arc<Task>>,
     /// How many are moved whose replacements are not there yet.
     pub(super) awaited: usize,
     /// Told to stop.
@@ -45,12 +49,15 @@ impl Tally {
             if task.last_status <= TaskStatus::Running {
                 tally.occupying += 1;
             }
+            let is_kept = kept.contains(&task.deployment());
             let group = if task.desired_status == DesiredStatus::Stopped {
                 &mut tally.stopping
-            } else if !kept.contains(&task.deployment()) {
-                &mut tally.outdated
-            } else if moves.iter().any(|found| found.task == task.id) {
+            } else if is_kept && moves.iter().any(|found| found.task == task.id) {
                 &mut tally.moving
+            } else if task.has_failed_health_checks() {
+                &mut tally.unhealthy
+            } else if !is_kept {
+                &mut tally.outdated
             } else if task.container_instance.is_some_and(|host| state.is_draining(host)) {
                 &mut tally.draining
             } else {
@@ -63,12 +70,13 @@ impl Tally {
 
     /// Tasks to be replaced.
     pub(super) fn to_replace(&self) -> impl Iterator<Item = &Arc<Task>> {
-        self.outdated.iter().chain(&self.draining).chain(&self.moving)
+        let still_serve = self.outdated.iter().chain(&self.draining).chain(&self.moving);
+        still_serve.chain(&self.unhealthy)
     }
 
-    /// Tasks that serve: those to be replaced as soon as they run, new ones once they have proved to stay up.
+    /// Tasks that serve: those to be replaced as soon as they run unless they are unhealthy, new ones once they have settled.
     pub(super) fn healthy(&self, now: Timestamp) -> usize {
-        let old = self.to_replace().filter(|t| is_running(t)).count();
+        let old = self.to_replace().filter(|t| is_running(t) && !is_unhealthy(t)).count();
         old + self.current.iter().filter(|t| has_settled(t, now)).count()
     }
 
@@ -77,7 +85,12 @@ impl Tally {
     pub(super) fn has_reached(&self, desired: u32, now: Timestamp) -> bool {
         usize::try_from(desired).is_ok_and(|desired| self.current.len() == desired)
             && self.to_replace().next().is_none()
-            && self.current.iter().all(|t| has_settled(t, now))
+            && self.all_settled(now)
+    }
+
+    /// Whether all tasks of the primary deployment have settled.
+    pub(super) fn all_settled(&self, now: Timestamp) -> bool {
+        self.current.iter().all(|t| has_settled(t, now))
     }
 
     /// Whether a task of the primary deployment has settled.
@@ -87,7 +100,8 @@ impl Tally {
 
     /// When the next of the running tasks will have settled.
     pub(super) fn next_to_settle(&self, now: Timestamp) -> Option<Timestamp> {
-        let settles = self.current.iter().filter(|t| is_running(t)).map(settles_at);
+        let by_time = self.current.iter().filter(|t| is_running(t) && t.health.is_none());
+        let settles = by_time.map(|t| settles_at(t));
         settles.filter(|at| *at > now).min()
     }
 }
@@ -96,13 +110,23 @@ pub(super) fn is_running(task: &Arc<Task>) -> bool {
     task.last_status == TaskStatus::Running
 }
 
-/// Whether a task has run for long enough that its end would no longer count as a failure to start. There are no
-/// health checks yet; this is what stands for "healthy", as ECS's grace period does.
-pub(super) fn has_settled(task: &Arc<Task>, now: Timestamp) -> bool {
-    is_running(task) && settles_at(task) <= now
+/// Whether the health checks of a task fail, be it that its service minds that yet or not.
+pub(super) fn is_unhealthy(task: &Arc<Task>) -> bool {
+    task.health
+        .is_some_and(|health| health.status == HealthStatus::Unhealthy)
 }
 
-fn settles_at(task: &Arc<Task>) -> Timestamp {
+/// Whether a task serves: its health checks pass; where it has none, it has run for long enough that its end would no longer count as a
+/// failure to start.
+pub(crate) fn has_settled(task: &Task, now: Timestamp) -> bool {
+    let is_healthy = match task.health {
+        Some(health) => health.status == HealthStatus::Healthy,
+        None => settles_at(task) <= now,
+    };
+    task.last_status == TaskStatus::Running && is_healthy
+}
+
+fn settles_at(task: &Task) -> Timestamp {
     // Of those that were heard of before it was written down since when they run, only their hosts have said so.
     let since = task.running_since.or(task.started_at).unwrap_or(task.created_at);
     since.plus_ms(STAYED_UP_MS)

@@ -18,6 +18,10 @@ pub(crate) struct World {
     pub(crate) ids: IdSource,
     /// Families and revisions whose tasks end as soon as they run.
     pub(crate) broken: BTreeSet<(String, u32)>,
+    /// Families and revisions with a health check, and what it says of their tasks once they run.
+    pub(crate) checks: BTreeMap<(String, u32), HealthStatus>,
+    /// Tasks of which it says something else.
+    pub(crate) health: BTreeMap<TaskId, HealthStatus>,
     /// Hosts whose agent is away.
     pub(crate) cut_off: BTreeSet<ContainerInstanceId>,
     /// Hosts whose clock is not that of the leader, and by how much it is ahead.
@@ -35,6 +39,8 @@ impl World {
             now: START,
             ids: IdSource::from_seed(1),
             broken: BTreeSet::new(),
+            checks: BTreeMap::new(),
+            health: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             ahead_ms: BTreeMap::new(),
             log: vec![],
@@ -86,7 +92,7 @@ impl World {
                 continue;
             }
             let tasks = self.state.tasks_of_instance(host);
-            let steps = tasks.filter_map(|task| Some((task.id, self.next_status(task)?)));
+            let steps = tasks.filter_map(|task| Some((task.id, self.next_status(task).or(self.news_of_health(task))?)));
             let reports: Vec<TaskReport> = steps.map(|(task, status)| self.report_of(task, status)).collect();
             if !reports.is_empty() {
                 worked = true;
@@ -111,10 +117,7 @@ impl World {
 
     fn next_status(&self, task: &Task) -> Option<TaskStatus> {
         use TaskStatus as S;
-        let definition = (
-            task.task_definition.family.as_str().to_owned(),
-            task.task_definition.revision,
-        );
+        let definition = definition_of(task);
         let told_to_stop = task.desired_status == DesiredStatus::Stopped;
         match task.last_status {
             S::Provisioning | S::Pending | S::Activating if told_to_stop => Some(S::Deactivating),
@@ -126,6 +129,23 @@ impl World {
             S::Deprovisioning => Some(S::Stopped),
             S::Stopped => None,
         }
+    }
+
+    /// The status of a task that runs, if its host has something new to say of its health.
+    fn news_of_health(&self, task: &Task) -> Option<TaskStatus> {
+        let known = task.health.map(|health| health.status);
+        let is_news = task.last_status == TaskStatus::Running && self.health_of(task) != known;
+        is_news.then_some(TaskStatus::Running)
+    }
+
+    /// What the host says of a task's health: nothing yet before it runs, and nothing new once it ends.
+    fn health_of(&self, task: &Task) -> Option<HealthStatus> {
+        let verdict = *self.checks.get(&definition_of(task))?;
+        let known = task.health.map_or(HealthStatus::Unknown, |health| health.status);
+        Some(match task.last_status {
+            TaskStatus::Running => self.health.get(&task.id).copied().unwrap_or(verdict),
+            _ => known,
+        })
     }
 
     pub(crate) fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
@@ -144,6 +164,7 @@ impl World {
             stopped_at: (status == TaskStatus::Stopped).then_some(clock),
             stop_code: ends.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ends.then(|| "Essential container in task exited".to_owned()),
+            health: self.state.task(task).and_then(|task| self.health_of(task)),
         }
     }
 
@@ -251,6 +272,7 @@ impl World {
             stop_timeout_secs: None,
             docker_labels: Default::default(),
             restart_policy: None,
+            health_check: None,
         };
         let definition = TaskDefinition {
             key: definition(family, 0),
@@ -306,6 +328,7 @@ impl World {
             task_sets: vec![],
             events: Default::default(),
             steady: false,
+            health_check_grace_period_secs: None,
             propagate_tags: PropagateTags::None,
             enable_ecs_managed_tags: false,
             tags: Tags::new(),
@@ -390,6 +413,12 @@ impl World {
         }
         zones
     }
+}
+
+/// Family and revision of a task.
+fn definition_of(task: &Task) -> (String, u32) {
+    let definition = &task.task_definition;
+    (definition.family.as_str().to_owned(), definition.revision)
 }
 
 pub(crate) fn cluster() -> ClusterKey {

@@ -162,7 +162,8 @@ pub enum Command {
         /// The tasks.
         tasks: Vec<Task>,
     },
-    /// Wants tasks stopped. Unknown or stopped tasks are left out, and protected ones where a scheduler wants it. Valid always. Emits
+    /// Wants tasks stopped. Unknown or stopped tasks are left out, and protected ones where a scheduler wants it, unless their health checks
+    /// have failed. Valid always. Emits
     /// `TaskChanged` for each.
     StopTasks {
         /// Which.
@@ -171,6 +172,15 @@ pub enum Command {
         stop_code: StopCode,
         /// Why, in a sentence.
         reason: String,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Finds that tasks are to be replaced since they are unhealthy; each counts as a failure of its deployment. Left out are unknown tasks,
+    /// tasks of no service, tasks that are to stop, tasks that are not unhealthy, and those of which that was found before. Valid always. Emits
+    /// `TaskChanged` for each, and `ServiceUpdated`. With [`Feature::ContainerHealth`](super::Feature) alone.
+    RecordFailedHealthChecks {
+        /// Which.
+        tasks: Vec<TaskId>,
         /// Now.
         at: Timestamp,
     },
@@ -380,6 +390,9 @@ pub struct UpdateService {
     pub capacity_provider_strategy: Option<CapacityProviderStrategy>,
     /// Changes to the deployment configuration.
     pub deployment_configuration: DeploymentConfigurationChanges,
+    /// New seconds in which the health checks of a task may fail. With [`Feature::ContainerHealth`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check_grace_period_secs: Option<u32>,
     /// New source of tags.
     pub propagate_tags: Option<PropagateTags>,
     /// Whether new tasks get managed tags.
@@ -402,6 +415,7 @@ impl UpdateService {
             placement_strategy: None,
             capacity_provider_strategy: None,
             deployment_configuration: DeploymentConfigurationChanges::default(),
+            health_check_grace_period_secs: None,
             propagate_tags: None,
             enable_ecs_managed_tags: None,
             at,

@@ -47,6 +47,8 @@ pub enum Feature {
     ServiceDeployments,
     /// What services run is decided from outside, by task sets.
     TaskSets,
+    /// Containers have health checks, and services replace tasks that are unhealthy.
+    ContainerHealth,
 }
 
 impl Feature {
@@ -69,7 +71,8 @@ impl Feature {
             | Self::UncountedManagedTags
             | Self::StoppedTasksKept
             | Self::ServiceDeployments
-            | Self::TaskSets => 2,
+            | Self::TaskSets
+            | Self::ContainerHealth => 2,
         }
     }
 }

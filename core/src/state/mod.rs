@@ -164,6 +164,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             reason,
             at,
         } => Ok(tasks::stop(state, tasks, *stop_code, reason, *at)),
+        Command::RecordFailedHealthChecks { tasks, at } => Ok(tasks::record_failed_health_checks(state, tasks, *at)),
         Command::UpdateTaskProtection {
             tasks,
             protected_until,

@@ -87,6 +87,9 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     }
     service.deployment_configuration = service.deployment_configuration.with(update.deployment_configuration);
     check_consistent(&service)?;
+    if let Some(seconds) = update.health_check_grace_period_secs {
+        service.health_check_grace_period_secs = Some(seconds);
+    }
     if let Some(propagate_tags) = update.propagate_tags {
         service.propagate_tags = propagate_tags;
     }
@@ -234,16 +237,29 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
     Ok(put(state, service))
 }
 
-/// Counts a task that stopped although its service wanted it to run, if it never started or did not stay up.
+/// Counts a task that stopped although its service wanted it to run, if it never started, did not stay up, or has health checks that never
+/// passed. One whose health checks have failed was counted when that was found.
 pub(super) fn count_failure(state: &mut ClusterState, task: &Task, at: Timestamp) -> Option<Event> {
-    let (key, id) = (task.service()?, task.deployment()?);
-    if ran_for_ms(state, task, at).is_some_and(|ms| ms >= backoff::STAYED_UP_MS) {
+    let stayed_up = || ran_for_ms(state, task, at).is_some_and(|ms| ms >= backoff::STAYED_UP_MS);
+    if task.has_failed_health_checks() || (!task.was_never_healthy() && stayed_up()) {
         return None;
     }
+    count(state, task, true, at)
+}
+
+/// Counts a task whose health checks have failed. Where they had passed before, it did start: then the next tries need not wait.
+pub(super) fn count_failed_health_checks(state: &mut ClusterState, task: &Task, at: Timestamp) -> Option<Event> {
+    count(state, task, task.was_never_healthy(), at)
+}
+
+fn count(state: &mut ClusterState, task: &Task, failed_to_start: bool, at: Timestamp) -> Option<Event> {
+    let (key, id) = (task.service()?, task.deployment()?);
     let mut service = Service::clone(state.service(key)?);
     let (failed_tasks, backoff) = failures_of(&mut service, id)?;
     *failed_tasks = failed_tasks.saturating_add(1);
-    *backoff = backoff::after_failure(*backoff, at);
+    if failed_to_start {
+        *backoff = backoff::after_failure(*backoff, at);
+    }
     put(state, service).pop()
 }
 

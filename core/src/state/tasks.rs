@@ -1,8 +1,8 @@
 //! Commands on tasks.
 
 use crate::model::{
-    Container, ContainerInstanceId, ContainerInstanceStatus, ContainerStatus, DesiredStatus, HostReports, StopCode,
-    Task, TaskId, TaskReport, TaskStatus, Timestamp,
+    Container, ContainerInstanceId, ContainerInstanceStatus, ContainerStatus, DesiredStatus, HealthStatus, HostReports,
+    StopCode, Task, TaskHealth, TaskId, TaskReport, TaskStatus, Timestamp,
 };
 
 use super::{ClientToken, ClusterState, Event, Feature, Rejection, TaskChange, services};
@@ -91,7 +91,9 @@ pub(super) fn stop(
     for id in tasks {
         let Some(task) = state.task(*id) else { continue };
         // What a scheduler decided on may have been protected meanwhile.
-        let is_kept = stop_code == StopCode::ServiceSchedulerInitiated && task.is_protected(at);
+        let is_kept = stop_code == StopCode::ServiceSchedulerInitiated
+            && task.is_protected(at)
+            && !task.has_failed_health_checks();
         if task.is_stopped() || task.desired_status == DesiredStatus::Stopped || is_kept {
             continue;
         }
@@ -101,6 +103,26 @@ pub(super) fn stop(
         task.stop_code = Some(stop_code);
         task.stopped_reason = Some(reason.to_owned());
         events.push(put_changed(state, task));
+    }
+    events
+}
+
+pub(super) fn record_failed_health_checks(state: &mut ClusterState, tasks: &[TaskId], at: Timestamp) -> Vec<Event> {
+    let mut events = vec![];
+    for id in tasks {
+        let Some(task) = state.task(*id) else { continue };
+        let is_wanted = task.desired_status == DesiredStatus::Running && task.service().is_some();
+        let unhealthy = |health: &TaskHealth| health.status == HealthStatus::Unhealthy && health.failed_at.is_none();
+        let Some(health) = task.health.filter(unhealthy).filter(|_| is_wanted) else {
+            continue;
+        };
+        let mut task = Task::clone(task);
+        task.health = Some(TaskHealth {
+            failed_at: Some(at),
+            ..health
+        });
+        events.push(put_changed(state, task.clone()));
+        events.extend(services::count_failed_health_checks(state, &task, at));
     }
     events
 }
@@ -191,7 +213,11 @@ fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
             exit_code: reported.exit_code,
             reason: reported.reason.clone(),
             network_bindings: reported.network_bindings.clone(),
+            health: reported.health.or(container.health),
         };
+    }
+    if let Some(status) = report.health {
+        task.health = Some(TaskHealth::after(task.health, status, at));
     }
     if task.last_status > TaskStatus::Running {
         // The host stops it of its own accord: an essential container ended, or it could not be started.

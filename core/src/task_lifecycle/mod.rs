@@ -10,6 +10,7 @@
 //! ignored, so the shell need not know which do.
 
 mod action;
+mod health;
 mod observation;
 mod recover;
 mod start;
@@ -22,6 +23,7 @@ mod properties;
 mod tests;
 
 pub use action::RuntimeAction;
+pub use health::{HealthWatch, Probe, ProbeOutcome, Standing, judge};
 pub use observation::{FoundContainer, FoundState, Observation};
 pub use state::TaskState;
 
@@ -119,6 +121,11 @@ fn observe(state: &mut TaskState, observation: &Observation, now: Timestamp, act
                     at: *at,
                 };
                 state.take_exit(container, exit, actions);
+            }
+        }
+        Observation::HealthChanged { container, status } => {
+            if let Some(found) = state.container_in(container, |phase| *phase == ContainerPhase::Running) {
+                found.health = found.health.map(|_| *status);
             }
         }
         Observation::StopFailed { .. }

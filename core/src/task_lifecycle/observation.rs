@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DesiredStatus, NetworkBinding, Timestamp};
+use crate::model::{DesiredStatus, HealthStatus, NetworkBinding, Timestamp};
 
 /// Something that happened; containers go by their name within the task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,13 @@ pub enum Observation {
         reason: Option<String>,
         /// When it ended, or when that was found out.
         at: Timestamp,
+    },
+    /// The health of a container is another than before; of one without a health check it is ignored.
+    HealthChanged {
+        /// Container.
+        container: String,
+        /// What its health check says.
+        status: HealthStatus,
     },
     /// A container could not be sent its stop signal or SIGKILL.
     StopFailed {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{spec, success};
 use super::*;
-use crate::model::{ContainerStatus, RestartPolicy, TaskSpec, TaskStatus};
+use crate::model::{ContainerStatus, HealthCheck, HealthStatus, RestartPolicy, TaskSpec, TaskStatus};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -19,7 +19,7 @@ fn any_spec() -> impl Strategy<Value = TaskSpec> {
     })
 }
 
-/// Containers that are started again however short they ran.
+/// Containers that are started again however short they ran, and have health checks.
 fn any_spec_with_restarts() -> impl Strategy<Value = TaskSpec> {
     (any_spec(), any::<bool>()).prop_map(|(mut spec, enabled)| {
         for container in &mut spec.containers {
@@ -27,6 +27,13 @@ fn any_spec_with_restarts() -> impl Strategy<Value = TaskSpec> {
                 enabled,
                 ignored_exit_codes: vec![0],
                 attempt_period_secs: Some(0),
+            });
+            container.health_check = enabled.then(|| HealthCheck {
+                command: vec!["CMD".to_owned(), "true".to_owned()],
+                interval_secs: 5,
+                timeout_secs: 2,
+                retries: 1,
+                start_period_secs: None,
             });
         }
         spec
@@ -50,6 +57,10 @@ fn any_found() -> impl Strategy<Value = FoundContainer> {
     })
 }
 
+fn any_health() -> impl Strategy<Value = HealthStatus> {
+    proptest::sample::select(&[HealthStatus::Healthy, HealthStatus::Unknown, HealthStatus::Unhealthy][..])
+}
+
 fn any_observation() -> impl Strategy<Value = Observation> {
     let name = || proptest::sample::select(&NAMES[..]).prop_map(str::to_owned);
     let reason = || Just("SomeError: it did not work".to_owned());
@@ -67,6 +78,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         2 => (name(), proptest::option::of(0..=255i32)).prop_map(|(container, exit_code)| {
             Observation::ContainerExited { container, exit_code, reason: None, at: Timestamp(5) }
         }),
+        1 => (name(), any_health()).prop_map(|(container, status)| Observation::HealthChanged { container, status }),
         1 => (name(), reason()).prop_map(|(container, reason)| Observation::StopFailed { container, reason }),
         2 => name().prop_map(|container| Observation::ContainerRemoved { container }),
         1 => (name(), reason()).prop_map(|(container, reason)| Observation::RemoveFailed { container, reason }),

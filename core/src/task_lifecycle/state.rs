@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerReport, ContainerStatus, NetworkBinding, RestartPolicy, StopCode, TaskId, TaskReport, TaskSpec,
-    TaskStatus, Timestamp,
+    ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, RestartPolicy, StopCode, TaskId, TaskReport,
+    TaskSpec, TaskStatus, Timestamp,
 };
 
 use super::RuntimeAction;
@@ -56,6 +56,9 @@ pub(super) struct ContainerState {
     /// How often it was started again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) restarts: u32,
+    /// What its health check says of its last run; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<HealthStatus>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -173,6 +176,7 @@ impl ContainerState {
         self.runtime_id = Some(runtime_id.to_owned());
         self.began_at = Some(now);
         (self.exit_code, self.reason, self.ended_at) = (None, None, None);
+        self.health = self.health.map(|_| HealthStatus::Unknown);
     }
 
     fn restarts_after(&self, exit: &Exit) -> bool {
@@ -203,6 +207,7 @@ impl TaskState {
             restart_policy: container.restart_policy.clone(),
             began_at: None,
             restarts: 0,
+            health: container.health_check.as_ref().map(|_| HealthStatus::Unknown),
         });
         Self {
             task: spec.task,
@@ -308,7 +313,9 @@ impl TaskState {
             exit_code: c.exit_code.filter(|_| c.phase.is_over()),
             reason: c.reason.clone(),
             network_bindings: c.bindings.clone(),
+            health: c.health,
         });
+        let essential = self.containers.iter().filter(|c| c.essential);
         TaskReport {
             task: self.task,
             status: self.status,
@@ -320,6 +327,7 @@ impl TaskState {
             stopped_at: self.stopped_at,
             stop_code: self.stop.as_ref().and_then(|stop| stop.code),
             stopped_reason: self.stop.as_ref().and_then(|stop| stop.reason.clone()),
+            health: HealthStatus::of_task(essential.filter_map(|c| c.health)),
         }
     }
 

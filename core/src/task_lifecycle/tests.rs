@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    ContainerSpec, ContainerStatus, CpuUnits, MemoryMib, NetworkBinding, NetworkMode, StopCode, TaskId, TaskSpec,
-    TaskStatus, TransportProtocol,
+    ContainerSpec, ContainerStatus, CpuUnits, HealthCheck, HealthStatus, MemoryMib, NetworkBinding, NetworkMode,
+    StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol,
 };
 
 mod fence;
+mod health;
 mod restarts;
 
 /// A spec of containers, each a name and whether it is essential.
@@ -29,6 +30,7 @@ pub(super) fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         stop_timeout_secs: 30,
         docker_labels: BTreeMap::new(),
         restart_policy: None,
+        health_check: None,
     };
     TaskSpec {
         task: TaskId(7),

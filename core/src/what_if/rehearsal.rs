@@ -182,5 +182,6 @@ fn report(task: TaskId, status: TaskStatus, now: Timestamp) -> TaskReport {
         stopped_at: ends.then_some(now),
         stop_code: ends.then_some(StopCode::EssentialContainerExited),
         stopped_reason: None,
+        health: None,
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn report(id: u128, status: TaskStatus) -> TaskReport {
         stopped_at: None,
         stop_code: None,
         stopped_reason: None,
+        health: None,
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
             stop_timeout_secs: None,
             docker_labels: BTreeMap::new(),
             restart_policy: None,
+            health_check: None,
         }],
         network_mode: NetworkMode::Host,
         network_mode_given: true,
@@ -142,6 +144,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         task_sets: vec![],
         events: imbl::Vector::new(),
         steady: false,
+        health_check_grace_period_secs: None,
         propagate_tags: PropagateTags::None,
         enable_ecs_managed_tags: false,
         tags: Tags::new(),

@@ -2,6 +2,7 @@
 
 mod capacity_providers;
 mod given;
+mod health;
 mod hosts;
 mod levels;
 mod properties;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HostReports, LogIndex, MoveStatus,
-    Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus, StopCode, TaskId,
-    TaskMove, TaskStatus, Timestamp, TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HostReports, LogIndex,
+    MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus, StopCode,
+    TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, TransportProtocol,
 };
 use berth_core::state::{
     ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, ServiceProgress, SnapshotError, StopType,
@@ -29,6 +29,10 @@ const STATUSES: [TaskStatus; 3] = [TaskStatus::Activating, TaskStatus::Running, 
 
 fn commands() -> impl Strategy<Value = Command> {
     let status = prop::sample::select(STATUSES.to_vec());
+    let health = prop::option::of(prop::sample::select(vec![
+        HealthStatus::Healthy,
+        HealthStatus::Unhealthy,
+    ]));
     let host_status = prop::sample::select(vec![ContainerInstanceStatus::Active, ContainerInstanceStatus::Draining]);
     prop_oneof![
         (0..HOSTS, 0..1_000_000i64).prop_map(|(h, at)| register(h, at)),
@@ -44,10 +48,19 @@ fn commands() -> impl Strategy<Value = Command> {
                 tasks: vec![task(id, h, cpu, mem, port)],
                 client_token: None
             }),
-        (0..200u128, 0..HOSTS, status.clone()).prop_map(|(id, h, status)| Command::RecordTaskReports {
+        (0..200u128, 0..HOSTS, status.clone(), health).prop_map(|(id, h, status, health)| Command::RecordTaskReports {
             container_instance: ContainerInstanceId(h),
-            reports: vec![report(id, status)],
+            reports: vec![TaskReport {
+                health,
+                ..report(id, status)
+            }],
             at: Timestamp(5),
+        }),
+        prop::collection::vec((0..200u128).prop_map(TaskId), 0..3).prop_map(|tasks| {
+            Command::RecordFailedHealthChecks {
+                tasks,
+                at: Timestamp(6),
+            }
         }),
         prop::collection::vec((0..200u128, 0..HOSTS, status), 0..4).prop_map(|all| {
             let hosts = all.into_iter().map(|(id, h, status)| HostReports {

@@ -119,6 +119,7 @@ mod tests {
             stopped_at: None,
             stop_code: None,
             stopped_reason: None,
+            health: None,
         };
         let running = Command::RecordTaskReports {
             container_instance: host,

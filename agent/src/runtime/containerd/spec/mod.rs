@@ -88,6 +88,7 @@ mod tests {
             stop_timeout_secs: 30,
             docker_labels: BTreeMap::new(),
             restart_policy: None,
+            health_check: None,
         }
     }
 
