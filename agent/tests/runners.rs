@@ -7,11 +7,12 @@ mod common;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_agent::runtime::{
-    ContainerExit, ContainerKey, CreateContainer, FoundContainer, ReadyImage, Runtime, RuntimeError, SimulatedRuntime,
-    StartedContainer, TaskNetwork,
+    ContainerExit, ContainerKey, CreateContainer, FoundContainer, ProbeResult, ReadyImage, Runtime, RuntimeError,
+    SimulatedRuntime, StartedContainer, TaskNetwork,
 };
 use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol};
 use common::{Controller, TestAgent, config, task, to_run, to_stop};
@@ -72,6 +73,14 @@ impl Runtime for Panicking {
     async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError> {
         perhaps_panic(&self.at_wait, key);
         self.inner.wait_container(key).await
+    }
+    async fn probe_container(
+        &self,
+        key: &ContainerKey,
+        arguments: &[String],
+        within: Duration,
+    ) -> Result<ProbeResult, RuntimeError> {
+        self.inner.probe_container(key, arguments, within).await
     }
     async fn stop_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         self.inner.stop_container(key).await

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use berth_agent::runtime::{ContainerKey, FoundStatus, Runtime as _, SimulatedRuntime};
 use berth_core::model::{
-    ContainerStatus, PortMapping, Ports, RestartPolicy, StopCode, TaskId, TaskStatus, TransportProtocol,
+    ContainerStatus, HealthCheck, HealthStatus, PortMapping, Ports, RestartPolicy, StopCode, TaskId, TaskStatus,
+    TransportProtocol,
 };
 use berth_proto::v1::{from_agent, to_agent};
 use common::{Controller, PATIENCE, SETTINGS, TestAgent, config, task, to_run, to_stop};
@@ -286,5 +287,51 @@ async fn agent_told_to_stop_all_tasks_leaves_no_container_and_takes_no_more() {
         .await;
     session.until(TaskId(4), TaskStatus::Stopped).await;
     assert!(runtime.list().await.unwrap().is_empty());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn health_of_a_task_is_reported_when_it_changes_and_survives_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut controller = Controller::start().await;
+    let runtime = SimulatedRuntime::new();
+    let mut settings = config(&controller.endpoint);
+    settings.data_dir = Some(dir.path().to_owned());
+    let agent = TestAgent::start(settings.clone(), &runtime).await;
+    let mut session = controller.registered().await;
+    let mut spec = task(
+        1,
+        &[
+            ("BERTH_SIM_HEALTHY_AFTER_MS", "500"),
+            ("BERTH_SIM_UNHEALTHY_AFTER_MS", "4500"),
+        ],
+    );
+    spec.containers[0].health_check = Some(HealthCheck {
+        command: vec!["CMD".to_owned(), "check".to_owned()],
+        interval_secs: 1,
+        timeout_secs: 1,
+        retries: 2,
+        start_period_secs: None,
+    });
+    session.assign(2, true, vec![to_run(&spec)]).await;
+    let running = session.until(spec.task, TaskStatus::Running).await;
+    assert_eq!(running.health, Some(HealthStatus::Unknown));
+    let (sequence, reports) = session.reports().await;
+    session.record(sequence).await;
+    assert_eq!(
+        (reports.len(), reports[0].health, reports[0].containers[0].health),
+        (1, Some(HealthStatus::Healthy), Some(HealthStatus::Healthy))
+    );
+    agent.stop().await;
+    let agent = TestAgent::start(settings, &runtime).await;
+    let mut session = controller.registered().await;
+    session.assign(3, true, vec![to_run(&spec)]).await;
+    let mut known = vec![];
+    while known.last() != Some(&Some(HealthStatus::Unhealthy)) {
+        let (sequence, reports) = session.reports().await;
+        session.record(sequence).await;
+        known.extend(reports.iter().map(|report| report.health));
+    }
+    assert!(!known.contains(&Some(HealthStatus::Unknown)), "{known:?}");
     agent.stop().await;
 }

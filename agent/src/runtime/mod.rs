@@ -10,9 +10,11 @@
 pub mod containerd;
 mod error;
 mod simulated;
+mod simulated_health;
 mod simulated_logs;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, TaskId, TaskSpec, Timestamp, TransportProtocol};
@@ -131,6 +133,17 @@ pub struct ContainerExit {
     pub at: Timestamp,
 }
 
+/// What became of a command that was run to see whether a container is healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// It ended in time, with this exit code.
+    Exited(i32),
+    /// It did not end in time, and was killed.
+    TimedOut,
+    /// The container cannot run it, for this reason.
+    CannotRun(String),
+}
+
 /// Where a container that the runtime knows is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundStatus {
@@ -199,6 +212,18 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError::NoSuchContainer`].
     async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError>;
+
+    /// Runs a command in a running container, as its user and in its directory, and waits for its end; what it writes is dropped. One that
+    /// has not ended after `within` is killed. What an earlier agent has left of such a command is removed first: one runs at a time.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoSuchContainer`] where the container does not run; nothing is said of its health then.
+    async fn probe_container(
+        &self,
+        key: &ContainerKey,
+        arguments: &[String],
+        within: Duration,
+    ) -> Result<ProbeResult, RuntimeError>;
 
     /// Asks a container to stop, by the image's stop signal or else SIGTERM. No error if it is not running.
     ///

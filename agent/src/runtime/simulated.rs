@@ -7,6 +7,10 @@
 //! - `BERTH_SIM_EXIT_CODE`: the exit code with which it ends by itself, 0 unless given.
 //! - `BERTH_SIM_START_ERROR`: it cannot be started, for this reason.
 //! - `BERTH_SIM_IGNORE_STOP`: with any value, it does not heed its stop signal and has to be killed.
+//! - `BERTH_SIM_HEALTHY_AFTER_MS`, `BERTH_SIM_UNHEALTHY_AFTER_MS`: probes of its health check pass from so long after its start on, or fail from
+//!   then on; otherwise they pass.
+//! - `BERTH_SIM_HEALTH_FLAPS_MS`: they pass for so long, then fail for so long, and so on.
+//! - `BERTH_SIM_HEALTH_HANGS`: with any value, they are never answered.
 //!
 //! Images are always there; the digest of an image is that of its name. Ports are given out and refused as on a real
 //! host, and nothing listens on them. It must not know of the session or the ledger. Shell: it waits.
@@ -20,11 +24,13 @@ use async_trait::async_trait;
 use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, Ports, TaskId, TaskSpec, TransportProtocol};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::simulated_health::SimulatedHealth;
 use super::simulated_logs::SimulatedLog;
 use super::{
-    ContainerBinding, ContainerExit, ContainerKey, CreateContainer, FoundContainer, FoundStatus, ReadyImage, Runtime,
-    RuntimeError, StartedContainer, TaskNetwork,
+    ContainerBinding, ContainerExit, ContainerKey, CreateContainer, FoundContainer, FoundStatus, ProbeResult,
+    ReadyImage, Runtime, RuntimeError, StartedContainer, TaskNetwork,
 };
 use crate::clock;
 use crate::log_source::{LogChunk, LogQuery, LogSource, LogSourceError};
@@ -60,6 +66,8 @@ struct Container {
     image: String,
     behaviour: Behaviour,
     is_started: bool,
+    /// When it was started last.
+    started_at: Instant,
     /// How often it was started; a timer of an earlier run does not end a later one.
     runs: u32,
     exit: watch::Sender<Option<ContainerExit>>,
@@ -72,6 +80,7 @@ struct Behaviour {
     exit_code: i32,
     start_error: Option<String>,
     ignores_stop: bool,
+    health: SimulatedHealth,
 }
 
 impl Behaviour {
@@ -92,12 +101,21 @@ impl Behaviour {
             ))),
         };
         let exit_code = number("BERTH_SIM_EXIT_CODE")?.unwrap_or(0);
-        let exit_after = number("BERTH_SIM_EXIT_AFTER_MS")?;
+        let duration = |name: &str| -> Result<Option<Duration>, RuntimeError> {
+            let ms = number(name)?;
+            Ok(ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+        };
         Ok(Self {
-            exit_after: exit_after.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+            exit_after: duration("BERTH_SIM_EXIT_AFTER_MS")?,
             exit_code: i32::try_from(exit_code & 0xff).unwrap_or(0),
             start_error: value("BERTH_SIM_START_ERROR").map(str::to_owned),
             ignores_stop: value("BERTH_SIM_IGNORE_STOP").is_some(),
+            health: SimulatedHealth {
+                healthy_after: duration("BERTH_SIM_HEALTHY_AFTER_MS")?,
+                unhealthy_after: duration("BERTH_SIM_UNHEALTHY_AFTER_MS")?,
+                flaps_every: duration("BERTH_SIM_HEALTH_FLAPS_MS")?,
+                hangs: value("BERTH_SIM_HEALTH_HANGS").is_some(),
+            },
         })
     }
 }
@@ -156,6 +174,7 @@ impl SimulatedRuntime {
             return Err(RuntimeError::CannotStartContainer(reason.clone()));
         }
         container.is_started = true;
+        container.started_at = Instant::now();
         container.runs += 1;
         let (behaviour, run) = (container.behaviour.clone(), container.runs);
         let line = format!(
@@ -291,6 +310,7 @@ impl Runtime for SimulatedRuntime {
             image,
             behaviour,
             is_started: false,
+            started_at: Instant::now(),
             runs: 0,
             exit: watch::Sender::new(None),
         };
@@ -317,6 +337,26 @@ impl Runtime for SimulatedRuntime {
         let mut exit = self.host().containers.get(key).ok_or_else(gone)?.exit.subscribe();
         let ended = exit.wait_for(Option::is_some).await.map_err(|_| gone())?;
         ended.clone().ok_or_else(gone)
+    }
+
+    async fn probe_container(
+        &self,
+        key: &ContainerKey,
+        _arguments: &[String],
+        within: Duration,
+    ) -> Result<ProbeResult, RuntimeError> {
+        let (health, started_at) = {
+            let host = self.host();
+            let container = host.containers.get(key).filter(|c| c.is_running());
+            let container = container.ok_or_else(|| RuntimeError::NoSuchContainer(key.to_string()))?;
+            (container.behaviour.health.clone(), container.started_at)
+        };
+        if health.hangs {
+            tokio::time::sleep(within).await;
+            return Ok(ProbeResult::TimedOut);
+        }
+        let passes = health.passes(started_at.elapsed());
+        Ok(ProbeResult::Exited(i32::from(!passes)))
     }
 
     async fn stop_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {

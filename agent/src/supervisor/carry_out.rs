@@ -8,17 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::model::TaskSpec;
-use berth_core::task_lifecycle::{Observation, RuntimeAction};
+use berth_core::task_lifecycle::{Observation, Probe, ProbeOutcome, RuntimeAction};
 use tokio::sync::OnceCell;
 
 use crate::foreign_ports::ForeignPorts;
-use crate::runtime::{ContainerKey, CreateContainer, Runtime, RuntimeError, StartedContainer, TaskNetwork};
+use crate::runtime::{
+    ContainerKey, CreateContainer, ProbeResult, Runtime, RuntimeError, StartedContainer, TaskNetwork,
+};
 
 /// First pause before a runtime that is away is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest such pause. There is no last attempt: a task whose runtime is away can neither run nor stop.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How much longer than its time a probe may take to be answered, which is for the runtime to begin and to end it. What takes longer says nothing
+/// of the container.
+const PROBE_SLACK: Duration = Duration::from_secs(30);
+
+/// What became of a probe, and why it did not pass.
+pub(super) type Probed = (Probe, ProbeOutcome, Option<String>);
 
 /// What carries out the actions of one task.
 #[derive(Clone)]
@@ -102,6 +111,31 @@ impl Hands {
                 },
             ),
         }
+    }
+
+    /// Probes a container once.
+    pub(super) async fn probe(self, probe: Probe) -> Probed {
+        let containers = &self.spec.containers;
+        let found = containers.iter().find(|c| c.name == probe.container);
+        let check = found.and_then(|container| container.health_check.as_ref());
+        let Some((check, arguments)) = check.and_then(|check| Some((check, check.arguments()?))) else {
+            return (probe, ProbeOutcome::NotRun, None);
+        };
+        let within = Duration::from_secs(u64::from(check.timeout_secs));
+        let key = self.key(&probe.container);
+        let asking = self.runtime.probe_container(&key, &arguments, within);
+        let (outcome, why) = match tokio::time::timeout(within + PROBE_SLACK, asking).await {
+            Ok(Ok(ProbeResult::Exited(0))) => return (probe, ProbeOutcome::Passed, None),
+            Ok(Ok(ProbeResult::Exited(code))) => (ProbeOutcome::Failed, format!("it ended with exit code {code}")),
+            Ok(Ok(ProbeResult::TimedOut)) => (
+                ProbeOutcome::Failed,
+                format!("it did not end within {} s", check.timeout_secs),
+            ),
+            Ok(Ok(ProbeResult::CannotRun(why))) => (ProbeOutcome::Failed, why),
+            Ok(Err(error)) => (ProbeOutcome::NotRun, error.to_string()),
+            Err(_) => (ProbeOutcome::NotRun, "the container runtime did not answer".to_owned()),
+        };
+        (probe, outcome, Some(why))
     }
 
     fn key(&self, container: &str) -> ContainerKey {

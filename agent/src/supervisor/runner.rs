@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use berth_core::model::{DesiredStatus, TaskSpec};
-use berth_core::task_lifecycle::{Observation, TaskState, step};
+use berth_core::model::{DesiredStatus, TaskSpec, Timestamp};
+use berth_core::task_lifecycle::{HealthWatch, Observation, ProbeOutcome, TaskState, step};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::Tools;
-use super::carry_out::Hands;
+use super::carry_out::{Hands, Probed};
 use crate::clock;
 use crate::ledger::LedgerError;
 
@@ -35,6 +35,17 @@ pub(super) struct Runner {
     hands: Hands,
     /// Actions that are being carried out.
     actions: JoinSet<Option<Observation>>,
+    health: HealthWatch,
+    /// Probes that are being carried out, one of each container at most.
+    probes: JoinSet<Probed>,
+}
+
+/// Something that has happened to a task.
+enum Happened {
+    Observed(Observation),
+    Probed(Probed),
+    /// The time has come for a probe, or to tell what probes have come to.
+    HealthDue,
 }
 
 impl Runner {
@@ -53,6 +64,8 @@ impl Runner {
             messages,
             hands,
             actions: JoinSet::new(),
+            health: HealthWatch::default(),
+            probes: JoinSet::new(),
         }
     }
 
@@ -65,8 +78,13 @@ impl Runner {
     }
 
     async fn live(&mut self) -> Result<(), LedgerError> {
-        while let Some(observation) = self.next_observation().await {
-            self.take(&observation).await?;
+        while let Some(happened) = self.next().await {
+            match happened {
+                Happened::Observed(observation) => self.take(&observation).await?,
+                Happened::Probed(probed) => self.take_probed(&probed),
+                Happened::HealthDue => {}
+            }
+            self.mind_health().await?;
             if self.is_to_be_forgotten && self.state.borrow().is_stopped() {
                 return self.forget().await;
             }
@@ -75,32 +93,29 @@ impl Runner {
     }
 
     /// Waits for something to happen; `None` once the supervisor is gone.
-    async fn next_observation(&mut self) -> Option<Observation> {
+    async fn next(&mut self) -> Option<Happened> {
         loop {
-            let wake_at = self.state.borrow().wake_at();
-            let timer = async move {
-                match wake_at {
-                    Some(at) => tokio::time::sleep(clock::until(at)).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let timer = sleep_until(self.state.borrow().wake_at());
+            let health_due = sleep_until(self.health.wake_at(clock::now()));
             tokio::select! {
                 message = self.messages.recv() => match message? {
-                    Message::Observe(observation) => return Some(observation),
+                    Message::Observe(observation) => return Some(Happened::Observed(observation)),
                     Message::Forget => {
                         self.is_to_be_forgotten = true;
-                        return Some(Observation::Assigned(DesiredStatus::Stopped));
+                        return Some(Happened::Observed(Observation::Assigned(DesiredStatus::Stopped)));
                     }
                 },
                 Some(done) = self.actions.join_next() => match done {
-                    Ok(Some(observation)) => return Some(observation),
+                    Ok(Some(observation)) => return Some(Happened::Observed(observation)),
                     Ok(None) => {}
-                    // Otherwise it was aborted: nobody waits for its outcome.
-                    Err(error) => if let Ok(panic) = error.try_into_panic() {
-                        std::panic::resume_unwind(panic);
-                    },
+                    Err(error) => pass_on_panic(error),
                 },
-                () = timer => return Some(Observation::Tick),
+                Some(done) = self.probes.join_next() => match done {
+                    Ok(probed) => return Some(Happened::Probed(probed)),
+                    Err(error) => pass_on_panic(error),
+                },
+                () = timer => return Some(Happened::Observed(Observation::Tick)),
+                () = health_due => return Some(Happened::HealthDue),
             }
         }
     }
@@ -129,6 +144,40 @@ impl Runner {
         if is_stopped {
             // A pull that nobody waits for.
             self.actions.abort_all();
+            self.probes.abort_all();
+        }
+        Ok(())
+    }
+
+    fn take_probed(&mut self, (probe, outcome, why): &Probed) {
+        if *outcome != ProbeOutcome::Passed {
+            tracing::debug!(
+                container = probe.container,
+                why,
+                "the health check of a container has not passed"
+            );
+        }
+        let before = self.health.status(&probe.container);
+        self.health.take(probe, *outcome, clock::now());
+        let status = self
+            .health
+            .status(&probe.container)
+            .filter(|status| before != Some(*status));
+        if let Some(status) = status {
+            let container = &probe.container;
+            tracing::info!(container, why, "the container is now {}", status.as_str());
+        }
+    }
+
+    /// Probes what is due, and tells what probes have come to.
+    async fn mind_health(&mut self) -> Result<(), LedgerError> {
+        let now = clock::now();
+        self.health.follow(&self.state.borrow(), &self.spec, now);
+        for probe in self.health.due(now) {
+            self.probes.spawn(self.hands.clone().probe(probe));
+        }
+        for news in self.health.news(now) {
+            self.take(&news).await?;
         }
         Ok(())
     }
@@ -145,5 +194,19 @@ impl Runner {
         self.tools.ledger.forget_task(task).await?;
         self.tools.board.forget(task);
         Ok(())
+    }
+}
+
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        Some(at) => tokio::time::sleep(clock::until(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What was not a panic was aborted: nobody waits for its outcome.
+fn pass_on_panic(error: JoinError) {
+    if let Ok(panic) = error.try_into_panic() {
+        std::panic::resume_unwind(panic);
     }
 }

@@ -6,7 +6,7 @@
 //! - [`launcher`]: finding or starting containerd.
 //! - `client`: requests, and telling containerd's answers apart.
 //! - `spec`: the OCI specification of a container (pure).
-//! - `create`, `lifecycle`, `restart`, `list`: the steps.
+//! - `create`, `lifecycle`, `restart`, `list`, `probe`: the steps.
 //! - `cleanup`: leaving nothing behind.
 //! - `unused_images`: nor what is used no more.
 
@@ -18,6 +18,7 @@ pub mod launcher;
 mod lifecycle;
 mod list;
 mod names;
+mod probe;
 mod restart;
 mod rootfs;
 mod spec;
@@ -26,6 +27,7 @@ mod unused_images;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::model::{TaskId, TaskSpec, TransportProtocol};
@@ -33,8 +35,8 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::{
-    ContainerExit, ContainerKey, CreateContainer, FoundContainer, ReadyImage, Runtime, RuntimeError, StartedContainer,
-    TaskNetwork,
+    ContainerExit, ContainerKey, CreateContainer, FoundContainer, ProbeResult, ReadyImage, Runtime, RuntimeError,
+    StartedContainer, TaskNetwork,
 };
 use crate::image::{ImageError, ImageStore, RegistryOptions};
 use crate::network::{NetworkError, NetworkOptions, Networks};
@@ -111,6 +113,8 @@ pub struct ContainerdRuntime {
     host_name: String,
     /// Users that were looked up, by file system and text.
     users: Mutex<HashMap<(String, String), spec::user::User>>,
+    /// Bounds how many health checks begin at once.
+    probes: Semaphore,
 }
 
 impl ContainerdRuntime {
@@ -153,6 +157,7 @@ impl ContainerdRuntime {
             filters_calls,
             host_name,
             users,
+            probes: Semaphore::new(probe::PROBES_AT_ONCE),
         })
     }
 
@@ -240,6 +245,15 @@ impl Runtime for ContainerdRuntime {
 
     async fn wait_container(&self, key: &ContainerKey) -> Result<ContainerExit, RuntimeError> {
         lifecycle::wait(self, key).await
+    }
+
+    async fn probe_container(
+        &self,
+        key: &ContainerKey,
+        arguments: &[String],
+        within: Duration,
+    ) -> Result<ProbeResult, RuntimeError> {
+        probe::probe(self, key, arguments, within).await
     }
 
     async fn stop_container(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
