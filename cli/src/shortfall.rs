@@ -10,6 +10,9 @@ use crate::short_id;
 /// Part of what a service says whose tasks keep failing, in ECS's words.
 const START_CONSISTENTLY: &str = "unable to consistently start tasks";
 
+/// Why a task stopped whose service found it unhealthy, in ECS's words.
+const FAILED_HEALTH_CHECKS: &str = "Task failed container health checks";
+
 /// Part of what a service says whose tasks find no host.
 const UNABLE_TO_PLACE: &str = "unable to place a task";
 
@@ -77,11 +80,15 @@ fn failure<'a>(service: &Service, tasks: &'a [Task]) -> Option<(Timestamp, &'a T
         let has_failed = matches!(
             task.stop_code,
             Some(TaskStopCode::TaskFailedToStart | TaskStopCode::EssentialContainerExited)
-        );
+        ) || was_unhealthy(task);
         let is_current = deployed_at(service).is_none_or(|began| at >= began);
         (has_failed && is_current && task.group.as_ref() == Some(&group)).then_some((at, task))
     });
     failed.max_by_key(|(at, _)| *at)
+}
+
+fn was_unhealthy(task: &Task) -> bool {
+    task.stopped_reason.as_deref() == Some(FAILED_HEALTH_CHECKS)
 }
 
 fn deployed_at(service: &Service) -> Option<Timestamp> {
@@ -95,7 +102,7 @@ fn failure_text(service: &Service, at: Timestamp, task: &Task, now: Timestamp) -
     let id = task.task_arn.as_deref().map(last_part).unwrap_or_default();
     let name = service.service_name.as_deref().unwrap_or_default();
     // A task that never started wrote nothing.
-    let has_log = task.stop_code == Some(TaskStopCode::EssentialContainerExited);
+    let has_log = task.stop_code == Some(TaskStopCode::EssentialContainerExited) || was_unhealthy(task);
     format!(
         "task {} stopped {} ago, {}{}",
         short_id::shown(id),
@@ -167,6 +174,20 @@ mod tests {
         assert_eq!(
             sentence(&service(1), &[failed(95_000), failed(70_000)], NOW).expect("a sentence"),
             "service web runs 1 of 3 tasks: task 01234567 stopped 5s ago, Essential container in task exited (exit code 3); \
+             `berth logs web` shows what it wrote"
+        );
+    }
+
+    #[test]
+    fn service_whose_tasks_are_unhealthy_says_so() {
+        let unhealthy = Task {
+            stop_code: Some(TaskStopCode::ServiceSchedulerInitiated),
+            stopped_reason: Some(FAILED_HEALTH_CHECKS.to_owned()),
+            ..failed(95_000)
+        };
+        assert_eq!(
+            sentence(&service(1), &[unhealthy], NOW).expect("a sentence"),
+            "service web runs 1 of 3 tasks: task 01234567 stopped 5s ago, Task failed container health checks; \
              `berth logs web` shows what it wrote"
         );
     }

@@ -129,16 +129,10 @@ fn rows(tasks: &[Task], hosts: &HostNames, all: bool, now: Timestamp) -> Vec<Row
 
 fn table(rows: &[Row], now: Timestamp, wide: bool) -> Table {
     let has_reasons = rows.iter().any(|row| row.reason.is_some());
-    let mut headings = vec![
-        "TASK",
-        "SERVICE",
-        "DEFINITION",
-        "STATUS",
-        "HOST",
-        "ZONE",
-        "AGE",
-        "PORTS",
-    ];
+    let has_health = rows.iter().any(Row::has_health);
+    let mut headings = vec!["TASK", "SERVICE", "DEFINITION", "STATUS"];
+    headings.extend(has_health.then_some("HEALTH"));
+    headings.extend(["HOST", "ZONE", "AGE", "PORTS"]);
     if has_reasons {
         headings.push("REASON");
     }
@@ -146,7 +140,7 @@ fn table(rows: &[Row], now: Timestamp, wide: bool) -> Table {
     let length = if wide { usize::MAX } else { short_id::length(&ids) };
     let mut table = Table::new(&headings);
     for row in rows {
-        let mut cells = row.cells(length, now);
+        let mut cells = row.cells(length, has_health, now);
         cells.extend(has_reasons.then(|| shown(row.reason_cell(now), REASON_CHARACTERS, wide)));
         table.row(cells);
     }
@@ -157,7 +151,7 @@ fn table(rows: &[Row], now: Timestamp, wide: bool) -> Table {
 mod tests {
     use std::collections::BTreeMap;
 
-    use berth_aws::ecs::{Container, NetworkBinding, TransportProtocol};
+    use berth_aws::ecs::{Container, HealthStatus, NetworkBinding, TransportProtocol};
 
     use super::*;
 
@@ -247,6 +241,25 @@ mod tests {
         let text = text(&[task], false);
         assert!(text.contains("RUNNING->STOPPED"), "{text}");
         assert!(text.ends_with("Scaling activity"), "{text}");
+    }
+
+    #[test]
+    fn table_of_tasks_with_health_checks_shows_their_health() {
+        let with_health = |status| Task {
+            health_status: Some(status),
+            ..running()
+        };
+        let of_two = text(
+            &[with_health(HealthStatus::Unhealthy), with_health(HealthStatus::Unknown)],
+            false,
+        );
+        assert!(
+            of_two.starts_with("TASK      SERVICE  DEFINITION  STATUS   HEALTH     HOST"),
+            "{of_two}"
+        );
+        assert!(of_two.contains("RUNNING  UNHEALTHY  host-1"), "{of_two}");
+        let without = text(&[with_health(HealthStatus::Unknown)], false);
+        assert!(!without.contains("HEALTH"), "{without}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A task as `berth ps` shows it, in a table or as JSON. Pure.
 
 use berth_aws::Timestamp;
-use berth_aws::ecs::{Connectivity, NetworkBinding, Task};
+use berth_aws::ecs::{Connectivity, HealthStatus, NetworkBinding, Task};
 use serde::Serialize;
 
 use crate::age::age;
@@ -20,6 +20,7 @@ pub(super) struct Row {
     task_definition: Option<String>,
     last_status: Option<String>,
     desired_status: Option<String>,
+    health_status: Option<String>,
     pub(super) host: Option<String>,
     container_instance_arn: Option<String>,
     pub(super) availability_zone: Option<String>,
@@ -63,6 +64,7 @@ impl Row {
             task_definition: part(&task.task_definition_arn),
             last_status: task.last_status.clone(),
             desired_status: task.desired_status.clone(),
+            health_status: task.health_status.as_ref().map(|status| status.as_str().to_owned()),
             host: host.map(|arn| hosts.get(arn).cloned().unwrap_or_else(|| last_part(arn).to_owned())),
             container_instance_arn: host.cloned(),
             availability_zone: task.availability_zone.clone(),
@@ -84,19 +86,30 @@ impl Row {
         self.stopped.map(|at| at.0)
     }
 
-    /// All cells but the reason; the id is cut to `id_length`.
-    pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> Vec<String> {
+    /// Whether health checks have said anything of the task.
+    pub(super) fn has_health(&self) -> bool {
+        self.health_status
+            .as_deref()
+            .is_some_and(|status| status != HealthStatus::Unknown.as_str())
+    }
+
+    /// All cells but the reason; the id is cut to `id_length`, and the health left out unless it is to be shown.
+    pub(super) fn cells(&self, id_length: usize, with_health: bool, now: Timestamp) -> Vec<String> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        vec![
+        let mut cells = vec![
             short_id::cut(&self.task_id, id_length).to_owned(),
             self.service.clone().unwrap_or_else(|| text(&self.group)),
             text(&self.task_definition),
             self.status(),
+        ];
+        cells.extend(with_health.then(|| text(&self.health_status)));
+        cells.extend([
             text(&self.host),
             text(&self.availability_zone),
             self.created.map(|at| age(at, now)).unwrap_or_default(),
             self.ports.iter().map(Port::text).collect::<Vec<_>>().join(","),
-        ]
+        ]);
+        cells
     }
 
     /// When it stopped, if it has, and why.
@@ -173,7 +186,7 @@ fn reason(task: &Task, now: Timestamp) -> Option<String> {
         ));
     }
     if task.last_status.as_deref() == Some("RUNNING") || task.last_status.is_none() {
-        return None;
+        return unhealthy(task);
     }
     let said = task
         .containers
@@ -188,8 +201,18 @@ fn reason(task: &Task, now: Timestamp) -> Option<String> {
     })
 }
 
+/// Which containers fail their health checks.
+fn unhealthy(task: &Task) -> Option<String> {
+    let containers = task.containers.iter().flatten();
+    let unhealthy = containers.filter(|container| container.health_status == Some(HealthStatus::Unhealthy));
+    let names: Vec<&str> = unhealthy.filter_map(|container| container.name.as_deref()).collect();
+    (!names.is_empty()).then(|| format!("health checks fail: {}", names.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
+    use berth_aws::ecs::Container;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(100_000);
@@ -223,12 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn reason_of_a_running_task_is_none() {
-        let running = Task {
+    fn reason_of_a_running_task_is_which_containers_are_unhealthy() {
+        let container = |name: &str, status| Container {
+            name: Some(name.to_owned()),
+            health_status: Some(status),
+            ..Default::default()
+        };
+        let running = |of_app| Task {
             last_status: Some("RUNNING".to_owned()),
+            containers: Some(vec![container("app", of_app), container("side", HealthStatus::Unknown)]),
             ..pending()
         };
-        assert_eq!(reason(&running, NOW), None);
+        assert_eq!(reason(&running(HealthStatus::Healthy), NOW), None);
+        let unhealthy = reason(&running(HealthStatus::Unhealthy), NOW);
+        assert_eq!(unhealthy.as_deref(), Some("health checks fail: app"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("deploymentConfiguration", service_input::CONFIGURATION),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
-    ("healthCheckGracePeriodSeconds", service_input::GRACE_PERIOD),
+    ("healthCheckGracePeriodSeconds", Honoured::All),
     ("schedulingStrategy", Honoured::All),
     ("deploymentController", service_input::CONTROLLER),
     ("tags", Honoured::All),
@@ -195,6 +195,7 @@ fn service(
         task_sets: vec![],
         events: Default::default(),
         steady: false,
+        health_check_grace_period_secs: service_input::grace_period(state, input.health_check_grace_period_seconds)?,
         propagate_tags: input
             .propagate_tags
             .map_or(PropagateTags::None, service_input::propagate_tags),
@@ -211,6 +212,7 @@ fn service(
 mod tests {
     use berth_aws::ecs::operations::{
         CreateService, DeleteService, DeregisterTaskDefinition, PutClusterCapacityProviders, RegisterTaskDefinition,
+        UpdateService,
     };
     use serde_json::{Value, json};
 
@@ -336,6 +338,28 @@ mod tests {
             let configuration = &answer["service"]["deploymentConfiguration"];
             assert_eq!(configuration["deploymentCircuitBreaker"], breaker);
         }
+    }
+
+    #[tokio::test]
+    async fn grace_period_comes_back_as_it_was_given_and_is_changed_without_a_deployment() {
+        let harness = harness().await;
+        let most = json!({"healthCheckGracePeriodSeconds": i32::MAX});
+        let answer = harness.call::<CreateService>(request(most)).await.expect("creates");
+        assert_eq!(answer["service"]["healthCheckGracePeriodSeconds"], i32::MAX);
+        let input = json!({"service": "site", "healthCheckGracePeriodSeconds": 60});
+        let answer = harness.call::<UpdateService>(input).await.expect("updates");
+        let service = &answer["service"];
+        assert_eq!(service["healthCheckGracePeriodSeconds"], 60);
+        assert_eq!(service["deployments"].as_array().map(Vec::len), Some(1));
+        let input = json!({"service": "site", "healthCheckGracePeriodSeconds": -1});
+        let error = harness.call::<UpdateService>(input).await.expect_err("refused");
+        assert_eq!(
+            (error.kind.code, error.message.as_str()),
+            (
+                "InvalidParameterException",
+                "healthCheckGracePeriodSeconds must not be negative, not -1."
+            )
+        );
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use berth_core::state::{Command, Event, Feature};
 
 use super::{definition, render, tags};
 use crate::api::context::{Api, Call};
+use crate::api::errors::client;
 
 pub(crate) async fn handle(
     api: &Api,
@@ -15,6 +16,15 @@ pub(crate) async fn handle(
     let mut definition = definition::from_request(call, input)?;
     if !api.uses(Feature::MembersThatAskForNothing) {
         definition.also_given.clear();
+    }
+    let has_check = definition
+        .containers
+        .iter()
+        .any(|container| container.health_check.is_some());
+    if has_check && !api.uses(Feature::ContainerHealth) {
+        return Err(client(
+            "Health checks are not supported yet: not every controller of the cluster has been upgraded.",
+        ));
     }
     let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;
     let registered = events.into_iter().find_map(|event| match event {
@@ -85,7 +95,6 @@ mod tests {
         for (member, value) in [
             ("logConfiguration", json!({"logDriver": "awslogs"})),
             ("mountPoints", json!([{"sourceVolume": "v"}])),
-            ("healthCheck", json!({"command": ["CMD", "true"]})),
             ("dependsOn", json!([{"containerName": "x", "condition": "START"}])),
             ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
             ("privileged", json!(true)),
@@ -134,6 +143,79 @@ mod tests {
             assert_eq!(code, "ClientException");
             assert_eq!(message, format!("Invalid setting for container 'web'. {what}"));
         }
+    }
+
+    #[tokio::test]
+    async fn health_check_comes_back_with_the_defaults_of_ecs() {
+        for (given, shown) in [
+            (
+                json!({"command": ["CMD-SHELL", "curl -f http://localhost/ || exit 1"]}),
+                json!({
+                    "command": ["CMD-SHELL", "curl -f http://localhost/ || exit 1"], "interval": 30, "timeout": 5, "retries": 3
+                }),
+            ),
+            (
+                json!({"command": ["CMD", "/check"], "interval": 5, "timeout": 2, "retries": 10, "startPeriod": 0}),
+                json!({"command": ["CMD", "/check"], "interval": 5, "timeout": 2, "retries": 10, "startPeriod": 0}),
+            ),
+            (
+                json!({"command": ["NONE"]}),
+                json!({"command": ["NONE"], "interval": 30, "timeout": 5, "retries": 3}),
+            ),
+        ] {
+            let input = definition(json!({"memory": 64, "healthCheck": given}));
+            let answer = Harness::new()
+                .call::<RegisterTaskDefinition>(input)
+                .await
+                .expect("registers");
+            assert_eq!(
+                answer["taskDefinition"]["containerDefinitions"][0]["healthCheck"],
+                shown
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn health_check_outside_of_the_bounds_of_ecs_or_without_a_command_is_refused() {
+        let numbers = [
+            ("interval", 4, "between 5 and 300 seconds, not 4."),
+            ("interval", 301, "between 5 and 300 seconds, not 301."),
+            ("timeout", 1, "between 2 and 60 seconds, not 1."),
+            ("timeout", 61, "between 2 and 60 seconds, not 61."),
+            ("retries", 0, "between 1 and 10, not 0."),
+            ("retries", 11, "between 1 and 10, not 11."),
+            ("startPeriod", -1, "between 0 and 300 seconds, not -1."),
+            ("startPeriod", 301, "between 0 and 300 seconds, not 301."),
+        ];
+        for (member, value, part) in numbers {
+            let mut check = json!({"command": ["CMD", "true"]});
+            check[member] = json!(value);
+            let (code, message) = refusal(definition(json!({"memory": 64, "healthCheck": check}))).await;
+            assert_eq!(code, "ClientException");
+            let what = format!("Invalid setting for container 'web'. 'healthCheck.{member}' must be {part}");
+            assert_eq!(message, what);
+        }
+        for (command, part) in [
+            (json!([]), "should not be null or empty"),
+            (json!(["true"]), "must start with CMD"),
+            (json!(["CMD"]), "must have a command after CMD."),
+            (json!(["CMD-SHELL", ""]), "must have a command after CMD-SHELL."),
+            (json!(["NONE", "x"]), "must have nothing after NONE"),
+        ] {
+            let check = json!({"command": command});
+            let (code, message) = refusal(definition(json!({"memory": 64, "healthCheck": check}))).await;
+            assert_eq!(code, "ClientException");
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn health_check_is_refused_while_there_may_be_controllers_that_do_not_know_it() {
+        let input = definition(json!({"memory": 64, "healthCheck": {"command": ["CMD", "true"]}}));
+        let refused = Harness::before_levels().call::<RegisterTaskDefinition>(input).await;
+        let error = refused.expect_err("refused");
+        assert_eq!(error.kind.code, "ClientException");
+        assert!(error.message.contains("upgraded"), "{}", error.message);
     }
 
     #[tokio::test]

@@ -36,8 +36,6 @@ pub(super) const CONFIGURATION: Honoured = Honoured::Members(&[
 pub(super) const CONTROLLER: Honoured = Honoured::Members(&[("type", Honoured::Only(&["ECS", "EXTERNAL"]))]);
 /// Rebalancing over zones does not exist yet.
 pub(super) const REBALANCING: Honoured = Honoured::Only(&["DISABLED"]);
-/// There is no load balancer whose checks could be waited for.
-pub(super) const GRACE_PERIOD: Honoured = Honoured::Only(&["0"]);
 
 /// Who is to decide what a service runs.
 ///
@@ -99,6 +97,26 @@ pub(super) fn configuration(
             reset_on_healthy_task: breaker.reset_on_healthy_task,
         }),
     })
+}
+
+/// For how long the health checks of a task may fail after its start; 0 is what services do that say nothing.
+///
+/// # Errors
+/// `InvalidParameterException` for a negative number, and for any but 0 where not all controllers know of health.
+pub(super) fn grace_period(state: &ClusterState, given: Option<i32>) -> Result<Option<u32>, AwsError> {
+    let Some(seconds) = given else { return Ok(None) };
+    let seconds = u32::try_from(seconds).map_err(|_| {
+        invalid(format!(
+            "healthCheckGracePeriodSeconds must not be negative, not {seconds}."
+        ))
+    })?;
+    match state.uses(Feature::ContainerHealth) {
+        true => Ok(Some(seconds)),
+        false if seconds == 0 => Ok(None),
+        false => Err(invalid(
+            "healthCheckGracePeriodSeconds is not supported yet: not every controller of the cluster has been upgraded.",
+        )),
+    }
 }
 
 /// Where tasks get tags from.

@@ -4,7 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::ContainerDefinition as AwsContainer;
 use berth_core::model::{ContainerDefinition, NetworkMode};
 
-use super::{check_name, ports, quantity, restart_policy};
+use super::{check_name, health_check, ports, quantity, restart_policy};
 use crate::api::ecs::overrides::environment;
 use crate::api::errors::client;
 
@@ -47,6 +47,10 @@ pub(super) fn from_request(mode: NetworkMode, given: AwsContainer) -> Result<Con
         restart_policy: given
             .restart_policy
             .map(|policy| restart_policy::from_request(&name, policy))
+            .transpose()?,
+        health_check: given
+            .health_check
+            .map(|check| health_check::from_request(&name, check))
             .transpose()?,
         image,
         name,

@@ -2,6 +2,7 @@
 
 pub(in crate::api::ecs) mod also_given;
 mod container;
+mod health_check;
 mod ports;
 pub(super) mod quantity;
 mod restart_policy;
@@ -48,6 +49,7 @@ const HONOURED: Honoured = Honoured::Members(&[
             ("stopTimeout", Honoured::All),
             ("dockerLabels", Honoured::All),
             ("restartPolicy", Honoured::All),
+            ("healthCheck", Honoured::All),
             ("versionConsistency", Honoured::Only(&["disabled"])),
             (
                 "portMappings",

@@ -65,6 +65,7 @@ pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with
         }),
         tags: Some(if with_tags { tags::render(&service.tags) } else { vec![] }),
         created_by: Some(service.created_by.clone()),
+        health_check_grace_period_seconds: service.health_check_grace_period_secs.and_then(count),
         enable_ecs_managed_tags: Some(service.enable_ecs_managed_tags),
         propagate_tags: Some(match service.propagate_tags {
             PropagateTags::None => AwsPropagateTags::None,

@@ -1,11 +1,13 @@
 //! Tasks in answers. Pure.
 
 use berth_aws::ecs::{
-    Attribute, Connectivity, Container as AwsContainer, ContainerOverride as AwsContainerOverride, HealthStatus,
-    KeyValuePair, LaunchType, NetworkBinding as AwsNetworkBinding, Task as AwsTask, TaskOverride as AwsTaskOverride,
+    Attribute, Connectivity, Container as AwsContainer, ContainerOverride as AwsContainerOverride,
+    HealthStatus as AwsHealthStatus, KeyValuePair, LaunchType, NetworkBinding as AwsNetworkBinding, Task as AwsTask,
+    TaskOverride as AwsTaskOverride,
 };
 use berth_core::model::{
-    Container, ContainerInstance, ContainerOverride, NetworkBinding, Task, TaskDefinition, attribute_names,
+    Container, ContainerInstance, ContainerOverride, HealthStatus, NetworkBinding, Task, TaskDefinition,
+    attribute_names,
 };
 use berth_core::state::ClusterState;
 
@@ -37,7 +39,7 @@ pub(in crate::api::ecs) fn task(state: &ClusterState, task: &Task, with_tags: bo
         enable_execute_command: Some(false),
         execution_stopped_at: task.execution_stopped_at.map(time),
         group: Some(task.group.clone()),
-        health_status: Some(HealthStatus::Unknown),
+        health_status: Some(health_status(task.health.map(|health| health.status))),
         last_status: Some(task.last_status.as_str().to_owned()),
         launch_type: Some(LaunchType::Ec2),
         memory: Some(task.reservation.memory.0.to_string()),
@@ -55,6 +57,15 @@ pub(in crate::api::ecs) fn task(state: &ClusterState, task: &Task, with_tags: bo
         task_definition_arn: Some(task.task_definition.arn()),
         version: Some(i64::try_from(task.version).unwrap_or(i64::MAX)),
         ..Default::default()
+    }
+}
+
+/// What has no health check is `UNKNOWN` to ECS.
+fn health_status(status: Option<HealthStatus>) -> AwsHealthStatus {
+    match status {
+        Some(HealthStatus::Healthy) => AwsHealthStatus::Healthy,
+        Some(HealthStatus::Unhealthy) => AwsHealthStatus::Unhealthy,
+        Some(HealthStatus::Unknown) | None => AwsHealthStatus::Unknown,
     }
 }
 
@@ -95,7 +106,7 @@ fn container(task: &Task, definition: Option<&TaskDefinition>, index: usize, con
         reason: container.reason.clone(),
         network_bindings: Some(container.network_bindings.iter().map(network_binding).collect()),
         network_interfaces: Some(vec![]),
-        health_status: Some(HealthStatus::Unknown),
+        health_status: Some(health_status(container.health)),
         cpu: cpu.map(|cpu| cpu.0.to_string()),
         memory: memory.map(|memory| memory.0.to_string()),
         memory_reservation: reserved.map(|memory| memory.0.to_string()),

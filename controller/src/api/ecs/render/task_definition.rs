@@ -1,12 +1,12 @@
 //! Task definitions in answers. Pure.
 
 use berth_aws::ecs::{
-    Compatibility, ContainerDefinition as AwsContainer, ContainerRestartPolicy, KeyValuePair,
-    NetworkMode as AwsNetworkMode, PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition,
+    Compatibility, ContainerDefinition as AwsContainer, ContainerRestartPolicy, HealthCheck as AwsHealthCheck,
+    KeyValuePair, NetworkMode as AwsNetworkMode, PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition,
     TaskDefinitionStatus as AwsStatus,
 };
 use berth_core::model::{
-    ContainerDefinition, NetworkMode, PortMapping, RestartPolicy, TaskDefinition, TaskDefinitionStatus,
+    ContainerDefinition, HealthCheck, NetworkMode, PortMapping, RestartPolicy, TaskDefinition, TaskDefinitionStatus,
 };
 
 use super::{count, protocol, time, unless_empty};
@@ -89,6 +89,7 @@ fn container(mode: NetworkMode, container: &ContainerDefinition) -> AwsContainer
         user: container.user.clone(),
         working_directory: container.working_directory.clone(),
         restart_policy: container.restart_policy.as_ref().map(restart_policy),
+        health_check: container.health_check.as_ref().map(health_check),
         docker_labels: (!container.docker_labels.is_empty()).then(|| container.docker_labels.clone()),
         ..Default::default()
     }
@@ -99,6 +100,17 @@ fn restart_policy(policy: &RestartPolicy) -> ContainerRestartPolicy {
         enabled: Some(policy.enabled),
         ignored_exit_codes: unless_empty(&policy.ignored_exit_codes),
         restart_attempt_period: policy.attempt_period_secs.and_then(count),
+    }
+}
+
+/// With its defaults, as ECS shows it.
+fn health_check(check: &HealthCheck) -> AwsHealthCheck {
+    AwsHealthCheck {
+        command: Some(check.command.clone()),
+        interval: count(check.interval_secs),
+        timeout: count(check.timeout_secs),
+        retries: count(check.retries),
+        start_period: check.start_period_secs.and_then(count),
     }
 }
 
