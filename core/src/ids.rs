@@ -47,16 +47,26 @@ impl IdSource {
 
     /// A fresh identifier in UUID form, as service events carry.
     pub fn uuid(&mut self) -> String {
-        let number = self.next_u128();
-        format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            number >> 96,
-            (number >> 80) & 0xffff,
-            (number >> 64) & 0xffff,
-            (number >> 48) & 0xffff,
-            number & 0xffff_ffff_ffff
-        )
+        in_uuid_form(self.next_u128())
     }
+
+    /// The same, and another one for each `salt`: its first half is no other's of the same salt whose seed is another.
+    pub fn uuid_in(&mut self, salt: u64) -> String {
+        let first = self.next_u64();
+        let second = Self::from_seed(first ^ salt).next_u64();
+        in_uuid_form((u128::from(first) << 64) | u128::from(second))
+    }
+}
+
+fn in_uuid_form(number: u128) -> String {
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        number >> 96,
+        (number >> 80) & 0xffff,
+        (number >> 64) & 0xffff,
+        (number >> 48) & 0xffff,
+        number & 0xffff_ffff_ffff
+    )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! [`model::Timestamp`], randomness as [`ids::IdSource`] or a seed, and everything that must be explained
 //! is returned as data. The same functions therefore run in production, in tests and in simulations.
 
+pub mod announcements;
 pub mod decisions;
 pub mod explain;
 pub mod ids;

@@ -42,6 +42,7 @@ fn tell(registry: &Registry, event: &Event) {
         Event::TaskForgotten {
             task,
             container_instance: Some(host),
+            ..
         } => registry.task_forgotten(*host, *task),
         Event::ContainerInstanceDeregistered { id, .. } => registry.host_changed(*id),
         // Their container instances are gone: the agents register again, into nothing that they knew.

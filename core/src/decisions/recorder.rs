@@ -341,7 +341,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::BeginRebalance(rebalance) => Some(rebalance.started_at),
         Command::MoveTask(step) => Some(step.at),
         Command::RecordRebalance(progress) => Some(progress.at),
-        Command::DeleteCluster { at, .. } => *at,
+        Command::DeleteCluster { at, .. } | Command::UpdateContainerInstanceStatus { at, .. } => *at,
         Command::DeregisterTaskDefinition { at, .. }
         | Command::DeleteService { at, .. }
         | Command::StopServiceDeployment { at, .. }
@@ -366,7 +366,6 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::ForgetTaskDefinitions { .. }
         | Command::RecordForeignPorts { .. }
         | Command::Forget { .. }
-        | Command::UpdateContainerInstanceStatus { .. }
         | Command::PutAttributes { .. }
         | Command::DeleteAttributes { .. }
         | Command::TagResource { .. }

@@ -106,6 +106,7 @@ fn perform(world: &mut World, step: &Step) {
             let command = Command::UpdateContainerInstanceStatus {
                 container_instance,
                 status,
+                at: None,
             };
             world.apply(command).expect("a host");
         }

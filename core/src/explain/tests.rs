@@ -39,6 +39,7 @@ fn task_says_how_many_hosts_each_filter_left_and_which_term_decided() {
     let drain = Command::UpdateContainerInstanceStatus {
         container_instance: h1,
         status: ContainerInstanceStatus::Draining,
+        at: None,
     };
     world.apply(drain).expect("drains");
     add(&mut world, "web", Resources::new(128, 100), None, 2);
@@ -208,6 +209,7 @@ fn carried_out(world: &World, service: &str, remedy: &Remedy) -> (World, Task) {
                 let command = Command::UpdateContainerInstanceStatus {
                     container_instance: remedy.host.as_ref().expect("a host").0,
                     status: ContainerInstanceStatus::Active,
+                    at: None,
                 };
                 after.apply(command).expect("activates");
             }
@@ -403,6 +405,7 @@ fn task_fits_once_a_host_is_back_from_draining_or_its_agent_is() {
             _ => Command::UpdateContainerInstanceStatus {
                 container_instance: host,
                 status: ContainerInstanceStatus::Draining,
+                at: None,
             },
         };
         world.apply(command).expect("applied");

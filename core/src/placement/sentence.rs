@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::plan::{RefusedHost, Unplaced};
 use super::refusal::Refusal;
+use crate::model::ContainerInstanceId;
 
 /// Hosts named in an event before the rest is only counted: what a person reads, and what fits a terminal.
 pub const HOSTS_PER_SENTENCE: usize = 5;
@@ -51,6 +52,48 @@ pub fn is_unable_to_place(sentence: &str) -> bool {
     sentence.starts_with("(service ") && sentence.contains(") was unable to place a task because ")
 }
 
+/// The host that lacks least, and what it lacks in ECS's words, as a sentence of [`unable_to_place`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closest {
+    /// The host; `None` if the cluster has none.
+    pub host: Option<ContainerInstanceId>,
+    /// What it lacks, as `failures[].reason` says it; in words where there is no host.
+    pub reason: String,
+}
+
+/// What a sentence of [`unable_to_place`] tells of the closest host; `None` for other sentences.
+#[must_use]
+pub fn closest_of(sentence: &str) -> Option<Closest> {
+    if !is_unable_to_place(sentence) {
+        return None;
+    }
+    let Some((_, rest)) = sentence.split_once("(container-instance ") else {
+        let reason = sentence.split_once(" Reason: ").map_or(sentence, |(_, reason)| reason);
+        return Some(Closest {
+            host: None,
+            reason: reason.to_owned(),
+        });
+    };
+    let (id, words) = rest.split_once(") ")?;
+    let known = WORDS.iter().find(|(said, _)| words.starts_with(said));
+    let code = known.map(|(_, code)| *code).or_else(|| {
+        let quoted = words.strip_prefix("encountered error \"")?;
+        quoted.split('"').next()
+    })?;
+    Some(Closest {
+        host: id.parse().ok(),
+        reason: code.to_owned(),
+    })
+}
+
+/// What ECS says of the closest host, by the code of what it lacks.
+const WORDS: [(&str, &str); 4] = [
+    ("has insufficient CPU units available", "RESOURCE:CPU"),
+    ("has insufficient memory available", "RESOURCE:MEMORY"),
+    ("has insufficient GPU resource available", "RESOURCE:GPU"),
+    ("is already using a port required by your task", "RESOURCE:PORTS"),
+];
+
 fn numbers(refused: &RefusedHost) -> String {
     let reasons: Vec<String> = refused.refusals.iter().map(Refusal::to_string).collect();
     format!("{}: {}", label(refused), reasons.join(" and "))
@@ -66,14 +109,10 @@ fn label(refused: &RefusedHost) -> String {
 }
 
 fn in_ecs_words(refused: &RefusedHost) -> String {
-    match refused.refusals.first() {
-        Some(Refusal::Cpu(_)) => "has insufficient CPU units available".to_owned(),
-        Some(Refusal::Memory(_)) => "has insufficient memory available".to_owned(),
-        Some(Refusal::Gpu(_) | Refusal::GpuModel { .. }) => "has insufficient GPU resource available".to_owned(),
-        Some(Refusal::Ports(_) | Refusal::ForeignPorts(_)) => {
-            "is already using a port required by your task".to_owned()
-        }
-        _ => format!("encountered error \"{}\"", refused.ecs_reason()),
+    let code = refused.ecs_reason();
+    match WORDS.iter().find(|(_, of)| *of == code) {
+        Some((words, _)) => (*words).to_owned(),
+        None => format!("encountered error \"{code}\""),
     }
 }
 
@@ -82,6 +121,7 @@ mod tests {
     use super::*;
     use crate::model::{ContainerInstanceId, ContainerInstanceStatus};
     use crate::placement::Funnel;
+    use crate::placement::refusal::Shortage;
 
     fn draining(id: u128, name: &str) -> RefusedHost {
         RefusedHost {
@@ -89,6 +129,44 @@ mod tests {
             name: name.to_owned(),
             refusals: vec![Refusal::NotActive(ContainerInstanceStatus::Draining)],
         }
+    }
+
+    #[test]
+    fn closest_host_is_read_out_of_the_sentence_with_the_reason_that_the_api_gives() {
+        let short = |refusal| Unplaced {
+            funnel: Funnel::default(),
+            hosts: vec![RefusedHost {
+                refusals: vec![refusal],
+                ..draining(7, "rack-7")
+            }],
+        };
+        let shortage = Shortage {
+            needs: 2,
+            free: 1,
+            registered: 4,
+        };
+        let refusals = [
+            Refusal::Cpu(shortage),
+            Refusal::Memory(shortage),
+            Refusal::Ports(Default::default()),
+            Refusal::AgentDisconnected,
+            Refusal::DistinctInstance { tasks: 1 },
+        ];
+        for refusal in refusals {
+            let unplaced = short(refusal.clone());
+            let sentence = unable_to_place("web", &unplaced, HOSTS_PER_SENTENCE);
+            let closest = closest_of(&sentence).expect("of such a sentence");
+            assert_eq!(closest.host, Some(ContainerInstanceId(7)));
+            assert_eq!(closest.reason, refusal.ecs_reason());
+        }
+        let nobody = Unplaced {
+            funnel: Funnel::default(),
+            hosts: vec![],
+        };
+        let closest = closest_of(&unable_to_place("web", &nobody, HOSTS_PER_SENTENCE)).expect("of such a sentence");
+        let said = "No Container Instances were found in your cluster.";
+        assert_eq!((closest.host, closest.reason.as_str()), (None, said));
+        assert_eq!(closest_of("(service web) has reached a steady state."), None);
     }
 
     #[test]

@@ -111,6 +111,18 @@ pub(super) fn unable_to_scale_in(service: &ServiceName, deployment: &DeploymentI
     )
 }
 
+/// Whether a sentence of a service says that it is in a steady state.
+#[must_use]
+pub fn is_steady_state(sentence: &str) -> bool {
+    sentence.starts_with("(service ") && sentence.ends_with(") has reached a steady state.")
+}
+
+/// Whether a sentence of a service says that its tasks keep failing to start.
+#[must_use]
+pub fn is_unable_to_start(sentence: &str) -> bool {
+    sentence.starts_with("(service ") && sentence.contains(") is unable to consistently start tasks successfully.")
+}
+
 /// When a sentence that begins with `beginning` was last said; the service remembers its last 100 sentences.
 pub(super) fn last_said<'a>(service: &'a Service, beginning: &str) -> Option<(&'a str, Timestamp)> {
     let event = service.events.iter().find(|e| e.message.starts_with(beginning))?;
@@ -128,6 +140,15 @@ fn in_tens(tasks: &[TaskId], sentence: impl Fn(usize, &str) -> String) -> Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_recognised_by_what_they_say() {
+        let web: ServiceName = "web".into();
+        assert!(is_steady_state(&steady_state(&web)));
+        assert!(is_unable_to_start(&unable_to_start_consistently(&web)));
+        assert!(!is_steady_state(&unable_to_start_consistently(&web)));
+        assert!(!is_unable_to_start(&held_by_configuration(&web)));
+    }
 
     #[test]
     fn sentence_about_many_tasks_names_ten_at_a_time() {

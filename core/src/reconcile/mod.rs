@@ -41,6 +41,7 @@ pub(crate) mod world;
 
 pub use agenda::Agenda;
 pub use division::at_once as divide_at_once;
+pub use events::{is_steady_state, is_unable_to_start};
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 pub use moving::{Unready, unready};
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};

@@ -117,6 +117,7 @@ fn perform(world: &mut World, step: &Step) {
                 .apply(Command::UpdateContainerInstanceStatus {
                     container_instance,
                     status,
+                    at: None,
                 })
                 .expect("host");
         }

@@ -10,7 +10,7 @@ use crate::model::{
     ClusterKey, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, MoveStatus, Rebalance, RebalanceGoal,
     SchedulingStrategy, Service, ServiceKey, Task, TaskId, TaskMove, TaskStatus,
 };
-use crate::state::{Command, MoveTask, RebalanceProgress};
+use crate::state::{Command, Feature, MoveTask, RebalanceProgress};
 
 use super::agenda::Subject;
 use super::limits::Limits;
@@ -412,9 +412,11 @@ impl Moving<'_, '_> {
             if is_done && is_active(self.pass, *host) && self.is_empty(*host) {
                 let status = ContainerInstanceStatus::Draining;
                 let container_instance = *host;
+                let at = self.pass.state.uses(Feature::HostVersions).then_some(self.pass.now);
                 self.pass.decide(Command::UpdateContainerInstanceStatus {
                     container_instance,
                     status,
+                    at,
                 });
                 let mut progress = self.progress(&rebalance);
                 progress.drained = vec![*host];

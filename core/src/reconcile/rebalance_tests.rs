@@ -238,6 +238,7 @@ fn move_whose_host_drains_or_whose_service_is_deployed_is_dropped_and_it_is_said
     let drain = Command::UpdateContainerInstanceStatus {
         container_instance: world.host("h2").expect("there"),
         status: ContainerInstanceStatus::Draining,
+        at: None,
     };
     world.apply(drain).expect("drains");
     world.update_service("api", None, None);
@@ -424,6 +425,7 @@ fn perform(world: &mut World, step: &Step) {
                 .apply(Command::UpdateContainerInstanceStatus {
                     container_instance,
                     status,
+                    at: None,
                 })
                 .expect("set");
         }

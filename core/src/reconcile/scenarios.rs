@@ -290,6 +290,7 @@ impl Stage {
             .apply(Command::UpdateContainerInstanceStatus {
                 container_instance,
                 status,
+                at: None,
             })
             .expect("a host");
     }

@@ -274,6 +274,9 @@ pub enum Command {
         container_instance: ContainerInstanceId,
         /// `Active` or `Draining`.
         status: ContainerInstanceStatus,
+        /// Now. With [`Feature::HostVersions`](super::Feature) alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
     },
     /// Takes a host out of its cluster. Valid when it has no tasks, or `force`: they then count as stopped. Emits
     /// `ContainerInstanceDeregistered`, and `TaskChanged` for each task.

@@ -35,6 +35,8 @@ pub enum Event {
     TaskForgotten {
         /// The task.
         task: TaskId,
+        /// Its cluster.
+        cluster: ClusterKey,
         /// Where it was.
         container_instance: Option<ContainerInstanceId>,
     },

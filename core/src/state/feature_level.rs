@@ -49,6 +49,8 @@ pub enum Feature {
     TaskSets,
     /// Containers have health checks, and services replace tasks that are unhealthy.
     ContainerHealth,
+    /// The version of a host counts the tasks that are placed on it or end, and its commands say when its status was set.
+    HostVersions,
 }
 
 impl Feature {
@@ -72,7 +74,8 @@ impl Feature {
             | Self::StoppedTasksKept
             | Self::ServiceDeployments
             | Self::TaskSets
-            | Self::ContainerHealth => 2,
+            | Self::ContainerHealth
+            | Self::HostVersions => 2,
         }
     }
 }

@@ -210,6 +210,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::UpdateContainerInstanceStatus {
             container_instance,
             status,
+            ..
         } => container_instances::update_status(state, *container_instance, *status),
         Command::DeregisterContainerInstance {
             container_instance,

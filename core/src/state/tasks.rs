@@ -56,7 +56,15 @@ fn add_all(
             }
         }
     }
+    tasks.iter().for_each(|task| count_change_of_host(state, task));
     Ok(events)
+}
+
+/// What a host has left is another amount since the task was placed on it or is over, which its version counts (ECS's rule).
+fn count_change_of_host(state: &mut ClusterState, task: &Task) {
+    if let Some(host) = task.container_instance.filter(|_| state.uses(Feature::HostVersions)) {
+        state.count_change_of_instance(host);
+    }
 }
 
 fn add(state: &mut ClusterState, task: &Task) -> Result<Event, Rejection> {
@@ -268,6 +276,7 @@ pub(super) fn forget(state: &mut ClusterState, tasks: &[TaskId]) -> Vec<Event> {
         };
         events.push(Event::TaskForgotten {
             task: *id,
+            cluster: task.cluster.clone(),
             container_instance: task.container_instance,
         });
         state.remove_task(*id);
@@ -288,6 +297,9 @@ pub(super) fn put_changed(state: &mut ClusterState, mut task: Task) -> Event {
     task.version += 1;
     let from = state.task(task.id).map(|t| t.last_status);
     let event = changed(&task, from);
+    if task.is_stopped() && from != Some(TaskStatus::Stopped) {
+        count_change_of_host(state, &task);
+    }
     state.put_task(task);
     event
 }

@@ -406,6 +406,13 @@ impl ClusterState {
         self.container_instances.insert(instance.id, Arc::new(instance));
     }
 
+    /// Counts a change of a host that its record does not tell; no index depends on the count.
+    pub(super) fn count_change_of_instance(&mut self, id: ContainerInstanceId) {
+        if let Some(instance) = self.container_instances.get_mut(&id) {
+            Arc::make_mut(instance).version += 1;
+        }
+    }
+
     fn index_instance(&mut self, instance: &ContainerInstance) {
         if instance.status == ContainerInstanceStatus::Inactive {
             return;

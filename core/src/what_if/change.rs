@@ -52,6 +52,7 @@ impl Change {
             Self::DrainHost(host) => Command::UpdateContainerInstanceStatus {
                 container_instance: *host,
                 status: ContainerInstanceStatus::Draining,
+                at: None,
             },
             Self::AddHost(host) => host.command(cluster, now, ids),
             Self::UpdateService {

@@ -130,6 +130,7 @@ fn draining_a_host_leads_to_what_was_predicted() {
     let drain = Command::UpdateContainerInstanceStatus {
         container_instance: host,
         status: ContainerInstanceStatus::Draining,
+        at: None,
     };
     world.apply(drain).expect("drains");
     world.pass_ms(120_000);
@@ -168,6 +169,7 @@ fn protected_tasks_stay_as_was_predicted() {
     let drain = Command::UpdateContainerInstanceStatus {
         container_instance: host,
         status: ContainerInstanceStatus::Draining,
+        at: None,
     };
     let wanted = predicted(&places(&world), &outlook);
     world.apply(drain).expect("drains");

@@ -1,9 +1,9 @@
 //! Feature levels: what belongs to one has no effect below it, and what ran before it was raised goes on as it was.
 
-use berth_core::model::{LogIndex, Service, TaskId, TaskReport, TaskStatus, Timestamp};
+use berth_core::model::{ContainerInstanceId, LogIndex, Service, TaskId, TaskReport, TaskStatus, Timestamp};
 use berth_core::state::{ClusterState, Command, FeatureLevel, Rejection, SnapshotRecord, apply};
 
-use super::given::report;
+use super::given::{register, report, task};
 use super::services::{failures, state_with_a_service_task, state_with_a_service_task_in, tell};
 
 /// Commands as a build of level 1 wrote them into its log, one a line, and the state that it had of them, one record a line.
@@ -115,4 +115,34 @@ fn times_of_a_host_are_taken_as_told_until_the_level_is_raised() {
     assert_eq!(told(&mut before), [Some(7_000), Some(8_000)]);
     let (mut after, _) = state_with_a_service_task();
     assert_eq!(told(&mut after), [Some(5_000), Some(5_000)]);
+}
+
+#[test]
+fn version_of_a_host_counts_its_tasks_once_the_level_is_raised() {
+    let versions = |mut state: ClusterState| {
+        let mut seen = vec![];
+        let mut apply = |command: Command| {
+            apply(&mut state, LogIndex(1), &command).expect("applied");
+            seen.push(state.container_instance(ContainerInstanceId(1)).expect("there").version);
+        };
+        apply(register(1, 0));
+        apply(Command::RunTasks {
+            tasks: vec![task(1, 1, 10, 10, None), task(2, 1, 10, 10, None)],
+            client_token: None,
+        });
+        for (id, status) in [
+            (1, TaskStatus::Running),
+            (1, TaskStatus::Stopped),
+            (2, TaskStatus::Stopped),
+        ] {
+            apply(Command::RecordTaskReports {
+                container_instance: ContainerInstanceId(1),
+                reports: vec![report(id, status)],
+                at: Timestamp(5),
+            });
+        }
+        seen
+    };
+    assert_eq!(versions(ClusterState::default()), [1, 1, 1, 1, 1]);
+    assert_eq!(versions(ClusterState::at_newest_level()), [1, 3, 3, 4, 5]);
 }

@@ -97,7 +97,8 @@ fn commands() -> impl Strategy<Value = Command> {
         }),
         (0..HOSTS, host_status).prop_map(|(h, status)| Command::UpdateContainerInstanceStatus {
             container_instance: ContainerInstanceId(h),
-            status
+            status,
+            at: None,
         }),
         (0..HOSTS, any::<bool>()).prop_map(|(h, force)| Command::DeregisterContainerInstance {
             container_instance: ContainerInstanceId(h),

@@ -145,6 +145,7 @@ impl Sessions {
                 Event::TaskForgotten {
                     task,
                     container_instance,
+                    ..
                 } => {
                     let sessions = self.sessions.values_mut().filter(|s| s.host == *container_instance);
                     for session in sessions.filter(|s| s.all || s.known.contains(task)) {

@@ -6,7 +6,7 @@ use berth_aws::ecs::{
     UpdateContainerInstancesStateResponse,
 };
 use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus};
-use berth_core::state::{Command, Rejection};
+use berth_core::state::{Command, Feature, Rejection};
 
 use super::references::{self, Lookup};
 use super::render;
@@ -70,6 +70,7 @@ async fn set(api: &Api, id: ContainerInstanceId, status: ContainerInstanceStatus
     let command = Command::UpdateContainerInstanceStatus {
         container_instance: id,
         status,
+        at: api.uses(Feature::HostVersions).then(|| api.now()),
     };
     match api.try_propose(command).await {
         Ok(_) => Ok(true),
