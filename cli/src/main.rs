@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod data_directory;
 mod declared;
+mod following;
 mod host_names;
 mod https;
 mod join_token;

@@ -8,6 +8,7 @@ pub mod clock;
 mod cluster_port;
 pub mod decisions;
 mod errors;
+mod events;
 mod features;
 pub mod leader;
 mod members;

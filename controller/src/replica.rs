@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use berth_core::model::LogIndex;
-use berth_core::state::{ClusterState, Command, Event, Feature, Rejection, SnapshotRecord, apply};
+use berth_core::state::{ClusterState, Command, Event, Feature, Rejection, SnapshotRecord};
 
 use crate::api::ports::{PortFuture, ProposeFailure, Replica, Unavailable};
+use crate::events::EventMemory;
 use crate::monitoring::{MeasuredStorage, Metrics, ProposalOutcome};
 use berth_raft::{
     Applied, NoPeers, ProposeError, Published, Raft, RaftFault, RaftOptions, ReadError, RestoreError, StateMachine,
@@ -21,6 +22,7 @@ use berth_storage::Storage;
 pub struct StateGroup {
     raft: Raft<ReplicatedState>,
     metrics: Metrics,
+    events: EventMemory,
     /// Does not keep the store open once the group has stopped.
     store: Weak<dyn Storage>,
 }
@@ -55,9 +57,14 @@ impl StateGroup {
         let metrics = Metrics::default();
         let store: Arc<dyn Storage> = Arc::new(MeasuredStorage::new(store, metrics.store_commits.clone()));
         let weak = Arc::downgrade(&store);
+        let events = machine.events.clone();
+        let raft = Raft::start(store, machine, options, transport)?;
+        let [a, b, c, d, e, f, g, h, ..] = raft.status().cluster.0;
+        events.of_history(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         Ok(Self {
-            raft: Raft::start(store, machine, options, transport)?,
+            raft,
             metrics,
+            events,
             store: weak,
         })
     }
@@ -110,6 +117,11 @@ impl StateGroup {
         &self.metrics
     }
 
+    /// What this member remembers of what was announced and of which resources changed.
+    pub(crate) fn events(&self) -> &EventMemory {
+        &self.events
+    }
+
     /// The store; nothing once the group has stopped. Whoever holds it keeps it open.
     pub(crate) fn store(&self) -> Option<Arc<dyn Storage>> {
         self.store.upgrade()
@@ -129,6 +141,7 @@ pub type ApplyOutcome = Result<Arc<[Event]>, Rejection>;
 #[derive(Debug, Default)]
 pub struct ReplicatedState {
     state: ClusterState,
+    events: EventMemory,
 }
 
 impl ReplicatedState {
@@ -149,7 +162,8 @@ impl StateMachine for ReplicatedState {
     }
 
     fn apply(&mut self, index: u64, _term: u64, command: Command) -> ApplyOutcome {
-        apply(&mut self.state, LogIndex(index), &command).map(Arc::from)
+        let applied = self.events.apply(&mut self.state, LogIndex(index), &command);
+        applied.map(Arc::from)
     }
 
     fn view(&self) -> Self::View {
@@ -162,6 +176,7 @@ impl StateMachine for ReplicatedState {
 
     fn restore(&mut self, items: &mut dyn Iterator<Item = SnapshotRecord>) -> Result<(), RestoreError> {
         self.state = ClusterState::from_snapshot(items).map_err(|error| RestoreError(error.to_string()))?;
+        self.events.begin_after(self.state.applied());
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod dev;
 mod diff;
 mod doctor;
 mod env;
+mod events;
 mod hosts;
 mod image;
 mod logs;
@@ -26,6 +27,7 @@ mod sim;
 mod token;
 mod values;
 mod wait;
+mod watch;
 mod what_if;
 mod why;
 mod why_not;
@@ -71,6 +73,10 @@ pub(crate) enum Command {
     Rebalance(rebalance::Arguments),
     /// Print what a task or the tasks of a service write
     Logs(logs::Arguments),
+    /// Print what happens to the tasks, hosts, services and deployments of a cluster
+    Events(events::Arguments),
+    /// Print all resources of a cluster, and then each as it changes, for tools
+    Watch(watch::Arguments),
     /// Bring images to the hosts of this machine, or list those that they have
     Image(image::Arguments),
     /// List the controllers of a cluster, remove one, or have another lead
@@ -122,6 +128,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::WhatIf(arguments) => block_on(what_if::run(arguments))?,
         Command::Rebalance(arguments) => return block_on(rebalance::run(arguments)),
         Command::Logs(arguments) => block_on(logs::run(arguments))?,
+        Command::Events(arguments) => block_on(events::run(arguments))?,
+        Command::Watch(arguments) => block_on(watch::run(arguments))?,
         Command::Agent(arguments) => return block_on(agent::run(arguments)),
         Command::Sim(arguments) => return sim::run(&arguments),
         Command::Aws(arguments) => return aws::run(&arguments),

@@ -15,6 +15,7 @@ use super::ports::{
     TaskRunner,
 };
 use crate::clock::Clock;
+use crate::events::EventMemory;
 use crate::monitoring::Metrics;
 
 /// How the API behaves.
@@ -38,6 +39,8 @@ pub struct ApiParts {
     pub backups: Arc<dyn Backups>,
     /// What hands out recordings of placement decisions.
     pub decisions: Arc<dyn DecisionRecordings>,
+    /// What was announced, and which resources changed.
+    pub(crate) events: EventMemory,
     /// The way to the member that leads.
     pub leader_calls: Arc<dyn LeaderCalls>,
     /// What operators decide about the cluster itself.
@@ -58,6 +61,7 @@ pub struct Api {
     logs: Arc<dyn ContainerLogs>,
     backups: Arc<dyn Backups>,
     decisions: Arc<dyn DecisionRecordings>,
+    events: EventMemory,
     leader_calls: Arc<dyn LeaderCalls>,
     administration: Arc<dyn Administration>,
     clock: Arc<dyn Clock>,
@@ -76,6 +80,7 @@ impl Api {
             logs: parts.logs,
             backups: parts.backups,
             decisions: parts.decisions,
+            events: parts.events,
             leader_calls: parts.leader_calls,
             administration: parts.administration,
             clock: parts.clock,
@@ -107,6 +112,11 @@ impl Api {
     /// What hands out recordings of placement decisions.
     pub(super) fn decisions(&self) -> &Arc<dyn DecisionRecordings> {
         &self.decisions
+    }
+
+    /// What was announced, and which resources changed.
+    pub(super) fn events(&self) -> &EventMemory {
+        &self.events
     }
 
     /// The way to the member that leads.

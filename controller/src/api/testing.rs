@@ -12,7 +12,7 @@ use berth_core::model::{
 };
 use berth_core::placement::Seed;
 use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone};
-use berth_core::state::{ClusterState, Command, Event, apply};
+use berth_core::state::{ClusterState, Command, Event};
 use berth_proto::v1::ApiCall;
 use bytes::Bytes;
 use http::request::Parts;
@@ -29,6 +29,7 @@ use super::ports::{
 use super::{dispatch, front};
 use crate::clock::Clock;
 use crate::decisions::{Edge, Span};
+use crate::events::EventMemory;
 use crate::monitoring::Metrics;
 use crate::registrar::NewToken;
 use berth_trust::token::TokenTerms;
@@ -38,17 +39,19 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const SECRET: &str = "secret";
 pub(crate) const ACCESS_KEY: &str = "AKIDEXAMPLE";
+/// The history whose positions the events of the tests have.
+pub(crate) const HISTORY: u64 = 0x00be_47e5;
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// The replicated state without a group: a command is applied at once.
-pub(crate) struct StateInMemory(Mutex<(u64, ClusterState)>);
+pub(crate) struct StateInMemory(Mutex<(u64, ClusterState)>, EventMemory);
 
 impl StateInMemory {
     pub(crate) fn apply(&self, command: &Command) -> Result<Vec<Event>, ProposeFailure> {
         let mut locked = self.0.lock().expect("no test panics while applying");
         locked.0 += 1;
         let index = LogIndex(locked.0);
-        Ok(apply(&mut locked.1, index, command)?)
+        Ok(self.1.apply(&mut locked.1, index, command)?)
     }
 
     pub(crate) fn state(&self) -> ClusterState {
@@ -268,7 +271,8 @@ impl Harness {
             access_key_id: ACCESS_KEY.into(),
             secret_access_key: SECRET.into(),
         };
-        let state = Arc::new(StateInMemory(Mutex::new((0, state))));
+        let state = Arc::new(StateInMemory(Mutex::new((0, state)), EventMemory::default()));
+        state.1.of_history(HISTORY);
         let options = ApiOptions { root, testing };
         let parts = ApiParts {
             replica: Arc::clone(&state) as Arc<dyn Replica>,
@@ -276,6 +280,7 @@ impl Harness {
             logs,
             backups: Arc::new(ShortBackups(Mutex::default())),
             decisions: Arc::new(ShortRecordings),
+            events: state.1.clone(),
             leader_calls: Arc::new(NoCluster),
             administration: Arc::new(NoCluster),
             clock: Arc::new(FixedClock),
@@ -287,6 +292,11 @@ impl Harness {
             api: Arc::new(api),
             state,
         }
+    }
+
+    /// What is remembered of what was announced and of what changed.
+    pub(crate) fn events(&self) -> &EventMemory {
+        &self.state.1
     }
 
     pub(crate) fn api(&self) -> Arc<Api> {

@@ -316,6 +316,7 @@ fn serve_clients(
         logs: Arc::new(base.sessions.clone()),
         backups: Arc::new(BackupStreams::new(group.clone(), Arc::clone(&clock))),
         decisions: Arc::new(DecisionStreams::new(group.clone())),
+        events: group.events().clone(),
         leader_calls: Arc::new(CallsToLeader::new(group.clone(), base.network.clone())),
         administration: Arc::new(ClusterAdministration {
             group: group.clone(),

@@ -2,6 +2,13 @@
 
 use crate::scalar::string_enum;
 
+string_enum!(EventType {
+    EcsTaskStateChange = "ECS Task State Change",
+    EcsContainerInstanceStateChange = "ECS Container Instance State Change",
+    EcsServiceAction = "ECS Service Action",
+    EcsDeploymentStateChange = "ECS Deployment State Change",
+});
+
 string_enum!(JoinRole {
     Agent = "agent",
     Controller = "controller",
@@ -60,6 +67,15 @@ string_enum!(RemedyType {
     LiftMemberOf = "LIFT_MEMBER_OF",
     JoinCapacityProvider = "JOIN_CAPACITY_PROVIDER",
     AddHost = "ADD_HOST",
+});
+
+string_enum!(ResourceKind {
+    CapacityProvider = "CAPACITY_PROVIDER",
+    Cluster = "CLUSTER",
+    TaskDefinition = "TASK_DEFINITION",
+    ContainerInstance = "CONTAINER_INSTANCE",
+    Service = "SERVICE",
+    Task = "TASK",
 });
 
 string_enum!(RotationPhase {

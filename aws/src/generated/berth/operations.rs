@@ -203,6 +203,26 @@ impl Operation for GetDecisionsPart {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static GET_EVENTS: OperationModel = OperationModel {
+    name: "GetEvents",
+    input: &tables::GetEventsRequest,
+    output: &tables::GetEventsResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER, &errors::SERVICE_NOT_FOUND],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct GetEvents;
+
+impl Operation for GetEvents {
+    type Input = shapes::GetEventsRequest;
+    type Output = shapes::GetEventsResponse;
+    const NAME: &'static str = "GetEvents";
+    const MODEL: &'static OperationModel = &GET_EVENTS;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static GET_TASK_LOGS: OperationModel = OperationModel {
     name: "GetTaskLogs",
     input: &tables::GetTaskLogsRequest,
@@ -483,6 +503,26 @@ impl Operation for UpdateHostSettings {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static WATCH_RESOURCES: OperationModel = OperationModel {
+    name: "WatchResources",
+    input: &tables::WatchResourcesRequest,
+    output: &tables::WatchResourcesResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::SERVER],
+    read_only: true,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct WatchResources;
+
+impl Operation for WatchResources {
+    type Input = shapes::WatchResourcesRequest;
+    type Output = shapes::WatchResourcesResponse;
+    const NAME: &'static str = "WatchResources";
+    const MODEL: &'static OperationModel = &WATCH_RESOURCES;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 /// Every operation, sorted by name.
 pub static OPERATIONS: &[&OperationModel] = &[
     &CREATE_BACKUP,
@@ -495,6 +535,7 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &EXPORT_DECISIONS,
     &GET_BACKUP_PART,
     &GET_DECISIONS_PART,
+    &GET_EVENTS,
     &GET_TASK_LOGS,
     &LIST_JOIN_TOKENS,
     &LIST_MEMBERS,
@@ -509,6 +550,7 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &STOP_REBALANCE,
     &TRANSFER_LEADERSHIP,
     &UPDATE_HOST_SETTINGS,
+    &WATCH_RESOURCES,
 ];
 
 /// The service.
@@ -538,6 +580,7 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::ExportDecisions,
         $crate::berth::operations::GetBackupPart,
         $crate::berth::operations::GetDecisionsPart,
+        $crate::berth::operations::GetEvents,
         $crate::berth::operations::GetTaskLogs,
         $crate::berth::operations::ListJoinTokens,
         $crate::berth::operations::ListMembers,
@@ -551,7 +594,8 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::StartRebalance,
         $crate::berth::operations::StopRebalance,
         $crate::berth::operations::TransferLeadership,
-        $crate::berth::operations::UpdateHostSettings
+        $crate::berth::operations::UpdateHostSettings,
+        $crate::berth::operations::WatchResources
     } };
 }
 pub use for_each_berth_operation as for_each_operation;

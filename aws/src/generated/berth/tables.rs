@@ -55,6 +55,15 @@ pub(super) static DescribeRebalanceResponse: m::Shape = m::structure("DescribeRe
     m::member("rebalance", &Rebalance),
 ]);
 pub(super) static DesiredTasks: m::Shape = m::plain("DesiredTasks", Kind::Integer(m::UNBOUNDED)).min(0);
+pub(super) static EventDocument: m::Shape = m::plain("EventDocument", Kind::Document);
+pub(super) static EventDocuments: m::Shape = m::list("EventDocuments", &EventDocument);
+pub(super) static EventGap: m::Shape = m::structure("EventGap", &[
+    m::member("from", &PositionText),
+    m::member("to", &PositionText),
+    m::member("reason", &String),
+]);
+pub(super) static EventType: m::Shape = m::string("EventType").values(&["ECS Task State Change", "ECS Container Instance State Change", "ECS Service Action", "ECS Deployment State Change"]);
+pub(super) static EventTypes: m::Shape = m::list("EventTypes", &EventType).max(10);
 pub(super) static ExplainPlacementRequest: m::Shape = m::structure("ExplainPlacementRequest", &[
     m::member("cluster", &String),
     m::member("task", &String),
@@ -97,6 +106,22 @@ pub(super) static GetDecisionsPartRequest: m::Shape = m::structure("GetDecisions
 pub(super) static GetDecisionsPartResponse: m::Shape = m::structure("GetDecisionsPartResponse", &[
     m::member("data", &Blob),
     m::member("last", &Boolean),
+]);
+pub(super) static GetEventsRequest: m::Shape = m::structure("GetEventsRequest", &[
+    m::member("cluster", &String),
+    m::member("service", &String),
+    m::member("task", &TaskId),
+    m::member("containerInstance", &String),
+    m::member("detailTypes", &EventTypes),
+    m::member("position", &PositionText),
+    m::member("since", &Timestamp),
+    m::member("maxEvents", &PageSize),
+    m::member("waitMs", &WaitMs),
+]);
+pub(super) static GetEventsResponse: m::Shape = m::structure("GetEventsResponse", &[
+    m::member("events", &EventDocuments),
+    m::member("position", &PositionText),
+    m::member("gap", &EventGap),
 ]);
 pub(super) static GetTaskLogsRequest: m::Shape = m::structure("GetTaskLogsRequest", &[
     m::member("cluster", &String),
@@ -237,6 +262,7 @@ pub(super) static NotMoved: m::Shape = m::structure("NotMoved", &[
     m::member("reason", &String),
 ]);
 pub(super) static NotMovedList: m::Shape = m::list("NotMovedList", &NotMoved);
+pub(super) static PageSize: m::Shape = m::plain("PageSize", Kind::Integer(m::UNBOUNDED)).min(1).max(1000);
 pub(super) static PartNumber: m::Shape = m::plain("PartNumber", Kind::Integer(m::UNBOUNDED)).min(0);
 pub(super) static PlacementCandidate: m::Shape = m::structure("PlacementCandidate", &[
     m::member("containerInstanceArn", &String),
@@ -270,6 +296,7 @@ pub(super) static PlannedMove: m::Shape = m::structure("PlannedMove", &[
     m::member("why", &String),
 ]);
 pub(super) static PlannedMoves: m::Shape = m::list("PlannedMoves", &PlannedMove);
+pub(super) static PositionText: m::Shape = m::string("PositionText").min(1).max(512);
 pub(super) static PredictChangesRequest: m::Shape = m::structure("PredictChangesRequest", &[
     m::member("cluster", &String),
     m::member("loseHosts", &Strings),
@@ -348,6 +375,16 @@ pub(super) static ResourceAmounts: m::Shape = m::structure("ResourceAmounts", &[
     m::member("cpu", &Integer),
     m::member("memory", &Integer),
 ]);
+pub(super) static ResourceChange: m::Shape = m::structure("ResourceChange", &[
+    m::member("kind", &ResourceKind),
+    m::member("arn", &String),
+    m::member("resource", &ResourceDocument),
+    m::member("gone", &Boolean),
+]);
+pub(super) static ResourceChanges: m::Shape = m::list("ResourceChanges", &ResourceChange);
+pub(super) static ResourceDocument: m::Shape = m::plain("ResourceDocument", Kind::Document);
+pub(super) static ResourceKind: m::Shape = m::string("ResourceKind").values(&["CAPACITY_PROVIDER", "CLUSTER", "TASK_DEFINITION", "CONTAINER_INSTANCE", "SERVICE", "TASK"]);
+pub(super) static ResourceKinds: m::Shape = m::list("ResourceKinds", &ResourceKind).max(10);
 pub(super) static RevokeJoinTokenRequest: m::Shape = m::structure("RevokeJoinTokenRequest", &[
     m::required("tokenId", &TokenId),
 ]);
@@ -475,6 +512,19 @@ pub(super) static UpdateHostSettingsResponse: m::Shape = m::structure("UpdateHos
     m::member("hostSettings", &HostSettings),
 ]);
 pub(super) static WaitMs: m::Shape = m::plain("WaitMs", Kind::Integer(m::UNBOUNDED)).min(0).max(20000);
+pub(super) static WatchResourcesRequest: m::Shape = m::structure("WatchResourcesRequest", &[
+    m::member("cluster", &String),
+    m::member("kinds", &ResourceKinds),
+    m::member("position", &PositionText),
+    m::member("maxResults", &PageSize),
+    m::member("waitMs", &WaitMs),
+]);
+pub(super) static WatchResourcesResponse: m::Shape = m::structure("WatchResourcesResponse", &[
+    m::member("changes", &ResourceChanges),
+    m::member("position", &PositionText),
+    m::member("listing", &Boolean),
+    m::member("gap", &EventGap),
+]);
 pub(super) static ZoneRoom: m::Shape = m::structure("ZoneRoom", &[
     m::member("availabilityZone", &String),
     m::member("hosts", &Integer),

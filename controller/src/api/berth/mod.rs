@@ -3,9 +3,11 @@
 mod authority;
 mod explained;
 mod join_token;
+mod listed;
 mod log_places;
 mod log_rounds;
 mod member_id;
+mod places;
 mod predicted;
 mod rebalanced;
 
@@ -19,6 +21,7 @@ pub(super) mod explain_placement;
 pub(super) mod export_decisions;
 pub(super) mod get_backup_part;
 pub(super) mod get_decisions_part;
+pub(super) mod get_events;
 pub(super) mod get_task_logs;
 pub(super) mod list_join_tokens;
 pub(super) mod list_members;
@@ -33,3 +36,4 @@ pub(super) mod start_rebalance;
 pub(super) mod stop_rebalance;
 pub(super) mod transfer_leadership;
 pub(super) mod update_host_settings;
+pub(super) mod watch_resources;

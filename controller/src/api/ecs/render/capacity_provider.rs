@@ -11,7 +11,7 @@ use super::count;
 use crate::api::ecs::tags;
 
 /// A capacity provider; its tags only where they were asked for.
-pub(in crate::api::ecs) fn capacity_provider(provider: &CapacityProvider, with_tags: bool) -> Answer {
+pub(in crate::api) fn capacity_provider(provider: &CapacityProvider, with_tags: bool) -> Answer {
     let group = AutoScalingGroupProvider {
         auto_scaling_group_arn: Some(provider.auto_scaling_group_arn.clone()),
         managed_scaling: Some(ManagedScaling {

@@ -3,7 +3,7 @@
 use berth_aws::Timestamp;
 use berth_aws::ecs::{Attribute, ContainerInstance as Answer, ContainerInstanceField, Resource, VersionInfo};
 use berth_core::model::{ContainerInstance, Ports, RESERVED_TCP_PORTS, Resources, TransportProtocol};
-use berth_core::state::ClusterState;
+use berth_core::state::{Allocation, ClusterState};
 
 use super::count;
 use crate::api::ecs::tags;
@@ -14,7 +14,15 @@ pub(crate) fn container_instance(
     instance: &ContainerInstance,
     include: &[ContainerInstanceField],
 ) -> Answer {
-    let allocation = state.allocation(instance.id);
+    container_instance_with(&state.allocation(instance.id), instance, include)
+}
+
+/// The same, where it is known what its tasks hold.
+pub(super) fn container_instance_with(
+    allocation: &Allocation,
+    instance: &ContainerInstance,
+    include: &[ContainerInstanceField],
+) -> Answer {
     let registered = instance.host.capacity;
     let tags = include.contains(&ContainerInstanceField::Tags);
     Answer {

@@ -4,19 +4,20 @@
 mod capacity_provider;
 pub(crate) mod cluster;
 pub(crate) mod container_instance;
+pub(crate) mod event;
 mod service;
 mod service_deployment;
 mod task;
 mod task_definition;
 mod task_set;
 
-pub(super) use capacity_provider::capacity_provider;
-pub(super) use service::service;
+pub(in crate::api) use capacity_provider::capacity_provider;
+pub(in crate::api) use service::service;
 pub(super) use service_deployment::{
     service_deployment, service_deployment_brief, service_revision, status as service_deployment_status,
 };
-pub(super) use task::task;
-pub(super) use task_definition::task_definition;
+pub(in crate::api) use task::task;
+pub(in crate::api) use task_definition::task_definition;
 pub(super) use task_set::task_set;
 
 use berth_core::model::{Timestamp, TransportProtocol};

@@ -18,7 +18,7 @@ use super::{count, task_set, time, unless_empty};
 use crate::api::ecs::{placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
-pub(in crate::api::ecs) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
+pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
     let counts = state.task_counts(&service.key);
     let shown = service.deployments.iter();
     let shown = shown.filter(|d| d.status != DeploymentStatus::Inactive);

@@ -15,22 +15,32 @@ use super::{count, protocol, time, unless_empty};
 use crate::api::ecs::tags;
 
 /// A task; its tags only where they were asked for.
-pub(in crate::api::ecs) fn task(state: &ClusterState, task: &Task, with_tags: bool) -> AwsTask {
+pub(in crate::api) fn task(state: &ClusterState, task: &Task, with_tags: bool) -> AwsTask {
     let host = task.container_instance.and_then(|id| state.container_instance(id));
     let definition = state.task_definition(&task.task_definition);
+    task_on(task, host.map(AsRef::as_ref), definition.map(AsRef::as_ref), with_tags)
+}
+
+/// The same, where host and definition are known.
+pub(super) fn task_on(
+    task: &Task,
+    host: Option<&ContainerInstance>,
+    definition: Option<&TaskDefinition>,
+    with_tags: bool,
+) -> AwsTask {
     let containers = task.containers.iter().enumerate();
     AwsTask {
         attachments: Some(vec![]),
-        attributes: Some(host.map(|host| attributes(host)).unwrap_or_default()),
+        attributes: Some(host.map(attributes).unwrap_or_default()),
         availability_zone: host.and_then(|host| host.availability_zone()).map(str::to_owned),
         capacity_provider_name: task.capacity_provider.as_ref().map(ToString::to_string),
         cluster_arn: Some(task.cluster.arn()),
-        connectivity: host.map(|host| connectivity(host)),
+        connectivity: host.map(connectivity),
         connectivity_at: host.map(|host| time(host.connection_changed_at.max(task.created_at))),
         container_instance_arn: host.map(|host| host.arn()),
         containers: Some(
             containers
-                .map(|(index, c)| container(task, definition.map(AsRef::as_ref), index, c))
+                .map(|(index, c)| container(task, definition, index, c))
                 .collect(),
         ),
         cpu: Some(task.reservation.cpu.0.to_string()),

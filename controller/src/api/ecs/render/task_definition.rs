@@ -14,7 +14,7 @@ use crate::api::ecs::definition::also_given;
 use crate::api::ecs::placement;
 
 /// A task definition.
-pub(in crate::api::ecs) fn task_definition(definition: &TaskDefinition) -> AwsTaskDefinition {
+pub(in crate::api) fn task_definition(definition: &TaskDefinition) -> AwsTaskDefinition {
     let shown = what_is_honoured(definition);
     if definition.also_given.is_empty() {
         return shown;
