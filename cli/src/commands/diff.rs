@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// What is made with `+`, what is changed with `~`, member by member, and how much there is of each.
-fn text(steps: &[Step]) -> String {
+pub(super) fn text(steps: &[Step]) -> String {
     let mut lines = vec![];
     for step in steps {
         let sign = match step.verb {

@@ -20,6 +20,7 @@ mod hosts;
 mod image;
 mod logs;
 mod members;
+mod plan;
 mod ps;
 mod rebalance;
 mod rollback;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Apply(apply::Arguments),
     /// Say what `berth apply` would do
     Diff(diff::Arguments),
+    /// Say what `berth apply` would do, where new tasks would go and how the rollout would proceed
+    Plan(plan::Arguments),
     /// Wait until services are stable
     Wait(wait::Arguments),
     /// Delete what files declare
@@ -109,6 +112,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Controller(arguments) => return block_on(controller::run(arguments)),
         Command::Apply(arguments) => return block_on(apply::run(arguments)),
         Command::Diff(arguments) => return block_on(diff::run(arguments)),
+        Command::Plan(arguments) => return block_on(plan::run(arguments)),
         Command::Wait(arguments) => return block_on(wait::run(arguments)),
         Command::Delete(arguments) => return block_on(delete::run(arguments)),
         Command::Rollback(arguments) => return block_on(rollback::run(arguments)),
@@ -138,7 +142,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
 }
 
 /// Commands whose exit code 2 says that there are changes.
-const WITH_CODE_FOR_CHANGES: [&str; 4] = ["apply", "delete", "diff", "rollback"];
+const WITH_CODE_FOR_CHANGES: [&str; 5] = ["apply", "delete", "diff", "plan", "rollback"];
 
 /// The exit code for a command line that cannot be understood, where `code` is the usual one: another where that would mean something else.
 pub(crate) fn code_of_usage(command: Option<&OsStr>, code: i32) -> ExitCode {

@@ -89,6 +89,25 @@ impl Api {
         }
     }
 
+    /// The same API over another state.
+    pub(super) fn over(&self, replica: Arc<dyn Replica>) -> Self {
+        let seed = self.with_ids(IdSource::next_u64);
+        Self {
+            options: self.options.clone(),
+            replica,
+            runner: Arc::clone(&self.runner),
+            logs: Arc::clone(&self.logs),
+            backups: Arc::clone(&self.backups),
+            decisions: Arc::clone(&self.decisions),
+            events: self.events.clone(),
+            leader_calls: Arc::clone(&self.leader_calls),
+            administration: Arc::clone(&self.administration),
+            clock: Arc::clone(&self.clock),
+            ids: Mutex::new(IdSource::from_seed(seed)),
+            metrics: self.metrics.clone(),
+        }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -26,6 +26,7 @@ pub(crate) mod passed_calls;
 pub mod ports;
 #[cfg(test)]
 mod random_documents;
+mod rehearsed;
 mod server;
 mod sts;
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub enum Change {
         /// Its new strategy, with a new deployment, so that its tasks are placed by it.
         placement_strategy: Option<Vec<PlacementStrategy>>,
     },
+    /// What a request comes to: a definition is registered, a service is made, changed or deleted, capacity providers are.
+    Request(Box<Command>),
 }
 
 /// A host that joins.
@@ -55,6 +57,7 @@ impl Change {
                 at: None,
             },
             Self::AddHost(host) => host.command(cluster, now, ids),
+            Self::Request(command) => Command::clone(command),
             Self::UpdateService {
                 service,
                 desired_count,

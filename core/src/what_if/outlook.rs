@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::chance;
 use super::headroom::{self, Headroom};
 use super::rehearsal::Rehearsal;
+use super::steps::Step;
 use crate::explain::{self, WhyNot};
 use crate::model::{
     ClusterKey, ContainerInstanceId, DesiredStatus, Service, ServiceName, ServiceStatus, Task, TaskId, Timestamp,
@@ -12,7 +13,7 @@ use crate::model::{
 use crate::state::ClusterState;
 
 /// What becomes of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outlook {
     /// Whether it comes to rest; otherwise this is how far it was followed.
     pub settled: bool,
@@ -31,6 +32,12 @@ pub struct Outlook {
     pub before: Headroom,
     /// Room after.
     pub after: Headroom,
+    /// The steps in which it comes about.
+    pub steps: Vec<Step>,
+    /// Further steps, which are not told.
+    pub steps_left_out: usize,
+    /// The state at the end.
+    pub end: ClusterState,
 }
 
 /// A host with what people call it.
@@ -87,6 +94,7 @@ pub(super) fn between(before: &ClusterState, rehearsal: &Rehearsal, began: Times
     let moves = moves(before, after, cluster, now);
     let left_to_chance = chance::groups(before, after, cluster, &moves);
     let services = services(before, after, cluster, now);
+    let (steps, steps_left_out) = rehearsal.steps();
     let affected: BTreeSet<ServiceName> = services.iter().map(|service| service.service.clone()).collect();
     Outlook {
         settled,
@@ -97,6 +105,9 @@ pub(super) fn between(before: &ClusterState, rehearsal: &Rehearsal, began: Times
         services,
         before: headroom::of(before, cluster, &affected, now),
         after: headroom::of(after, cluster, &affected, now),
+        steps,
+        steps_left_out,
+        end: after.clone(),
     }
 }
 

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::Change;
+use super::steps::{Step, Steps};
 use crate::ids::IdSource;
 use crate::model::{
-    ClusterKey, ContainerInstanceId, DesiredStatus, StopCode, Task, TaskId, TaskReport, TaskStatus, Timestamp,
+    ClusterKey, ContainerInstanceId, DesiredStatus, HealthStatus, StopCode, Task, TaskId, TaskReport, TaskStatus,
+    Timestamp,
 };
 use crate::reconcile::{Agenda, MASS_LOSS_WINDOW_MS, reconcile};
 use crate::state::{ClusterState, Command, Event, Rejection, STAYED_UP_MS, apply};
@@ -28,6 +30,7 @@ pub(super) struct Rehearsal {
     changed_at: Timestamp,
     /// Tasks of which hosts may have to say something.
     to_look_at: BTreeSet<TaskId>,
+    steps: Steps,
 }
 
 impl Rehearsal {
@@ -40,7 +43,18 @@ impl Rehearsal {
             ids,
             changed_at: now,
             to_look_at: state.tasks_of_cluster(cluster).map(|task| task.id).collect(),
+            steps: Steps::default(),
         }
+    }
+
+    /// Has the steps told that are taken from now on.
+    pub(super) fn tell_steps(&mut self) {
+        self.steps = Steps::told_from(self.now);
+    }
+
+    /// The steps, of the cluster as it is now.
+    pub(super) fn steps(&self) -> (Vec<Step>, usize) {
+        self.steps.in_words(&self.state)
     }
 
     pub(super) fn state(&self) -> &ClusterState {
@@ -66,12 +80,22 @@ impl Rehearsal {
         self.apply(&command)
     }
 
+    /// Has all be decided that follows at once, before hosts have said anything of it.
+    pub(super) fn react(&mut self) {
+        let mut steps = 0..MAX_STEPS;
+        while steps.next().is_some() && self.decide() {}
+    }
+
     /// Plays until no task and no host has changed for as long as a change may be waited for. Returns whether it came to that.
     pub(super) fn settle(&mut self) -> bool {
         self.changed_at = self.now;
         for _ in 0..MAX_STEPS {
-            let decided = self.decide();
-            if decided || self.hosts_report() || self.agenda.has_work() {
+            if self.decide() {
+                continue;
+            }
+            // What is decided from here on follows from what hosts have said, or from the time that has passed.
+            self.steps.close();
+            if self.hosts_report() || self.agenda.has_work() {
                 continue;
             }
             let until = self.changed_at.plus_ms(self.patience_ms());
@@ -92,8 +116,10 @@ impl Rehearsal {
     fn decide(&mut self) -> bool {
         let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
         for command in &commands {
-            if self.apply(command).is_err() {
-                self.agenda.revisit(&self.state, command);
+            let before = self.steps.before(&self.state, command);
+            match self.apply(command) {
+                Ok(()) => self.steps.take(&self.state, self.now, command, &before),
+                Err(_) => self.agenda.revisit(&self.state, command),
             }
         }
         !commands.is_empty()
@@ -130,9 +156,14 @@ impl Rehearsal {
                 .container_instance
                 .and_then(|host| self.state.container_instance(host));
             if let Some(host) = host.filter(|host| host.agent_connected)
-                && let Some(status) = next_status(task)
+                && let Some(status) = next_status(task).or(self.passes(task).then_some(TaskStatus::Running))
             {
-                by_host.entry(host.id).or_default().push(report(id, status, self.now));
+                let health = (status == TaskStatus::Running && self.passes(task)).then_some(HealthStatus::Healthy);
+                let report = TaskReport {
+                    health,
+                    ..report(id, status, self.now)
+                };
+                by_host.entry(host.id).or_default().push(report);
             }
         }
         let worked = !by_host.is_empty();
@@ -146,6 +177,26 @@ impl Rehearsal {
             self.apply(&command).ok();
         }
         worked
+    }
+
+    /// Whether the health checks of a task are yet to pass: as tasks are thought to start at once, they are thought to be healthy at once.
+    /// One that is unhealthy stays so.
+    fn passes(&self, task: &Task) -> bool {
+        let is_on_its_way = task.desired_status == DesiredStatus::Running && task.last_status <= TaskStatus::Running;
+        let is_yet_to_pass = match task.health {
+            Some(health) => health.status == HealthStatus::Unknown,
+            None => self
+                .state
+                .task_definition(&task.task_definition)
+                .is_some_and(|definition| {
+                    let mut containers = definition.containers.iter().filter(|container| container.essential);
+                    containers.any(|container| {
+                        let check = container.health_check.as_ref();
+                        check.is_some_and(|check| check.arguments().is_some())
+                    })
+                }),
+        };
+        is_on_its_way && is_yet_to_pass
     }
 }
 

@@ -15,7 +15,7 @@ use super::*;
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// Six hosts in three zones, and services of several strategies that leave not much room.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     for (number, memory) in (0..6).zip((1000..).step_by(100)) {
         world.add_host(&format!("h{number}"), ZONES[number % 3], Resources::new(1024, memory));
@@ -38,10 +38,10 @@ fn world() -> World {
     world
 }
 
-type Places = BTreeMap<(String, String), usize>;
+pub(super) type Places = BTreeMap<(String, String), usize>;
 
 /// Tasks that are wanted, by group and host.
-fn places(world: &World) -> Places {
+pub(super) fn places(world: &World) -> Places {
     let mut places = Places::new();
     for task in world
         .state
@@ -58,7 +58,7 @@ fn places(world: &World) -> Places {
 }
 
 /// What a prediction makes of where tasks are.
-fn predicted(before: &Places, outlook: &Outlook) -> Places {
+pub(super) fn predicted(before: &Places, outlook: &Outlook) -> Places {
     let mut places = before.clone();
     for found in &outlook.moves {
         if let Some(from) = &found.from {
@@ -74,7 +74,7 @@ fn predicted(before: &Places, outlook: &Outlook) -> Places {
     places
 }
 
-fn ask(world: &World, changes: &[Change]) -> Outlook {
+pub(super) fn ask(world: &World, changes: &[Change]) -> Outlook {
     predict(&world.state, &cluster(), changes, world.now, IdSource::from_seed(99)).expect("can be made")
 }
 

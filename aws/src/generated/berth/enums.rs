@@ -54,6 +54,15 @@ string_enum!(RebalanceStatus {
     Ended = "ENDED",
 });
 
+string_enum!(RehearsedOperation {
+    CreateCapacityProvider = "CreateCapacityProvider",
+    PutClusterCapacityProviders = "PutClusterCapacityProviders",
+    RegisterTaskDefinition = "RegisterTaskDefinition",
+    CreateService = "CreateService",
+    UpdateService = "UpdateService",
+    DeleteService = "DeleteService",
+});
+
 string_enum!(RemedyType {
     AwaitStopping = "AWAIT_STOPPING",
     ActivateHost = "ACTIVATE_HOST",

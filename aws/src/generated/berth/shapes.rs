@@ -584,6 +584,8 @@ pub struct PredictChangesRequest {
     pub add_hosts: Option<Vec<HostToAdd>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<ServiceChange>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Vec<RehearsedRequest>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -607,6 +609,10 @@ pub struct PredictChangesResponse {
     pub before: Option<Headroom>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Headroom>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<RolloutStep>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_left_out: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -661,6 +667,15 @@ pub struct RebalanceMeasure {
     pub spreads: Option<Vec<ServiceSpread>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headroom: Option<Headroom>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RehearsedRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<RehearsedOperation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -759,6 +774,17 @@ pub struct RevokeJoinTokenRequest {
 pub struct RevokeJoinTokenResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub join_token: Option<JoinToken>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStep {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Vec<TasksOnHost>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stops: Option<Vec<TasksOnHost>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -953,6 +979,17 @@ pub struct TaskPlacement {
     pub decided_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TasksOnHost {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

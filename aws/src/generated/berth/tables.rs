@@ -304,6 +304,7 @@ pub(super) static PredictChangesRequest: m::Shape = m::structure("PredictChanges
     m::member("drainHosts", &Strings),
     m::member("addHosts", &HostsToAdd),
     m::member("services", &ServiceChanges),
+    m::member("requests", &RehearsedRequests),
 ]);
 pub(super) static PredictChangesResponse: m::Shape = m::structure("PredictChangesResponse", &[
     m::member("settled", &Boolean),
@@ -315,6 +316,8 @@ pub(super) static PredictChangesResponse: m::Shape = m::structure("PredictChange
     m::member("services", &ServiceOutlooks),
     m::member("before", &Headroom),
     m::member("after", &Headroom),
+    m::member("steps", &RolloutSteps),
+    m::member("stepsLeftOut", &Integer),
 ]);
 pub(super) static PromoteMemberRequest: m::Shape = m::structure("PromoteMemberRequest", &[
     m::required("memberId", &MemberIdOrName),
@@ -342,6 +345,12 @@ pub(super) static RebalanceMeasure: m::Shape = m::structure("RebalanceMeasure", 
     m::member("headroom", &Headroom),
 ]);
 pub(super) static RebalanceStatus: m::Shape = m::string("RebalanceStatus").values(&["IN_PROGRESS", "ENDED"]);
+pub(super) static RehearsedOperation: m::Shape = m::string("RehearsedOperation").values(&["CreateCapacityProvider", "PutClusterCapacityProviders", "RegisterTaskDefinition", "CreateService", "UpdateService", "DeleteService"]);
+pub(super) static RehearsedRequest: m::Shape = m::structure("RehearsedRequest", &[
+    m::required("operation", &RehearsedOperation),
+    m::required("input", &RequestDocument),
+]);
+pub(super) static RehearsedRequests: m::Shape = m::list("RehearsedRequests", &RehearsedRequest);
 pub(super) static Remedies: m::Shape = m::list("Remedies", &Remedy);
 pub(super) static Remedy: m::Shape = m::structure("Remedy", &[
     m::member("containerInstanceArn", &String),
@@ -371,6 +380,7 @@ pub(super) static RemoveMemberRequest: m::Shape = m::structure("RemoveMemberRequ
     m::member("force", &Boolean),
 ]);
 pub(super) static RemoveMemberResponse: m::Shape = m::structure("RemoveMemberResponse", &[]);
+pub(super) static RequestDocument: m::Shape = m::plain("RequestDocument", Kind::Document);
 pub(super) static ResourceAmounts: m::Shape = m::structure("ResourceAmounts", &[
     m::member("cpu", &Integer),
     m::member("memory", &Integer),
@@ -391,6 +401,12 @@ pub(super) static RevokeJoinTokenRequest: m::Shape = m::structure("RevokeJoinTok
 pub(super) static RevokeJoinTokenResponse: m::Shape = m::structure("RevokeJoinTokenResponse", &[
     m::member("joinToken", &JoinToken),
 ]);
+pub(super) static RolloutStep: m::Shape = m::structure("RolloutStep", &[
+    m::member("afterMs", &Long),
+    m::member("starts", &TasksOnHosts),
+    m::member("stops", &TasksOnHosts),
+]);
+pub(super) static RolloutSteps: m::Shape = m::list("RolloutSteps", &RolloutStep);
 pub(super) static RotateAuthorityRequest: m::Shape = m::structure("RotateAuthorityRequest", &[
     m::required("step", &RotationStep),
 ]);
@@ -493,6 +509,12 @@ pub(super) static TaskPlacement: m::Shape = m::structure("TaskPlacement", &[
     m::member("decidedBy", &String),
     m::member("seed", &String),
 ]);
+pub(super) static TasksOnHost: m::Shape = m::structure("TasksOnHost", &[
+    m::member("group", &String),
+    m::member("host", &HostRef),
+    m::member("tasks", &Integer),
+]);
+pub(super) static TasksOnHosts: m::Shape = m::list("TasksOnHosts", &TasksOnHost);
 pub(super) static Timestamp: m::Shape = m::plain("Timestamp", Kind::Timestamp);
 pub(super) static TokenId: m::Shape = m::string("TokenId").min(1).max(64);
 pub(super) static TokenLifetime: m::Shape = m::plain("TokenLifetime", Kind::Integer(m::UNBOUNDED)).min(60).max(2592000);

@@ -19,7 +19,7 @@ const MAX_SHORTFALLS: usize = 5;
 const MAX_REMEDIES: usize = 3;
 
 /// The whole answer.
-pub(super) fn text(answer: &PredictChangesResponse, loses_hosts: bool) -> String {
+pub(in crate::commands) fn text(answer: &PredictChangesResponse, loses_hosts: bool) -> String {
     let mut parts = vec![];
     // First what the rest is to be read by.
     parts.extend(sentence::on_hosts_not_given_up(answer, loses_hosts).map(str::to_owned));
@@ -60,7 +60,7 @@ fn shown(headings: &[&str], rows: Vec<Vec<String>>, what: &str) -> Option<String
     Some(text)
 }
 
-pub(super) fn label(host: &HostRef) -> &str {
+pub(in crate::commands) fn label(host: &HostRef) -> &str {
     let id = host.container_instance_arn.as_deref().map(last_part);
     host.host_name.as_deref().or(id).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ mod answer;
 mod sentence;
 mod values;
 
-pub(super) use answer::more_tasks;
+pub(super) use answer::{label, more_tasks, text};
 
 use std::collections::BTreeSet;
 
@@ -85,6 +85,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         drain_hosts: Some(ids_of(&cluster, &arguments.drain).await?),
         add_hosts: Some(arguments.add_host),
         services: Some(services),
+        requests: None,
     };
     let answer = cluster.call::<PredictChanges>(&request).await?;
     match arguments.format {

@@ -47,6 +47,7 @@ fn report(harness: &Harness, task: &str, status: TaskStatus) {
         stopped_at: None,
         stop_code: None,
         stopped_reason: None,
+        health: None,
     };
     let command = Command::RecordTaskReports {
         container_instance: ContainerInstanceId(1),

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use berth_aws::AwsError;
 use berth_aws::berth::errors::RESOURCE_NOT_FOUND;
 use berth_aws::berth::{
-    HostToAdd, PlacementStrategyType, PredictChangesRequest, PredictChangesResponse, ServiceChange,
+    HostToAdd, PlacementStrategyType, PredictChangesRequest, PredictChangesResponse, RehearsedRequest, ServiceChange,
 };
 use berth_aws::ecs;
 use berth_core::ids::IdSource;
 use berth_core::model::{ClusterKey, ContainerInstanceId, Resources, SchedulingStrategy};
 use berth_core::state::ClusterState;
 use berth_core::what_if::{self, Change, NewHost};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::predicted;
@@ -19,6 +20,7 @@ use crate::api::context::{Api, Call};
 use crate::api::ecs::references::{self, Lookup};
 use crate::api::ecs::{placement, service_input};
 use crate::api::errors::{self, invalid};
+use crate::api::rehearsed;
 
 /// Most hosts that may be thought to join.
 const MAX_NEW_HOSTS: usize = 100;
@@ -35,17 +37,32 @@ pub(crate) async fn handle(
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?
         .key
         .clone();
-    let changes = changes(&state, &cluster, input)?;
+    let mut input = input;
+    let requests = requests(input.requests.take().unwrap_or_default())?;
+    let requests = rehearsed::commands(api, call, &state, requests).await?;
+    let requests = requests.into_iter().map(|command| Change::Request(Box::new(command)));
+    let changes: Vec<Change> = requests.chain(changes(&state, &cluster, input)?).collect();
     let seed = api.with_ids(IdSource::next_u64);
     let now = call.now;
     let interrupted = || errors::client("The prediction was interrupted; ask again.");
     let _turn = PLAYING.acquire().await.map_err(|_| interrupted())?;
     let played = tokio::task::spawn_blocking(move || {
         let outlook = what_if::predict(&state, &cluster, &changes, now, IdSource::from_seed(seed));
-        outlook.map(|outlook| predicted::answer(&state, &cluster, &outlook))
+        outlook.map(|outlook| predicted::answer(&cluster, &outlook))
     });
     let played = played.await.map_err(|_| interrupted())?;
     played.map_err(|rejection| errors::rejection(&rejection))
+}
+
+/// The operations and inputs of the requests that are to be thought made.
+fn requests(given: Vec<RehearsedRequest>) -> Result<Vec<(String, Value)>, AwsError> {
+    let named = given.into_iter().map(|request| {
+        let operation = request.operation.map(|operation| operation.as_str().to_owned());
+        let input = request.input.filter(Value::is_object);
+        let input = input.ok_or_else(|| invalid("The input of a request is an object, as the operation takes it."))?;
+        Ok((operation.unwrap_or_default(), input))
+    });
+    named.collect()
 }
 
 /// What the request wants to have happen: services are changed before hosts go, and hosts come before others go.
@@ -256,6 +273,119 @@ mod tests {
         let answer = harness.call::<PredictChanges>(input).await.expect("predicted");
         assert_eq!(answer["services"][0]["tasksAfter"], 5);
         assert!(answer.to_string().contains("new-host-1"), "{answer}");
+    }
+
+    /// A new revision of the service that is there, and a new service.
+    fn rollout() -> Value {
+        let definition = |family: &str, memory: u32| {
+            let container = json!({"name": "app", "image": "app", "cpu": 512, "memory": memory});
+            json!({"family": family, "networkMode": "host", "containerDefinitions": [container]})
+        };
+        json!([
+            {"operation": "RegisterTaskDefinition", "input": definition("web", 3000)},
+            {"operation": "RegisterTaskDefinition", "input": definition("api", 500)},
+            {"operation": "UpdateService", "input": {"service": "web", "taskDefinition": "web"}},
+            {"operation": "CreateService", "input": {"serviceName": "api", "taskDefinition": "api", "desiredCount": 2}}
+        ])
+    }
+
+    #[tokio::test]
+    async fn requests_are_rehearsed_in_order_and_told_step_by_step_and_change_nothing() {
+        let harness = harness().await;
+        let before = harness.state.state();
+        let answer = harness
+            .call::<PredictChanges>(json!({"requests": rollout()}))
+            .await
+            .expect("predicted");
+        assert_eq!(harness.state.state(), before, "nothing was changed");
+        let steps = answer["steps"].as_array().expect("a list");
+        let started = |group: &str| -> i64 {
+            let starts = steps.iter().flat_map(|step| step["starts"].as_array().expect("a list"));
+            let of_group = starts.filter(|found| found["group"] == group);
+            of_group.filter_map(|found| found["tasks"].as_i64()).sum()
+        };
+        assert_eq!((started("service:web"), started("service:api")), (3, 2), "{answer}");
+        assert_eq!((&steps[0]["afterMs"], &answer["stepsLeftOut"]), (&json!(0), &json!(0)));
+        assert!(
+            steps[0]["starts"][0]["host"]["hostName"]
+                .as_str()
+                .expect("a host")
+                .starts_with("host-")
+        );
+        let names: Vec<&str> = answer["services"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|service| service["serviceName"].as_str())
+            .collect();
+        assert_eq!(names, ["api", "web"]);
+        let delete = json!([{"operation": "DeleteService", "input": {"service": "web", "force": true}}]);
+        let answer = harness
+            .call::<PredictChanges>(json!({"requests": delete}))
+            .await
+            .expect("predicted");
+        assert_eq!(
+            answer["steps"][0]["stops"].as_array().map(Vec::len),
+            Some(2),
+            "on both hosts: {answer}"
+        );
+        assert_eq!(answer["tasksMoved"], 3);
+    }
+
+    #[tokio::test]
+    async fn new_service_that_fits_nowhere_is_told_with_what_would_help() {
+        let harness = harness().await;
+        let container = json!({"name": "app", "image": "app", "cpu": 64, "memory": 9000});
+        let requests = json!([
+            {"operation": "RegisterTaskDefinition", "input": {"family": "big", "containerDefinitions": [container]}},
+            {"operation": "CreateService", "input": {"serviceName": "big", "taskDefinition": "big:1", "desiredCount": 1}}
+        ]);
+        let answer = harness
+            .call::<PredictChanges>(json!({"requests": requests}))
+            .await
+            .expect("predicted");
+        let service = &answer["services"][0];
+        assert_eq!(
+            (&service["serviceName"], &service["missing"]),
+            (&json!("big"), &json!(1))
+        );
+        let remedies = service["fit"]["remedies"].as_array().expect("remedies");
+        assert!(!remedies.is_empty(), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn request_that_would_be_refused_is_refused_with_its_number_and_the_error_of_its_operation() {
+        let harness = harness().await;
+        for (request, code, said) in [
+            (
+                json!({"operation": "UpdateService", "input": {"service": "web", "taskDefinition": "gone"}}),
+                "ClientException",
+                "Request 2, UpdateService: TaskDefinition not found.",
+            ),
+            (
+                json!({"operation": "CreateService", "input": {"serviceName": "a", "taskDefinition": "web", "loadBalancers": [{}]}}),
+                "ClientException",
+                "Request 2, CreateService: ",
+            ),
+            (
+                json!({"operation": "RunTask", "input": {"taskDefinition": "web"}}),
+                "InvalidParameterException",
+                "operation",
+            ),
+            (
+                json!({"operation": "DeleteService", "input": "web"}),
+                "InvalidParameterException",
+                "The input of a request is an object",
+            ),
+        ] {
+            let first = json!({"operation": "UpdateService", "input": {"service": "web", "desiredCount": 1}});
+            let answer = harness
+                .call::<PredictChanges>(json!({"requests": [first, request]}))
+                .await;
+            let error = answer.expect_err("refused");
+            assert_eq!(error.kind.code, code, "{request}");
+            assert!(error.message.contains(said), "{}", error.message);
+        }
     }
 
     #[tokio::test]

@@ -1,17 +1,19 @@
 //! Predictions in the shapes of the API. Pure.
 
-use berth_aws::berth::{Headroom, HostRef, MoreTasks, PredictChangesResponse, ServiceOutlook, TaskMove, ZoneRoom};
+use berth_aws::berth::{
+    Headroom, HostRef, MoreTasks, PredictChangesResponse, RolloutStep, ServiceOutlook, TaskMove, ZoneRoom,
+};
 use berth_core::model::ClusterKey;
 use berth_core::state::ClusterState;
-use berth_core::what_if::{self, HostName, Move, Outlook};
+use berth_core::what_if::{self, HostName, Move, Outlook, Step, TasksOnHost};
 
 use super::explained::{self, count, number};
 
 /// Most moves of an answer.
 const MAX_MOVES: usize = 1_000;
 
-/// What becomes of the cluster, whose services are as in `state`.
-pub(super) fn answer(state: &ClusterState, cluster: &ClusterKey, outlook: &Outlook) -> PredictChangesResponse {
+/// What becomes of the cluster.
+pub(super) fn answer(cluster: &ClusterKey, outlook: &Outlook) -> PredictChangesResponse {
     let host = |host: &HostName| host_ref(cluster, host);
     PredictChangesResponse {
         settled: Some(outlook.settled),
@@ -31,11 +33,29 @@ pub(super) fn answer(state: &ClusterState, cluster: &ClusterKey, outlook: &Outlo
             outlook
                 .services
                 .iter()
-                .map(|found| service(state, cluster, found))
+                .map(|found| service(&outlook.end, cluster, found))
                 .collect(),
         ),
         before: Some(headroom(&outlook.before)),
         after: Some(headroom(&outlook.after)),
+        steps: Some(outlook.steps.iter().map(|found| step(cluster, found)).collect()),
+        steps_left_out: count(outlook.steps_left_out),
+    }
+}
+
+fn step(cluster: &ClusterKey, step: &Step) -> RolloutStep {
+    let tasks = |found: &[TasksOnHost]| {
+        let tasks = found.iter().map(|found| berth_aws::berth::TasksOnHost {
+            group: Some(found.group.clone()),
+            host: Some(host_ref(cluster, &found.host)),
+            tasks: count(found.tasks),
+        });
+        Some(tasks.collect())
+    };
+    RolloutStep {
+        after_ms: Some(step.after_ms),
+        starts: tasks(&step.starts),
+        stops: tasks(&step.stops),
     }
 }
 
