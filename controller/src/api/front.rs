@@ -246,12 +246,12 @@ mod tests {
     #[tokio::test]
     async fn operation_without_behaviour_or_unknown_is_refused_by_name() {
         let harness = Harness::new();
-        let response = harness.send("ecs", "CreateTaskSet", &json!({}), SECRET).await;
+        let response = harness.send("ecs", "ExecuteCommand", &json!({}), SECRET).await;
         assert_eq!(response.status(), 501);
         let body: Value = serde_json::from_slice(response.body()).expect("JSON");
         assert_eq!(
             body["message"],
-            "The operation CreateTaskSet of ecs is not supported by Berth yet."
+            "The operation ExecuteCommand of ecs is not supported by Berth yet."
         );
         let response = harness.send("ecs", "MakeCoffee", &json!({}), SECRET).await;
         let body: Value = serde_json::from_slice(response.body()).expect("JSON");
