@@ -101,12 +101,20 @@ impl From<RunningCluster> for Target {
 }
 
 impl ListenArgument {
-    /// Finds the development cluster that `--listen` names, else the only one that runs.
+    /// Finds the development cluster that `--listen` names, else the one whose endpoint the environment names, else the only one that runs.
     ///
     /// # Errors
     /// If there is none, or more than one.
     pub(crate) fn find(&self) -> Result<RunningCluster> {
-        choose(running::list()?, self.listen)
+        let clusters = running::list()?;
+        let endpoint = std::env::var("AWS_ENDPOINT_URL").unwrap_or_default();
+        let named = clusters
+            .iter()
+            .position(|cluster| cluster.endpoint == endpoint.trim_end_matches('/'));
+        match named.filter(|_| self.listen.is_none()) {
+            Some(place) => choose(clusters.into_iter().skip(place).take(1).collect(), None),
+            None => choose(clusters, self.listen),
+        }
     }
 
     /// True if the flag was given.

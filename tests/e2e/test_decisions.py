@@ -76,6 +76,7 @@ def test_decisions_of_a_cluster_are_exported_for_any_span_that_is_held(tmp_path)
             (("--out", tmp_path / "a", "--from", 1_000_000), "There is no entry 1000000 in the log yet"),
             (("--out", tmp_path / "a", "--from", 1), "entry 1 is no longer in this controller's log"),
             (("--out", tmp_path / "a", "--from", "2100-01-01T00:00:00Z"), "nothing was decided at that time or later"),
+            (("--out", tmp_path / "a", "--to", "2020-01-01T00:00:00Z"), "nothing was decided until then"),
             (("--out", tmp_path / "a", "--from", "lately"), "neither an entry of the log nor a time"),
             (("--out", tmp_path / "a", "--cluster", "other"), "Cluster not found"),
         ]:

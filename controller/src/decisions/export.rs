@@ -64,6 +64,12 @@ pub enum DecisionsError {
         /// What there is.
         last: u64,
     },
+    /// It is over before anything is known, by the clock.
+    #[error("nothing was decided until then: the log begins later, with entry {first}")]
+    NothingUntil {
+        /// The first entry that there is.
+        first: u64,
+    },
     /// It ends before it begins.
     #[error("a span from entry {from} to entry {to} ends before it begins")]
     Backwards {
@@ -150,7 +156,12 @@ pub fn write<W: Write>(
     }
     let recorder = match (recorder, span.from) {
         (Some(recorder), _) => recorder,
-        (None, Some(Edge::Time(_))) => return Err(DecisionsError::NothingSince { last: ends_at }),
+        (None, Some(Edge::Time(from))) if time.is_none_or(|time| time < from) => {
+            return Err(DecisionsError::NothingSince { last: ends_at });
+        }
+        (None, _) if is_before(span, first_time) => {
+            return Err(DecisionsError::NothingUntil { first: begins_at + 1 });
+        }
         // Nothing but entries without commands is left of it.
         (None, _) => {
             exported.first = last + 1;
@@ -180,6 +191,14 @@ fn check_time(span: &Span, begins_at: u64, first_time: Option<Timestamp>) -> Res
             Err(DecisionsError::TimeNotHeld { first, time })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a span ends before the first moment that is known.
+fn is_before(span: &Span, first_time: Option<Timestamp>) -> bool {
+    match (span.to, first_time) {
+        (Some(Edge::Time(to)), Some(first)) => to < first,
+        _ => false,
     }
 }
 

@@ -13,7 +13,11 @@ pub(super) fn hosts(table: &Table<'_>) -> Result<Vec<Host>, CsvError> {
         table.column("cpu_units")?,
         table.column("memory_mib")?,
     );
-    let (gpus, model, zone) = (table.column("gpus")?, table.column("gpu_model")?, table.column("zone")?);
+    let (gpus, model, zone) = (
+        table.optional("gpus"),
+        table.optional("gpu_model"),
+        table.optional("zone"),
+    );
     let host = |(number, row): (usize, Row<'_>)| {
         let registered = Resources::new(row.number(cpu)?, row.number(memory)?);
         let gpus = Gpus::idle(row.text(model), device_count(row, gpus)?);
@@ -27,11 +31,11 @@ pub(super) fn tasks(table: &Table<'_>) -> Result<Vec<LabTask>, CsvError> {
     let (name, group) = (table.column("task")?, table.column("group")?);
     let (cpu, memory) = (table.column("cpu_units")?, table.column("memory_mib")?);
     let (gpus, share, models) = (
-        table.column("gpus")?,
-        table.column("gpu_milli")?,
-        table.column("gpu_models")?,
+        table.optional("gpus"),
+        table.optional("gpu_milli"),
+        table.optional("gpu_models"),
     );
-    let (arrives, lasts) = (table.column("arrives_s")?, table.column("lasts_s")?);
+    let (arrives, lasts) = (table.optional("arrives_s"), table.optional("lasts_s"));
     let task = |row: Row<'_>| {
         Ok(LabTask {
             name: row.text(name).to_owned(),
@@ -41,7 +45,7 @@ pub(super) fn tasks(table: &Table<'_>) -> Result<Vec<LabTask>, CsvError> {
                 gpu: gpu_need(row, gpus, share)?,
                 gpu_models: named_models(row.text(models)),
             },
-            arrives_s: row.number(arrives)?,
+            arrives_s: row.number_or_none(arrives)?.unwrap_or(0),
             lasts_s: row.number_or_none(lasts)?,
         })
     };

@@ -53,7 +53,8 @@ pub(super) struct Table<'t> {
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     heading: &'static str,
-    index: usize,
+    /// Where it is; a column that is not there has empty cells.
+    index: Option<usize>,
 }
 
 /// A row of a table.
@@ -90,12 +91,17 @@ impl<'t> Table<'t> {
     /// # Errors
     /// If there is none with this heading.
     pub(super) fn column(&self, heading: &'static str) -> Result<Column, CsvError> {
-        let index = self.headings.iter().position(|found| *found == heading);
-        let column = index.map(|index| Column { heading, index });
-        column.ok_or_else(|| CsvError::NoColumn {
+        let column = self.optional(heading);
+        column.index.map(|_| column).ok_or_else(|| CsvError::NoColumn {
             column: heading,
             found: self.headings.join(","),
         })
+    }
+
+    /// A column that may be missing.
+    pub(super) fn optional(&self, heading: &'static str) -> Column {
+        let index = self.headings.iter().position(|found| *found == heading);
+        Column { heading, index }
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
@@ -105,7 +111,7 @@ impl<'t> Table<'t> {
 
 impl<'t> Row<'t> {
     pub(super) fn text(&self, column: Column) -> &'t str {
-        self.cells[column.index]
+        column.index.map_or("", |index| self.cells[index])
     }
 
     /// # Errors

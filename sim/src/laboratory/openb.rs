@@ -64,7 +64,7 @@ fn cpu_units(row: Row<'_>, column: Column) -> Result<u32, CsvError> {
 
 /// How many GPUs a host has.
 pub(super) fn device_count(row: Row<'_>, column: Column) -> Result<usize, CsvError> {
-    let count: usize = row.number(column)?;
+    let count: usize = row.number_or_none(column)?.unwrap_or(0);
     match count <= MAX_GPUS {
         true => Ok(count),
         false => Err(row.refuse(column, "at most 16 GPUs")),
@@ -73,7 +73,7 @@ pub(super) fn device_count(row: Row<'_>, column: Column) -> Result<usize, CsvErr
 
 /// What a task needs of GPUs, from how many and how much of one.
 pub(super) fn gpu_need(row: Row<'_>, count: Column, share: Column) -> Result<GpuNeed, CsvError> {
-    match row.number::<u8>(count)? {
+    match row.number_or_none::<u8>(count)?.unwrap_or(0) {
         0 => Ok(GpuNeed::None),
         1 => match row.number_or_none::<u16>(share)?.unwrap_or(WHOLE_GPU) {
             WHOLE_GPU => Ok(GpuNeed::Devices(1)),

@@ -22,12 +22,10 @@ pub(super) fn text(plan: &PlanRebalanceResponse) -> String {
     if !moves.is_empty() {
         parts.push(table(moves).render(None));
     }
-    if after.spreads.as_ref().is_some_and(|spreads| !spreads.is_empty()) {
-        parts.push(spreads(&before, &after).render(None));
-    }
+    parts.extend(spreads(&before, &after));
     if !moves.is_empty() {
         let headroom = |measure: &RebalanceMeasure| measure.headroom.clone().unwrap_or_default();
-        parts.push(what_if::more_tasks(&headroom(&before), &headroom(&after)).render(None));
+        parts.extend(what_if::more_tasks(&headroom(&before), &headroom(&after)));
     }
     let not_moved = plan.not_moved.as_deref().unwrap_or_default();
     if !not_moved.is_empty() {
@@ -102,8 +100,10 @@ fn table(moves: &[PlannedMove]) -> Table {
     table
 }
 
-fn spreads(before: &RebalanceMeasure, after: &RebalanceMeasure) -> Table {
+/// Services whose tasks are in other zones then, or uneven as before, and how many are neither.
+fn spreads(before: &RebalanceMeasure, after: &RebalanceMeasure) -> Option<String> {
     let mut table = Table::new(&["SERVICE", "SKEW", "TASKS BY ZONE"]);
+    let (mut shown, mut even) = (0, 0);
     let before: BTreeMap<_, &ServiceSpread> = before
         .spreads
         .iter()
@@ -112,6 +112,11 @@ fn spreads(before: &RebalanceMeasure, after: &RebalanceMeasure) -> Table {
         .collect();
     for spread in after.spreads.iter().flatten() {
         let known = before.get(&spread.service_name);
+        if known == Some(&spread) && spread.skew.unwrap_or(0) <= 1 {
+            even += 1;
+            continue;
+        }
+        shown += 1;
         let zones = spread.zones.iter().flatten().map(|zone| {
             let same = known.into_iter().flat_map(|known| known.zones.iter().flatten());
             let same = same.filter(|other| other.availability_zone == zone.availability_zone);
@@ -125,7 +130,14 @@ fn spreads(before: &RebalanceMeasure, after: &RebalanceMeasure) -> Table {
             zones.collect::<Vec<_>>().join(", "),
         ]);
     }
-    table
+    let even = match even {
+        0 => None,
+        1 => Some("1 service is even over zones, and stays so.".to_owned()),
+        even => Some(format!("{even} services are even over zones, and stay so.")),
+    };
+    let table = (shown > 0).then(|| table.render(None));
+    let parts: Vec<String> = table.into_iter().chain(even).collect();
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
 fn stuck(not_moved: &[NotMoved]) -> String {
@@ -212,9 +224,6 @@ mod tests {
                 "",
                 "SERVICE  SKEW    TASKS BY ZONE",
                 "web      2 -> 0  a 3 -> 2, b 1 -> 2",
-                "",
-                "SERVICE  MORE TASKS THAT FIT",
-                "web      3",
                 "",
                 "What stays as it is:",
                 "  host-3 keeps its tasks: it takes tasks of hosts that are emptied",

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use berth_sim::laboratory::report::Report;
 use berth_sim::laboratory::{LabTask, Workload};
 use clap::Args;
@@ -102,6 +102,24 @@ pub(super) fn table(columns: &[impl AsRef<str>], rows: &[Vec<String>]) -> String
     table.render_in_blocks(output::width().unwrap_or(COLUMNS))
 }
 
+/// What a folder has that holds the report of an experiment.
+const REPORT: &str = "report.html";
+
+/// Makes the folder for a report, before anything is tried for it.
+///
+/// # Errors
+/// If it cannot be made, or holds a report already: pictures of both would lie beside each other.
+pub(super) fn prepare(folder: Option<&Path>) -> Result<()> {
+    let Some(folder) = folder else { return Ok(()) };
+    let path = folder.join(REPORT);
+    ensure!(!path.exists(), "{} exists already; name another folder", path.display());
+    make_folder(folder)
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
+}
+
 /// Writes what came of experiments into a folder, and says so.
 ///
 /// # Errors
@@ -109,11 +127,7 @@ pub(super) fn table(columns: &[impl AsRef<str>], rows: &[Vec<String>]) -> String
 pub(super) fn write_down(folder: &Path, report: Report, points: String, summary: String) -> Result<()> {
     let pictures = report.pictures.len();
     let mut files = report.pictures;
-    for (name, text) in [
-        ("report.html", report.page),
-        ("points.csv", points),
-        ("summary.csv", summary),
-    ] {
+    for (name, text) in [(REPORT, report.page), ("points.csv", points), ("summary.csv", summary)] {
         files.push((name.to_owned(), text));
     }
     write(folder, files)?;
@@ -129,7 +143,7 @@ pub(super) fn write_down(folder: &Path, report: Report, points: String, summary:
 /// # Errors
 /// If the folder cannot be made or a file cannot be written.
 pub(super) fn write(folder: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    make_folder(folder)?;
     for (name, text) in files {
         let path = folder.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

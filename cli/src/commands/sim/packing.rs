@@ -68,6 +68,7 @@ fn host_size(text: &str) -> Result<Resources, String> {
 /// # Errors
 /// If the tasks cannot be read, or none fits the host, or the results cannot be written.
 pub(super) fn pack_all(arguments: &Packing) -> Result<ExitCode> {
+    experiments::prepare(arguments.out.as_deref())?;
     let tasks = experiments::read_tasks(&arguments.trace)?;
     let fits = |size: Resources| arguments.host.checked_sub(size).is_some();
     let fitting = tasks.iter().filter(|task| fits(task.shape.resources)).count();

@@ -40,6 +40,7 @@ pub(super) struct Replay {
 /// # Errors
 /// If the recording cannot be read or is not understood, or the results cannot be written.
 pub(super) fn run(arguments: &Replay) -> Result<ExitCode> {
+    experiments::prepare(arguments.out.as_deref())?;
     let recording = read(&arguments.file).with_context(|| format!("{} cannot be used", arguments.file.display()))?;
     if arguments.strategy.is_empty() {
         return make_again(&recording);

@@ -59,6 +59,7 @@ pub(super) struct Run {
 /// # Errors
 /// If the workload cannot be read, or the results cannot be written.
 pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
+    experiments::prepare(arguments.out.as_deref())?;
     let workload = arguments.tables.read()?;
     let made = if arguments.arrivals {
         arrivals(arguments, &workload)?

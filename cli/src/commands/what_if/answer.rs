@@ -34,11 +34,7 @@ pub(in crate::commands) fn text(answer: &PredictChangesResponse, loses_hosts: bo
     );
     let same = unchanged(&before, &after);
     parts.extend(shown(&ZONE_HEADINGS, zones(&before, &after), "zones"));
-    parts.extend(shown(
-        &MORE_TASKS_HEADINGS,
-        more_tasks_changed(&before, &after),
-        "services",
-    ));
+    parts.extend(more_tasks(&before, &after));
     parts.extend(same);
     parts.join("\n\n")
 }
@@ -199,13 +195,9 @@ fn zones(before: &Headroom, after: &Headroom) -> Vec<Vec<String>> {
 
 const MORE_TASKS_HEADINGS: [&str; 2] = ["SERVICE", "MORE TASKS THAT FIT"];
 
-/// How many more tasks of each service fit, before and after.
-pub(in crate::commands) fn more_tasks(before: &Headroom, after: &Headroom) -> Table {
-    let mut table = Table::new(&MORE_TASKS_HEADINGS);
-    for (service, before, after) in more(before, after) {
-        table.row([service, change(before, after)]);
-    }
-    table
+/// How many more tasks of services fit, where that is another number than before; `None` if it is the same for all.
+pub(in crate::commands) fn more_tasks(before: &Headroom, after: &Headroom) -> Option<String> {
+    shown(&MORE_TASKS_HEADINGS, more_tasks_changed(before, after), "services")
 }
 
 fn more_tasks_changed(before: &Headroom, after: &Headroom) -> Vec<Vec<String>> {
