@@ -128,6 +128,7 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         service_deployments: Default::default(),
         deployment_controller: Default::default(),
         task_sets: vec![],
+        zone_rebalancing: false,
         events: Default::default(),
         steady: false,
         health_check_grace_period_secs: None,

@@ -162,6 +162,7 @@ impl Bench {
             service_deployments: Default::default(),
             deployment_controller: Default::default(),
             task_sets: vec![],
+            zone_rebalancing: false,
             events: Default::default(),
             steady: false,
             health_check_grace_period_secs: None,

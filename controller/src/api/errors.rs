@@ -133,6 +133,9 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             "A service can have at most {MAX_TASK_SETS} task sets. Delete one that is not needed any more."
         )),
         R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
+        R::ZoneRebalancing(why) => invalid(format!(
+            "availabilityZoneRebalancing ENABLED is not supported for this service: {why}. Set it to DISABLED, or change that."
+        )),
         R::UnsupportedByDaemon(what) => unsupported_by_daemon(*what),
         R::ClientTokenReused { tasks } => ecs::CONFLICT
             .error(TOKEN_REUSED)

@@ -258,6 +258,7 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
         service_deployments: Default::default(),
         deployment_controller: Default::default(),
         task_sets: vec![],
+        zone_rebalancing: false,
         events: Default::default(),
         steady: false,
         health_check_grace_period_secs: None,

@@ -46,8 +46,8 @@ pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;
 pub use service::{
-    Deployment, DeploymentStatus, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
-    ServiceStatus, StartBackoff, UnsupportedByDaemon,
+    Deployment, DeploymentStatus, NoZoneRebalancing, PropagateTags, RolloutState, SchedulingStrategy, Service,
+    ServiceEvent, ServiceStatus, StartBackoff, UnsupportedByDaemon,
 };
 pub use service_deployment::{
     ContainerImage, CountedFailures, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, ServiceRollback,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, PlacementConstraint,
     PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, Tags,
-    TaskDefinitionKey, TaskSet, Timestamp,
+    TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
 };
 
 /// Whether a service is kept at its desired count.
@@ -49,6 +49,23 @@ pub enum UnsupportedByDaemon {
     /// A task set has a share of the desired count.
     #[error("a daemon service has no task sets")]
     TaskSets,
+}
+
+/// Why the tasks of a service cannot be brought back to evenness over availability zones (ECS's rules).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoZoneRebalancing {
+    /// It has a task on each host.
+    #[error("a daemon service has a task on each host")]
+    Daemon,
+    /// Its task sets are nobody's but the deployer's.
+    #[error("the service is deployed by task sets")]
+    TaskSets,
+    /// Something else comes first.
+    #[error("its first placement strategy does not spread over availability zones")]
+    OtherStrategy,
+    /// There may be no replacement beside the task that moves.
+    #[error("its maximumPercent is 100")]
+    FullMaximum,
 }
 
 /// Where a service's tasks get tags from, beside their own.
@@ -181,6 +198,10 @@ pub struct Service {
     /// [`Feature::TaskSets`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub task_sets: Vec<TaskSet>,
+    /// Whether its tasks are brought back to evenness over availability zones. With
+    /// [`Feature::ZoneRebalancing`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zone_rebalancing: bool,
     /// How deployments proceed.
     pub deployment_configuration: DeploymentConfiguration,
     /// Deployments, the primary first, then from new to old; none where something outside the cluster decides what it runs.
@@ -261,6 +282,29 @@ impl Service {
         let mut all = self.service_deployments.iter();
         let reached = all.find(|deployment| deployment.status == ServiceDeploymentStatus::Successful)?;
         Some(&reached.revision)
+    }
+
+    /// Whether its tasks can be brought back to evenness over availability zones, should it ask for that.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn check_zone_rebalancing(&self) -> Result<(), NoZoneRebalancing> {
+        let zones_first = match self.placement_strategy.first() {
+            None => true,
+            Some(PlacementStrategy::Spread { field }) => {
+                field.strip_prefix("attribute:") == Some(attribute_names::AVAILABILITY_ZONE)
+            }
+            Some(_) => false,
+        };
+        match self.scheduling_strategy {
+            SchedulingStrategy::Daemon => Err(NoZoneRebalancing::Daemon),
+            SchedulingStrategy::Replica if self.is_external() => Err(NoZoneRebalancing::TaskSets),
+            SchedulingStrategy::Replica if !zones_first => Err(NoZoneRebalancing::OtherStrategy),
+            SchedulingStrategy::Replica if self.deployment_configuration.maximum_percent <= 100 => {
+                Err(NoZoneRebalancing::FullMaximum)
+            }
+            SchedulingStrategy::Replica => Ok(()),
+        }
     }
 
     /// Whether its scheduling strategy supports how its tasks are to be placed.

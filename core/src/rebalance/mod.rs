@@ -22,7 +22,7 @@ mod search;
 mod tests;
 mod zones;
 
-pub use from_state::{Proposal, Wish, propose};
+pub use from_state::{Proposal, Wish, moves, propose};
 pub use measure::{Measure, Spread};
 pub use outcome::{Asked, Move, Obstacle, Plan, Stuck, Why};
 pub use problem::{PlacedTask, RebalanceProblem, Stays};

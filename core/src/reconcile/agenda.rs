@@ -22,6 +22,8 @@ pub(super) enum Subject {
     Service(ServiceKey),
     /// The moves of a cluster's tasks.
     Rebalance(ClusterKey),
+    /// Whether services of a cluster are to be brought back to evenness over availability zones.
+    Zones(ClusterKey),
     /// What is over and still remembered: stopped tasks, task definitions that are being deleted, deleted clusters.
     Retention,
 }
@@ -139,6 +141,7 @@ impl Agenda {
             }
             Command::DeclareHostLost { container_instance, .. } => self.enqueue(Subject::Host(*container_instance)),
             Command::ForgetTaskDefinitions { .. } => self.enqueue(Subject::Retention),
+            Command::BeginRebalance(rebalance) => self.enqueue(Subject::Zones(rebalance.cluster.clone())),
             Command::MoveTask(step) => self.enqueue(Subject::Rebalance(step.cluster.clone())),
             Command::RecordRebalance(progress) => self.enqueue(Subject::Rebalance(progress.cluster.clone())),
             Command::UpdateContainerInstanceStatus { container_instance, .. } => {

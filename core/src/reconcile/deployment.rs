@@ -6,10 +6,10 @@ use crate::model::{
 };
 use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
 
-use super::events;
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::Tally;
+use super::{events, zone_balance};
 
 /// A sentence that says the same as before is said again after this long: often enough to show that it still holds,
 /// seldom enough to leave room for others among the 100 that a service keeps.
@@ -237,6 +237,9 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
         said.push(events::steady_state(&key.name));
     }
     progress.steady = (steady != service.steady).then_some(steady);
+    if progress.steady == Some(true) && service.zone_rebalancing {
+        zone_balance::look_later(pass, &key.cluster);
+    }
     progress.events = as_events(pass, said);
     let news = !progress.events.is_empty()
         || !progress.retired.is_empty()

@@ -1,5 +1,6 @@
 //! What a service says about itself, in the sentences that ECS uses and people search for. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::model::{DeploymentId, RebalanceGoal, Service, ServiceName, TaskId, Timestamp};
@@ -69,6 +70,17 @@ pub(super) fn stopped_to_rebalance(
 
 pub(super) fn not_moved(service: &ServiceName, task: TaskId, to: &str, reason: &str) -> String {
     format!("(service {service}) does not move (task {task}) to {to}. {reason}")
+}
+
+pub(super) fn not_balanced(service: &ServiceName, zones: &BTreeMap<String, usize>) -> String {
+    let counts: Vec<String> = zones
+        .iter()
+        .map(|(zone, tasks)| format!("{tasks} tasks in {zone}"))
+        .collect();
+    format!(
+        "(service {service}) is not AZ balanced with {}. AZ Rebalancing in progress.",
+        counts.join(", ")
+    )
 }
 
 pub(super) fn steady_state(service: &ServiceName) -> String {

@@ -8,7 +8,7 @@ use crate::state::Command;
 
 use super::agenda::Subject;
 use super::pass::Pass;
-use super::retention;
+use super::{retention, zone_balance};
 
 /// Hosts of a cluster that are given up within [`MASS_LOSS_WINDOW_MS`] whatever its size: losses that happen.
 const HOSTS_GIVEN_UP_AT_ONCE: usize = 10;
@@ -35,6 +35,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
         retention::inactive_host(pass, &host);
         return;
     }
+    zone_balance::look_later(pass, &host.cluster);
     give_up_if_lost(pass, &host);
     let services: Vec<ServiceKey> = pass
         .state

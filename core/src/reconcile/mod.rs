@@ -27,6 +27,7 @@ mod stopping;
 mod tally;
 mod task_sets;
 mod together;
+mod zone_balance;
 
 #[cfg(test)]
 mod pools;
@@ -78,6 +79,7 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
                 service::reconcile(&mut pass, &key);
             }
             Subject::Rebalance(cluster) => rebalance::reconcile(&mut pass, &cluster),
+            Subject::Zones(cluster) => zone_balance::reconcile(&mut pass, &cluster),
             Subject::Retention => retention::reconcile(&mut pass),
         }
     }

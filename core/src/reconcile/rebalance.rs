@@ -19,7 +19,7 @@ use super::pass::Pass;
 use super::placing::{self, OnHost};
 use super::service::nothing_new;
 use super::tally::{Tally, has_settled, is_running};
-use super::{deployment, events, starting, stopping};
+use super::{deployment, events, starting, stopping, zone_balance};
 
 /// Why a task stops that was moved, to follow ECS's sentence.
 const SINCE_MOVED: &str = ": it moves to another host";
@@ -451,6 +451,7 @@ impl Moving<'_, '_> {
             progress.ended = true;
             self.pass.decide(Command::RecordRebalance(Box::new(progress)));
             self.pass.agenda.set_rebalancing(&self.cluster, false);
+            zone_balance::look_again(self.pass, &rebalance);
         } else if !self.is_late(&rebalance) {
             let subject = Subject::Rebalance(self.cluster.clone());
             self.pass.agenda.wake(subject, rebalance.deadline);

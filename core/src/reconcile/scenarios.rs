@@ -110,6 +110,7 @@ impl Stage {
                     reset_on_healthy_task: args.contains(&"no-reset").then_some(false),
                 };
                 service.desired_count = number("desired").unwrap_or(0);
+                service.zone_rebalancing = args.contains(&"az-rebalancing");
                 if args.contains(&"external") {
                     service.deployment_controller = DeploymentController::External;
                     service.deployments.clear();

@@ -396,6 +396,10 @@ pub struct UpdateService {
     /// New seconds in which the health checks of a task may fail. With [`Feature::ContainerHealth`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_grace_period_secs: Option<u32>,
+    /// Whether its tasks are brought back to evenness over availability zones. With
+    /// [`Feature::ZoneRebalancing`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_rebalancing: Option<bool>,
     /// New source of tags.
     pub propagate_tags: Option<PropagateTags>,
     /// Whether new tasks get managed tags.
@@ -419,6 +423,7 @@ impl UpdateService {
             capacity_provider_strategy: None,
             deployment_configuration: DeploymentConfigurationChanges::default(),
             health_check_grace_period_secs: None,
+            zone_rebalancing: None,
             propagate_tags: None,
             enable_ecs_managed_tags: None,
             at,

@@ -51,6 +51,8 @@ pub enum Feature {
     ContainerHealth,
     /// The version of a host counts the tasks that are placed on it or end, and its commands say when its status was set.
     HostVersions,
+    /// Services are brought back to evenness over availability zones.
+    ZoneRebalancing,
 }
 
 impl Feature {
@@ -75,7 +77,8 @@ impl Feature {
             | Self::ServiceDeployments
             | Self::TaskSets
             | Self::ContainerHealth
-            | Self::HostVersions => 2,
+            | Self::HostVersions
+            | Self::ZoneRebalancing => 2,
         }
     }
 }

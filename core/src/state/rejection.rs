@@ -2,8 +2,8 @@
 
 use crate::model::{
     CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
-    HostSettingsError, MemoryMib, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol, UnsupportedByDaemon,
-    UnworkableConfiguration,
+    HostSettingsError, MemoryMib, NoZoneRebalancing, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
+    UnsupportedByDaemon, UnworkableConfiguration,
 };
 
 use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES, MAX_TASK_SETS};
@@ -97,6 +97,9 @@ pub enum Rejection {
     /// No deployment could proceed by the service's configuration.
     #[error("deployments could not proceed: {0}")]
     DeploymentConfiguration(UnworkableConfiguration),
+    /// Tasks of the service cannot be brought back to evenness over zones.
+    #[error("tasks cannot be rebalanced over availability zones: {0}")]
+    ZoneRebalancing(NoZoneRebalancing),
     /// The service is a daemon service, which has no use for this.
     #[error(transparent)]
     UnsupportedByDaemon(#[from] UnsupportedByDaemon),

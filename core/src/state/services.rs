@@ -86,6 +86,9 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
         service.placement_strategy.clone_from(strategy);
     }
     service.deployment_configuration = service.deployment_configuration.with(update.deployment_configuration);
+    if let Some(wanted) = update.zone_rebalancing {
+        service.zone_rebalancing = wanted;
+    }
     check_consistent(&service)?;
     if let Some(seconds) = update.health_check_grace_period_secs {
         service.health_check_grace_period_secs = Some(seconds);
@@ -134,6 +137,9 @@ fn newly_deployed(service: &Service, update: &UpdateService) -> Option<TaskDefin
 /// Whether the parts of a service go together, whichever requests brought them.
 fn check_consistent(service: &Service) -> Result<(), Rejection> {
     service.check_placement()?;
+    if service.zone_rebalancing {
+        service.check_zone_rebalancing().map_err(Rejection::ZoneRebalancing)?;
+    }
     let checked = service.deployment_configuration.check(service.scheduling_strategy);
     checked.map_err(Rejection::DeploymentConfiguration)
 }

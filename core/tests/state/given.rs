@@ -142,6 +142,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         service_deployments: Default::default(),
         deployment_controller: Default::default(),
         task_sets: vec![],
+        zone_rebalancing: false,
         events: imbl::Vector::new(),
         steady: false,
         health_check_grace_period_secs: None,

@@ -9,7 +9,7 @@ use berth_core::model::{
     Deployment, DeploymentConfiguration, DeploymentController, PropagateTags, SchedulingStrategy, Service, ServiceKey,
     ServiceStatus, UnsupportedByDaemon,
 };
-use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
+use berth_core::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 use super::{capacity_providers, idempotency, new_task, placement, references, render, service_input, tags};
 use crate::api::context::{Api, Call};
@@ -21,7 +21,7 @@ pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("cluster", Honoured::All),
     ("serviceName", Honoured::All),
     ("taskDefinition", Honoured::All),
-    ("availabilityZoneRebalancing", service_input::REBALANCING),
+    ("availabilityZoneRebalancing", Honoured::All),
     ("desiredCount", Honoured::All),
     ("clientToken", Honoured::All),
     ("launchType", Honoured::Only(&["EC2"])),
@@ -76,12 +76,16 @@ pub(crate) async fn handle(
         DeploymentController::Ecs => capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?,
         DeploymentController::External => vec![],
     };
-    let service = Service {
+    let zone_rebalancing = service_input::zone_rebalancing(&state, input.availability_zone_rebalancing.as_ref())?;
+    let mut service = Service {
         capacity_provider_strategy: capacity,
         deployment_controller: controller,
         deployments: deployments.into_iter().collect(),
         ..service(call, &state, input, key.clone(), digest)?
     };
+    // ECS's default, where it is possible.
+    let is_possible = state.uses(Feature::ZoneRebalancing) && service.check_zone_rebalancing().is_ok();
+    service.zone_rebalancing = zone_rebalancing.unwrap_or(is_possible);
     let service = Box::new(service);
     match api.try_propose(Command::CreateService { service, client_token }).await {
         Ok(_) => {}
@@ -193,6 +197,7 @@ fn service(
         service_deployments: Default::default(),
         deployment_controller: DeploymentController::default(),
         task_sets: vec![],
+        zone_rebalancing: false,
         events: Default::default(),
         steady: false,
         health_check_grace_period_secs: service_input::grace_period(state, input.health_check_grace_period_seconds)?,
@@ -276,7 +281,7 @@ mod tests {
             ("enableECSManagedTags", json!(false)),
             ("propagateTags", json!("NONE")),
             ("launchType", json!("EC2")),
-            ("availabilityZoneRebalancing", json!("DISABLED")),
+            ("availabilityZoneRebalancing", json!("ENABLED")),
             ("createdBy", json!("arn:aws:iam::123456789012:root")),
         ] {
             assert_eq!(service[member], value, "{member}");
@@ -446,6 +451,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn zones_are_kept_even_unless_that_is_impossible_or_not_wanted() {
+        let harness = harness().await;
+        let binpack = json!([{"type": "binpack", "field": "cpu"}]);
+        let full = json!({"minimumHealthyPercent": 0, "maximumPercent": 100});
+        let enabled = json!("ENABLED");
+        for (name, more, shown) in [
+            ("given", json!({"availabilityZoneRebalancing": "DISABLED"}), "DISABLED"),
+            ("asked", json!({"availabilityZoneRebalancing": enabled}), "ENABLED"),
+            ("packed", json!({"placementStrategy": binpack}), "DISABLED"),
+            ("full", json!({"deploymentConfiguration": full}), "DISABLED"),
+        ] {
+            let mut input = request(more);
+            input["serviceName"] = json!(name);
+            let answer = harness.call::<CreateService>(input).await.expect("creates");
+            assert_eq!(answer["service"]["availabilityZoneRebalancing"], shown, "{name}");
+        }
+        for (more, part) in [
+            (
+                json!({"placementStrategy": binpack}),
+                "does not spread over availability zones",
+            ),
+            (json!({"deploymentConfiguration": full}), "maximumPercent is 100"),
+        ] {
+            let mut input = request(more);
+            input["availabilityZoneRebalancing"] = enabled.clone();
+            let error = harness.call::<CreateService>(input).await.expect_err("refused");
+            assert_eq!(error.kind.code, "InvalidParameterException");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+    }
+
+    #[tokio::test]
     async fn service_that_cannot_be_honoured_is_refused_and_not_made() {
         let harness = harness().await;
         for (more, part) in [
@@ -454,10 +491,6 @@ mod tests {
             (
                 json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"]}}}),
                 "networkConfiguration",
-            ),
-            (
-                json!({"availabilityZoneRebalancing": "ENABLED"}),
-                "availabilityZoneRebalancing",
             ),
             (json!({"enableExecuteCommand": true}), "enableExecuteCommand"),
             (

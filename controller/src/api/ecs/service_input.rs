@@ -2,8 +2,8 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{
-    DeploymentConfiguration as AwsConfiguration, DeploymentController as AwsDeploymentController,
-    DeploymentControllerType, PropagateTags as AwsPropagateTags,
+    AvailabilityZoneRebalancing, DeploymentConfiguration as AwsConfiguration,
+    DeploymentController as AwsDeploymentController, DeploymentControllerType, PropagateTags as AwsPropagateTags,
 };
 use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, DeploymentController, PropagateTags};
 use berth_core::state::{ClusterState, Feature};
@@ -34,8 +34,6 @@ pub(super) const CONFIGURATION: Honoured = Honoured::Members(&[
 ]);
 /// The deployment controllers: there is no CodeDeploy.
 pub(super) const CONTROLLER: Honoured = Honoured::Members(&[("type", Honoured::Only(&["ECS", "EXTERNAL"]))]);
-/// Rebalancing over zones does not exist yet.
-pub(super) const REBALANCING: Honoured = Honoured::Only(&["DISABLED"]);
 
 /// Who is to decide what a service runs.
 ///
@@ -52,6 +50,23 @@ pub(super) fn deployment_controller(
         }
         _ => Ok(DeploymentController::Ecs),
     }
+}
+
+/// Whether a request wants tasks brought back to evenness over availability zones, if it says so.
+///
+/// # Errors
+/// `InvalidParameterException` while there may be controllers that do not know it.
+pub(super) fn zone_rebalancing(
+    state: &ClusterState,
+    given: Option<&AvailabilityZoneRebalancing>,
+) -> Result<Option<bool>, AwsError> {
+    let wanted = given.map(|given| *given == AvailabilityZoneRebalancing::Enabled);
+    if wanted == Some(true) && !state.uses(Feature::ZoneRebalancing) {
+        return Err(invalid(
+            "availabilityZoneRebalancing is not supported yet: not every controller of the cluster has been upgraded.",
+        ));
+    }
+    Ok(wanted.filter(|_| state.uses(Feature::ZoneRebalancing)))
 }
 
 /// A desired count; whether the service can have one is checked where the request is applied.

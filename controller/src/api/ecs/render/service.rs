@@ -73,7 +73,10 @@ pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags
             PropagateTags::Service => AwsPropagateTags::Service,
         }),
         enable_execute_command: Some(false),
-        availability_zone_rebalancing: Some(AvailabilityZoneRebalancing::Disabled),
+        availability_zone_rebalancing: Some(match service.zone_rebalancing {
+            true => AvailabilityZoneRebalancing::Enabled,
+            false => AvailabilityZoneRebalancing::Disabled,
+        }),
         ..Default::default()
     }
 }

@@ -1,0 +1,131 @@
+//! Services that ask for it are brought back to evenness over availability zones, as after a zone was lost and is back: by the same plan, and the same moves, as
+//! a rebalancing that somebody starts. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    ClusterKey, ContainerInstanceStatus, DesiredStatus, MoveStatus, Rebalance, RebalanceGoal, Service, ServiceName,
+    ServiceStatus, TaskMove,
+};
+use crate::rebalance::{self, Wish};
+use crate::state::{Command, Feature};
+
+use super::agenda::Subject;
+use super::pass::Pass;
+use super::service::nothing_new;
+use super::{deployment, events};
+
+/// How long hosts and services are left to themselves after something changed: hosts that come back do so one after the other.
+const CALM_MS: i64 = 60_000;
+
+/// When what could not be moved is tried again.
+const AGAIN_MS: i64 = 5 * 60_000;
+
+/// How long moves may take.
+const DEADLINE_MS: i64 = 30 * 60_000;
+
+/// Moves that are planned at once; more follow.
+const MAX_MOVES: usize = 100;
+
+/// Has the zones of a cluster looked at once it is calm.
+pub(super) fn look_later(pass: &mut Pass<'_>, cluster: &ClusterKey) {
+    let at = pass.now.plus_ms(CALM_MS);
+    pass.agenda.wake(Subject::Zones(cluster.clone()), at);
+}
+
+/// A rebalancing of a cluster is over. Where it was stopped, nothing follows it before something else changes.
+pub(super) fn look_again(pass: &mut Pass<'_>, rebalance: &Rebalance) {
+    let moved = rebalance
+        .moves
+        .iter()
+        .any(|found| matches!(found.status, MoveStatus::Moved { .. }));
+    if !rebalance.stopped {
+        let at = pass.now.plus_ms(if moved { CALM_MS } else { AGAIN_MS });
+        pass.agenda.wake(Subject::Zones(rebalance.cluster.clone()), at);
+    }
+}
+
+/// Begins to move tasks of the services of a cluster that are uneven and ask for that.
+pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
+    if !pass.state.uses(Feature::ZoneRebalancing) || pass.state.rebalance(cluster).is_some_and(|r| r.is_under_way()) {
+        return;
+    }
+    let uneven = uneven(pass, cluster);
+    if uneven.is_empty() {
+        return;
+    }
+    let wish = Wish {
+        goal: RebalanceGoal::Zones,
+        services: uneven.keys().cloned().collect(),
+        max_moves: MAX_MOVES,
+    };
+    let moves = rebalance::moves(&pass.state, cluster, &wish, pass.now);
+    if moves.is_empty() {
+        let at = pass.now.plus_ms(AGAIN_MS);
+        pass.agenda.wake(Subject::Zones(cluster.clone()), at);
+        return;
+    }
+    let concerned: BTreeSet<ServiceName> = moves.iter().map(|found| found.service.clone()).collect();
+    let begun = begin(pass, cluster, moves);
+    for (name, zones) in uneven.iter().filter(|(name, _)| begun && concerned.contains(*name)) {
+        say(pass, cluster, name, zones);
+    }
+}
+
+/// Tasks of a service by zone.
+type Zones = BTreeMap<String, usize>;
+
+/// Active services that ask for evenness and of which a zone has at least two tasks more than another.
+fn uneven(pass: &Pass<'_>, cluster: &ClusterKey) -> BTreeMap<ServiceName, Zones> {
+    let hosts = pass.state.container_instances_of(cluster);
+    let available = hosts.filter(|host| host.status == ContainerInstanceStatus::Active && host.agent_connected);
+    let zones: Zones = available
+        .filter_map(|host| Some((host.availability_zone()?.to_owned(), 0)))
+        .collect();
+    let asks = |service: &&std::sync::Arc<Service>| service.status == ServiceStatus::Active && service.zone_rebalancing;
+    let services = pass.state.services_of(cluster).filter(asks);
+    let counted = services.map(|service| (service.key.name.clone(), counts(pass, service, zones.clone())));
+    counted
+        .filter(|(_, zones)| {
+            let (least, most) = (zones.values().min(), zones.values().max());
+            most.zip(least).is_some_and(|(most, least)| *most > least + 1)
+        })
+        .collect()
+}
+
+fn counts(pass: &Pass<'_>, service: &Service, mut zones: Zones) -> Zones {
+    let tasks = pass.state.live_tasks_of_service(&service.key);
+    for task in tasks.filter(|task| task.desired_status == DesiredStatus::Running) {
+        let host = task.container_instance.and_then(|id| pass.state.container_instance(id));
+        if let Some(zone) = host.and_then(|host| host.availability_zone()) {
+            *zones.entry(zone.to_owned()).or_default() += 1;
+        }
+    }
+    zones
+}
+
+fn begin(pass: &mut Pass<'_>, cluster: &ClusterKey, moves: Vec<TaskMove>) -> bool {
+    let rebalance = Rebalance {
+        cluster: cluster.clone(),
+        id: pass.ids.uuid(),
+        goal: RebalanceGoal::Zones,
+        at_a_time: 1,
+        moves,
+        drain: vec![],
+        drained: vec![],
+        deadline: pass.now.plus_ms(DEADLINE_MS),
+        stopped: false,
+        started_at: pass.now,
+        ended_at: None,
+    };
+    pass.decide(Command::BeginRebalance(Box::new(rebalance)))
+}
+
+fn say(pass: &mut Pass<'_>, cluster: &ClusterKey, name: &ServiceName, zones: &Zones) {
+    let Some(service) = pass.state.service(&cluster.service(name.as_str())).cloned() else {
+        return;
+    };
+    let mut progress = nothing_new(pass, &service);
+    progress.events = deployment::as_events(pass, vec![events::not_balanced(name, zones)]);
+    pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+}
