@@ -16,6 +16,8 @@ def cluster(path, hosts):
 
 
 def serve(process, ecs, name, tasks, memory, **more):
+    """A service whose tasks are moved by nobody but the tests, unless they say otherwise."""
+    more.setdefault("availabilityZoneRebalancing", "DISABLED")
     container = {"name": "app", "image": "busybox", "cpu": 32, "memory": memory}
     ecs.register_task_definition(family=name, networkMode="host", containerDefinitions=[container])
     ecs.create_service(cluster="shop", serviceName=name, taskDefinition=name, desiredCount=tasks, **more)
@@ -99,6 +101,25 @@ def test_zones_uneven_since_a_host_was_away_are_made_even_as_was_said(tmp_path):
         assert any("to AZ Rebalance: (task " in message for message in events), events
         assert any("due to AZ rebalancing: (task " in message for message in events), events
         assert plan(process)["moves"] == []
+
+
+def test_services_that_ask_for_it_are_made_even_by_themselves_once_a_zone_is_back(tmp_path):
+    with cluster(tmp_path, 3) as process:
+        ecs = berth.client(process.endpoint)
+        berth.call(process.endpoint, "UpdateHostSettings", SETTINGS)
+        process.run("dev", "host", "kill", "host-3")
+        berth.wait_until(lambda: sum(i["agentConnected"] for i in berth.instances_of(ecs, "shop")) == 2, "host-3 is away")
+        serve(process, ecs, "asks", 6, 50, availabilityZoneRebalancing="ENABLED")
+        serve(process, ecs, "stays", 3, 50)
+        assert berth.service_of(ecs, "shop", "asks")["availabilityZoneRebalancing"] == "ENABLED"
+        process.run("dev", "host", "add", "host-3")
+        of = lambda name: sorted(tasks for (service, _), tasks in counts(ecs).items() if service == name)
+        with Watch(process.endpoint, "asks") as asks:
+            berth.wait_until(lambda: of("asks") == [2, 2, 2], "two tasks in each zone", 180, 1)
+        assert asks.fewest >= 6 and asks.most <= 7, (asks.fewest, asks.most)
+        assert of("stays") == [1, 2]
+        events = [event["message"] for event in berth.service_of(ecs, "shop", "asks")["events"]]
+        assert any("is not AZ balanced with " in message for message in events), events
 
 
 def test_hosts_half_empty_are_freed_and_drained_as_was_said(tmp_path):
