@@ -154,13 +154,13 @@ pub fn write<W: Write>(
         }
         last = index;
     }
+    if is_before(span, first_time) {
+        return Err(DecisionsError::NothingUntil { first: begins_at + 1 });
+    }
     let recorder = match (recorder, span.from) {
         (Some(recorder), _) => recorder,
         (None, Some(Edge::Time(from))) if time.is_none_or(|time| time < from) => {
             return Err(DecisionsError::NothingSince { last: ends_at });
-        }
-        (None, _) if is_before(span, first_time) => {
-            return Err(DecisionsError::NothingUntil { first: begins_at + 1 });
         }
         // Nothing but entries without commands is left of it.
         (None, _) => {

@@ -86,9 +86,9 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
         service.placement_strategy.clone_from(strategy);
     }
     service.deployment_configuration = service.deployment_configuration.with(update.deployment_configuration);
-    if let Some(wanted) = update.zone_rebalancing {
-        service.zone_rebalancing = wanted;
-    }
+    // Most services have it since nothing was said, and nobody has to say so to change something else.
+    let stays = service.zone_rebalancing && service.check_zone_rebalancing().is_ok();
+    service.zone_rebalancing = update.zone_rebalancing.unwrap_or(stays);
     check_consistent(&service)?;
     if let Some(seconds) = update.health_check_grace_period_secs {
         service.health_check_grace_period_secs = Some(seconds);
