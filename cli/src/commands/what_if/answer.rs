@@ -205,7 +205,11 @@ fn more_tasks_changed(before: &Headroom, after: &Headroom) -> Vec<Vec<String>> {
         .into_iter()
         .filter(|(_, before, after)| before != after);
     changed
-        .map(|(service, before, after)| vec![service, change(before, after)])
+        .map(|(service, before, after)| match before {
+            Some(_) => vec![service, change(before, after)],
+            // One that is yet to be made had no room to count.
+            None => vec![service, after.unwrap_or(0).to_string()],
+        })
         .collect()
 }
 
