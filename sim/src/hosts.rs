@@ -119,9 +119,8 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration {
-            maximum_percent: 200,
             minimum_healthy_percent: 50,
-            circuit_breaker: CircuitBreaker::default(),
+            ..DeploymentConfiguration::default_of(SchedulingStrategy::Replica)
         },
         deployments: vec![Deployment::new(ids.deployment_id(), definition_key(family, 1), at)],
         last_completed: None,

@@ -155,7 +155,7 @@ impl Bench {
             deployment_configuration: DeploymentConfiguration {
                 maximum_percent: 110,
                 minimum_healthy_percent: 95,
-                circuit_breaker: CircuitBreaker::default(),
+                ..DeploymentConfiguration::default_of(SchedulingStrategy::Replica)
             },
             deployments: vec![Deployment::new(self.ids.deployment_id(), definition(name, 1), self.now)],
             last_completed: None,

@@ -56,6 +56,14 @@ class World:
         self.ecs.update_service(cluster=CLUSTER, service=name, forceNewDeployment=True)
         return self.deployment(name)
 
+    def paused(self):
+        """A service deployment that waits at a hook, and the hook."""
+        hook = {"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"]}
+        arn = self.deployment(self.service(deploymentConfiguration={"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": [hook]}))
+        found = lambda: self.ecs.describe_service_deployments(serviceDeploymentArns=[arn])["serviceDeployments"][0]
+        hooks = berth.wait_until(lambda: found().get("lifecycleHookDetails"), f"{arn} has paused", 60)
+        return {"serviceDeploymentArn": arn, "hookId": hooks[0]["hookId"]}
+
     def revision(self):
         return berth.service_of(self.ecs, CLUSTER, self.stable_service())["currentServiceRevisions"][0]["arn"]
 
@@ -106,6 +114,11 @@ def task_set_call(**more):
 
 # Of each operation: what is right, what is wrong, and the error that it is.
 CALLS = {
+    "ContinueServiceDeployment": (
+        lambda w: w.paused(),
+        {"serviceDeploymentArn": NOWHERE, "hookId": "ecs-pause-1"},
+        "InvalidParameterException",
+    ),
     "CreateCapacityProvider": (
         lambda w: (lambda name: {"name": name, "autoScalingGroupProvider": {"autoScalingGroupArn": name}})(w.name()),
         {"name": "aws-mine", "autoScalingGroupProvider": {"autoScalingGroupArn": "aws-mine"}},

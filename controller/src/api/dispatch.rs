@@ -83,6 +83,7 @@ pub static ROUTES: &[Route] = &[
     route!(berth, TransferLeadership, transfer_leadership),
     route!(berth, UpdateHostSettings, update_host_settings),
     route!(berth, WatchResources, watch_resources),
+    route!(ecs, ContinueServiceDeployment, continue_service_deployment),
     route!(ecs, CreateCapacityProvider, create_capacity_provider),
     route!(ecs, CreateCluster, create_cluster),
     route!(ecs, CreateService, create_service),

@@ -3,7 +3,9 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
-use berth_core::model::{CapacityProviderKey, ServiceKey, TaskId, UnsupportedByDaemon, UnworkableConfiguration};
+use berth_core::model::{
+    CapacityProviderKey, MAX_HOOKS, ServiceKey, StrategyKind, TaskId, UnsupportedByDaemon, UnworkableConfiguration,
+};
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, MAX_TASK_SETS, Rejection};
 
 use super::ecs::task_sets;
@@ -114,6 +116,10 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             "The service deployment {} is over: only one that is under way can be stopped.",
             key.service_deployment_arn(id)
         )),
+        R::HookNotAwaiting { service, service_deployment, hook } => ecs::INVALID_PARAMETER.error(format!(
+            "The lifecycle hook {hook} of the service deployment {} does not await action. DescribeServiceDeployments shows the hooks that do.",
+            service.service_deployment_arn(service_deployment)
+        )),
         R::NoRevisionToReturnTo(key) => ecs::CONFLICT.error(format!(
             "The service {} has not reached any service revision yet that it could be rolled back to. Update it, or stop the service \
              deployment with the stop type ABORT.",
@@ -195,8 +201,34 @@ pub(super) fn unsupported_by_daemon(what: UnsupportedByDaemon) -> AwsError {
     })
 }
 
-fn unworkable(why: UnworkableConfiguration) -> &'static str {
-    match why {
+fn unworkable(why: UnworkableConfiguration) -> String {
+    let text = match why {
+        UnworkableConfiguration::DaemonStrategy(strategy) => {
+            let strategy = strategy.as_str();
+            return format!("The daemon scheduling strategy does not support the {strategy} deployment strategy.");
+        }
+        UnworkableConfiguration::LinearOfAnotherStrategy(strategy) => {
+            return of_another_strategy("linearConfiguration", "LINEAR", strategy);
+        }
+        UnworkableConfiguration::CanaryOfAnotherStrategy(strategy) => {
+            return of_another_strategy("canaryConfiguration", "CANARY", strategy);
+        }
+        UnworkableConfiguration::CannotPause(stage) => {
+            return format!("PAUSE hooks cannot be configured at the lifecycle stage {stage}.");
+        }
+        UnworkableConfiguration::NoSuchStage(stage) => {
+            return format!(
+                "The lifecycle stage {stage} of deploymentConfiguration.lifecycleHooks is none of the ROLLING deployment strategy, which has \
+                 PRE_SCALE_UP and POST_SCALE_UP."
+            );
+        }
+        UnworkableConfiguration::StagesOfTaskSets => {
+            "A service with the EXTERNAL deployment controller supports no deployment strategy but ROLLING, no bakeTimeInMinutes and no \
+             lifecycleHooks."
+        }
+        UnworkableConfiguration::TooManyHooks => {
+            return format!("A service can have at most {MAX_HOOKS} PAUSE hooks.");
+        }
         UnworkableConfiguration::DaemonMaximum => "The daemon scheduling strategy supports no maximumPercent but 100.",
         UnworkableConfiguration::DaemonMinimum => {
             "minimumHealthyPercent must be less than 100 for the daemon scheduling strategy, or deployments could not \
@@ -207,7 +239,13 @@ fn unworkable(why: UnworkableConfiguration) -> &'static str {
         }
         UnworkableConfiguration::MaximumBelowDesired => "maximumPercent must be at least 100.",
         UnworkableConfiguration::MinimumAboveMaximum => "maximumPercent cannot be less than minimumHealthyPercent.",
-    }
+    };
+    text.to_owned()
+}
+
+fn of_another_strategy(member: &str, belongs_to: &str, strategy: StrategyKind) -> String {
+    let strategy = strategy.as_str();
+    format!("{member} is only valid when the deployment strategy is {belongs_to}, and it is {strategy}.")
 }
 
 /// ECS's error for a cluster that does not exist or is inactive.

@@ -81,7 +81,9 @@ fn subject_of(command: &Command) -> Option<&ServiceKey> {
         Command::CreateService { service, .. } => Some(&service.key),
         Command::UpdateService(update) => Some(&update.service),
         Command::RecordServiceProgress(progress) => Some(&progress.service),
-        Command::DeleteService { service, .. } | Command::StopServiceDeployment { service, .. } => Some(service),
+        Command::DeleteService { service, .. }
+        | Command::StopServiceDeployment { service, .. }
+        | Command::ContinueServiceDeployment { service, .. } => Some(service),
         _ => None,
     }
 }

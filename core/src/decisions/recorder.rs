@@ -348,6 +348,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::UpdateTaskSet { at, .. }
         | Command::UpdateServicePrimaryTaskSet { at, .. }
         | Command::DeleteTaskSet { at, .. }
+        | Command::ContinueServiceDeployment { at, .. }
         | Command::StopTasks { at, .. }
         | Command::RecordFailedHealthChecks { at, .. }
         | Command::UpdateTaskProtection { at, .. }

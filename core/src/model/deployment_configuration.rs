@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SchedulingStrategy;
+use super::{
+    CanaryShift, DeploymentStrategy, LifecycleHook, LifecycleStage, LinearShift, SchedulingStrategy, StrategyKind,
+};
 
 /// The circuit breaker's threshold: half of the desired count, within these bounds (ECS).
 const FAILURE_THRESHOLD_PERCENT: u32 = 50;
@@ -39,8 +41,11 @@ impl CircuitBreaker {
     }
 }
 
+/// Hooks that pause deployments of a service (ECS: 10).
+pub const MAX_HOOKS: usize = 10;
+
 /// How a deployment proceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeploymentConfiguration {
     /// At most this share of the desired count may exist, in percent, rounded down.
@@ -49,10 +54,24 @@ pub struct DeploymentConfiguration {
     pub minimum_healthy_percent: u32,
     /// Circuit breaker.
     pub circuit_breaker: CircuitBreaker,
+    /// In which manner tasks and traffic come to a new revision. With [`Feature::DeploymentStrategies`](crate::state::Feature) alone, as are the
+    /// next two.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strategy: DeploymentStrategy,
+    /// Minutes that a deployment goes on after a new revision has its tasks and all traffic.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bake_minutes: u32,
+    /// Where deployments pause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifecycle_hooks: Vec<LifecycleHook>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Changes to a deployment configuration; `None` leaves as is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeploymentConfigurationChanges {
     /// New maximum.
@@ -61,6 +80,21 @@ pub struct DeploymentConfigurationChanges {
     pub minimum_healthy_percent: Option<u32>,
     /// New circuit breaker.
     pub circuit_breaker: Option<CircuitBreaker>,
+    /// New manner. With [`Feature::DeploymentStrategies`](crate::state::Feature) alone, as are all that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<StrategyKind>,
+    /// New numbers of the manner `Linear`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear: Option<LinearShift>,
+    /// New numbers of the manner `Canary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryShift>,
+    /// New bake time, in minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake_minutes: Option<u32>,
+    /// New hooks, instead of those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_hooks: Option<Vec<LifecycleHook>>,
 }
 
 /// Why no deployment could proceed by a configuration (ECS's rules).
@@ -81,6 +115,27 @@ pub enum UnworkableConfiguration {
     /// More must run than may exist.
     #[error("minimumHealthyPercent is above maximumPercent")]
     MinimumAboveMaximum,
+    /// A daemon service has no room for a second task on each host.
+    #[error("a daemon service has no deployments of the strategy {}", .0.as_str())]
+    DaemonStrategy(StrategyKind),
+    /// The numbers are of another manner than the service has.
+    #[error("linearConfiguration belongs to the strategy LINEAR, and the strategy is {}", .0.as_str())]
+    LinearOfAnotherStrategy(StrategyKind),
+    /// The numbers are of another manner than the service has.
+    #[error("canaryConfiguration belongs to the strategy CANARY, and the strategy is {}", .0.as_str())]
+    CanaryOfAnotherStrategy(StrategyKind),
+    /// Deployments cannot pause there.
+    #[error("deployments cannot pause at {0}")]
+    CannotPause(LifecycleStage),
+    /// Deployments do not come there.
+    #[error("deployments of the strategy ROLLING do not come to {0}")]
+    NoSuchStage(LifecycleStage),
+    /// Something outside the cluster decides what the service runs, and when.
+    #[error("task sets go through no stages")]
+    StagesOfTaskSets,
+    /// More hooks than a service may have.
+    #[error("a service has at most {MAX_HOOKS} hooks that pause its deployments")]
+    TooManyHooks,
 }
 
 impl DeploymentConfiguration {
@@ -95,16 +150,67 @@ impl DeploymentConfiguration {
             maximum_percent,
             minimum_healthy_percent,
             circuit_breaker: CircuitBreaker::default(),
+            strategy: DeploymentStrategy::Rolling,
+            bake_minutes: 0,
+            lifecycle_hooks: vec![],
         }
     }
 
     /// This configuration with `changes`.
-    #[must_use]
-    pub fn with(self, changes: DeploymentConfigurationChanges) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// If they have numbers of another strategy than it has then.
+    pub fn with(&self, changes: DeploymentConfigurationChanges) -> Result<Self, UnworkableConfiguration> {
+        let strategy = self.strategy_with(&changes)?;
+        Ok(Self {
             maximum_percent: changes.maximum_percent.unwrap_or(self.maximum_percent),
             minimum_healthy_percent: changes.minimum_healthy_percent.unwrap_or(self.minimum_healthy_percent),
             circuit_breaker: changes.circuit_breaker.unwrap_or(self.circuit_breaker),
+            strategy,
+            bake_minutes: changes.bake_minutes.unwrap_or(self.bake_minutes),
+            lifecycle_hooks: changes.lifecycle_hooks.unwrap_or_else(|| self.lifecycle_hooks.clone()),
+        })
+    }
+
+    fn strategy_with(
+        &self,
+        changes: &DeploymentConfigurationChanges,
+    ) -> Result<DeploymentStrategy, UnworkableConfiguration> {
+        let kind = changes.strategy.unwrap_or(self.strategy.kind());
+        if changes.linear.is_some() && kind != StrategyKind::Linear {
+            return Err(UnworkableConfiguration::LinearOfAnotherStrategy(kind));
+        }
+        if changes.canary.is_some() && kind != StrategyKind::Canary {
+            return Err(UnworkableConfiguration::CanaryOfAnotherStrategy(kind));
+        }
+        Ok(match (kind, self.strategy) {
+            (StrategyKind::Rolling, _) => DeploymentStrategy::Rolling,
+            (StrategyKind::BlueGreen, _) => DeploymentStrategy::BlueGreen,
+            (StrategyKind::Linear, DeploymentStrategy::Linear(known)) => {
+                DeploymentStrategy::Linear(changes.linear.unwrap_or(known))
+            }
+            (StrategyKind::Linear, _) => DeploymentStrategy::Linear(changes.linear.unwrap_or_default()),
+            (StrategyKind::Canary, DeploymentStrategy::Canary(known)) => {
+                DeploymentStrategy::Canary(changes.canary.unwrap_or(known))
+            }
+            (StrategyKind::Canary, _) => DeploymentStrategy::Canary(changes.canary.unwrap_or_default()),
+        })
+    }
+
+    /// Whether deployments go through stages that they are shown in.
+    #[must_use]
+    pub fn has_stages(&self) -> bool {
+        self.strategy.shifts_traffic() || self.bake_minutes > 0 || !self.lifecycle_hooks.is_empty()
+    }
+
+    /// What a deployment that began with `begun` proceeds by once its service has this configuration: the stages that it goes through stay.
+    #[must_use]
+    pub fn on_the_way_of(&self, begun: &Self) -> Self {
+        Self {
+            maximum_percent: self.maximum_percent,
+            minimum_healthy_percent: self.minimum_healthy_percent,
+            circuit_breaker: self.circuit_breaker,
+            ..begun.clone()
         }
     }
 
@@ -112,7 +218,8 @@ impl DeploymentConfiguration {
     ///
     /// # Errors
     /// Why they cannot.
-    pub fn check(self, strategy: SchedulingStrategy) -> Result<(), UnworkableConfiguration> {
+    pub fn check(&self, strategy: SchedulingStrategy) -> Result<(), UnworkableConfiguration> {
+        self.check_stages(strategy)?;
         let (most, least) = (self.maximum_percent, self.minimum_healthy_percent);
         match strategy {
             SchedulingStrategy::Daemon if most != 100 => Err(UnworkableConfiguration::DaemonMaximum),
@@ -122,6 +229,26 @@ impl DeploymentConfiguration {
             _ if least > most => Err(UnworkableConfiguration::MinimumAboveMaximum),
             _ => Ok(()),
         }
+    }
+
+    fn check_stages(&self, strategy: SchedulingStrategy) -> Result<(), UnworkableConfiguration> {
+        let shifts_traffic = self.strategy.shifts_traffic();
+        if shifts_traffic && strategy == SchedulingStrategy::Daemon {
+            return Err(UnworkableConfiguration::DaemonStrategy(self.strategy.kind()));
+        }
+        if self.lifecycle_hooks.len() > MAX_HOOKS {
+            return Err(UnworkableConfiguration::TooManyHooks);
+        }
+        for stage in self.lifecycle_hooks.iter().flat_map(|hook| &hook.stages) {
+            if !stage.can_pause() {
+                return Err(UnworkableConfiguration::CannotPause(*stage));
+            }
+            let is_of_all = matches!(stage, LifecycleStage::PreScaleUp | LifecycleStage::PostScaleUp);
+            if !shifts_traffic && !is_of_all {
+                return Err(UnworkableConfiguration::NoSuchStage(*stage));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -142,7 +269,7 @@ mod tests {
             let configuration = DeploymentConfiguration {
                 maximum_percent,
                 minimum_healthy_percent,
-                circuit_breaker: CircuitBreaker::default(),
+                ..DeploymentConfiguration::default_of(strategy)
             };
             configuration.check(strategy).err()
         };
@@ -160,5 +287,66 @@ mod tests {
         assert_eq!(check(Daemon, 99, 100), None);
         assert_eq!(check(Daemon, 100, 100), Some(UnworkableConfiguration::DaemonMinimum));
         assert_eq!(check(Daemon, 0, 200), Some(UnworkableConfiguration::DaemonMaximum));
+    }
+
+    #[test]
+    fn numbers_of_a_strategy_are_kept_merged_and_refused_where_they_are_of_another() {
+        let rolling = DeploymentConfiguration::default_of(SchedulingStrategy::Replica);
+        let change = |configuration: &DeploymentConfiguration, strategy, canary| {
+            let changes = DeploymentConfigurationChanges {
+                strategy,
+                canary,
+                ..Default::default()
+            };
+            configuration.with(changes)
+        };
+        let canary = CanaryShift {
+            canary_bake_minutes: 1,
+            ..CanaryShift::default()
+        };
+        let refused = change(&rolling, None, Some(canary));
+        assert_eq!(
+            refused,
+            Err(UnworkableConfiguration::CanaryOfAnotherStrategy(StrategyKind::Rolling))
+        );
+        let given = change(&rolling, Some(StrategyKind::Canary), Some(canary)).expect("can be");
+        assert_eq!(given.strategy, DeploymentStrategy::Canary(canary));
+        let again = change(&given, Some(StrategyKind::Canary), None).expect("can be");
+        assert_eq!(again.strategy, given.strategy, "not named, so as it was");
+        let back = change(&given, Some(StrategyKind::Rolling), None).expect("can be");
+        assert_eq!(back, rolling);
+    }
+
+    #[test]
+    fn hooks_and_strategies_that_no_deployment_could_follow_are_found_out() {
+        use SchedulingStrategy::{Daemon, Replica};
+        let check = |scheduling, strategy, stages: &[LifecycleStage]| {
+            let configuration = DeploymentConfiguration {
+                strategy,
+                lifecycle_hooks: vec![LifecycleHook {
+                    stages: stages.to_vec(),
+                    timeout_minutes: LifecycleHook::DEFAULT_TIMEOUT_MINUTES,
+                    at_timeout: super::super::HookAction::Rollback,
+                }],
+                ..DeploymentConfiguration::default_of(scheduling)
+            };
+            configuration.check(scheduling).err()
+        };
+        let (rolling, blue_green) = (DeploymentStrategy::Rolling, DeploymentStrategy::BlueGreen);
+        let (early, late) = (LifecycleStage::PreScaleUp, LifecycleStage::PostTestTrafficShift);
+        assert_eq!(check(Replica, blue_green, &[early, late]), None);
+        assert_eq!(check(Daemon, rolling, &[early]), None);
+        assert_eq!(
+            check(Replica, rolling, &[early, late]),
+            Some(UnworkableConfiguration::NoSuchStage(late))
+        );
+        assert_eq!(
+            check(Daemon, blue_green, &[]),
+            Some(UnworkableConfiguration::DaemonStrategy(StrategyKind::BlueGreen))
+        );
+        assert_eq!(
+            check(Replica, blue_green, &[LifecycleStage::TestTrafficShift]),
+            Some(UnworkableConfiguration::CannotPause(LifecycleStage::TestTrafficShift))
+        );
     }
 }

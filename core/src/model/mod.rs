@@ -7,8 +7,10 @@ mod capacity_provider;
 mod cluster;
 mod container_instance;
 mod deployment_configuration;
+mod deployment_strategy;
 mod health;
 mod host_settings;
+mod lifecycle;
 mod names;
 mod placement;
 mod placement_record;
@@ -22,6 +24,7 @@ mod task_definition;
 mod task_record;
 mod task_set;
 mod task_spec;
+mod traffic;
 mod units;
 
 pub use arn::{Arn, ArnResource};
@@ -32,10 +35,12 @@ pub use capacity_provider::{
 pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
 pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDescription, RESERVED_TCP_PORTS};
 pub use deployment_configuration::{
-    CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, UnworkableConfiguration,
+    CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, MAX_HOOKS, UnworkableConfiguration,
 };
+pub use deployment_strategy::{CanaryShift, DeploymentStrategy, LinearShift, StrategyKind};
 pub use health::{HealthCheck, HealthStatus, TaskHealth};
 pub use host_settings::{HostSettings, HostSettingsChange, HostSettingsError};
+pub use lifecycle::{HookAction, HookRun, HookStatus, Lifecycle, LifecycleHook, LifecycleStage};
 pub use names::{
     AccountId, AgentId, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family,
     Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
@@ -61,6 +66,7 @@ pub use task_definition::{
 };
 pub use task_set::{DeploymentController, NotAScale, Scale, TaskSet, TaskSetStatus};
 pub use task_spec::{ContainerSpec, NetworkMode, TaskSpec};
+pub use traffic::{MoreThanAll, RevisionTraffic, Traffic, TrafficShare};
 pub use units::{CpuUnits, LogIndex, LogPosition, MemoryMib, Resources, Timestamp};
 
 /// Tags of a resource, in key order as ECS returns them.

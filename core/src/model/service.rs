@@ -252,15 +252,27 @@ impl Service {
     }
 
     /// The deployment that new tasks are of: the primary one; where that has failed, the newest older one that has not and is there
-    /// still. So a revision that does not start, with none that completed before it to return to, leaves what runs alive.
+    /// still. So a revision that does not start, with none that completed before it to return to, leaves what runs alive. As long as the
+    /// primary one is not to have tasks yet, it is the one that serves until then.
     #[must_use]
     pub fn starting_deployment(&self) -> Option<&Deployment> {
         let primary = self.primary()?;
+        if let Some(current) = self.current_service_deployment().filter(|d| d.is_before_scale_up()) {
+            return match &current.serving {
+                Some(serving) => self.deployment(serving),
+                None => self.older_deployment(),
+            };
+        }
         if primary.rollout_state != RolloutState::Failed {
             return Some(primary);
         }
+        self.older_deployment().or(Some(primary))
+    }
+
+    /// The newest deployment before the primary one that was not given up.
+    fn older_deployment(&self) -> Option<&Deployment> {
         let runs_on = |d: &&Deployment| d.status == DeploymentStatus::Active && d.rollout_state != RolloutState::Failed;
-        self.deployments.iter().find(runs_on).or(Some(primary))
+        self.deployments.iter().find(runs_on)
     }
 
     /// The newest of its service deployments, which alone can be under way.
@@ -274,6 +286,19 @@ impl Service {
     pub fn service_deployment(&self, id: &DeploymentId) -> Option<&ServiceDeployment> {
         let mut all = self.service_deployments.iter();
         all.find(|deployment| deployment.id() == id).map(Arc::as_ref)
+    }
+
+    /// The service with what tasks of one of its revisions depend on.
+    #[must_use]
+    pub fn as_of(&self, revision: &DeploymentId) -> Self {
+        let mut service = self.clone();
+        if let Some(revision) = self.service_deployment(revision).map(|known| &known.revision) {
+            service
+                .capacity_provider_strategy
+                .clone_from(&revision.capacity_provider_strategy);
+            service.launch_type.clone_from(&revision.launch_type);
+        }
+        service
     }
 
     /// The last revision that it has reached: where a rollback of what is under way goes.

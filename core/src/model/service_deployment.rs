@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, TaskDefinitionKey, Timestamp};
+use super::{
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage, TaskDefinitionKey,
+    Timestamp, Traffic,
+};
 
 /// The image of one container of a revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +166,16 @@ pub struct ServiceDeployment {
     pub failures: Option<CountedFailures>,
     /// The way back.
     pub rollback: Option<ServiceRollback>,
+    /// The revision before it that serves until traffic is shifted; nothing where there is none, and where traffic is not shifted. With
+    /// [`Feature::DeploymentStrategies`](crate::state::Feature) alone, as are the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<DeploymentId>,
+    /// The stage that it is in or came to; nothing where it goes through none, and before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Lifecycle>,
+    /// Which share of traffic each revision is to get, or got at the end.
+    #[serde(default, skip_serializing_if = "is_undivided")]
+    pub traffic: Traffic,
     /// When it began to be wanted.
     pub created_at: Timestamp,
     /// When somebody began with it.
@@ -173,6 +186,10 @@ pub struct ServiceDeployment {
     pub finished_at: Option<Timestamp>,
     /// When it was left where it was.
     pub stopped_at: Option<Timestamp>,
+}
+
+fn is_undivided(traffic: &Traffic) -> bool {
+    !traffic.is_divided()
 }
 
 impl ServiceDeployment {
@@ -195,12 +212,28 @@ impl ServiceDeployment {
             configuration,
             failures: None,
             rollback: None,
+            serving: None,
+            lifecycle: None,
+            traffic: Traffic::default(),
             created_at,
             started_at: None,
             updated_at: created_at,
             finished_at: None,
             stopped_at: None,
         }
+    }
+
+    /// The stage that it is in or came to.
+    #[must_use]
+    pub fn stage(&self) -> Option<LifecycleStage> {
+        self.lifecycle.as_ref().map(|lifecycle| lifecycle.stage)
+    }
+
+    /// Whether it is on its way to its revision, and not so far that this may have tasks.
+    #[must_use]
+    pub fn is_before_scale_up(&self) -> bool {
+        let is_early = self.stage().is_none_or(|stage| stage < LifecycleStage::ScaleUp);
+        self.status.is_forward() && self.configuration.has_stages() && is_early
     }
 }
 

@@ -9,7 +9,7 @@ use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgre
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::Tally;
-use super::{events, zone_balance};
+use super::{events, stages, zone_balance};
 
 /// A sentence that says the same as before is said again after this long: often enough to show that it still holds,
 /// seldom enough to leave room for others among the 100 that a service keeps.
@@ -23,6 +23,8 @@ const LONG_WAIT_MS: i64 = 30 * 1_000;
 struct GivenUp {
     /// What becomes of it, in a sentence.
     reason: String,
+    /// Why the service returns to what it was, at the beginning of a sentence.
+    because: String,
     /// What the service says of it.
     said: String,
     /// Whether the service is to return to what it was.
@@ -39,7 +41,7 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
     let mut progress = nothing_new(pass, service);
     let (mut reason, mut said) = (why.reason, vec![why.said]);
     if why.rolls_back {
-        progress.rollback = rollback(pass, service, primary, why.by_circuit_breaker);
+        progress.rollback = rollback(pass, service, primary, &why.because);
         if progress.rollback.is_none() {
             let returns = under_way(service).is_some_and(|d| d.status == ServiceDeploymentStatus::RollbackInProgress);
             reason.push_str(if returns {
@@ -76,16 +78,16 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
 /// Whether and why the primary deployment is to be given up now.
 fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<GivenUp> {
     let status = under_way(service).map(|current| current.status);
-    let is_told = |rolls_back| GivenUp {
-        reason: format!("ECS deployment {} was told to stop.", primary.id),
-        said: events::deployment_stopped(&service.key.name, &primary.id),
-        rolls_back,
-        by_circuit_breaker: false,
-    };
     match status {
-        Some(ServiceDeploymentStatus::StopRequested) => return Some(is_told(false)),
-        Some(ServiceDeploymentStatus::RollbackRequested) => return Some(is_told(true)),
+        Some(ServiceDeploymentStatus::StopRequested) => return Some(told(service, primary, false)),
+        Some(ServiceDeploymentStatus::RollbackRequested) => {
+            let refused = stages::refusal(service).map(|reason| stage_failed(service, primary, reason));
+            return Some(refused.unwrap_or_else(|| told(service, primary, true)));
+        }
         _ => {}
+    }
+    if let Some(reason) = stages::failure(service, pass.now) {
+        return Some(stage_failed(service, primary, reason));
     }
     let breaker = service.deployment_configuration.circuit_breaker;
     let has_failed = breaker.enable
@@ -94,10 +96,34 @@ fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<
         && !resets_failures(pass, service, &Tally::of(&pass.state, service));
     has_failed.then(|| GivenUp {
         reason: "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+        because: "ECS deployment circuit breaker".to_owned(),
         said: events::deployment_failed(&service.key.name, &primary.id),
         rolls_back: breaker.rollback || status == Some(ServiceDeploymentStatus::RollbackInProgress),
         by_circuit_breaker: true,
     })
+}
+
+/// Somebody said so.
+fn told(service: &Service, primary: &Deployment, rolls_back: bool) -> GivenUp {
+    let because = format!("ECS deployment {} was told to stop", primary.id);
+    GivenUp {
+        reason: format!("{because}."),
+        because,
+        said: events::deployment_stopped(&service.key.name, &primary.id),
+        rolls_back,
+        by_circuit_breaker: false,
+    }
+}
+
+/// A stage did not end as it has to.
+fn stage_failed(service: &Service, primary: &Deployment, reason: String) -> GivenUp {
+    GivenUp {
+        because: format!("ECS deployment {} failed", primary.id),
+        said: events::deployment_failed_since(&service.key.name, &primary.id, &reason),
+        reason,
+        rolls_back: true,
+        by_circuit_breaker: false,
+    }
 }
 
 /// The service deployment that is not over, if one is.
@@ -118,12 +144,7 @@ fn resets_failures(pass: &Pass<'_>, service: &Service, tally: &Tally) -> bool {
 
 /// A deployment of what completed last. `None` where nothing has, or where that is what fails now: rolling back to it
 /// again would go in circles.
-fn rollback(
-    pass: &mut Pass<'_>,
-    service: &Service,
-    failed: &Deployment,
-    by_circuit_breaker: bool,
-) -> Option<Deployment> {
+fn rollback(pass: &mut Pass<'_>, service: &Service, failed: &Deployment, because: &str) -> Option<Deployment> {
     let (id, target) = if pass.state.uses(Feature::ServiceDeployments) {
         let reached = service.last_reached().filter(|reached| reached.id != failed.id)?;
         (reached.id.clone(), reached.task_definition.clone())
@@ -133,11 +154,6 @@ fn rollback(
         (pass.ids.deployment_id(), target)
     };
     let begun_at = service.deployment(&id).map_or(pass.now, |known| known.created_at);
-    let because = if by_circuit_breaker {
-        "ECS deployment circuit breaker".to_owned()
-    } else {
-        format!("ECS deployment {} was told to stop", failed.id)
-    };
     Some(Deployment {
         rollout_state_reason: format!("{because}: rolling back to deploymentId {id}."),
         created_at: begun_at,
@@ -202,12 +218,15 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
     let mut progress = nothing_new(pass, &service);
     let stands_in = service.starting_deployment().map(|d| &d.id);
     let empty = |d: &&Deployment| {
-        d.status != DeploymentStatus::Primary && !tally.deployments.contains(&d.id) && stands_in != Some(&d.id)
+        d.status != DeploymentStatus::Primary
+            && !tally.deployments.contains(&d.id)
+            && stands_in != Some(&d.id)
+            && !stages::keeps(&service, &d.id)
     };
     progress.retired = service.deployments.iter().filter(empty).map(|d| d.id.clone()).collect();
     let alone = progress.retired.len() + 1 == service.deployments.len();
     let resets_failed_tasks = primary.failed_tasks > 0 && resets_failures(pass, &service, &tally);
-    let reached = alone && tally.has_reached(service.desired_count, pass.now);
+    let reached = alone && stages::is_at_end(&service) && tally.has_reached(service.desired_count, pass.now);
     let completes = reached && primary.rollout_state == RolloutState::InProgress;
     if completes {
         said.push(events::deployment_completed(&key.name, &primary.id));

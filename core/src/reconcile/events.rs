@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::model::{DeploymentId, RebalanceGoal, Service, ServiceName, TaskId, Timestamp};
+use crate::model::{
+    DeploymentId, LifecycleStage, RebalanceGoal, Service, ServiceName, TaskId, Timestamp, TrafficShare,
+};
 
 /// Tasks named in one sentence; ECS names up to ten.
 const MAX_TASKS_IN_SENTENCE: usize = 10;
@@ -93,6 +95,29 @@ pub(super) fn deployment_completed(service: &ServiceName, deployment: &Deploymen
 
 pub(super) fn deployment_failed(service: &ServiceName, deployment: &DeploymentId) -> String {
     format!("(service {service}) (deployment {deployment}) deployment failed: tasks failed to start.")
+}
+
+/// The same for a reason that ECS has a sentence for.
+pub(super) fn deployment_failed_since(service: &ServiceName, deployment: &DeploymentId, reason: &str) -> String {
+    format!("(service {service}) (deployment {deployment}) deployment failed: {reason}")
+}
+
+pub(super) fn traffic_shifted(service: &ServiceName, deployment: &DeploymentId, share: TrafficShare) -> String {
+    let (percent, tenths) = (share.tenths() / 10, share.tenths() % 10);
+    let tenths = if tenths == 0 {
+        String::new()
+    } else {
+        format!(".{tenths}")
+    };
+    format!("(service {service}) (deployment {deployment}) {percent}{tenths}% of production traffic is shifted to it.")
+}
+
+pub(super) fn paused(service: &ServiceName, deployment: &DeploymentId, stage: LifecycleStage, hook: &str) -> String {
+    format!("(service {service}) (deployment {deployment}) paused at {stage}: lifecycle hook {hook} awaits action.")
+}
+
+pub(super) fn baking(service: &ServiceName, deployment: &DeploymentId, minutes: u32) -> String {
+    format!("(service {service}) (deployment {deployment}) bake time of {minutes} minutes has begun.")
 }
 
 pub(super) fn deployment_stopped(service: &ServiceName, deployment: &DeploymentId) -> String {

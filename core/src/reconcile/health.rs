@@ -64,9 +64,7 @@ fn grace_ends(service: &Service, task: &Task) -> Timestamp {
 
 /// Stops unhealthy tasks that are not needed: those that never were healthy, and those in whose place others serve. Where a replacement cannot
 /// start beside them, as `unstarted` cannot, they make room for it: as far as `minimumHealthyPercent` allows, or else one by one.
-pub(super) fn stop_unhealthy(pass: &mut Pass<'_>, service: &Service, unstarted: usize) -> Vec<TaskId> {
-    // With those that have just been started.
-    let tally = Tally::of(&pass.state, service);
+pub(super) fn stop_unhealthy(pass: &mut Pass<'_>, service: &Service, tally: &Tally, unstarted: usize) -> Vec<TaskId> {
     let (mut victims, kept): (Vec<_>, Vec<_>) = tally
         .unhealthy
         .iter()

@@ -15,10 +15,10 @@ impl Limits {
     /// ECS's rule: `minimumHealthyPercent` rounds up, `maximumPercent` down. Below 100 % the maximum would keep a
     /// service from its own desired count, so it never counts as less.
     pub(super) fn of(service: &Service) -> Self {
-        Self::new(service.desired_count, service.deployment_configuration)
+        Self::new(service.desired_count, &service.deployment_configuration)
     }
 
-    fn new(desired: u32, configuration: DeploymentConfiguration) -> Self {
+    fn new(desired: u32, configuration: &DeploymentConfiguration) -> Self {
         let share = |percent: u32| u64::from(desired) * u64::from(percent);
         let whole = |tasks: u64| usize::try_from(tasks).unwrap_or(usize::MAX);
         let lower = share(configuration.minimum_healthy_percent).div_ceil(100);
@@ -33,7 +33,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CircuitBreaker;
+    use crate::model::SchedulingStrategy;
 
     #[test]
     fn limits_of_uneven_shares_round_the_minimum_up_and_the_maximum_down() {
@@ -41,9 +41,9 @@ mod tests {
             let configuration = DeploymentConfiguration {
                 maximum_percent,
                 minimum_healthy_percent,
-                circuit_breaker: CircuitBreaker::default(),
+                ..DeploymentConfiguration::default_of(SchedulingStrategy::Replica)
             };
-            let limits = Limits::new(desired, configuration);
+            let limits = Limits::new(desired, &configuration);
             (limits.lower, limits.upper)
         };
         assert_eq!(of(4, 100, 200), (4, 8));

@@ -20,7 +20,9 @@ mod protection;
 mod rebalance;
 mod replica;
 mod retention;
+mod revisions;
 mod service;
+mod stages;
 mod standalone;
 mod starting;
 mod stopping;
@@ -37,6 +39,8 @@ mod properties;
 mod rebalance_tests;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod stages_properties;
 #[cfg(test)]
 pub(crate) mod world;
 

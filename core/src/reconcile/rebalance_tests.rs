@@ -477,7 +477,7 @@ proptest! {
                 update.deployment_configuration = DeploymentConfigurationChanges {
                     maximum_percent: Some(max),
                     minimum_healthy_percent: Some(min),
-                    circuit_breaker: None,
+                    ..Default::default()
                 };
             });
         }

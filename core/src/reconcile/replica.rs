@@ -19,26 +19,36 @@ pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;
 
 /// What starting came to.
 #[derive(Default)]
-struct Starts {
+pub(super) struct Starts {
     /// Sentences to say.
-    said: Vec<String>,
+    pub(super) said: Vec<String>,
     /// Whether the service will have all of its tasks, of the deployment that it keeps.
     complete: bool,
     /// Whether it waits for its back-off, or was given up.
     held_back: bool,
     /// Tasks that it lacks still and that cannot start now.
-    unstarted: usize,
+    pub(super) unstarted: usize,
+}
+
+impl Starts {
+    /// Nothing was started, and nothing is missing.
+    pub(super) fn none() -> Self {
+        Self {
+            complete: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// What stopping came to.
 #[derive(Default)]
-struct Stops {
+pub(super) struct Stops {
     /// Tasks that were told to stop.
-    stopped: Vec<TaskId>,
+    pub(super) stopped: Vec<TaskId>,
     /// How many of them ran.
     ran: usize,
     /// Tasks that would have been, if they were not protected.
-    held: Vec<Arc<Task>>,
+    pub(super) held: Vec<Arc<Task>>,
 }
 
 /// Starts and stops what is due; returns what is to be said about it.
@@ -51,7 +61,9 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let starts = start_missing(pass, service, deployment, &tally);
     let mut stops = stop_surplus(pass, service, &tally, limits);
     if !tally.unhealthy.is_empty() {
-        let unhealthy = health::stop_unhealthy(pass, service, starts.unstarted);
+        // With those that have just been started.
+        let now = Tally::of(&pass.state, service);
+        let unhealthy = health::stop_unhealthy(pass, service, &now, starts.unstarted);
         stops.stopped.extend(unhealthy);
     }
     if deployment.rollout_state != RolloutState::Failed {
@@ -79,12 +91,9 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     said
 }
 
-fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment, tally: &Tally) -> Starts {
+pub(super) fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: &Deployment, tally: &Tally) -> Starts {
     if missing(service, tally) == 0 {
-        return Starts {
-            complete: true,
-            ..Starts::default()
-        };
+        return Starts::none();
     }
     if let Some(said) = deployment::held_back(pass, service, deployment) {
         return Starts {
@@ -156,7 +165,7 @@ pub(super) fn lots(service: &Service, tally: &Tally, prototype: &Task, most: usi
 
 /// Scales in, of each capacity provider what it has beyond its share: tasks that do not run yet first, then those that the strategy misses least. Where some that do
 /// not run yet are protected, others run on until they do.
-fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally, limits: Limits) -> Stops {
+pub(super) fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally, limits: Limits) -> Stops {
     let surplus = tally.current.len().saturating_sub(desired(service));
     let mut stops = Stops::default();
     if surplus == 0 {
@@ -182,7 +191,7 @@ fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally, limits: L
 }
 
 /// Stops tasks to be replaced, as many as are not needed.
-fn stop_replaced(
+pub(super) fn stop_replaced(
     pass: &mut Pass<'_>,
     service: &Service,
     tally: &Tally,

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::model::*;
 use crate::state::{Command, StopType, UpdateCluster};
 
+use super::Agenda;
 use super::world::{START, World, cluster};
 
 #[test]
@@ -48,6 +49,64 @@ fn play(script: &str) -> String {
         }
     }
     out
+}
+
+/// How deployments go through stages, as the words of a step say.
+fn configure(configuration: &mut DeploymentConfiguration, options: &BTreeMap<&str, &str>) {
+    *configuration = configuration
+        .with(changes(configuration.clone(), options))
+        .expect("go together");
+}
+
+fn changes(before: DeploymentConfiguration, options: &BTreeMap<&str, &str>) -> DeploymentConfigurationChanges {
+    let number = |key: &str| options.get(key).map(|v| v.parse::<u32>().expect("a number"));
+    let share = |key: &str| {
+        let tenths = u16::try_from(number(key)? * 10).expect("a percentage");
+        TrafficShare::of_tenths(tenths)
+    };
+    let strategy = options.get("strategy").map(|strategy| match *strategy {
+        "rolling" => StrategyKind::Rolling,
+        "blue-green" => StrategyKind::BlueGreen,
+        "linear" => StrategyKind::Linear,
+        "canary" => StrategyKind::Canary,
+        other => panic!("unknown strategy {other}"),
+    });
+    let hook = options.get("pause").map(|stages| LifecycleHook {
+        stages: stages.split(',').map(stage).collect(),
+        timeout_minutes: number("timeout").unwrap_or(LifecycleHook::DEFAULT_TIMEOUT_MINUTES),
+        at_timeout: match options.get("then") {
+            Some(&"continue") => HookAction::Continue,
+            _ => HookAction::Rollback,
+        },
+    });
+    let hooks = [before.lifecycle_hooks, hook.into_iter().collect()].concat();
+    DeploymentConfigurationChanges {
+        strategy,
+        linear: share("step").map(|step| LinearShift {
+            step,
+            step_bake_minutes: number("step-bake").unwrap_or_default(),
+        }),
+        canary: share("canary").map(|canary| CanaryShift {
+            canary,
+            canary_bake_minutes: number("canary-bake").unwrap_or_default(),
+        }),
+        bake_minutes: number("bake"),
+        lifecycle_hooks: Some(hooks),
+        ..DeploymentConfigurationChanges::default()
+    }
+}
+
+fn stage(name: &str) -> LifecycleStage {
+    use LifecycleStage as S;
+    let all = [
+        S::ReconcileService,
+        S::PreScaleUp,
+        S::PostScaleUp,
+        S::PostTestTrafficShift,
+        S::PreProductionTrafficShift,
+        S::PostProductionTrafficShift,
+    ];
+    all.into_iter().find(|stage| stage.as_str() == name).expect("a stage")
 }
 
 struct Stage {
@@ -109,6 +168,7 @@ impl Stage {
                     rollback: args.contains(&"rollback"),
                     reset_on_healthy_task: args.contains(&"no-reset").then_some(false),
                 };
+                configure(configuration, &options);
                 service.desired_count = number("desired").unwrap_or(0);
                 service.zone_rebalancing = args.contains(&"az-rebalancing");
                 if args.contains(&"external") {
@@ -123,10 +183,19 @@ impl Stage {
             "update" => self
                 .world
                 .update_service(subject, number("desired"), number("revision")),
+            "configure" => {
+                let changed = self.world.service(subject).deployment_configuration.clone();
+                let changed = changes(changed, &options);
+                self.world
+                    .change_service(subject, |update| update.deployment_configuration = changed);
+            }
             "redeploy" => self
                 .world
                 .change_service(subject, |update| update.force_new_deployment = true),
             "stop-deployment" => self.stop_deployment(subject, args.contains(&"abort")),
+            "continue" => self.continue_deployment(subject, HookAction::Continue),
+            "refuse" => self.continue_deployment(subject, HookAction::Rollback),
+            "another-leader" => self.world.agenda = Agenda::everything(&self.world.state),
             "delete" => {
                 let service = cluster().service(subject);
                 let at = self.world.now;
@@ -215,6 +284,24 @@ impl Stage {
             other => panic!("{other:?} is no step"),
         };
         self.world.apply(command).expect("the deployer may do so");
+    }
+
+    /// Has somebody say what becomes of a deployment that has paused, at the first hook that waits.
+    fn continue_deployment(&mut self, name: &str, action: HookAction) {
+        let service = self.world.service(name);
+        let current = service.current_service_deployment().expect("one deployment at least");
+        let mut hooks = current.lifecycle.iter().flat_map(|at| &at.hooks);
+        let hook = hooks
+            .find(|hook| hook.awaits(self.world.now))
+            .expect("a hook that waits");
+        let command = Command::ContinueServiceDeployment {
+            service: service.key.clone(),
+            service_deployment: current.id().clone(),
+            hook: hook.id.clone(),
+            action,
+            at: self.world.now,
+        };
+        self.world.apply(command).expect("can go on");
     }
 
     fn set_lost_after(&mut self, seconds: u32) {
@@ -388,10 +475,18 @@ impl Stage {
     /// What became of each deployment, where more than one was.
     fn show_service_deployments(&self, service: &Service, text: &mut String) -> std::fmt::Result {
         let all = &service.service_deployments;
-        for deployment in all.iter().filter(|_| all.len() > 1) {
+        let has_stages = all.iter().any(|deployment| deployment.configuration.has_stages());
+        for deployment in all.iter().filter(|_| all.len() > 1 || has_stages) {
             write!(text, "    deployment of {} {:?}", deployment.id(), deployment.status)?;
             if let Some(rollback) = &deployment.rollback {
                 write!(text, ", back to {}", rollback.revision)?;
+            }
+            if let Some(stage) = deployment.stage() {
+                write!(text, ", {stage}")?;
+            }
+            for part in deployment.traffic.revisions() {
+                let (production, test) = (part.production.tenths(), part.test.tenths());
+                write!(text, ", {} {production}/{test} ‰", part.revision)?;
             }
             writeln!(text)?;
         }
@@ -410,6 +505,7 @@ impl Stage {
                 let id = piece.trim_end_matches([' ', '.', ')', ':', ';', ',']);
                 let kind = match id {
                     _ if id.starts_with("ecs-svc/") => Some("ecs-svc/"),
+                    _ if id.starts_with("ecs-pause-") => Some("ecs-pause-"),
                     _ if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => Some("t"),
                     _ => None,
                 };

@@ -6,7 +6,9 @@ use crate::model::{DeploymentStatus, DesiredStatus, SchedulingStrategy, Service,
 use crate::state::{Command, ServiceProgress};
 
 use super::pass::Pass;
-use super::{daemon, deployment, events, health, protection, replica, retention, stopping, task_sets};
+use super::{
+    daemon, deployment, events, health, protection, replica, retention, revisions, stages, stopping, task_sets,
+};
 
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
     pass.agenda.set_unplaced(key, false);
@@ -30,11 +32,13 @@ fn active(pass: &mut Pass<'_>, service: &Service) {
         return task_sets::reconcile(pass, &service);
     }
     deployment::give_up(pass, &service);
+    stages::advance(pass, &service.key);
     // Another deployment may be the primary one now.
     let Some(service) = pass.state.service(&service.key).cloned() else {
         return;
     };
     let said = match service.scheduling_strategy {
+        SchedulingStrategy::Replica if revisions::are_apart(&service) => revisions::reconcile(pass, &service),
         SchedulingStrategy::Replica => replica::reconcile(pass, &service),
         SchedulingStrategy::Daemon => daemon::reconcile(pass, &service),
     };

@@ -34,22 +34,40 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn of(state: &ClusterState, service: &Service) -> Self {
         let kept = [service.primary(), service.starting_deployment()].map(|kept| kept.map(|kept| &kept.id));
-        let moves: Vec<&TaskMove> = state.moves_under_way(&service.key).collect();
+        // A service that stands for one of its task sets has none of the tasks of the others.
+        let is_own = |task: &Task| !service.is_external() || kept.contains(&task.deployment());
+        Self::among(state, service, is_own, |deployment| kept.contains(&deployment))
+    }
+
+    /// The tasks of one revision, by themselves.
+    pub(super) fn of_revision(state: &ClusterState, service: &Service, revision: &DeploymentId) -> Self {
+        let is_own = |task: &Task| task.deployment() == Some(revision);
+        Self::among(state, service, is_own, |_| true)
+    }
+
+    fn among(
+        state: &ClusterState,
+        service: &Service,
+        counts: impl Fn(&Task) -> bool,
+        is_kept: impl Fn(Option<&DeploymentId>) -> bool,
+    ) -> Self {
+        let moves = state.moves_under_way(&service.key);
+        let moves: Vec<&TaskMove> = moves
+            .filter(|found| state.task(found.task).is_none_or(|task| counts(task)))
+            .collect();
         let awaits = |found: &&&TaskMove| found.status == MoveStatus::Begun { replacement: None };
         let mut tally = Self {
             awaited: moves.iter().filter(awaits).count(),
             ..Self::default()
         };
-        // A service that stands for one of its task sets has none of the tasks of the others.
-        let is_its_own = |task: &&Arc<Task>| !service.is_external() || kept.contains(&task.deployment());
-        for task in state.live_tasks_of_service(&service.key).filter(is_its_own) {
+        for task in state.live_tasks_of_service(&service.key).filter(|task| counts(task)) {
             if let Some(deployment) = task.deployment().filter(|id| !tally.deployments.contains(*id)) {
                 tally.deployments.insert(deployment.clone());
             }
             if task.last_status <= TaskStatus::Running {
                 tally.occupying += 1;
             }
-            let is_kept = kept.contains(&task.deployment());
+            let is_kept = is_kept(task.deployment());
             let group = if task.desired_status == DesiredStatus::Stopped {
                 &mut tally.stopping
             } else if is_kept && moves.iter().any(|found| found.task == task.id) {
@@ -66,6 +84,11 @@ impl Tally {
             group.push(Arc::clone(task));
         }
         tally
+    }
+
+    /// Tasks that were not told to stop.
+    pub(super) fn wanted(&self) -> Vec<Arc<Task>> {
+        self.current.iter().chain(self.to_replace()).cloned().collect()
     }
 
     /// Tasks to be replaced.

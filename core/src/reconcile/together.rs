@@ -8,7 +8,7 @@ use crate::model::{DeploymentId, Manner, SchedulingStrategy, Service, ServiceKey
 use super::pass::Pass;
 use super::placing::{self, Choice};
 use super::tally::Tally;
-use super::{deployment, replica, starting};
+use super::{deployment, replica, revisions, starting};
 
 /// Services in one plan, with two commands for each or a few more: all are in one pass.
 const MAX_SERVICES: usize = 128;
@@ -80,6 +80,10 @@ pub(super) fn plan(pass: &mut Pass<'_>, first: &ServiceKey) {
 fn wish(pass: &Pass<'_>, service: &Service) -> Option<Wish> {
     let deployment = service.starting_deployment()?;
     if service.status != ServiceStatus::Active || !deployment::may_start(deployment, pass.now) {
+        return None;
+    }
+    // What each of its revisions wants is found out by itself.
+    if revisions::are_apart(service) {
         return None;
     }
     let tally = Tally::of(&pass.state, service);

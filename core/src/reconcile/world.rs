@@ -316,11 +316,7 @@ impl World {
             capacity_provider_strategy: vec![],
             placement_constraints: vec![],
             placement_strategy: vec![],
-            deployment_configuration: DeploymentConfiguration {
-                maximum_percent: 200,
-                minimum_healthy_percent: 100,
-                circuit_breaker: CircuitBreaker::default(),
-            },
+            deployment_configuration: DeploymentConfiguration::default_of(SchedulingStrategy::Replica),
             deployments: vec![deployment],
             last_completed: None,
             service_deployments: Default::default(),

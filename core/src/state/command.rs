@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::progress::{RebalanceProgress, ServiceProgress};
 use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy, Cluster,
-    ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, Deployment,
-    DeploymentConfigurationChanges, DeploymentId, DeploymentStatus, HostDescription, HostReports, HostSettingsChange,
-    MoveStatus, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, RolloutState, Scale, Scope,
-    Service, ServiceDeploymentStatus, ServiceEvent, ServiceKey, StopCode, Tags, Task, TaskDefinition,
+    ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, DeploymentConfigurationChanges,
+    DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange, PlacementConstraint, PlacementStrategy,
+    Ports, PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey, StopCode, Tags, Task, TaskDefinition,
     TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
 };
 
@@ -145,6 +145,21 @@ pub enum Command {
         task_set: DeploymentId,
         /// Whether tasks that it wants are no obstacle.
         force: bool,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Lets a service deployment go on that waits at a hook, or asks for its end. Valid when it is on its way to its revision, the hook waits, and,
+    /// to roll back, when the service has reached a revision before. Emits `ServiceUpdated`. With
+    /// [`Feature::DeploymentStrategies`](super::Feature) alone.
+    ContinueServiceDeployment {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which.
+        service_deployment: DeploymentId,
+        /// The hook.
+        hook: String,
+        /// What becomes of it.
+        action: HookAction,
         /// Now.
         at: Timestamp,
     },
@@ -431,101 +446,6 @@ impl UpdateService {
     }
 }
 
-/// What a reconciler found out about a task set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TaskSetProgress {
-    /// Which.
-    pub id: DeploymentId,
-    /// Whether it has the tasks that it wants, and no other.
-    pub steady: bool,
-    /// Whether it was deleted and has no more tasks.
-    pub is_gone: bool,
-}
-
-/// What a reconciler found out about a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceProgress {
-    /// Which service.
-    pub service: ServiceKey,
-    /// How its deployments are; those not named stay as they are.
-    pub deployments: Vec<DeploymentProgress>,
-    /// Deployments that are over, to be dropped from the list.
-    pub retired: Vec<DeploymentId>,
-    /// A deployment that begins, back to the last that completed, since the primary one is given up. One that the service has still takes
-    /// up its tasks again.
-    pub rollback: Option<Deployment>,
-    /// How the service deployment that is under way is now. With [`Feature::ServiceDeployments`](super::Feature) alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_deployment: Option<ServiceDeploymentProgress>,
-    /// How its task sets are; those not named stay as they are. With [`Feature::TaskSets`](super::Feature) alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub task_sets: Vec<TaskSetProgress>,
-    /// Events to add, the oldest first.
-    pub events: Vec<ServiceEvent>,
-    /// Whether the service is in a steady state; `None` leaves as is.
-    pub steady: Option<bool>,
-    /// Whether a deleted service has no more tasks and is now `INACTIVE`.
-    pub inactive: bool,
-    /// New desired count of a daemon service: one task for each host that takes it.
-    pub daemon_desired_count: Option<u32>,
-    /// Now.
-    pub at: Timestamp,
-}
-
-impl ServiceProgress {
-    /// A finding that says nothing yet.
-    #[must_use]
-    pub fn nothing_new(service: ServiceKey, at: Timestamp) -> Self {
-        Self {
-            service,
-            deployments: vec![],
-            retired: vec![],
-            rollback: None,
-            service_deployment: None,
-            task_sets: vec![],
-            events: vec![],
-            steady: None,
-            inactive: false,
-            daemon_desired_count: None,
-            at,
-        }
-    }
-}
-
-/// How a deployment is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeploymentProgress {
-    /// Which.
-    pub id: DeploymentId,
-    /// Its role.
-    pub status: DeploymentStatus,
-    /// How far it has come.
-    pub rollout_state: RolloutState,
-    /// Why it is there, in a sentence.
-    pub rollout_state_reason: String,
-    /// Whether one of its tasks is healthy, so that failures count from zero again. With
-    /// [`Feature::ResetOnHealthyTask`](super::Feature) alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub resets_failed_tasks: bool,
-}
-
-/// How a service deployment is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceDeploymentProgress {
-    /// Which; the newest of its service.
-    pub id: DeploymentId,
-    /// How far it has come.
-    pub status: ServiceDeploymentStatus,
-    /// Why, in a sentence; `None` leaves as is.
-    pub reason: Option<String>,
-    /// Whether the circuit breaker gave its revision up.
-    pub by_circuit_breaker: bool,
-}
-
 /// How a service deployment is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopType {
@@ -549,24 +469,6 @@ pub struct MoveTask {
     pub replacement: Option<Task>,
     /// Why the task stops, where it has to first.
     pub reason: String,
-    /// Now.
-    pub at: Timestamp,
-}
-
-/// What a reconciler found out about moves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RebalanceProgress {
-    /// The cluster.
-    pub cluster: ClusterKey,
-    /// Id of the rebalancing.
-    pub rebalance: String,
-    /// Moves, counted from 0, and how far each has come.
-    pub moves: Vec<(u32, MoveStatus)>,
-    /// Hosts that are `DRAINING` now, since their last task has moved.
-    pub drained: Vec<ContainerInstanceId>,
-    /// Whether nothing is left to do.
-    pub ended: bool,
     /// Now.
     pub at: Timestamp,
 }

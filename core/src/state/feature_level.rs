@@ -53,6 +53,8 @@ pub enum Feature {
     HostVersions,
     /// Services are brought back to evenness over availability zones.
     ZoneRebalancing,
+    /// Deployments go through stages: they shift traffic, bake and pause.
+    DeploymentStrategies,
 }
 
 impl Feature {
@@ -78,7 +80,8 @@ impl Feature {
             | Self::TaskSets
             | Self::ContainerHealth
             | Self::HostVersions
-            | Self::ZoneRebalancing => 2,
+            | Self::ZoneRebalancing
+            | Self::DeploymentStrategies => 2,
         }
     }
 }

@@ -13,7 +13,9 @@ mod documents;
 mod event;
 mod feature_level;
 mod hosts_seen;
+mod lifecycle;
 mod new_history;
+mod progress;
 mod protection;
 mod rebalances;
 mod rejection;
@@ -40,14 +42,15 @@ use crate::model::{
 
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
-pub use command::{
-    ClientToken, Command, DeploymentProgress, MoveTask, RebalanceProgress, ServiceDeploymentProgress, ServiceProgress,
-    StopType, Taggable, TaskSetProgress, UpdateCluster, UpdateService,
-};
+pub use command::{ClientToken, Command, MoveTask, StopType, Taggable, UpdateCluster, UpdateService};
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
 pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
 pub use hosts_seen::HostsSeen;
+pub use progress::{
+    DeploymentProgress, LifecycleProgress, RebalanceProgress, ServiceDeploymentProgress, ServiceProgress,
+    TaskSetProgress,
+};
 pub use rebalances::MAX_MOVES;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use service_deployments::{MAX_SERVICE_DEPLOYMENTS, ServiceTaskCounts};
@@ -156,6 +159,13 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             force,
             at,
         } => task_sets::delete(state, service, task_set, *force, *at),
+        Command::ContinueServiceDeployment {
+            service,
+            service_deployment,
+            hook,
+            action,
+            at,
+        } => lifecycle::resume(state, service, service_deployment, hook, *action, *at),
         Command::RunTasks { tasks, client_token } => tasks::run(state, tasks, client_token.as_ref()),
         Command::CreateTasks { tasks } => tasks::create_for_service(state, tasks),
         Command::StopTasks {

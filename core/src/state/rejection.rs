@@ -76,6 +76,16 @@ pub enum Rejection {
     /// The service deployment is over.
     #[error("service deployment {} of service {} is over", .1.number(), .0.name)]
     ServiceDeploymentOver(ServiceKey, DeploymentId),
+    /// No such hook of the service deployment waits for anybody.
+    #[error("service deployment {} of service {} does not wait at hook {hook}", .service_deployment.number(), .service.name)]
+    HookNotAwaiting {
+        /// The service.
+        service: ServiceKey,
+        /// The service deployment.
+        service_deployment: DeploymentId,
+        /// The hook.
+        hook: String,
+    },
     /// The service has not reached any revision yet.
     #[error("service {} has not reached a revision to return to", .0.name)]
     NoRevisionToReturnTo(ServiceKey),

@@ -9,8 +9,9 @@ use crate::model::{
     ServiceStatus, SourceRevision, Task, TaskCounts, TaskDefinitionKey, TaskStatus, Timestamp,
 };
 
-use super::command::{ServiceDeploymentProgress, StopType};
-use super::{ClusterState, Event, Feature, Rejection, services};
+use super::command::StopType;
+use super::progress::ServiceDeploymentProgress;
+use super::{ClusterState, Event, Feature, Rejection, lifecycle, services};
 
 /// Service deployments that a service remembers, and the revisions that they are for: as many as one DescribeServiceDeployments takes. ECS
 /// keeps them for 90 days; here each is in memory on every member, and there are many services.
@@ -32,8 +33,9 @@ pub(super) fn begin(state: &ClusterState, service: &mut Service, at: Timestamp) 
     if let Some(previous) = service.current_service_deployment() {
         revision.created_at = revision.created_at.max(previous.created_at.plus_ms(1));
     }
-    let mut begun = ServiceDeployment::new(revision, service.deployment_configuration);
+    let mut begun = ServiceDeployment::new(revision, service.deployment_configuration.clone());
     begun.sources = sources(service);
+    lifecycle::prepare(service, &mut begun);
     service.service_deployments.push_front(Arc::new(begun));
     forget_surplus(service);
 }
@@ -57,13 +59,13 @@ fn abandon(state: &ClusterState, service: &mut Service, reason: &str, at: Timest
     proceed(state, service, &found, None, at);
 }
 
-/// What is under way proceeds by the configuration that the service has now.
+/// What is under way proceeds by the configuration that the service has now, but for the stages that it goes through.
 pub(super) fn set_configuration(service: &mut Service) {
-    let configuration = service.deployment_configuration;
-    if let Some(current) = service.service_deployments.front_mut()
-        && !current.status.is_over()
-        && current.configuration != configuration
-    {
+    let Some(current) = service.service_deployments.front_mut() else {
+        return;
+    };
+    let configuration = service.deployment_configuration.on_the_way_of(&current.configuration);
+    if !current.status.is_over() && current.configuration != configuration {
         Arc::make_mut(current).configuration = configuration;
     }
 }
@@ -123,6 +125,7 @@ fn proceed(
             revision: revision.clone(),
         });
     }
+    lifecycle::follow(&mut current, at);
     if found.status.is_over() {
         current.finished_at = Some(at);
         let counts = state.task_counts(&service.key);
@@ -143,15 +146,6 @@ fn proceed(
         current.stopped_at = Some(at);
     }
     service.service_deployments.set(0, Arc::new(current));
-}
-
-/// Gives a service what its tasks depended on in a revision that it returns to.
-pub(super) fn restore(service: &mut Service, id: &DeploymentId) {
-    let Some(revision) = service.service_deployment(id).map(|d| d.revision.clone()) else {
-        return;
-    };
-    service.capacity_provider_strategy = revision.capacity_provider_strategy;
-    service.launch_type = revision.launch_type;
 }
 
 /// Asks for the end of a service deployment.
@@ -234,7 +228,10 @@ fn from_deployment(state: &ClusterState, service: &Service, deployment: &Deploym
         updated_at: deployment.updated_at,
         finished_at: over_at,
         stopped_at: over_at.filter(|_| status == ServiceDeploymentStatus::Stopped),
-        ..ServiceDeployment::new(revision(state, service, deployment), service.deployment_configuration)
+        ..ServiceDeployment::new(
+            revision(state, service, deployment),
+            service.deployment_configuration.clone(),
+        )
     }
 }
 

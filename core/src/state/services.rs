@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::model::{
     CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service,
     ServiceKey, ServiceStatus, StartBackoff, Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
+    UnworkableConfiguration,
 };
 
 use super::{
     ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff,
-    capacity_providers, protection, service_deployments, task_sets,
+    capacity_providers, lifecycle, protection, service_deployments, task_sets,
 };
 
 /// Events kept for each service (ECS: the last 100).
@@ -85,7 +86,10 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     if let Some(strategy) = &update.placement_strategy {
         service.placement_strategy.clone_from(strategy);
     }
-    service.deployment_configuration = service.deployment_configuration.with(update.deployment_configuration);
+    let configuration = service
+        .deployment_configuration
+        .with(update.deployment_configuration.clone());
+    service.deployment_configuration = configuration.map_err(Rejection::DeploymentConfiguration)?;
     // Most services have it since nothing was said, and nobody has to say so to change something else.
     let stays = service.zone_rebalancing && service.check_zone_rebalancing().is_ok();
     service.zone_rebalancing = update.zone_rebalancing.unwrap_or(stays);
@@ -140,6 +144,11 @@ fn check_consistent(service: &Service) -> Result<(), Rejection> {
     if service.zone_rebalancing {
         service.check_zone_rebalancing().map_err(Rejection::ZoneRebalancing)?;
     }
+    if service.is_external() && service.deployment_configuration.has_stages() {
+        return Err(Rejection::DeploymentConfiguration(
+            UnworkableConfiguration::StagesOfTaskSets,
+        ));
+    }
     let checked = service.deployment_configuration.check(service.scheduling_strategy);
     checked.map_err(Rejection::DeploymentConfiguration)
 }
@@ -187,6 +196,9 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         service_deployments::record(state, &mut service, found, progress.rollback.as_ref(), progress.at)?;
     }
     task_sets::record(state, &mut service, &progress.task_sets, progress.at)?;
+    if let Some(found) = &progress.lifecycle {
+        lifecycle::record(&mut service, found, progress.at)?;
+    }
     for finding in &progress.deployments {
         let deployment = find(&mut service, &finding.id)?;
         if finding.status < deployment.status {
@@ -212,7 +224,7 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         demote_all(&mut service, progress.at);
         service.deployments.retain(|d| d.id != rollback.id);
         service.deployments.insert(0, rollback.clone());
-        service_deployments::restore(&mut service, &rollback.id);
+        service = service.as_of(&rollback.id);
     }
     if let Some(primary) = service.primary().filter(|p| p.rollout_state == RolloutState::Completed) {
         service.last_completed = Some(primary.task_definition.clone());

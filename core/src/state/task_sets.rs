@@ -2,7 +2,7 @@
 
 use crate::model::{DeploymentId, Scale, Service, ServiceKey, TaskSet, TaskSetStatus, Timestamp};
 
-use super::command::TaskSetProgress;
+use super::progress::TaskSetProgress;
 use super::{ClientToken, ClusterState, Event, MAX_TAGS, Rejection, capacity_providers, services};
 
 /// Most task sets that one service can have (ECS: 5).

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    AgentId, Attributes, CircuitBreaker, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
+    AgentId, Attributes, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
     DeploymentConfiguration, DeploymentStatus, HostDescription, MemoryMib, NetworkMode, PropagateTags, Resources,
     RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags, Task, TaskDefinition,
     TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus, Timestamp, TransportProtocol,
@@ -122,11 +122,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         capacity_provider_strategy: vec![],
         placement_constraints: vec![],
         placement_strategy: vec![],
-        deployment_configuration: DeploymentConfiguration {
-            maximum_percent: 200,
-            minimum_healthy_percent: 100,
-            circuit_breaker: CircuitBreaker::default(),
-        },
+        deployment_configuration: DeploymentConfiguration::default_of(SchedulingStrategy::Replica),
         deployments: vec![Deployment {
             id: "ecs-svc/1".into(),
             status: DeploymentStatus::Primary,

@@ -5,6 +5,7 @@ mod given;
 mod health;
 mod hosts;
 mod levels;
+mod lifecycle;
 mod properties;
 mod protection;
 mod service_deployments;

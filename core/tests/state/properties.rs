@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HostReports, LogIndex,
-    MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus, StopCode,
-    TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HookAction, HostReports,
+    LogIndex, MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus,
+    StopCode, StrategyKind, TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare,
+    TransportProtocol,
 };
 use berth_core::state::{
-    ClusterState, Command, FeatureLevel, MoveTask, RebalanceProgress, ServiceProgress, SnapshotError, StopType,
-    TaskSetProgress, apply,
+    ClusterState, Command, FeatureLevel, LifecycleProgress, MoveTask, RebalanceProgress, ServiceProgress,
+    SnapshotError, StopType, TaskSetProgress, apply,
 };
 use proptest::prelude::*;
 
 use super::capacity_providers::{capacity_provider, put_providers};
 use super::given::{CAPACITY, HOSTS, cluster, definition, no_change, register, register_with, report, service, task};
+use super::lifecycle::paused;
 use super::service_deployments::{found, web};
 use super::task_sets;
 
@@ -182,10 +184,32 @@ fn deploying() -> impl Strategy<Value = Command> {
         force: true,
         at: Timestamp(9),
     };
-    let (of_update, of_stop, of_found) = (site.clone(), site.key.clone(), site);
-    let update = id.clone().prop_map(move |id| {
+    let (of_update, of_stop, of_resume, of_found) = (site.clone(), site.key.clone(), site.key.clone(), site);
+    let action = prop::sample::select(vec![HookAction::Continue, HookAction::Rollback]);
+    let resume =
+        (id.clone(), action).prop_map(move |(service_deployment, action)| Command::ContinueServiceDeployment {
+            service: of_resume.clone(),
+            service_deployment,
+            hook: "h".to_owned(),
+            action,
+            at: Timestamp(9),
+        });
+    let key = of_stop.clone();
+    let staged = (id.clone(), id.clone(), 1..4u32).prop_map(move |(id, serving, turn)| {
+        let mut progress = ServiceProgress::nothing_new(key.clone(), Timestamp(9));
+        progress.lifecycle = Some(LifecycleProgress {
+            lifecycle: paused("h", turn),
+            traffic: Traffic::between(&serving, &id, TrafficShare::NONE),
+            id,
+        });
+        Command::RecordServiceProgress(Box::new(progress))
+    });
+    let update = (id.clone(), any::<bool>()).prop_map(move |(id, shifts_traffic)| {
         let mut update = no_change(&of_update, id.as_str());
         update.force_new_deployment = true;
+        if shifts_traffic {
+            update.deployment_configuration.strategy = Some(StrategyKind::BlueGreen);
+        }
         Command::UpdateService(Box::new(update))
     });
     let stop_type = prop::sample::select(vec![StopType::Rollback, StopType::Abort]);
@@ -215,7 +239,16 @@ fn deploying() -> impl Strategy<Value = Command> {
         Command::RecordServiceProgress(Box::new(progress))
     });
     let define = Command::RegisterTaskDefinition(definition(&web(1)));
-    prop_oneof![Just(define), Just(create), update, stop, found, Just(delete)]
+    prop_oneof![
+        Just(define),
+        Just(create),
+        update,
+        stop,
+        staged,
+        resume,
+        found,
+        Just(delete)
+    ]
 }
 
 /// Moves of tasks that may be there.

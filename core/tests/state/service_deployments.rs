@@ -21,7 +21,7 @@ pub(crate) fn web(revision: u32) -> TaskDefinitionKey {
     }
 }
 
-fn perform(state: &mut ClusterState, command: Command) -> Result<(), Rejection> {
+pub(crate) fn perform(state: &mut ClusterState, command: Command) -> Result<(), Rejection> {
     let index = LogIndex(state.applied().0 + 1);
     apply(state, index, &command).map(drop)
 }
@@ -43,11 +43,11 @@ fn created_in(mut state: ClusterState) -> ClusterState {
     state
 }
 
-fn created() -> ClusterState {
+pub(crate) fn created() -> ClusterState {
     created_in(ClusterState::at_newest_level())
 }
 
-fn the_service(state: &ClusterState) -> &Service {
+pub(crate) fn the_service(state: &ClusterState) -> &Service {
     state.service(&cluster().service("web")).expect("exists")
 }
 
@@ -64,17 +64,17 @@ fn is(expected: &[(&str, S)]) -> Vec<(String, S)> {
         .collect()
 }
 
-fn update(state: &mut ClusterState, id: &str, change: impl FnOnce(&mut UpdateService)) {
+pub(crate) fn update(state: &mut ClusterState, id: &str, change: impl FnOnce(&mut UpdateService)) {
     let mut update = no_change(the_service(state), id);
     change(&mut update);
     perform(state, Command::UpdateService(Box::new(update))).expect("updates");
 }
 
-fn redeploy(state: &mut ClusterState, id: &str) {
+pub(crate) fn redeploy(state: &mut ClusterState, id: &str) {
     update(state, id, |update| update.force_new_deployment = true);
 }
 
-fn nothing_new(service: &Service) -> ServiceProgress {
+pub(crate) fn nothing_new(service: &Service) -> ServiceProgress {
     ServiceProgress::nothing_new(service.key.clone(), Timestamp(2))
 }
 
@@ -100,11 +100,11 @@ pub(crate) fn found(service: &Service, status: S, rollout_state: RolloutState) -
     }
 }
 
-fn record(state: &mut ClusterState, progress: ServiceProgress) -> Result<(), Rejection> {
+pub(crate) fn record(state: &mut ClusterState, progress: ServiceProgress) -> Result<(), Rejection> {
     perform(state, Command::RecordServiceProgress(Box::new(progress)))
 }
 
-fn reach(state: &mut ClusterState) {
+pub(crate) fn reach(state: &mut ClusterState) {
     let progress = found(the_service(state), S::Successful, RolloutState::Completed);
     record(state, progress).expect("recorded");
 }

@@ -158,7 +158,7 @@ fn service_updated_by_two_who_saw_it_as_it_was_keeps_what_both_changed() {
         apply(&mut state, LogIndex(index), &Command::UpdateService(Box::new(update))).expect("updates");
     }
     let updated = state.service(&created.key).expect("exists");
-    let configuration = updated.deployment_configuration;
+    let configuration = &updated.deployment_configuration;
     assert_eq!(
         (configuration.minimum_healthy_percent, configuration.maximum_percent),
         (50, 150)

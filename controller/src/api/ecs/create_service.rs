@@ -182,6 +182,7 @@ fn service(
     };
     let configuration = service_input::configuration(state, input.deployment_configuration.unwrap_or_default())?;
     let configuration = DeploymentConfiguration::default_of(strategy).with(configuration);
+    let configuration = configuration.map_err(|why| errors::rejection(&Rejection::DeploymentConfiguration(why)))?;
     Ok(Service {
         key,
         status: ServiceStatus::Active,
@@ -498,8 +499,8 @@ mod tests {
                 "CODE_DEPLOY of deploymentController.type",
             ),
             (
-                json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}),
-                "BLUE_GREEN",
+                json!({"deploymentConfiguration": {"alarms": {"alarmNames": ["a"], "enable": true, "rollback": true}}}),
+                "deploymentConfiguration.alarms",
             ),
             (
                 json!({"deploymentConfiguration": {"maximumPercent": 100}}),

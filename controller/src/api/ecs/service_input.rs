@@ -8,7 +8,7 @@ use berth_aws::ecs::{
 use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, DeploymentController, PropagateTags};
 use berth_core::state::{ClusterState, Feature};
 
-use super::{names, task_sets};
+use super::{deployment_stages, names, task_sets};
 use crate::api::errors::invalid;
 use crate::api::members::Honoured;
 
@@ -21,8 +21,11 @@ const MAX_PERCENT: i32 = 10_000;
 pub(super) const CONFIGURATION: Honoured = Honoured::Members(&[
     ("maximumPercent", Honoured::All),
     ("minimumHealthyPercent", Honoured::All),
-    ("strategy", Honoured::Only(&["ROLLING"])),
-    ("bakeTimeInMinutes", Honoured::Only(&["0"])),
+    ("strategy", Honoured::All),
+    ("bakeTimeInMinutes", Honoured::All),
+    ("lifecycleHooks", Honoured::All),
+    ("linearConfiguration", Honoured::All),
+    ("canaryConfiguration", Honoured::All),
     (
         "deploymentCircuitBreaker",
         Honoured::Members(&[
@@ -97,6 +100,7 @@ pub(super) fn configuration(
             "resetOnHealthyTask is not supported yet: not every controller of the cluster has been upgraded.",
         ));
     }
+    let stages = deployment_stages::of_request(state, &given)?;
     let percent = |member: &str, given: Option<i32>| match given {
         Some(percent) if !(0..=MAX_PERCENT).contains(&percent) => Err(invalid(format!(
             "{member} must be between 0 and {MAX_PERCENT}, not {percent}."
@@ -111,6 +115,7 @@ pub(super) fn configuration(
             rollback: breaker.rollback.unwrap_or(false),
             reset_on_healthy_task: breaker.reset_on_healthy_task,
         }),
+        ..stages
     })
 }
 

@@ -3,9 +3,9 @@
 use berth_aws::ecs::{
     AvailabilityZoneRebalancing, Deployment as AwsDeployment, DeploymentCircuitBreaker,
     DeploymentConfiguration as AwsDeploymentConfiguration, DeploymentController as AwsDeploymentController,
-    DeploymentControllerType, DeploymentRolloutState, DeploymentStrategy, LaunchType,
-    PropagateTags as AwsPropagateTags, SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService,
-    ServiceCurrentRevisionSummary, ServiceEvent as AwsServiceEvent,
+    DeploymentControllerType, DeploymentRolloutState, LaunchType, PropagateTags as AwsPropagateTags,
+    SchedulingStrategy as AwsSchedulingStrategy, Service as AwsService, ServiceCurrentRevisionSummary,
+    ServiceEvent as AwsServiceEvent,
 };
 use berth_core::model::{
     CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentController, DeploymentStatus,
@@ -15,7 +15,7 @@ use berth_core::state::{ClusterState, ServiceTaskCounts};
 
 use super::capacity_provider::capacity_provider_strategy;
 use super::{count, task_set, time, unless_empty};
-use crate::api::ecs::{placement, tags};
+use crate::api::ecs::{deployment_stages, placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
 pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
@@ -138,9 +138,7 @@ pub(super) fn configuration(configuration: &DeploymentConfiguration) -> AwsDeplo
         }),
         maximum_percent: count(configuration.maximum_percent),
         minimum_healthy_percent: count(configuration.minimum_healthy_percent),
-        strategy: Some(DeploymentStrategy::Rolling),
-        bake_time_in_minutes: Some(0),
-        ..Default::default()
+        ..deployment_stages::render(configuration)
     }
 }
 

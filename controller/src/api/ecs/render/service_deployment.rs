@@ -1,19 +1,22 @@
 //! Service deployments and service revisions in answers. Pure.
 
 use berth_aws::ecs::{
-    ContainerImage as AwsContainerImage, Rollback, ServiceDeployment as AwsServiceDeployment, ServiceDeploymentBrief,
-    ServiceDeploymentCircuitBreaker, ServiceDeploymentRollbackMonitorsStatus as BreakerStatus,
-    ServiceDeploymentStatus as AwsStatus, ServiceRevision as AwsServiceRevision, ServiceRevisionSummary,
+    ContainerImage as AwsContainerImage, DeploymentLifecycleHookDetail, DeploymentLifecycleHookStatus as AwsHookStatus,
+    DeploymentLifecycleHookTargetType, Rollback, ServiceDeployment as AwsServiceDeployment, ServiceDeploymentBrief,
+    ServiceDeploymentCircuitBreaker, ServiceDeploymentLifecycleStage as AwsStage,
+    ServiceDeploymentRollbackMonitorsStatus as BreakerStatus, ServiceDeploymentStatus as AwsStatus,
+    ServiceRevision as AwsServiceRevision, ServiceRevisionSummary,
 };
 use berth_core::model::{
-    CircuitBreaker, ContainerImage, CountedFailures, DeploymentId, Service, ServiceDeployment, ServiceDeploymentStatus,
-    ServiceRevision, TaskCounts,
+    CircuitBreaker, ContainerImage, CountedFailures, DeploymentId, HookRun, HookStatus, LifecycleStage, Service,
+    ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, TaskCounts,
 };
 use berth_core::state::ClusterState;
 
 use super::capacity_provider::capacity_provider_strategy;
 use super::service::{configuration, launch_type};
 use super::{count, time, unless_empty};
+use crate::api::ecs::deployment_stages;
 
 /// A service deployment, with the tasks of its revisions as they are now, or as they were when it was over.
 pub(in crate::api::ecs) fn service_deployment(
@@ -39,16 +42,22 @@ pub(in crate::api::ecs) fn service_deployment(
         updated_at: Some(time(deployment.updated_at)),
         source_service_revisions: Some(
             sources
-                .map(|source| summary(service, &source.id, tasks_of(&source.id, source.tasks)))
+                .map(|source| {
+                    let tasks = tasks_of(&source.id, source.tasks);
+                    summary(service, deployment, &source.id, tasks)
+                })
                 .collect(),
         ),
         target_service_revision: Some(summary(
             service,
+            deployment,
             deployment.id(),
             tasks_of(deployment.id(), deployment.tasks),
         )),
         status: Some(status(deployment.status)),
         status_reason: deployment.status_reason.clone(),
+        lifecycle_stage: deployment.stage().map(stage),
+        lifecycle_hook_details: hook_details(deployment),
         deployment_configuration: Some(configuration(&deployment.configuration)),
         rollback: deployment.rollback.as_ref().map(|rollback| Rollback {
             reason: Some(rollback.reason.clone()),
@@ -97,14 +106,59 @@ pub(in crate::api::ecs) fn service_deployment_brief(
     }
 }
 
-fn summary(service: &Service, revision: &DeploymentId, tasks: TaskCounts) -> ServiceRevisionSummary {
+/// A revision of a service deployment, with its tasks and its share of traffic, where traffic is divided by revisions.
+fn summary(
+    service: &Service,
+    deployment: &ServiceDeployment,
+    revision: &DeploymentId,
+    tasks: TaskCounts,
+) -> ServiceRevisionSummary {
+    let traffic = deployment.traffic.of(revision);
     ServiceRevisionSummary {
         arn: Some(service.key.service_revision_arn(revision)),
         requested_task_count: count(tasks.requested),
         running_task_count: count(tasks.running),
         pending_task_count: count(tasks.pending),
-        ..Default::default()
+        requested_production_traffic_weight: traffic.map(|(production, _)| deployment_stages::percent(production)),
+        requested_test_traffic_weight: traffic.map(|(_, test)| deployment_stages::percent(test)),
     }
+}
+
+/// A stage in ECS's words. The model has none for what is before a shift of production traffic: it is shown as the shift.
+fn stage(stage: LifecycleStage) -> AwsStage {
+    match stage {
+        LifecycleStage::ReconcileService => AwsStage::ReconcileService,
+        LifecycleStage::PreScaleUp => AwsStage::PreScaleUp,
+        LifecycleStage::ScaleUp => AwsStage::ScaleUp,
+        LifecycleStage::PostScaleUp => AwsStage::PostScaleUp,
+        LifecycleStage::TestTrafficShift => AwsStage::TestTrafficShift,
+        LifecycleStage::PostTestTrafficShift => AwsStage::PostTestTrafficShift,
+        LifecycleStage::PreProductionTrafficShift | LifecycleStage::ProductionTrafficShift => {
+            AwsStage::ProductionTrafficShift
+        }
+        LifecycleStage::PostProductionTrafficShift => AwsStage::PostProductionTrafficShift,
+        LifecycleStage::BakeTime => AwsStage::BakeTime,
+        LifecycleStage::CleanUp => AwsStage::CleanUp,
+    }
+}
+
+/// The hooks of the stage that a service deployment is in.
+fn hook_details(deployment: &ServiceDeployment) -> Option<Vec<DeploymentLifecycleHookDetail>> {
+    let hooks = &deployment.lifecycle.as_ref()?.hooks;
+    let detail = |hook: &HookRun| DeploymentLifecycleHookDetail {
+        hook_id: Some(hook.id.clone()),
+        target_type: Some(DeploymentLifecycleHookTargetType::Pause),
+        status: Some(match hook.status {
+            HookStatus::AwaitingAction => AwsHookStatus::AwaitingAction,
+            HookStatus::Succeeded => AwsHookStatus::Succeeded,
+            HookStatus::Failed => AwsHookStatus::Failed,
+            HookStatus::TimedOut => AwsHookStatus::TimedOut,
+        }),
+        expires_at: Some(time(hook.expires_at)),
+        timeout_action: Some(deployment_stages::render_action(hook.at_timeout)),
+        ..Default::default()
+    };
+    (!hooks.is_empty()).then(|| hooks.iter().map(detail).collect())
 }
 
 /// A service revision.
