@@ -32,6 +32,8 @@ pub(crate) fn task_spec(id: u128, image: &str) -> TaskSpec {
             docker_labels: BTreeMap::new(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         }],
     }
 }

@@ -80,6 +80,8 @@ pub(crate) fn definition(family: &str, at: Timestamp) -> Command {
         docker_labels: std::collections::BTreeMap::new(),
         restart_policy: None,
         health_check: None,
+        depends_on: vec![],
+        start_timeout_secs: None,
     };
     Command::RegisterTaskDefinition(TaskDefinition {
         key: definition_key(family, 0),

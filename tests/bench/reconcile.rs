@@ -118,6 +118,8 @@ impl Bench {
             docker_labels: Default::default(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         };
         let registered = TaskDefinition {
             key: definition(name, 0),

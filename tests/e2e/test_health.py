@@ -153,6 +153,61 @@ def test_health_check_that_ecs_refuses_is_refused(dev):
         define(dev.ecs, "bad", check={**CHECK, "interval": 4})
 
 
+def container(name, essential=True, depends=None, **environment):
+    made = {
+        "name": name,
+        "image": name,
+        "memory": 32,
+        "essential": essential,
+        "environment": [{"name": variable, "value": value} for variable, value in environment.items()],
+    }
+    if depends:
+        made["dependsOn"] = [{"containerName": other, "condition": condition} for other, condition in depends.items()]
+    return made
+
+
+def run(ecs, family, containers):
+    ecs.register_task_definition(family=family, networkMode="host", containerDefinitions=containers)
+    return ecs.run_task(cluster=CLUSTER, taskDefinition=family)["tasks"][0]["taskArn"]
+
+
+def task_that_is(ecs, arn, status):
+    def look():
+        task = ecs.describe_tasks(cluster=CLUSTER, tasks=[arn])["tasks"][0]
+        return task["lastStatus"] == status and task
+
+    return berth.wait_until(look, f"{arn} is {status}", 60.0)
+
+
+def test_container_starts_once_another_is_healthy_and_a_third_has_succeeded(dev):
+    ecs = dev.ecs
+    db = {**container("db", BERTH_SIM_HEALTHY_AFTER_MS="6000"), "healthCheck": {**CHECK, "retries": 10}, "startTimeout": 120}
+    init = container("init", essential=False, BERTH_SIM_EXIT_AFTER_MS="10")
+    arn = run(ecs, "ordered", [container("app", depends={"db": "HEALTHY", "init": "SUCCESS"}), db, init])
+    waiting = task_that_is(ecs, arn, "ACTIVATING")
+    berth.wait_until(
+        lambda: [c["lastStatus"] for c in ecs.describe_tasks(cluster=CLUSTER, tasks=[arn])["tasks"][0]["containers"]]
+        == ["PENDING", "RUNNING", "STOPPED"],
+        "the others are as far",
+        20.0,
+    )
+    running = task_that_is(ecs, arn, "RUNNING")
+    assert [c["lastStatus"] for c in running["containers"]] == ["RUNNING", "RUNNING", "STOPPED"]
+    assert running["containers"][1]["healthStatus"] == "HEALTHY"
+    assert (running["startedAt"] - waiting["pullStoppedAt"]).total_seconds() > 6
+    ecs.stop_task(cluster=CLUSTER, task=arn)
+    task_that_is(ecs, arn, "STOPPED")
+
+
+def test_task_ends_whose_container_waits_for_what_cannot_be(dev):
+    ecs = dev.ecs
+    init = container("init", essential=False, BERTH_SIM_EXIT_AFTER_MS="10", BERTH_SIM_EXIT_CODE="3")
+    arn = run(ecs, "hopeless", [init, container("app", depends={"init": "SUCCESS"})])
+    stopped_task = task_that_is(ecs, arn, "STOPPED")
+    assert stopped_task["stopCode"] == "TaskFailedToStart"
+    assert "container app depends on container init being SUCCESS: it ended with exit code 3" in stopped_task["stoppedReason"]
+
+
 @pytest.mark.containers
 def test_real_container_is_healthy_as_long_as_its_check_finds_a_file(containers):
     ecs = containers.ecs

@@ -263,6 +263,8 @@ pub(crate) fn task(id: u128, environment: &[(&str, &str)]) -> TaskSpec {
             docker_labels: BTreeMap::new(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         }],
     }
 }

@@ -170,6 +170,8 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         docker_labels: BTreeMap::new(),
         restart_policy: None,
         health_check: None,
+        depends_on: vec![],
+        start_timeout_secs: None,
     };
     let unique = (u128::from(std::process::id()) << 64) | u128::from(TASKS.fetch_add(1, Ordering::SeqCst));
     TaskSpec {

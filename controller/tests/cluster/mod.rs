@@ -206,6 +206,8 @@ pub(crate) fn definition(family: &str, needs: Resources) -> TaskDefinition {
             docker_labels: std::collections::BTreeMap::new(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         }],
         network_mode: NetworkMode::Bridge,
         network_mode_given: false,

@@ -5,6 +5,7 @@ mod arn;
 mod attribute;
 mod capacity_provider;
 mod cluster;
+mod container_dependency;
 mod container_instance;
 mod deployment_configuration;
 mod deployment_strategy;
@@ -33,6 +34,7 @@ pub use capacity_provider::{
     CapacityProvider, CapacityProviderKey, CapacityProviderStrategy, CapacityProviderStrategyItem,
 };
 pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
+pub use container_dependency::{ContainerDependency, DependencyCondition};
 pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDescription, RESERVED_TCP_PORTS};
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, MAX_HOOKS, UnworkableConfiguration,

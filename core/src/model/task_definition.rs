@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Container, ContainerStatus, CpuUnits, HealthCheck, MemoryMib, NetworkMode, PlacementConstraint, Resources,
-    RestartPolicy, Tags, TaskDefinitionKey, Timestamp,
+    Container, ContainerDependency, ContainerStatus, CpuUnits, HealthCheck, MemoryMib, NetworkMode,
+    PlacementConstraint, Resources, RestartPolicy, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Whether new tasks may use a revision.
@@ -103,6 +103,13 @@ pub struct ContainerDefinition {
     /// [`Feature::ContainerHealth`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// What other containers of the task have to be before it starts; it stops before they do. With
+    /// [`Feature::ContainerHealth`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<ContainerDependency>,
+    /// Seconds from its start within which it has to be what others wait for; `None` means however long it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_secs: Option<u32>,
 }
 
 /// A revision of a task definition.

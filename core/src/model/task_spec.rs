@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ContainerDefinition, CpuUnits, HealthCheck, MemoryMib, PortMapping, RestartPolicy, Task, TaskDefinition, TaskId,
+    ContainerDefinition, ContainerDependency, CpuUnits, HealthCheck, MemoryMib, PortMapping, RestartPolicy, Task,
+    TaskDefinition, TaskId,
 };
 
 /// How a task reaches the network.
@@ -79,6 +80,12 @@ pub struct ContainerSpec {
     /// How it is found out whether it is healthy; `None` means not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// What other containers of the task have to be before it starts; it stops before they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<ContainerDependency>,
+    /// Seconds from its start within which it has to be what others wait for; `None` means however long it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_secs: Option<u32>,
 }
 
 /// Seconds from the stop signal to SIGKILL where the task definition says nothing (ECS's `stopTimeout` default).
@@ -130,5 +137,7 @@ fn container_spec(task: &Task, definition: &ContainerDefinition) -> ContainerSpe
             .health_check
             .clone()
             .filter(|check| check.arguments().is_some()),
+        depends_on: definition.depends_on.clone(),
+        start_timeout_secs: definition.start_timeout_secs,
     }
 }

@@ -273,6 +273,8 @@ impl World {
             docker_labels: Default::default(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         };
         let definition = TaskDefinition {
             key: definition(family, 0),

@@ -10,6 +10,7 @@
 //! ignored, so the shell need not know which do.
 
 mod action;
+mod dependencies;
 mod health;
 mod observation;
 mod recover;

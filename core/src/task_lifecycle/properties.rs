@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::tests::{spec, success};
 use super::*;
-use crate::model::{ContainerStatus, HealthCheck, HealthStatus, RestartPolicy, TaskSpec, TaskStatus};
+use crate::model::{
+    ContainerDependency, ContainerStatus, DependencyCondition, HealthCheck, HealthStatus, RestartPolicy, TaskSpec,
+    TaskStatus,
+};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -19,9 +22,26 @@ fn any_spec() -> impl Strategy<Value = TaskSpec> {
     })
 }
 
-/// Containers that are started again however short they ran, and have health checks.
+/// Containers that are started again however short they ran, have health checks, and depend on each other, be it in circles.
 fn any_spec_with_restarts() -> impl Strategy<Value = TaskSpec> {
-    (any_spec(), any::<bool>()).prop_map(|(mut spec, enabled)| {
+    let conditions = [
+        DependencyCondition::Start,
+        DependencyCondition::Complete,
+        DependencyCondition::Success,
+        DependencyCondition::Healthy,
+    ];
+    let dependency = (0..3usize, 0..3usize, proptest::sample::select(conditions.to_vec()));
+    let dependencies = proptest::collection::vec(dependency, 0..3);
+    (any_spec(), any::<bool>(), dependencies).prop_map(|(mut spec, enabled, dependencies)| {
+        for (of, on, condition) in dependencies {
+            if let Some(container) = spec.containers.get_mut(of) {
+                container.depends_on.push(ContainerDependency {
+                    container_name: NAMES[on].to_owned(),
+                    condition,
+                });
+                container.start_timeout_secs = Some(30);
+            }
+        }
         for container in &mut spec.containers {
             container.restart_policy = Some(RestartPolicy {
                 enabled,

@@ -1,6 +1,7 @@
-//! The way up: images, network, containers one after the other, RUNNING. Pure.
+//! The way up: images, network, containers one after the other, each once those that it depends on are as far, RUNNING. Pure.
 
 use super::RuntimeAction;
+use super::dependencies::{self, Turn};
 use super::state::{ContainerPhase, NetworkPhase, TaskState};
 use crate::model::{TaskStatus, Timestamp};
 
@@ -47,7 +48,11 @@ fn start_containers(state: &mut TaskState, now: Timestamp, actions: &mut Vec<Run
     let settled = |phase: ContainerPhase| {
         matches!(phase, ContainerPhase::Running | ContainerPhase::Restarting) || phase.is_over()
     };
-    if let Some(container) = state.containers.iter_mut().find(|c| !settled(c.phase)) {
+    let unsettled: Vec<usize> = (0..state.containers.len())
+        .filter(|index| !settled(state.containers[*index].phase))
+        .collect();
+    if let Some(index) = next_to_start(state, &unsettled, now) {
+        let container = &mut state.containers[index];
         let name = container.name.clone();
         match container.phase {
             ContainerPhase::Pulled => {
@@ -61,6 +66,8 @@ fn start_containers(state: &mut TaskState, now: Timestamp, actions: &mut Vec<Run
             }
             _ => {}
         }
+    } else if !unsettled.is_empty() {
+        // They wait for others, or one of them cannot start, which was noted.
     } else if state.containers.iter().all(|c| c.phase.is_over()) {
         // Only a task without any essential container comes here: nothing is left to run.
         state.wish_stop();
@@ -68,4 +75,27 @@ fn start_containers(state: &mut TaskState, now: Timestamp, actions: &mut Vec<Run
         state.started_at = Some(now);
         state.reach(TaskStatus::Running);
     }
+}
+
+/// The container to go on with, if it is the turn of one: they start one at a time. One that can never start ends, and its task with it: it gives
+/// up on what it depends on (ECS's rule).
+fn next_to_start(state: &mut TaskState, unsettled: &[usize], now: Timestamp) -> Option<usize> {
+    let mut next = None;
+    for index in unsettled {
+        let turn = match state.containers[*index].phase {
+            ContainerPhase::Pulled => dependencies::turn(state, *index, now),
+            _ => Turn::Now,
+        };
+        match turn {
+            Turn::Now => next = next.or(Some(*index)),
+            Turn::Waits => {}
+            Turn::Never(reason) => {
+                let name = state.containers[*index].name.clone();
+                state.fail_container(&name, &reason, now);
+                state.fail_to_start(&reason);
+                return None;
+            }
+        }
+    }
+    next
 }

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, RestartPolicy, StopCode, TaskId, TaskReport,
-    TaskSpec, TaskStatus, Timestamp,
+    ContainerDependency, ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, RestartPolicy, StopCode,
+    TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp,
 };
 
-use super::RuntimeAction;
+use super::{RuntimeAction, dependencies};
 
 /// A task on its host. Only [`super::step`] changes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ pub(super) struct ContainerState {
     /// What its health check says of its last run; `None` where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) health: Option<HealthStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) depends_on: Vec<ContainerDependency>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) start_timeout_secs: Option<u32>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -208,6 +212,8 @@ impl TaskState {
             began_at: None,
             restarts: 0,
             health: container.health_check.as_ref().map(|_| HealthStatus::Unknown),
+            depends_on: container.depends_on.clone(),
+            start_timeout_secs: container.start_timeout_secs,
         });
         Self {
             task: spec.task,
@@ -298,6 +304,7 @@ impl TaskState {
             .iter()
             .filter_map(|c| c.phase.wake_at())
             .chain(network)
+            .chain(dependencies::gives_up_at(self))
             .min()
     }
 

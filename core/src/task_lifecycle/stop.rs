@@ -1,7 +1,9 @@
 //! The way down: stop signal, SIGKILL, removal, network, STOPPED. Pure.
 
+use std::collections::BTreeSet;
+
 use super::state::{ContainerPhase, ContainerState, NetworkPhase, TaskState};
-use super::{Observation, RuntimeAction};
+use super::{Observation, RuntimeAction, dependencies};
 use crate::model::{TaskStatus, Timestamp};
 
 /// Between two SIGKILLs: a process that outlives one is in the kernel's hands, and is not given up on since it still
@@ -113,16 +115,20 @@ fn stop_timeout_ms(container: &ContainerState) -> i64 {
     i64::from(container.stop_timeout_secs) * 1000
 }
 
+/// Those that others depend on stop after these (ECS: the order of starting, reversed).
 fn stop_containers(state: &mut TaskState, now: Timestamp, actions: &mut Vec<RuntimeAction>) {
+    for container in &mut state.containers {
+        // A pull that is under way may go on: its outcome is ignored.
+        if container.phase.is_before_start() && container.phase != ContainerPhase::Creating {
+            container.phase = ContainerPhase::Ended;
+        }
+    }
+    let needed: BTreeSet<String> = dependencies::still_needed(state);
     for container in &mut state.containers {
         let name = container.name.clone();
         let timeout_ms = stop_timeout_ms(container);
         match container.phase {
-            // A pull that is under way may go on: its outcome is ignored.
-            ContainerPhase::Waiting | ContainerPhase::Pulling | ContainerPhase::Pulled | ContainerPhase::Created => {
-                container.phase = ContainerPhase::Ended;
-            }
-            ContainerPhase::Running => {
+            ContainerPhase::Running if !needed.contains(&name) => {
                 container.phase = ContainerPhase::Stopping {
                     kill_at: now.plus_ms(timeout_ms),
                 };

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    ContainerSpec, ContainerStatus, CpuUnits, HealthCheck, HealthStatus, MemoryMib, NetworkBinding, NetworkMode,
-    StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol,
+    ContainerDependency, ContainerSpec, ContainerStatus, CpuUnits, DependencyCondition, HealthCheck, HealthStatus,
+    MemoryMib, NetworkBinding, NetworkMode, StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol,
 };
 
+mod dependencies;
 mod fence;
 mod health;
 mod restarts;
@@ -31,6 +32,8 @@ pub(super) fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         docker_labels: BTreeMap::new(),
         restart_policy: None,
         health_check: None,
+        depends_on: Vec::new(),
+        start_timeout_secs: None,
     };
     TaskSpec {
         task: TaskId(7),

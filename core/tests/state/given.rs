@@ -97,6 +97,8 @@ pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
             docker_labels: BTreeMap::new(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         }],
         network_mode: NetworkMode::Host,
         network_mode_given: true,

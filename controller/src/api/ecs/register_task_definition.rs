@@ -2,6 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, errors as ecs};
+use berth_core::model::ContainerDefinition;
 use berth_core::state::{Command, Event, Feature};
 
 use super::{definition, render, tags};
@@ -17,13 +18,13 @@ pub(crate) async fn handle(
     if !api.uses(Feature::MembersThatAskForNothing) {
         definition.also_given.clear();
     }
-    let has_check = definition
-        .containers
-        .iter()
-        .any(|container| container.health_check.is_some());
-    if has_check && !api.uses(Feature::ContainerHealth) {
+    let needs_level = |container: &ContainerDefinition| {
+        container.health_check.is_some() || !container.depends_on.is_empty() || container.start_timeout_secs.is_some()
+    };
+    if definition.containers.iter().any(needs_level) && !api.uses(Feature::ContainerHealth) {
         return Err(client(
-            "Health checks are not supported yet: not every controller of the cluster has been upgraded.",
+            "Health checks, dependencies and start timeouts of containers are not supported yet: not every controller of the cluster has \
+             been upgraded.",
         ));
     }
     let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;
@@ -95,7 +96,6 @@ mod tests {
         for (member, value) in [
             ("logConfiguration", json!({"logDriver": "awslogs"})),
             ("mountPoints", json!([{"sourceVolume": "v"}])),
-            ("dependsOn", json!([{"containerName": "x", "condition": "START"}])),
             ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
             ("privileged", json!(true)),
         ] {
@@ -205,6 +205,74 @@ mod tests {
             let check = json!({"command": command});
             let (code, message) = refusal(definition(json!({"memory": 64, "healthCheck": check}))).await;
             assert_eq!(code, "ClientException");
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    /// Three containers, the second and third with these members; the first is essential and has no health check.
+    fn three(second: Value, third: Value) -> Value {
+        let container = |name: &str, essential: bool, more: Value| {
+            let mut container = json!({"name": name, "image": "busybox", "memory": 64, "essential": essential});
+            for (member, value) in more.as_object().expect("members") {
+                container[member] = value.clone();
+            }
+            container
+        };
+        let containers = [
+            container("a", true, json!({})),
+            container("b", false, second),
+            container("c", false, third),
+        ];
+        json!({"family": "site", "containerDefinitions": containers})
+    }
+
+    fn on(container: &str, condition: &str) -> Value {
+        json!([{"containerName": container, "condition": condition}])
+    }
+
+    #[tokio::test]
+    async fn dependencies_come_back_as_they_were_given() {
+        let check = json!({"command": ["CMD", "true"]});
+        let second = json!({"dependsOn": on("c", "HEALTHY"), "startTimeout": 60});
+        let third = json!({"dependsOn": on("a", "START"), "healthCheck": check});
+        let answer = Harness::new()
+            .call::<RegisterTaskDefinition>(three(second.clone(), third))
+            .await
+            .expect("registers");
+        let shown = &answer["taskDefinition"]["containerDefinitions"];
+        assert_eq!(shown[1]["dependsOn"], second["dependsOn"]);
+        assert_eq!(shown[1]["startTimeout"], 60);
+        assert!(shown[0].get("dependsOn").is_none());
+    }
+
+    #[tokio::test]
+    async fn dependencies_that_could_never_be_met_are_refused() {
+        let with = |dependency: Value| json!({"dependsOn": dependency});
+        for (second, third, part) in [
+            (
+                with(on("x", "START")),
+                json!({}),
+                "'x', which the task definition does not have",
+            ),
+            (with(on("b", "START")), json!({}), "names the container itself"),
+            (
+                with(on("a", "SUCCESS")),
+                json!({}),
+                "the condition SUCCESS for the essential container 'a'",
+            ),
+            (with(on("a", "HEALTHY")), json!({}), "'a', which has no health check"),
+            (
+                with(on("c", "START")),
+                with(on("b", "START")),
+                "goes in a circle: b, c wait for each other",
+            ),
+        ] {
+            let (code, message) = refusal(three(second, third)).await;
+            assert_eq!(code, "ClientException");
+            assert!(
+                message.starts_with("Invalid setting for container 'b'. 'dependsOn' "),
+                "{message}"
+            );
             assert!(message.contains(part), "{message}");
         }
     }

@@ -89,6 +89,8 @@ mod tests {
             docker_labels: BTreeMap::new(),
             restart_policy: None,
             health_check: None,
+            depends_on: vec![],
+            start_timeout_secs: None,
         }
     }
 

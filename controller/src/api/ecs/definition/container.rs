@@ -4,14 +4,14 @@ use berth_aws::AwsError;
 use berth_aws::ecs::ContainerDefinition as AwsContainer;
 use berth_core::model::{ContainerDefinition, NetworkMode};
 
-use super::{check_name, health_check, ports, quantity, restart_policy};
+use super::{check_name, dependencies, health_check, ports, quantity, restart_policy};
 use crate::api::ecs::overrides::environment;
 use crate::api::errors::client;
 
 /// Longest image reference (ECS: 255 characters).
 const MAX_IMAGE: usize = 255;
-/// Longest stop timeout that makes sense to wait for: a day.
-const MAX_STOP_TIMEOUT_SECS: u32 = 24 * 60 * 60;
+/// Longest start or stop timeout that makes sense to wait for: a day.
+const MAX_TIMEOUT_SECS: u32 = 24 * 60 * 60;
 
 /// Reads a container, whose members have been checked to be honoured.
 ///
@@ -42,7 +42,10 @@ pub(super) fn from_request(mode: NetworkMode, given: AwsContainer) -> Result<Con
         working_directory: given.working_directory.filter(|text| !text.is_empty()),
         user: given.user.filter(|text| !text.is_empty()),
         port_mappings: ports::from_request(mode, &name, given.port_mappings.unwrap_or_default())?,
-        stop_timeout_secs: given.stop_timeout.map(|secs| stop_timeout(&name, secs)).transpose()?,
+        stop_timeout_secs: given
+            .stop_timeout
+            .map(|secs| timeout(&name, "stopTimeout", secs))
+            .transpose()?,
         docker_labels: given.docker_labels.unwrap_or_default(),
         restart_policy: given
             .restart_policy
@@ -52,18 +55,23 @@ pub(super) fn from_request(mode: NetworkMode, given: AwsContainer) -> Result<Con
             .health_check
             .map(|check| health_check::from_request(&name, check))
             .transpose()?,
+        depends_on: dependencies::from_request(&name, given.depends_on.unwrap_or_default())?,
+        start_timeout_secs: given
+            .start_timeout
+            .map(|secs| timeout(&name, "startTimeout", secs))
+            .transpose()?,
         image,
         name,
     })
 }
 
-fn stop_timeout(container: &str, secs: i32) -> Result<u32, AwsError> {
+fn timeout(container: &str, member: &str, secs: i32) -> Result<u32, AwsError> {
     u32::try_from(secs)
         .ok()
-        .filter(|secs| *secs <= MAX_STOP_TIMEOUT_SECS)
+        .filter(|secs| *secs <= MAX_TIMEOUT_SECS)
         .ok_or_else(|| {
             client(format!(
-                "Invalid setting for container '{container}'. 'stopTimeout' must be between 0 and {MAX_STOP_TIMEOUT_SECS} seconds, not {secs}."
+                "Invalid setting for container '{container}'. '{member}' must be between 0 and {MAX_TIMEOUT_SECS} seconds, not {secs}."
             ))
         })
 }

@@ -2,6 +2,7 @@
 
 pub(in crate::api::ecs) mod also_given;
 mod container;
+mod dependencies;
 mod health_check;
 mod ports;
 pub(super) mod quantity;
@@ -50,6 +51,8 @@ const HONOURED: Honoured = Honoured::Members(&[
             ("dockerLabels", Honoured::All),
             ("restartPolicy", Honoured::All),
             ("healthCheck", Honoured::All),
+            ("dependsOn", Honoured::All),
+            ("startTimeout", Honoured::All),
             ("versionConsistency", Honoured::Only(&["disabled"])),
             (
                 "portMappings",
@@ -103,6 +106,7 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
         also_given: String::new(),
     };
     check_containers(&definition)?;
+    dependencies::check(&definition.containers)?;
     check_memory(&definition)?;
     check_cpu(&definition)?;
     check_host_ports(&definition)?;

@@ -1,12 +1,14 @@
 //! Task definitions in answers. Pure.
 
 use berth_aws::ecs::{
-    Compatibility, ContainerDefinition as AwsContainer, ContainerRestartPolicy, HealthCheck as AwsHealthCheck,
-    KeyValuePair, NetworkMode as AwsNetworkMode, PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition,
+    Compatibility, ContainerCondition, ContainerDefinition as AwsContainer,
+    ContainerDependency as AwsContainerDependency, ContainerRestartPolicy, HealthCheck as AwsHealthCheck, KeyValuePair,
+    NetworkMode as AwsNetworkMode, PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition,
     TaskDefinitionStatus as AwsStatus,
 };
 use berth_core::model::{
-    ContainerDefinition, HealthCheck, NetworkMode, PortMapping, RestartPolicy, TaskDefinition, TaskDefinitionStatus,
+    ContainerDefinition, ContainerDependency, DependencyCondition, HealthCheck, NetworkMode, PortMapping,
+    RestartPolicy, TaskDefinition, TaskDefinitionStatus,
 };
 
 use super::{count, protocol, time, unless_empty};
@@ -90,6 +92,8 @@ fn container(mode: NetworkMode, container: &ContainerDefinition) -> AwsContainer
         working_directory: container.working_directory.clone(),
         restart_policy: container.restart_policy.as_ref().map(restart_policy),
         health_check: container.health_check.as_ref().map(health_check),
+        depends_on: unless_empty(&container.depends_on.iter().map(dependency).collect::<Vec<_>>()),
+        start_timeout: container.start_timeout_secs.and_then(count),
         docker_labels: (!container.docker_labels.is_empty()).then(|| container.docker_labels.clone()),
         ..Default::default()
     }
@@ -111,6 +115,18 @@ fn health_check(check: &HealthCheck) -> AwsHealthCheck {
         timeout: count(check.timeout_secs),
         retries: count(check.retries),
         start_period: check.start_period_secs.and_then(count),
+    }
+}
+
+fn dependency(dependency: &ContainerDependency) -> AwsContainerDependency {
+    AwsContainerDependency {
+        container_name: Some(dependency.container_name.clone()),
+        condition: Some(match dependency.condition {
+            DependencyCondition::Start => ContainerCondition::Start,
+            DependencyCondition::Complete => ContainerCondition::Complete,
+            DependencyCondition::Success => ContainerCondition::Success,
+            DependencyCondition::Healthy => ContainerCondition::Healthy,
+        }),
     }
 }
 
