@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::model::{
-    ContainerInstanceId, DesiredStatus, LogPosition, StopCode, TaskId, TaskReport, TaskStatus, Timestamp,
+    ContainerInstanceId, DesiredStatus, HealthStatus, LogPosition, StopCode, TaskId, TaskReport, TaskStatus, Timestamp,
 };
 
 use crate::bug::{Bug, Bugs};
@@ -46,6 +46,8 @@ struct Ledger {
 /// A task on its host.
 struct Local {
     status: TaskStatus,
+    /// What its health checks say; `None` where it has none.
+    health: Option<HealthStatus>,
     /// The controllers want its end.
     stop: bool,
     /// The controllers have no such task: once it has ended, neither has the host.
@@ -61,7 +63,7 @@ struct Process {
     /// The controller to try next, where one is known to lead.
     hint: Option<u64>,
     /// What of each task is recorded.
-    recorded: BTreeMap<TaskId, TaskStatus>,
+    recorded: BTreeMap<TaskId, Known>,
     sequence: u64,
 }
 
@@ -74,10 +76,13 @@ struct Session {
     batch: Option<Batch>,
 }
 
+/// What is reported of a task.
+type Known = (TaskStatus, Option<HealthStatus>);
+
 /// Reports that were sent.
 struct Batch {
     sequence: u64,
-    reports: Vec<(TaskId, TaskStatus)>,
+    reports: Vec<(TaskId, Known)>,
     sent_at_ms: u64,
 }
 
@@ -151,6 +156,19 @@ impl Agent {
         {
             self.containers.remove(&task);
             local.status = TaskStatus::Deactivating;
+        }
+    }
+
+    /// The health checks of a task say the opposite from now on, if it has any and runs.
+    pub(crate) fn turn_health(&mut self, task: TaskId) {
+        let local = self.ledger.tasks.get_mut(&task);
+        if let Some(local) = local.filter(|local| local.status == TaskStatus::Running)
+            && self.process.is_some()
+        {
+            local.health = local.health.map(|health| match health {
+                HealthStatus::Healthy => HealthStatus::Unhealthy,
+                HealthStatus::Unhealthy | HealthStatus::Unknown => HealthStatus::Healthy,
+            });
         }
     }
 
@@ -256,6 +274,8 @@ impl Agent {
                 } else {
                     TaskStatus::Pending
                 },
+                // Every other task has health checks.
+                health: (assigned.task.0 % 2 == 0).then_some(HealthStatus::Unknown),
                 stop: false,
                 forget: false,
                 next_step_ms: now_ms,
@@ -293,6 +313,10 @@ impl Agent {
                 S::Provisioning | S::Pending | S::Activating | S::Running if ends => S::Deactivating,
                 S::Provisioning | S::Pending => S::Activating,
                 S::Activating => S::Running,
+                S::Running if local.health == Some(HealthStatus::Unknown) => {
+                    local.health = Some(HealthStatus::Healthy);
+                    continue;
+                }
                 S::Running | S::Stopped => continue,
                 S::Deactivating => S::Stopping,
                 S::Stopping => S::Deprovisioning,
@@ -349,9 +373,12 @@ impl Agent {
         };
         process.recorded.retain(|task, _| self.ledger.tasks.contains_key(task));
         let news = self.ledger.tasks.iter().filter(|(task, local)| {
-            !local.forget && local.status > TaskStatus::Pending && process.recorded.get(task) != Some(&local.status)
+            let known = (local.status, local.health);
+            !local.forget && local.status > TaskStatus::Pending && process.recorded.get(task) != Some(&known)
         });
-        let batch: Vec<(TaskId, TaskStatus)> = news.map(|(task, local)| (*task, local.status)).collect();
+        let batch: Vec<(TaskId, Known)> = news
+            .map(|(task, local)| (*task, (local.status, local.health)))
+            .collect();
         if batch.is_empty() {
             return;
         }
@@ -360,7 +387,7 @@ impl Agent {
         let wanted_end = |task: &TaskId| self.ledger.tasks.get(task).is_some_and(|local| local.stop);
         let reports = batch
             .iter()
-            .map(|(task, status)| report(*task, *status, wanted_end(task), clock))
+            .map(|(task, known)| report(*task, *known, wanted_end(task), clock))
             .collect();
         acts.says
             .push((session.id, ToController::Reports { sequence, reports }));
@@ -372,7 +399,7 @@ impl Agent {
     }
 }
 
-fn report(task: TaskId, status: TaskStatus, wanted_end: bool, clock: Timestamp) -> TaskReport {
+fn report(task: TaskId, (status, health): Known, wanted_end: bool, clock: Timestamp) -> TaskReport {
     let own_end = status > TaskStatus::Running && !wanted_end;
     TaskReport {
         task,
@@ -385,6 +412,6 @@ fn report(task: TaskId, status: TaskStatus, wanted_end: bool, clock: Timestamp) 
         stopped_at: (status == TaskStatus::Stopped).then_some(clock),
         stop_code: own_end.then_some(StopCode::EssentialContainerExited),
         stopped_reason: own_end.then(|| "Essential container in task exited".to_owned()),
-        health: None,
+        health,
     }
 }

@@ -44,7 +44,7 @@ impl World {
             72..78 => return self.hand_over(),
             78..88 => self.cut_off_agent(),
             88..93 => self.crash_agent(),
-            93..95 => self.end_container(),
+            93..95 => self.harm_container(),
             95..97 => self.set_clock(),
             _ => return self.change_members(6),
         }
@@ -215,11 +215,17 @@ impl World {
         }
     }
 
-    fn end_container(&mut self) {
+    /// A container ends, or its health checks say the opposite.
+    fn harm_container(&mut self) {
         let agent = usize::try_from(self.draws.below(self.agents.len() as u64)).unwrap_or_default();
         let running: Vec<_> = self.agents[agent].containers().iter().copied().collect();
         if let Some(task) = self.draws.pick(&running) {
-            self.agents[agent].end_container(task);
+            if self.draws.chance(500) {
+                self.agents[agent].end_container(task);
+            } else {
+                self.agents[agent].turn_health(task);
+                self.count("turns of health");
+            }
         }
     }
 }
