@@ -79,8 +79,8 @@ def test_service_is_deployed_once_its_tasks_are_healthy(dev):
 
 def test_unhealthy_task_is_replaced_by_one_that_is_healthy_first(dev):
     ecs = dev.ecs
-    # It is healthy once, and not any more with the second probe.
-    create(ecs, "ill", define(ecs, "ill", BERTH_SIM_UNHEALTHY_AFTER_MS="8000"))
+    # It is healthy at first, and not any more after 20 seconds.
+    create(ecs, "ill", define(ecs, "ill", BERTH_SIM_UNHEALTHY_AFTER_MS="20000"))
     completed(ecs, "ill")
     first = berth.running(ecs, CLUSTER, serviceName="ill")[0]["taskArn"]
     gone = berth.wait_until(lambda: [task for task in stopped(ecs, "ill") if task["taskArn"] == first], "it is replaced", 60.0)[0]

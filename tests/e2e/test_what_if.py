@@ -32,7 +32,7 @@ def furnish(process):
         ("web", 12, 64, 150, [], {}),
     ]:
         register(ecs, name, cpu, memory, **more)
-        # Tasks that move by themselves a minute later are in a prediction too, and later than these tests look.
+        # No task moves by itself while a prediction is held against what happens.
         ecs.create_service(
             cluster="shop", serviceName=name, taskDefinition=name, desiredCount=tasks, placementStrategy=strategy,
             availabilityZoneRebalancing="DISABLED",

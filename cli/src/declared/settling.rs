@@ -9,8 +9,8 @@ use anyhow::Result;
 use berth_aws::Timestamp;
 use berth_aws::ecs::operations::DescribeServiceDeployments;
 use berth_aws::ecs::{
-    DeploymentRolloutState, DescribeServiceDeploymentsRequest, SchedulingStrategy, Service, StabilityStatus, Task,
-    TaskSet,
+    Deployment, DeploymentRolloutState, DeploymentStrategy, DescribeServiceDeploymentsRequest, SchedulingStrategy,
+    Service, StabilityStatus, Task, TaskSet,
 };
 use tokio::time::Instant;
 
@@ -193,6 +193,23 @@ fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
+/// Whether the deployment is under way though all tasks run: it bakes, or waits at a hook.
+fn goes_through_stages(service: &Service, primary: &Deployment) -> bool {
+    let configuration = service.deployment_configuration.as_ref();
+    let has_stages = configuration.is_some_and(|configuration| {
+        configuration
+            .strategy
+            .as_ref()
+            .is_some_and(|strategy| *strategy != DeploymentStrategy::Rolling)
+            || configuration.bake_time_in_minutes.unwrap_or(0) > 0
+            || configuration
+                .lifecycle_hooks
+                .as_ref()
+                .is_some_and(|hooks| !hooks.is_empty())
+    });
+    has_stages && primary.rollout_state == Some(DeploymentRolloutState::InProgress)
+}
+
 /// How far the service is on its way to this revision, or to whichever it is to run.
 fn progress(service: &Service, revision: Option<&str>) -> Progress {
     let deployments = service.deployments.as_deref().unwrap_or_default();
@@ -227,12 +244,15 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
     // How many tasks a daemon service wants is known once its first deployment was looked at.
     let is_counted = service.scheduling_strategy != Some(SchedulingStrategy::Daemon)
         || primary.rollout_state == Some(DeploymentRolloutState::Completed);
-    if deployments.len() == 1 && running == desired && is_counted {
+    if deployments.len() == 1 && running == desired && is_counted && !goes_through_stages(service, primary) {
         return Progress::Stable;
     }
     let of_primary = primary.running_count.unwrap_or(0);
     let earlier = running - of_primary;
     Progress::Underway(match earlier {
+        0 if of_primary == desired && goes_through_stages(service, primary) => {
+            format!("all tasks of {definition} run, and its deployment is not over: it bakes, or waits at a hook")
+        }
         0 => format!("{of_primary} of {desired} tasks of {definition} run"),
         earlier => format!("{of_primary} of {desired} tasks of {definition} run, {earlier} earlier ones still"),
     })
@@ -240,8 +260,6 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
 
 #[cfg(test)]
 mod tests {
-    use berth_aws::ecs::Deployment;
-
     use super::*;
 
     fn deployment(status: &str, revision: u32, running: i32) -> Deployment {

@@ -43,6 +43,10 @@ pub struct Agenda {
     out_of_touch: BTreeSet<ClusterKey>,
     /// Clusters whose tasks are being moved.
     rebalancing: BTreeSet<ClusterKey>,
+    /// Clusters whose hosts change, since when: their zones are looked at once that is over.
+    restless: BTreeMap<ClusterKey, Timestamp>,
+    /// Services that are uneven over zones and could not be made even, and until when nobody tries that again unless hosts change.
+    uneven: BTreeMap<ServiceKey, Timestamp>,
 }
 
 impl Agenda {
@@ -135,7 +139,7 @@ impl Agenda {
         match command {
             Command::CreateTasks { tasks } => self.enqueue_services(tasks.iter().filter_map(Task::service)),
             Command::RecordServiceProgress(progress) => self.enqueue(Subject::Service(progress.service.clone())),
-            Command::StopTasks { tasks, .. } => {
+            Command::StopTasks { tasks, .. } | Command::RecordFailedHealthChecks { tasks, .. } => {
                 let tasks = tasks.iter().filter_map(|id| state.task(*id));
                 self.enqueue_services(tasks.filter_map(|task| task.service()));
             }
@@ -227,6 +231,31 @@ impl Agenda {
         self.clear_wake(&subject);
         self.wakes.insert(subject.clone(), at);
         self.by_time.insert((at, subject));
+    }
+
+    /// Looks at `subject` at `at`, and not before.
+    pub(super) fn put_off(&mut self, subject: Subject, at: Timestamp) {
+        self.clear_wake(&subject);
+        self.wake(subject, at);
+    }
+
+    /// A host of a cluster has changed, so that its services may be made even again; returns since when its hosts have.
+    pub(super) fn note_restless(&mut self, cluster: &ClusterKey, now: Timestamp) -> Timestamp {
+        self.uneven.retain(|service, _| service.cluster != *cluster);
+        *self.restless.entry(cluster.clone()).or_insert(now)
+    }
+
+    pub(super) fn set_calm(&mut self, cluster: &ClusterKey) {
+        self.restless.remove(cluster);
+    }
+
+    /// Remembers that a service cannot be made even for now.
+    pub(super) fn set_cannot_be_even(&mut self, service: ServiceKey, until: Timestamp) {
+        self.uneven.insert(service, until);
+    }
+
+    pub(super) fn cannot_be_even(&self, service: &ServiceKey, now: Timestamp) -> bool {
+        self.uneven.get(service).is_some_and(|until| *until > now)
     }
 
     fn clear_wake(&mut self, subject: &Subject) {

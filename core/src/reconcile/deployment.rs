@@ -256,8 +256,8 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
         said.push(events::steady_state(&key.name));
     }
     progress.steady = (steady != service.steady).then_some(steady);
-    if progress.steady == Some(true) && service.zone_rebalancing {
-        zone_balance::look_later(pass, &key.cluster);
+    if progress.steady == Some(true) {
+        zone_balance::look_at_steady(pass, &service);
     }
     progress.events = as_events(pass, said);
     let news = !progress.events.is_empty()

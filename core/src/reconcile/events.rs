@@ -79,10 +79,13 @@ pub(super) fn not_balanced(service: &ServiceName, zones: &BTreeMap<String, usize
         .iter()
         .map(|(zone, tasks)| format!("{tasks} tasks in {zone}"))
         .collect();
-    format!(
-        "(service {service}) is not AZ balanced with {}. AZ Rebalancing in progress.",
-        counts.join(", ")
-    )
+    let beginning = beginning_of_not_balanced(service);
+    format!("{beginning} with {}. AZ Rebalancing in progress.", counts.join(", "))
+}
+
+/// What [`not_balanced`] begins with, whatever the numbers are.
+pub(super) fn beginning_of_not_balanced(service: &ServiceName) -> String {
+    format!("(service {service}) is not AZ balanced")
 }
 
 pub(super) fn steady_state(service: &ServiceName) -> String {

@@ -209,7 +209,9 @@ fn is_done(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment, stag
 /// Whether a revision has as many tasks that serve as the service must have.
 fn has_enough(pass: &Pass<'_>, service: &Service, revision: &DeploymentId) -> bool {
     let tally = Tally::of_revision(&pass.state, service, revision);
-    tally.healthy(pass.now) >= Limits::of(service).lower
+    // One at least, although the service may have none while it is deployed.
+    let least = usize::from(service.desired_count > 0);
+    tally.healthy(pass.now) >= Limits::of(service).lower.max(least)
 }
 
 fn next(current: &ServiceDeployment, stage: LifecycleStage) -> Option<LifecycleStage> {

@@ -18,19 +18,36 @@ use super::{deployment, events};
 /// How long hosts and services are left to themselves after something changed: hosts that come back do so one after the other.
 const CALM_MS: i64 = 60_000;
 
-/// When what could not be moved is tried again.
-const AGAIN_MS: i64 = 5 * 60_000;
+/// How long they may be kept waiting by changes that follow each other.
+const LONGEST_CALM_MS: i64 = 5 * 60_000;
+
+/// When what could not be moved is tried again, unless hosts change before.
+const AGAIN_MS: i64 = 30 * 60_000;
+
+/// How long a service does not say again that it is uneven.
+const REPEAT_AFTER_MS: i64 = 60 * 60_000;
 
 /// How long moves may take.
 const DEADLINE_MS: i64 = 30 * 60_000;
 
-/// Moves that are planned at once; more follow.
+/// Moves that are planned at once, in all and of one service, whose tasks move one after the other; more follow.
 const MAX_MOVES: usize = 100;
+const MAX_MOVES_OF_SERVICE: usize = 20;
 
-/// Has the zones of a cluster looked at once it is calm.
+/// A host of a cluster has changed: has its zones looked at once it is calm.
 pub(super) fn look_later(pass: &mut Pass<'_>, cluster: &ClusterKey) {
-    let at = pass.now.plus_ms(CALM_MS);
-    pass.agenda.wake(Subject::Zones(cluster.clone()), at);
+    let restless_since = pass.agenda.note_restless(cluster, pass.now);
+    let latest = restless_since.plus_ms(LONGEST_CALM_MS);
+    let at = pass.now.plus_ms(CALM_MS).min(latest);
+    pass.agenda.put_off(Subject::Zones(cluster.clone()), at);
+}
+
+/// A service of a cluster has become steady, which may be uneven.
+pub(super) fn look_at_steady(pass: &mut Pass<'_>, service: &Service) {
+    if service.zone_rebalancing && !pass.agenda.cannot_be_even(&service.key, pass.now) {
+        let at = pass.now.plus_ms(CALM_MS);
+        pass.agenda.wake(Subject::Zones(service.key.cluster.clone()), at);
+    }
 }
 
 /// A rebalancing of a cluster is over. Where it was stopped, nothing follows it before something else changes.
@@ -47,6 +64,7 @@ pub(super) fn look_again(pass: &mut Pass<'_>, rebalance: &Rebalance) {
 
 /// Begins to move tasks of the services of a cluster that are uneven and ask for that.
 pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
+    pass.agenda.set_calm(cluster);
     if !pass.state.uses(Feature::ZoneRebalancing) || pass.state.rebalance(cluster).is_some_and(|r| r.is_under_way()) {
         return;
     }
@@ -59,10 +77,17 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
         services: uneven.keys().cloned().collect(),
         max_moves: MAX_MOVES,
     };
-    let moves = rebalance::moves(&pass.state, cluster, &wish, pass.now);
-    if moves.is_empty() {
+    let moves = few_of_each(rebalance::moves(&pass.state, cluster, &wish, pass.now));
+    let stay = uneven
+        .keys()
+        .filter(|name| moves.iter().all(|found| found.service != **name));
+    let stay: Vec<ServiceName> = stay.cloned().collect();
+    for name in stay {
         let at = pass.now.plus_ms(AGAIN_MS);
+        pass.agenda.set_cannot_be_even(cluster.service(name.as_str()), at);
         pass.agenda.wake(Subject::Zones(cluster.clone()), at);
+    }
+    if moves.is_empty() {
         return;
     }
     let concerned: BTreeSet<ServiceName> = moves.iter().map(|found| found.service.clone()).collect();
@@ -70,6 +95,16 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     for (name, zones) in uneven.iter().filter(|(name, _)| begun && concerned.contains(*name)) {
         say(pass, cluster, name, zones);
     }
+}
+
+fn few_of_each(moves: Vec<TaskMove>) -> Vec<TaskMove> {
+    let mut counts: BTreeMap<ServiceName, usize> = BTreeMap::new();
+    let is_one_of_few = |found: &TaskMove| {
+        let count = counts.entry(found.service.clone()).or_default();
+        *count += 1;
+        *count <= MAX_MOVES_OF_SERVICE
+    };
+    moves.into_iter().filter(is_one_of_few).collect()
 }
 
 /// Tasks of a service by zone.
@@ -82,7 +117,11 @@ fn uneven(pass: &Pass<'_>, cluster: &ClusterKey) -> BTreeMap<ServiceName, Zones>
     let zones: Zones = available
         .filter_map(|host| Some((host.availability_zone()?.to_owned(), 0)))
         .collect();
-    let asks = |service: &&std::sync::Arc<Service>| service.status == ServiceStatus::Active && service.zone_rebalancing;
+    let asks = |service: &&std::sync::Arc<Service>| {
+        service.status == ServiceStatus::Active
+            && service.zone_rebalancing
+            && !pass.agenda.cannot_be_even(&service.key, pass.now)
+    };
     let services = pass.state.services_of(cluster).filter(asks);
     let counted = services.map(|service| (service.key.name.clone(), counts(pass, service, zones.clone())));
     counted
@@ -125,6 +164,10 @@ fn say(pass: &mut Pass<'_>, cluster: &ClusterKey, name: &ServiceName, zones: &Zo
     let Some(service) = pass.state.service(&cluster.service(name.as_str())).cloned() else {
         return;
     };
+    let said = events::last_said(&service, &events::beginning_of_not_balanced(name));
+    if said.is_some_and(|(_, at)| at.plus_ms(REPEAT_AFTER_MS) > pass.now) {
+        return;
+    }
     let mut progress = nothing_new(pass, &service);
     progress.events = deployment::as_events(pass, vec![events::not_balanced(name, zones)]);
     pass.decide(Command::RecordServiceProgress(Box::new(progress)));

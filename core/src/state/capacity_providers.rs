@@ -72,7 +72,12 @@ fn is_used(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderNa
         let reached = service.last_reached();
         reached.is_some_and(|revision| names(&revision.capacity_provider_strategy, name))
     };
-    services.any(|service| names(&service.capacity_provider_strategy, name) || returns_to(service))
+    let by_task_set = |service: &Service| {
+        let mut sets = service.task_sets.iter();
+        sets.any(|set| names(&set.capacity_provider_strategy, name))
+    };
+    services
+        .any(|service| names(&service.capacity_provider_strategy, name) || returns_to(service) || by_task_set(service))
         || tasks.any(|task| task.capacity_provider.as_ref() == Some(name))
 }
 

@@ -81,7 +81,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: GetEventsRequest) -> R
             "position and since cannot be given together: a position says where to go on.",
         ));
     }
-    let mut wait = Wait::new(api, input.wait_ms);
+    let mut wait = Wait::new(api, input.wait_ms)?;
     // With all that was answered before, so that what another controller has handed out is known here too.
     let state = api.read().await?;
     let cluster = places::cluster(&state, &call.scope, input.cluster.as_deref(), input.position.is_some())?;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use berth_aws::AwsError;
 use berth_aws::berth::EventGap;
+use berth_aws::error::common;
 use berth_core::announcements::Position;
 use berth_core::model::{ClusterKey, LogIndex, Scope};
 use berth_core::state::ClusterState;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::api::context::Api;
@@ -106,20 +107,36 @@ pub(super) fn size(given: Option<i32>) -> usize {
         .unwrap_or(DEFAULT_SIZE)
 }
 
+/// Callers that may wait at the same time: a quarter of the requests that the server has under way.
+const MAX_WAITING: usize = 64;
+
+static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
+
 /// Waits for what comes after what was read.
 pub(super) struct Wait {
     news: watch::Receiver<u64>,
     until: Instant,
+    /// A place among those who wait.
+    _place: Option<SemaphorePermit<'static>>,
 }
 
 impl Wait {
     /// A wait that ends after so many milliseconds.
-    pub(super) fn new(api: &Api, wait_ms: Option<i32>) -> Self {
+    ///
+    /// # Errors
+    /// `ThrottlingException` where many wait already: each is a request under way, of which the server has no more than it can do with.
+    pub(super) fn new(api: &Api, wait_ms: Option<i32>) -> Result<Self, AwsError> {
         let wait = wait_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-        Self {
+        let place = (wait > 0).then(|| WAITING.try_acquire()).transpose().map_err(|_| {
+            common::THROTTLING.error(format!(
+                "{MAX_WAITING} callers wait for news of this controller already. Ask again later, or ask another controller."
+            ))
+        })?;
+        Ok(Self {
             news: api.events().news(),
             until: Instant::now() + Duration::from_millis(wait),
-        }
+            _place: place,
+        })
     }
 
     /// To be called before each look: what comes after it ends the next pause.

@@ -37,7 +37,7 @@ pub(crate) async fn handle(
     call: &Call,
     input: WatchResourcesRequest,
 ) -> Result<WatchResourcesResponse, AwsError> {
-    let mut wait = Wait::new(api, input.wait_ms);
+    let mut wait = Wait::new(api, input.wait_ms)?;
     wait.look();
     // Before the state is read: what is applied in between is told twice rather than not at all.
     let began = api.events().end();

@@ -6,12 +6,13 @@ use berth_core::ids::IdSource;
 use berth_core::model::{
     CapacityProviderStrategy, DeploymentId, Service, StartBackoff, TaskDefinitionKey, TaskSet, TaskSetStatus,
 };
-use berth_core::state::{ClientToken, ClusterState, Command};
+use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
 use super::{capacity_providers, idempotency, new_task, references, render, tags, task_sets};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
+use crate::api::ports::ProposeFailure;
 
 /// Longest `externalId`: the model has no limit, and a state has.
 const MAX_EXTERNAL_ID: usize = 255;
@@ -56,12 +57,25 @@ pub(crate) async fn handle(
     let command = Command::CreateTaskSet {
         service: key.clone(),
         task_set: Box::new(task_set),
-        client_token,
+        client_token: client_token.clone(),
     };
-    api.propose(command).await?;
+    match api.try_propose(command).await {
+        Ok(_) => {}
+        // ConflictException is none of the errors that CreateTaskSet has.
+        Err(ProposeFailure::Rejected(Rejection::ClientTokenReused { .. })) => {
+            return Err(invalid(errors::TOKEN_REUSED));
+        }
+        Err(failure) => return Err(errors::failure(&failure)),
+    }
     let state = api.read().await?;
     let service = state.service(&key).ok_or_else(errors::service_not_found)?;
-    let created = service.task_set(&id).ok_or_else(|| task_sets::not_found(&key, &id))?;
+    // The same request may have come twice at once, and the other been first.
+    let created = match service.task_set(&id) {
+        Some(created) => created,
+        None => {
+            created_before(&state, client_token.as_ref(), service)?.ok_or_else(|| task_sets::not_found(&key, &id))?
+        }
+    };
     Ok(answer(&state, service, created))
 }
 

@@ -2,9 +2,10 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{DeleteTaskSetRequest, DeleteTaskSetResponse};
+use berth_core::model::{TaskSet, TaskSetStatus};
 use berth_core::state::Command;
 
-use super::task_sets;
+use super::{render, task_sets};
 use crate::api::context::{Api, Call};
 
 pub(crate) async fn handle(
@@ -14,16 +15,22 @@ pub(crate) async fn handle(
 ) -> Result<DeleteTaskSetResponse, AwsError> {
     let state = api.read().await?;
     let service = task_sets::service(&state, &call.scope, input.cluster.as_deref(), input.service.as_deref())?;
-    let task_set = task_sets::find(&service, input.task_set.as_deref())?.id.clone();
-    let service = service.key;
+    let found = task_sets::find(&service, input.task_set.as_deref())?;
     let command = Command::DeleteTaskSet {
-        service: service.clone(),
-        task_set: task_set.clone(),
+        service: service.key.clone(),
+        task_set: found.id.clone(),
         force: input.force.unwrap_or(false),
         at: call.now,
     };
+    // One without tasks may be gone before it could be read again.
+    let deleted = TaskSet {
+        status: TaskSetStatus::Draining,
+        updated_at: call.now,
+        ..found.clone()
+    };
+    api.propose(command).await?;
     Ok(DeleteTaskSetResponse {
-        task_set: Some(task_sets::change(api, command, &service, &task_set).await?),
+        task_set: Some(render::task_set(&state, &service, &deleted, true)),
     })
 }
 
