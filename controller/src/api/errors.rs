@@ -116,9 +116,9 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             "The service deployment {} is over: only one that is under way can be stopped.",
             key.service_deployment_arn(id)
         )),
-        R::HookNotAwaiting { service, service_deployment, hook } => ecs::INVALID_PARAMETER.error(format!(
-            "The lifecycle hook {hook} of the service deployment {} does not await action. DescribeServiceDeployments shows the hooks that do.",
-            service.service_deployment_arn(service_deployment)
+        R::HookNotAwaiting { service_deployment, hook } => ecs::INVALID_PARAMETER.error(format!(
+            "The lifecycle hook {hook} of the service deployment {service_deployment} does not await action. DescribeServiceDeployments shows the hooks \
+             that do."
         )),
         R::NoRevisionToReturnTo(key) => ecs::CONFLICT.error(format!(
             "The service {} has not reached any service revision yet that it could be rolled back to. Update it, or stop the service \

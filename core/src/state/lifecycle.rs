@@ -109,9 +109,8 @@ pub(super) fn resume(
         HookAction::Rollback => HookStatus::Failed,
     };
     let run = awaiting(&mut service, id, hook, at).ok_or_else(|| Rejection::HookNotAwaiting {
-        service: key.clone(),
-        service_deployment: id.clone(),
-        hook: hook.to_owned(),
+        service_deployment: key.service_deployment_arn(id).into(),
+        hook: hook.into(),
     })?;
     run.status = status;
     if action == HookAction::Rollback {

@@ -77,14 +77,12 @@ pub enum Rejection {
     #[error("service deployment {} of service {} is over", .1.number(), .0.name)]
     ServiceDeploymentOver(ServiceKey, DeploymentId),
     /// No such hook of the service deployment waits for anybody.
-    #[error("service deployment {} of service {} does not wait at hook {hook}", .service_deployment.number(), .service.name)]
+    #[error("{service_deployment} does not wait at hook {hook}")]
     HookNotAwaiting {
-        /// The service.
-        service: ServiceKey,
-        /// The service deployment.
-        service_deployment: DeploymentId,
+        /// ARN of the service deployment.
+        service_deployment: Box<str>,
         /// The hook.
-        hook: String,
+        hook: Box<str>,
     },
     /// The service has not reached any revision yet.
     #[error("service {} has not reached a revision to return to", .0.name)]

@@ -226,7 +226,7 @@ fn services(before: &ClusterState, after: &ClusterState, cluster: &ClusterKey, n
             missed_before: before
                 .service(&service.key)
                 .map_or(0, |known| missing(known.desired_count, count(before))),
-            not_replaced: not_replaced(after, service),
+            not_replaced: not_replaced(after, service, now),
             lacks: None,
         };
         (service, outlook)
@@ -246,8 +246,13 @@ fn missing(desired: u32, tasks: usize) -> usize {
     usize::try_from(desired).unwrap_or(usize::MAX).saturating_sub(tasks)
 }
 
-/// Tasks of the service that would not be there if their successors had found a host.
-fn not_replaced(after: &ClusterState, service: &Service) -> usize {
+/// Tasks of the service that would not be there if their successors had found a host. While what is deployed waits for somebody, other revisions keep theirs.
+fn not_replaced(after: &ClusterState, service: &Service, now: Timestamp) -> usize {
+    let current = service.current_service_deployment().filter(|d| !d.status.is_over());
+    let lifecycle = current.and_then(|current| current.lifecycle.as_ref());
+    if lifecycle.is_some_and(|lifecycle| lifecycle.hooks.iter().any(|hook| hook.awaits(now))) {
+        return 0;
+    }
     let starts = service.starting_deployment().map(|deployment| &deployment.id);
     let tasks = after.live_tasks_of_service(&service.key);
     let wanted = tasks.filter(|task| task.desired_status == DesiredStatus::Running);

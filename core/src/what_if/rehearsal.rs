@@ -17,6 +17,9 @@ use crate::state::{ClusterState, Command, Event, Rejection, STAYED_UP_MS, apply}
 /// changing for a reason of its own.
 const MAX_STEPS: usize = 20_000;
 
+/// How long deployments that wait by themselves are followed, as while they bake.
+const LONGEST_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// Added to what is waited for, so that it has happened.
 const SLACK_MS: i64 = 1_000;
 
@@ -89,6 +92,7 @@ impl Rehearsal {
     /// Plays until no task and no host has changed for as long as a change may be waited for. Returns whether it came to that.
     pub(super) fn settle(&mut self) -> bool {
         self.changed_at = self.now;
+        let began = self.now;
         for _ in 0..MAX_STEPS {
             if self.decide() {
                 continue;
@@ -98,13 +102,28 @@ impl Rehearsal {
             if self.hosts_report() || self.agenda.has_work() {
                 continue;
             }
-            let until = self.changed_at.plus_ms(self.patience_ms());
+            let until = self
+                .changed_at
+                .plus_ms(self.patience_ms())
+                .max(self.deployments_wait_until(began));
             match self.agenda.next_wake().filter(|wake| *wake <= until) {
                 Some(wake) => self.now = self.now.max(wake),
                 None => return true,
             }
         }
         false
+    }
+
+    /// Until when what is deployed of the cluster's services waits by itself, as while it bakes, as far as that is followed. What waits for somebody
+    /// goes on when he says so, and not by itself.
+    fn deployments_wait_until(&self, began: Timestamp) -> Timestamp {
+        let services = self.state.services_of(&self.cluster);
+        let waits = services.filter_map(|service| {
+            let current = service.current_service_deployment().filter(|d| !d.status.is_over())?;
+            let lifecycle = current.lifecycle.as_ref()?;
+            lifecycle.waits_until.filter(|until| *until > self.now)
+        });
+        waits.max().unwrap_or(self.now).min(began.plus_ms(LONGEST_WAIT_MS))
     }
 
     /// The longest time after which a change leads to another: tasks prove to stay up, hosts that are away are given up, a few at a time.
