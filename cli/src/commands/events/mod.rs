@@ -182,7 +182,8 @@ mod tests {
     fn beginning_is_a_time_or_so_long_ago() {
         let at = since("2026-11-27T18:00:00Z").expect("a time");
         assert_eq!(at.iso8601(), "2026-11-27T18:00:00.000Z");
-        let ago = age::now().0 - since("10m").expect("a time").0;
+        let begins = since("10m").expect("a time");
+        let ago = age::now().0 - begins.0;
         assert!((600_000..660_000).contains(&ago), "{ago}");
         let error = since("yesterday").expect_err("no time").to_string();
         assert!(error.contains("\"yesterday\" is no time"), "{error}");
