@@ -160,5 +160,5 @@ def test_task_definition_with_a_field_not_honoured_is_refused_by_name(simulated,
 
 def test_operation_without_behaviour_names_itself(simulated):
     with pytest.raises(ClientError) as error:
-        simulated.ecs.create_task_set(cluster="default", service="none", taskDefinition="none")
-    assert "CreateTaskSet" in error.value.response["Error"]["Message"]
+        simulated.ecs.list_gateways()
+    assert "ListGateways" in error.value.response["Error"]["Message"]
