@@ -11,8 +11,9 @@ use berth_aws::ecs::operations::{
     ListTasks,
 };
 use berth_aws::ecs::{
-    ContainerInstance, DescribeContainerInstancesRequest, DescribeServicesRequest, DescribeTasksRequest, DesiredStatus,
-    ListClustersRequest, ListContainerInstancesRequest, ListServicesRequest, ListTasksRequest, Service, Task,
+    ContainerInstance, Deployment, DescribeContainerInstancesRequest, DescribeServicesRequest, DescribeTasksRequest,
+    DesiredStatus, ListClustersRequest, ListContainerInstancesRequest, ListServicesRequest, ListTasksRequest, Service,
+    Task,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -306,6 +307,12 @@ pub(crate) fn is_refusal(error: &anyhow::Error, code: &str) -> bool {
     error
         .downcast_ref::<ServiceError>()
         .is_some_and(|refusal| refusal.code == code)
+}
+
+/// The deployment of a service that says what it should be.
+pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
+    let mut deployments = service.deployments.iter().flatten();
+    deployments.find(|deployment| deployment.status.as_deref() == Some("PRIMARY"))
 }
 
 /// What stands after the last slash of an ARN.

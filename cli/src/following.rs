@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use berth_aws::Operation;
+use berth_aws::berth::EventGap;
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::ServiceError;
 use crate::cluster::{Cluster, NoCluster};
-use crate::output;
+use crate::output::{self, Format};
 use crate::target::Target;
 
 /// How long a controller may hold its answer back.
@@ -127,6 +129,19 @@ impl Follower {
 }
 
 /// Whether a controller has answered, and would answer the same again.
+/// Says that something is missing here, in a line of its own where lines are for programs.
+///
+/// # Errors
+/// If nothing can be written.
+pub(crate) fn tell_gap(gap: &EventGap, format: Format, what: &str) -> Result<()> {
+    if format == Format::Json {
+        output::line(&json!({"gap": gap}).to_string())?;
+    }
+    let reason = gap.reason.as_deref().unwrap_or_default();
+    output::complain(&format!("berth: {what} {reason}"));
+    Ok(())
+}
+
 fn is_refusal(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<ServiceError>();
     let passing = |refusal: &ServiceError| PASSING.contains(&refusal.code.as_str()) || refusal.code.starts_with('5');

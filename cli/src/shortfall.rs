@@ -4,7 +4,7 @@ use berth_aws::Timestamp;
 use berth_aws::ecs::{Service, Task, TaskStopCode};
 
 use crate::age::age;
-use crate::cluster::last_part;
+use crate::cluster::{last_part, primary};
 use crate::short_id;
 
 /// Part of what a service says whose tasks keep failing, in ECS's words.
@@ -92,10 +92,7 @@ fn was_unhealthy(task: &Task) -> bool {
 }
 
 fn deployed_at(service: &Service) -> Option<Timestamp> {
-    let mut deployments = service.deployments.iter().flatten();
-    deployments
-        .find(|deployment| deployment.status.as_deref() == Some("PRIMARY"))?
-        .created_at
+    primary(service)?.created_at
 }
 
 fn failure_text(service: &Service, at: Timestamp, task: &Task, now: Timestamp) -> String {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cluster::last_part;
-use crate::following::{Follower, OtherControllers, WAIT_MS};
+use crate::following::{Follower, OtherControllers, WAIT_MS, tell_gap};
 use crate::output::{self, Format};
 use crate::target::TargetArguments;
 
@@ -81,11 +81,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     loop {
         let answer = follower.call::<WatchResources>(&request).await?;
         if let Some(gap) = &answer.gap {
-            if arguments.format == Format::Json {
-                output::line(&json!({"gap": gap}).to_string())?;
-            }
-            let reason = gap.reason.as_deref().unwrap_or_default();
-            output::complain(&format!("berth: changes were missed. {reason}"));
+            tell_gap(gap, arguments.format, "changes were missed.")?;
         }
         let changes = answer.changes.unwrap_or_default();
         for change in &changes {

@@ -14,7 +14,8 @@ use berth_aws::ecs::{
 };
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, last_part};
+use crate::age::now;
+use crate::cluster::{Cluster, last_part, primary};
 use crate::{output, protected, shortfall};
 
 /// How often services are looked at.
@@ -133,9 +134,7 @@ async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], ti
 
 /// The deployment to which it is on its way: another one once it is rolled back.
 fn primary_of(service: &Service) -> Option<&str> {
-    let mut deployments = service.deployments.iter().flatten();
-    let primary = deployments.find(|deployment| deployment.status.as_deref() == Some("PRIMARY"))?;
-    primary.id.as_deref()
+    primary(service)?.id.as_deref()
 }
 
 /// What the service does instead of what was waited for: it returns to what it was, or somebody deploys something else.
@@ -189,10 +188,6 @@ async fn unfinished(cluster: &Cluster, service: &Service, tasks: &[Task], now: T
     })
 }
 
-fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond())
-}
-
 /// Whether the deployment is under way though all tasks run: it bakes, or waits at a hook.
 fn goes_through_stages(service: &Service, primary: &Deployment) -> bool {
     let configuration = service.deployment_configuration.as_ref();
@@ -224,10 +219,7 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
             steady => Progress::Underway(format!("{steady} of {} task sets are steady", sets.len())),
         };
     }
-    let primary = deployments
-        .iter()
-        .find(|deployment| deployment.status.as_deref() == Some("PRIMARY"));
-    let Some(primary) = primary else {
+    let Some(primary) = primary(service) else {
         return Progress::Underway("has no deployment yet".to_owned());
     };
     let definition = primary.task_definition.as_deref().map(last_part).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use berth_core::announcements::{Position, Resource, Touched};
 use berth_core::model::LogIndex;
 
-use super::{Missed, Read};
+use super::Read;
 
 /// Resources that are kept: all tasks of a cluster of 10,000 hosts that is replaced at once.
 const MAX_RESOURCES: usize = 100_000;
@@ -57,19 +57,10 @@ impl KeptChanges {
         end: Position,
         wanted: impl Fn(&Resource) -> bool,
     ) -> Read<(Position, Resource)> {
-        let missed = (from < self.begins).then_some(Missed { from, to: self.begins });
-        let (mut found, mut next) = (vec![], from.max(end).max(self.begins));
-        for (place, resource) in self.by_place.range(from..) {
-            if found.len() == limit {
-                next = *place;
-                break;
-            }
-            next = next.max(place.next());
-            if wanted(resource) {
-                found.push((*place, resource.clone()));
-            }
-        }
-        Read { found, missed, next }
+        let kept = self.by_place.range(from..).map(|(place, resource)| (*place, resource));
+        Read::of(self.begins, from, limit, end, kept, |place, resource| {
+            wanted(resource).then(|| (place, resource.clone()))
+        })
     }
 }
 
@@ -79,6 +70,7 @@ mod tests {
 
     use berth_core::model::Scope;
 
+    use super::super::Missed;
     use super::*;
 
     fn at(index: u64, number: u32) -> Position {

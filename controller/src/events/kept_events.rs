@@ -6,7 +6,7 @@ use std::sync::Arc;
 use berth_core::announcements::{Announcement, Position};
 use berth_core::model::Timestamp;
 
-use super::{Missed, Read};
+use super::Read;
 
 /// Announcements that are kept: a rollout of 2,000 tasks makes some 20,000.
 const MAX_EVENTS: usize = 20_000;
@@ -52,20 +52,11 @@ impl KeptEvents {
         end: Position,
         wanted: impl Fn(&Announcement) -> bool,
     ) -> Read<Arc<Announcement>> {
-        let missed = (from < self.begins).then_some(Missed { from, to: self.begins });
         let first = self.events.partition_point(|kept| kept.position < from);
-        let (mut found, mut next) = (vec![], from.max(end).max(self.begins));
-        for kept in self.events.iter().skip(first) {
-            if found.len() == limit {
-                next = kept.position;
-                break;
-            }
-            next = next.max(kept.position.next());
-            if wanted(kept) {
-                found.push(Arc::clone(kept));
-            }
-        }
-        Read { found, missed, next }
+        let kept = self.events.range(first..).map(|kept| (kept.position, kept));
+        Read::of(self.begins, from, limit, end, kept, |_, kept| {
+            wanted(kept).then(|| Arc::clone(kept))
+        })
     }
 
     /// The place of the first at or after `since`; and since when they are kept, if some of before are not.
@@ -88,6 +79,7 @@ mod tests {
     use berth_core::announcements::{ServiceAction, Subject};
     use berth_core::model::{LogIndex, Scope};
 
+    use super::super::Missed;
     use super::*;
 
     fn at(index: u64, number: u32) -> Position {

@@ -39,6 +39,31 @@ pub(crate) struct Read<T> {
     pub(crate) next: Position,
 }
 
+impl<T> Read<T> {
+    /// What is kept from `from` on and `take` takes, at most `limit`. `kept` has all from there on, in order, of what is kept from `begins` on; `end` is
+    /// the place after all that there was.
+    fn of<K>(
+        begins: Position,
+        from: Position,
+        limit: usize,
+        end: Position,
+        kept: impl Iterator<Item = (Position, K)>,
+        take: impl Fn(Position, K) -> Option<T>,
+    ) -> Self {
+        let missed = (from < begins).then_some(Missed { from, to: begins });
+        let (mut found, mut next) = (vec![], from.max(end).max(begins));
+        for (place, one) in kept {
+            if found.len() == limit {
+                next = place;
+                break;
+            }
+            next = next.max(place.next());
+            found.extend(take(place, one));
+        }
+        Self { found, missed, next }
+    }
+}
+
 /// What one controller remembers. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventMemory(Arc<Shared>);

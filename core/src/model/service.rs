@@ -281,6 +281,12 @@ impl Service {
         self.service_deployments.front().map(Arc::as_ref)
     }
 
+    /// The service deployment that is not over, if one is.
+    #[must_use]
+    pub fn service_deployment_under_way(&self) -> Option<&ServiceDeployment> {
+        self.current_service_deployment().filter(|d| !d.status.is_over())
+    }
+
     /// The service deployment called `id`, as long as it is remembered.
     #[must_use]
     pub fn service_deployment(&self, id: &DeploymentId) -> Option<&ServiceDeployment> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::outcome::{Move, Plan};
 use super::problem::{PlacedTask, RebalanceProblem, Stays};
 use crate::model::{
-    CapacityProviderName, ClusterKey, CpuUnits, DesiredStatus, MemoryMib, MoveStatus, RebalanceGoal, Resources,
-    ServiceKey, ServiceName, Task, TaskId, TaskMove, Timestamp,
+    CapacityProviderName, ClusterKey, CpuUnits, DesiredStatus, MemoryMib, RebalanceGoal, Resources, ServiceKey,
+    ServiceName, Task, TaskId, TaskMove, Timestamp,
 };
 use crate::placement::{Ask, GpuSet, Host, PlacementProblem, Requests, TaskRequest};
 use crate::reconcile::{self, Unready};
@@ -57,18 +57,7 @@ pub fn propose(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Tim
 /// The moves of [`propose`] alone, as they are to be made.
 #[must_use]
 pub fn moves(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timestamp) -> Vec<TaskMove> {
-    let plan = super::plan(&problem(state, cluster, wish, now), wish.goal, wish.max_moves);
-    let of_services = plan.moves.into_iter().filter_map(|found| {
-        let service = found.group.strip_prefix("service:")?.into();
-        Some(TaskMove {
-            task: found.task,
-            service,
-            from: found.from,
-            to: found.to,
-            status: MoveStatus::Waiting,
-        })
-    });
-    of_services.collect()
+    super::plan(&problem(state, cluster, wish, now), wish.goal, wish.max_moves).to_make()
 }
 
 /// The hosts of a cluster and the tasks on them.

@@ -32,7 +32,8 @@ impl Spread {
     }
 }
 
-pub(super) fn skew(zones: &BTreeMap<String, usize>) -> usize {
+/// By how many tasks the fullest of `zones` has more than the emptiest.
+pub(crate) fn skew(zones: &BTreeMap<String, usize>) -> usize {
     let (most, least) = (zones.values().max(), zones.values().min());
     most.copied().unwrap_or(0) - least.copied().unwrap_or(0)
 }

@@ -23,6 +23,7 @@ mod tests;
 mod zones;
 
 pub use from_state::{Proposal, Wish, moves, propose};
+pub(crate) use measure::skew;
 pub use measure::{Measure, Spread};
 pub use outcome::{Asked, Move, Obstacle, Plan, Stuck, Why};
 pub use problem::{PlacedTask, RebalanceProblem, Stays};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::measure::Measure;
 use super::problem::Stays;
-use crate::model::{ContainerInstanceId, TaskId};
+use crate::model::{ContainerInstanceId, MoveStatus, TaskId, TaskMove};
 use crate::placement::Refusal;
 
 /// Moves in the order in which they are to be made, and what they bring.
@@ -21,6 +21,22 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The moves, as they are to be made.
+    #[must_use]
+    pub fn to_make(&self) -> Vec<TaskMove> {
+        let of_services = self.moves.iter().filter_map(|found| {
+            let service = found.group.strip_prefix("service:")?.into();
+            Some(TaskMove {
+                task: found.task,
+                service,
+                from: found.from,
+                to: found.to,
+                status: MoveStatus::Waiting,
+            })
+        });
+        of_services.collect()
+    }
+
     /// Hosts that the moves leave without tasks.
     #[must_use]
     pub fn emptied(&self) -> Vec<ContainerInstanceId> {

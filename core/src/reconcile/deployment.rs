@@ -1,8 +1,8 @@
 //! How far a deployment has come: completed, held back by its failures, given up by the circuit breaker, retired. Pure.
 
 use crate::model::{
-    CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus,
-    ServiceEvent, ServiceKey, Timestamp,
+    CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeploymentStatus, ServiceEvent,
+    ServiceKey, Timestamp,
 };
 use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
 
@@ -43,7 +43,9 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
     if why.rolls_back {
         progress.rollback = rollback(pass, service, primary, &why.because);
         if progress.rollback.is_none() {
-            let returns = under_way(service).is_some_and(|d| d.status == ServiceDeploymentStatus::RollbackInProgress);
+            let returns = service
+                .service_deployment_under_way()
+                .is_some_and(|d| d.status == ServiceDeploymentStatus::RollbackInProgress);
             reason.push_str(if returns {
                 " It is what was to be rolled back to."
             } else {
@@ -54,16 +56,18 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
     if let Some(rollback) = &progress.rollback {
         said.push(events::rolling_back(&service.key.name, &rollback.id));
     }
-    progress.service_deployment = under_way(service).map(|current| ServiceDeploymentProgress {
-        id: current.id().clone(),
-        status: match (why.rolls_back, &progress.rollback) {
-            (_, Some(_)) => ServiceDeploymentStatus::RollbackInProgress,
-            (true, None) => ServiceDeploymentStatus::RollbackFailed,
-            (false, None) => ServiceDeploymentStatus::Stopped,
-        },
-        reason: Some(reason.clone()),
-        by_circuit_breaker: why.by_circuit_breaker,
-    });
+    progress.service_deployment = service
+        .service_deployment_under_way()
+        .map(|current| ServiceDeploymentProgress {
+            id: current.id().clone(),
+            status: match (why.rolls_back, &progress.rollback) {
+                (_, Some(_)) => ServiceDeploymentStatus::RollbackInProgress,
+                (true, None) => ServiceDeploymentStatus::RollbackFailed,
+                (false, None) => ServiceDeploymentStatus::Stopped,
+            },
+            reason: Some(reason.clone()),
+            by_circuit_breaker: why.by_circuit_breaker,
+        });
     progress.deployments = vec![DeploymentProgress {
         id: primary.id.clone(),
         status: DeploymentStatus::Primary,
@@ -77,7 +81,7 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
 
 /// Whether and why the primary deployment is to be given up now.
 fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<GivenUp> {
-    let status = under_way(service).map(|current| current.status);
+    let status = service.service_deployment_under_way().map(|current| current.status);
     match status {
         Some(ServiceDeploymentStatus::StopRequested) => return Some(told(service, primary, false)),
         Some(ServiceDeploymentStatus::RollbackRequested) => {
@@ -126,11 +130,6 @@ fn stage_failed(service: &Service, primary: &Deployment, reason: String) -> Give
     }
 }
 
-/// The service deployment that is not over, if one is.
-fn under_way(service: &Service) -> Option<&ServiceDeployment> {
-    service.current_service_deployment().filter(|d| !d.status.is_over())
-}
-
 /// Whether failures of the primary deployment are not counted now, since one of its tasks is healthy.
 fn resets_failures(pass: &Pass<'_>, service: &Service, tally: &Tally) -> bool {
     let breaker = service.deployment_configuration.circuit_breaker;
@@ -164,7 +163,7 @@ fn rollback(pass: &mut Pass<'_>, service: &Service, failed: &Deployment, because
 /// What `service` deploys has begun, or, with `is_reached`, has been reached: what that means to the service deployment that is under way.
 fn proceeds(service: &Service, is_reached: bool, reason: &str) -> Option<ServiceDeploymentProgress> {
     use ServiceDeploymentStatus as S;
-    let current = under_way(service)?;
+    let current = service.service_deployment_under_way()?;
     let status = match current.status {
         S::Pending | S::InProgress if is_reached => S::Successful,
         S::Pending => S::InProgress,

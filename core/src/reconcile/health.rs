@@ -12,7 +12,7 @@ use crate::state::Command;
 use super::limits::Limits;
 use super::pass::Pass;
 use super::service::nothing_new;
-use super::tally::{Tally, is_running};
+use super::tally::{Tally, is_running, runs_since};
 use super::{deployment, events, stopping};
 
 /// Finds tasks that are to be replaced from now on, says so, and has the service looked at again when the grace period of others is over.
@@ -57,9 +57,8 @@ fn is_failing(task: &Arc<Task>) -> bool {
 
 /// Until when the health checks of a task may fail: ECS ignores them for a while after a task has first started.
 fn grace_ends(service: &Service, task: &Task) -> Timestamp {
-    let started = task.running_since.or(task.started_at).unwrap_or(task.created_at);
     let seconds = service.health_check_grace_period_secs.unwrap_or(0);
-    started.plus_ms(i64::from(seconds) * 1_000)
+    runs_since(task).plus_ms(i64::from(seconds) * 1_000)
 }
 
 /// Stops unhealthy tasks that are not needed: those that never were healthy, and those in whose place others serve. Where a replacement cannot

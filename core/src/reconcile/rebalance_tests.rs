@@ -21,19 +21,12 @@ fn wish(goal: RebalanceGoal) -> Wish {
 }
 
 fn begin(world: &mut World, goal: RebalanceGoal, proposal: &Proposal, drain: bool, at_a_time: u32) {
-    let moves = proposal.plan.moves.iter().map(|found| TaskMove {
-        task: found.task,
-        service: found.group.strip_prefix("service:").expect("of a service").into(),
-        from: found.from,
-        to: found.to,
-        status: MoveStatus::Waiting,
-    });
     let rebalance = Rebalance {
         cluster: cluster(),
         id: "r1".to_owned(),
         goal,
         at_a_time,
-        moves: moves.collect(),
+        moves: proposal.plan.to_make(),
         drain: if drain { proposal.plan.emptied() } else { vec![] },
         drained: vec![],
         deadline: world.now.plus_ms(60 * MINUTE_MS),

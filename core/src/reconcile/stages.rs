@@ -64,8 +64,8 @@ pub(super) fn advance(pass: &mut Pass<'_>, key: &ServiceKey) {
 
 /// The service deployment that is not over and goes through stages, if one is.
 fn under_way(service: &Service) -> Option<&ServiceDeployment> {
-    let current = service.current_service_deployment()?;
-    (!current.status.is_over() && current.configuration.has_stages()).then_some(current)
+    let current = service.service_deployment_under_way()?;
+    current.configuration.has_stages().then_some(current)
 }
 
 /// Whether nothing is left of what is deployed but that the tasks of other revisions are gone.

@@ -150,7 +150,11 @@ pub(crate) fn has_settled(task: &Task, now: Timestamp) -> bool {
 }
 
 fn settles_at(task: &Task) -> Timestamp {
+    runs_since(task).plus_ms(STAYED_UP_MS)
+}
+
+/// Since when a task runs, as far as anybody has said.
+pub(super) fn runs_since(task: &Task) -> Timestamp {
     // Of those that were heard of before it was written down since when they run, only their hosts have said so.
-    let since = task.running_since.or(task.started_at).unwrap_or(task.created_at);
-    since.plus_ms(STAYED_UP_MS)
+    task.running_since.or(task.started_at).unwrap_or(task.created_at)
 }

@@ -78,22 +78,19 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
         max_moves: MAX_MOVES,
     };
     let moves = few_of_each(rebalance::moves(&pass.state, cluster, &wish, pass.now));
-    let stay = uneven
-        .keys()
-        .filter(|name| moves.iter().all(|found| found.service != **name));
-    let stay: Vec<ServiceName> = stay.cloned().collect();
-    for name in stay {
-        let at = pass.now.plus_ms(AGAIN_MS);
-        pass.agenda.set_cannot_be_even(cluster.service(name.as_str()), at);
-        pass.agenda.wake(Subject::Zones(cluster.clone()), at);
+    let moved: BTreeSet<ServiceName> = moves.iter().map(|found| found.service.clone()).collect();
+    let (moved, stay): (Vec<_>, Vec<_>) = uneven.iter().partition(|(name, _)| moved.contains(*name));
+    if !stay.is_empty() {
+        let again = pass.now.plus_ms(AGAIN_MS);
+        pass.agenda.wake(Subject::Zones(cluster.clone()), again);
+        for (name, _) in stay {
+            pass.agenda.set_cannot_be_even(cluster.service(name.as_str()), again);
+        }
     }
-    if moves.is_empty() {
-        return;
-    }
-    let concerned: BTreeSet<ServiceName> = moves.iter().map(|found| found.service.clone()).collect();
-    let begun = begin(pass, cluster, moves);
-    for (name, zones) in uneven.iter().filter(|(name, _)| begun && concerned.contains(*name)) {
-        say(pass, cluster, name, zones);
+    if !moved.is_empty() && begin(pass, cluster, moves) {
+        for (name, zones) in moved {
+            say(pass, cluster, name, zones);
+        }
     }
 }
 
@@ -124,12 +121,7 @@ fn uneven(pass: &Pass<'_>, cluster: &ClusterKey) -> BTreeMap<ServiceName, Zones>
     };
     let services = pass.state.services_of(cluster).filter(asks);
     let counted = services.map(|service| (service.key.name.clone(), counts(pass, service, zones.clone())));
-    counted
-        .filter(|(_, zones)| {
-            let (least, most) = (zones.values().min(), zones.values().max());
-            most.zip(least).is_some_and(|(most, least)| *most > least + 1)
-        })
-        .collect()
+    counted.filter(|(_, zones)| rebalance::skew(zones) > 1).collect()
 }
 
 fn counts(pass: &Pass<'_>, service: &Service, mut zones: Zones) -> Zones {

@@ -46,7 +46,7 @@ pub(super) fn end_with_service(state: &ClusterState, service: &mut Service, at: 
 }
 
 fn abandon(state: &ClusterState, service: &mut Service, reason: &str, at: Timestamp) {
-    let Some(current) = service.current_service_deployment().filter(|d| !d.status.is_over()) else {
+    let Some(current) = service.service_deployment_under_way() else {
         return;
     };
     let id = current.id().clone();

@@ -248,7 +248,7 @@ fn missing(desired: u32, tasks: usize) -> usize {
 
 /// Tasks of the service that would not be there if their successors had found a host. While what is deployed waits for somebody, other revisions keep theirs.
 fn not_replaced(after: &ClusterState, service: &Service, now: Timestamp) -> usize {
-    let current = service.current_service_deployment().filter(|d| !d.status.is_over());
+    let current = service.service_deployment_under_way();
     let lifecycle = current.and_then(|current| current.lifecycle.as_ref());
     if lifecycle.is_some_and(|lifecycle| lifecycle.hooks.iter().any(|hook| hook.awaits(now))) {
         return 0;

@@ -119,8 +119,7 @@ impl Rehearsal {
     fn deployments_wait_until(&self, began: Timestamp) -> Timestamp {
         let services = self.state.services_of(&self.cluster);
         let waits = services.filter_map(|service| {
-            let current = service.current_service_deployment().filter(|d| !d.status.is_over())?;
-            let lifecycle = current.lifecycle.as_ref()?;
+            let lifecycle = service.service_deployment_under_way()?.lifecycle.as_ref()?;
             lifecycle.waits_until.filter(|until| *until > self.now)
         });
         waits.max().unwrap_or(self.now).min(began.plus_ms(LONGEST_WAIT_MS))

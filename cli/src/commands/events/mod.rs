@@ -7,14 +7,14 @@ mod line;
 use anyhow::{Context, Result, bail};
 use berth_aws::Timestamp;
 use berth_aws::berth::operations::GetEvents;
-use berth_aws::berth::{EventGap, EventType, GetEventsRequest};
+use berth_aws::berth::{EventType, GetEventsRequest};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{hosts, values};
 use crate::age;
 use crate::cluster::{Cluster, last_part};
-use crate::following::{Follower, OtherControllers, WAIT_MS};
+use crate::following::{Follower, OtherControllers, WAIT_MS, tell_gap};
 use crate::output::{self, Format};
 use crate::short_id;
 use crate::target::TargetArguments;
@@ -119,7 +119,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     loop {
         let answer = follower.call::<GetEvents>(&request).await?;
         if let Some(gap) = answer.gap.filter(|_| tells_gaps) {
-            tell(&gap, arguments.format)?;
+            tell_gap(&gap, arguments.format, "events are missing here.")?;
         }
         let events = answer.events.unwrap_or_default();
         for event in &events {
@@ -137,16 +137,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         }
         (request.position, request.since, tells_gaps) = (Some(position), None, true);
     }
-}
-
-/// Says that events are missing.
-fn tell(gap: &EventGap, format: Format) -> Result<()> {
-    if format == Format::Json {
-        output::line(&json!({"gap": gap}).to_string())?;
-    }
-    let reason = gap.reason.as_deref().unwrap_or_default();
-    output::complain(&format!("berth: events are missing here. {reason}"));
-    Ok(())
 }
 
 async fn task_id(cluster: &Cluster, text: &str) -> Result<String> {
