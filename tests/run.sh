@@ -11,6 +11,8 @@ export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
 # The models that the shapes are generated from, and the clients that the tests speak through.
 readonly BOTOCORE=1.44.5
+# How many files of tests/e2e run at a time.
+readonly WORKERS=4
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 readonly target
 readonly venv="$target/python-$BOTOCORE"
@@ -30,12 +32,13 @@ install_packages() {
     fi
 }
 
-# A Python with the AWS clients, made once.
+# A Python with the AWS clients, made once for what is required.
 install_clients() {
-    if [ ! -x "$venv/bin/pytest" ]; then
+    if ! cmp -s tests/e2e/requirements.txt "$venv/requirements.txt"; then
         rm -rf "$venv"
         python3 -m venv "$venv"
         "$venv/bin/pip" install -q --disable-pip-version-check -r tests/e2e/requirements.txt "botocore==$BOTOCORE"
+        cp tests/e2e/requirements.txt "$venv"
     fi
 }
 
@@ -135,7 +138,11 @@ stage_e2e() {
     earlier="$(earlier_binary)"
     [ -x "$earlier" ] || echo "WARNING: there is no $earlier (tests/run.sh earlier builds it): UPGRADES ARE TESTED FROM THIS BUILD ITSELF" >&2
     [ -x "$earlier" ] && export BERTH_EARLIER_BINARY="${BERTH_EARLIER_BINARY:-$earlier}"
-    BERTH_BINARY="$target/release/berth" PATH="$venv/bin:$target/docker-registry/usr/bin:$PATH" "$venv/bin/pytest" -q --durations=10 tests/e2e
+    # Most of the time tests wait: for containers, for time-outs. So files run side by side, each worker as if on a machine of its own; which needs root.
+    local workers=()
+    [ "$(id -u)" != 0 ] || workers=(--dist loadfile --tx "$WORKERS*popen//python=$PWD/tests/e2e/apart.sh $venv/bin/python")
+    BERTH_BINARY="$target/release/berth" PATH="$venv/bin:$target/docker-registry/usr/bin:$PATH" \
+        "$venv/bin/pytest" -q --durations=10 "${workers[@]}" tests/e2e
 }
 
 run() {
