@@ -106,7 +106,7 @@ impl Agent {
         let foreign_ports = Arc::new(ForeignPorts::default());
         let (orders, received) = mpsc::channel(ORDER_QUEUE);
         let (registration, registered) = watch::channel(None);
-        let host = host::describe(&config);
+        let host = host::describe(&config, runtime.offered());
         let session = Session {
             agent,
             cluster: config.cluster,

@@ -37,9 +37,9 @@ fn total_memory_mib(meminfo: &str) -> Option<u32> {
     u32::try_from(kib / 1024).ok()
 }
 
-/// What the agent says of its host when it registers.
-pub(crate) fn describe(config: &AgentConfig) -> HostDescription {
-    let mut attributes = Attributes::new();
+/// What the agent says of its host when it registers, whose runtime offers this.
+pub(crate) fn describe(config: &AgentConfig, offered: Attributes) -> HostDescription {
+    let mut attributes = offered;
     attributes.insert(attribute_names::OS_TYPE.to_owned(), Some("linux".to_owned()));
     attributes.insert(
         attribute_names::CPU_ARCHITECTURE.to_owned(),
@@ -109,7 +109,7 @@ mod tests {
             capacity: Resources::new(1024, 512),
             runtime_version: "simulated".to_owned(),
         };
-        let attributes = describe(&config).attributes;
+        let attributes = describe(&config, Attributes::new()).attributes;
         assert_eq!(attributes["ecs.availability-zone"].as_deref(), Some("us-east-1a"));
         assert_eq!(attributes["ecs.os-type"].as_deref(), Some("linux"));
         assert_eq!(attributes["rack"].as_deref(), Some("7"));

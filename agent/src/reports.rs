@@ -154,6 +154,7 @@ mod tests {
             stop_code: None,
             stopped_reason: None,
             health: None,
+            network_interface: None,
         }
     }
 

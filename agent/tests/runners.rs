@@ -14,7 +14,7 @@ use berth_agent::runtime::{
     ContainerExit, ContainerKey, CreateContainer, FoundContainer, ProbeResult, ReadyImage, Runtime, RuntimeError,
     SimulatedRuntime, StartedContainer, TaskNetwork,
 };
-use berth_core::model::{ContainerStatus, StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol};
+use berth_core::model::{Attributes, ContainerStatus, StopCode, TaskId, TaskSpec, TaskStatus, TransportProtocol};
 use common::{Controller, TestAgent, config, task, to_run, to_stop};
 
 /// The task at whose orders the runtime panics.
@@ -48,6 +48,10 @@ fn perhaps_panic(left: &AtomicU32, key: &ContainerKey) {
 
 #[async_trait]
 impl Runtime for Panicking {
+    fn offered(&self) -> Attributes {
+        self.inner.offered()
+    }
+
     async fn ensure_image(&self, image: &str) -> Result<ReadyImage, RuntimeError> {
         if self.pulls_hang {
             std::future::pending::<()>().await;

@@ -99,6 +99,10 @@ fn any_constraints() -> impl Strategy<Value = Vec<PlacementConstraint>> {
         member_of("attribute:ecs.availability-zone in [a, b] or attribute:disk !exists"),
         member_of("task:group == service:web"),
         member_of("not(task:group == service:db)"),
+        PlacementConstraint::Attribute {
+            name: "disk".to_owned(),
+            values: vec!["ssd".to_owned()],
+        },
     ];
     prop_oneof![2 => Just(vec![]), 3 => subsequence(all, 1..3)]
 }
@@ -169,7 +173,9 @@ fn any_problem() -> impl Strategy<Value = PlacementProblem> {
 fn may_take(host: &Host, request: &TaskRequest) -> bool {
     let allowed = |constraint: &PlacementConstraint| match constraint {
         PlacementConstraint::DistinctInstance => host.tasks_by_group.get(&request.group).is_none_or(|n| *n == 0),
-        PlacementConstraint::MemberOf { expression } => expression
+        PlacementConstraint::MemberOf { .. } | PlacementConstraint::Attribute { .. } => constraint
+            .expression()
+            .expect("one")
             .parse::<Expression>()
             .expect("an expression")
             .holds_for(&host.facts()),

@@ -3,7 +3,7 @@
 //! what came out instead.
 //!
 //! - `> host NAME [zone=Z] [cpu=N] [memory=N] [gpus=COUNTxMODEL] [used-port=N] [NAME=VALUE ...] [draining] [disconnected]`
-//! - `> place COUNT GROUP [cpu=N] [memory=N] [gpu-share=MILLI] [gpus=COUNT] [model=A,B] [port=N] [distinct] [member-of=EXPR] [only=A,B] [STRATEGY ...]`, where a strategy is
+//! - `> place COUNT GROUP [cpu=N] [memory=N] [gpu-share=MILLI] [gpus=COUNT] [model=A,B] [port=N] [distinct] [member-of=EXPR] [needs=ATTRIBUTE[:VALUE,...]] [only=A,B] [STRATEGY ...]`, where a strategy is
 //!   `spread=FIELD`, `binpack=cpu`, `binpack=memory`, `binpack=berth:NAME`, `random` or `default`
 //! - `> explain ...` as `place` with one task, without placing it
 //! - `> stop COUNT GROUP [STRATEGY ...]`, `> event SERVICE [HOSTS]` for the last task without a host, `> drain HOST`, `> show GROUP`
@@ -249,6 +249,14 @@ impl World {
                 Some(("member-of", expression)) => ask.constraints.push(PlacementConstraint::MemberOf {
                     expression: expression.to_owned(),
                 }),
+                Some(("needs", attribute)) => {
+                    let (name, values) = attribute.split_once(':').unwrap_or((attribute, ""));
+                    let values = values.split(',').filter(|value| !value.is_empty());
+                    ask.constraints.push(PlacementConstraint::Attribute {
+                        name: name.to_owned(),
+                        values: values.map(str::to_owned).collect(),
+                    });
+                }
                 Some(("only", names)) => {
                     let named = self
                         .hosts

@@ -413,5 +413,6 @@ fn report(task: TaskId, (status, health): Known, wanted_end: bool, clock: Timest
         stop_code: own_end.then_some(StopCode::EssentialContainerExited),
         stopped_reason: own_end.then(|| "Essential container in task exited".to_owned()),
         health,
+        network_interface: None,
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         desired_count,
         launch_type: None,
         capacity_provider_strategy: vec![],
+        network_configuration: None,
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration {

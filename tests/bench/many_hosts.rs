@@ -472,6 +472,7 @@ impl Host {
             stop_code: None,
             stopped_reason: None,
             health: None,
+            network_interface: None,
         };
         Some(record::encode(RecordKind::TaskReport, &report).map_err(Into::into))
     }

@@ -149,6 +149,7 @@ impl Bench {
             desired_count: tasks,
             launch_type: None,
             capacity_provider_strategy: vec![],
+            network_configuration: None,
             placement_constraints: vec![],
             placement_strategy: vec![
                 PlacementStrategy::Spread { field },
@@ -243,6 +244,7 @@ impl Bench {
             stop_code: ended.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
             health: None,
+            network_interface: None,
         }
     }
 

@@ -145,9 +145,9 @@ def test_file_that_is_refused_changes_nothing_and_says_where(shop, tmp_path):
     assert ecs.list_task_definitions(familyPrefix="never")["taskDefinitionArns"] == []
 
     # What Berth does not honour, what the cluster has not, and what ECS cannot change, are told before anything is changed too.
-    secret = written(tmp_path, "secret.yaml", "kind: TaskDefinition\nfamily: never\nnetworkMode: awsvpc\ncontainerDefinitions: [{name: a, image: i, memory: 32}]\n")
+    secret = written(tmp_path, "secret.yaml", "kind: TaskDefinition\nfamily: never\nipcMode: host\ncontainerDefinitions: [{name: a, image: i, memory: 32}]\n")
     refused = run(process, ERROR, "apply", "-f", good, secret).stderr
-    assert "secret.yaml:3: task definition never: networkMode:" in refused, refused
+    assert "secret.yaml:3: task definition never: ipcMode:" in refused, refused
     elsewhere = written(tmp_path, "elsewhere.yaml", "kind: Service\nserviceName: never\ncluster: moon\ntaskDefinition: never\ndesiredCount: 1\n")
     refused = run(process, ERROR, "apply", "-f", good, elsewhere).stderr
     assert "elsewhere.yaml:3: service never: cluster: there is no cluster moon" in refused, refused

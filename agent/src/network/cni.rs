@@ -6,10 +6,11 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use berth_core::model::TaskId;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::{NetworkError, NetworkOptions, Subnet, namespace, subnet};
+use super::{NetworkError, NetworkOptions, Subnet, namespace, reservations, subnet};
 use crate::process::{find_program, run, run_with_input};
 use crate::runtime::ContainerBinding;
 
@@ -33,6 +34,14 @@ pub(super) struct Plugins {
     given_subnet: Option<Subnet>,
     bind_address: Ipv4Addr,
     settled: OnceCell<Settled>,
+}
+
+/// What a namespace has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Connected {
+    pub(super) address: Ipv4Addr,
+    /// The MAC address, where the plugin says it.
+    pub(super) mac: Option<String>,
 }
 
 /// What is found out at the first use.
@@ -69,23 +78,41 @@ impl Plugins {
         self.settled().await.map(drop)
     }
 
-    /// Connects a namespace to the bridge and maps its ports; its address.
+    /// Whether all that connecting takes is on this machine.
+    pub(super) fn check(&self) -> Result<(), NetworkError> {
+        for (program, package) in [("ip", "iproute2"), ("iptables", "iptables")] {
+            if find_program(program).is_none() {
+                return Err(NetworkError::ProgramMissing { program, package });
+            }
+        }
+        let mut needed = ["bridge", "host-local", "portmap"].into_iter();
+        needed.try_for_each(|plugin| self.find(plugin).map(drop))
+    }
+
+    /// Gives addresses back that are reserved for no task of `tasks`: what a power cut has left of others, whose records it took.
+    pub(super) fn release_others(&self, tasks: &[TaskId]) {
+        reservations::release_others(&self.directory.join("addresses").join(&self.bridge), tasks);
+    }
+
+    /// Connects a namespace to the bridge and maps its ports.
     pub(super) async fn add(
         &self,
         id: &str,
         namespace: &str,
         bindings: &[ContainerBinding],
-    ) -> Result<Ipv4Addr, NetworkError> {
+    ) -> Result<Connected, NetworkError> {
         let settled = self.settled().await?;
         let mut result = Value::Null;
         for config in self.chain(settled, bindings) {
             result = self.invoke("ADD", id, namespace, with_result(config, &result)).await?;
         }
-        address_of(&result).ok_or_else(|| NetworkError::Plugin {
+        let address = address_of(&result).ok_or_else(|| NetworkError::Plugin {
             plugin: "bridge".to_owned(),
             command: "ADD",
             why: format!("its answer has no IPv4 address: {result}"),
-        })
+        })?;
+        let mac = mac_of(&result);
+        Ok(Connected { address, mac })
     }
 
     /// Undoes [`Plugins::add`]; no error if there is nothing to undo.
@@ -129,14 +156,7 @@ impl Plugins {
 
     async fn settled(&self) -> Result<&Settled, NetworkError> {
         let settle = || async {
-            for (program, package) in [("ip", "iproute2"), ("iptables", "iptables")] {
-                if find_program(program).is_none() {
-                    return Err(NetworkError::ProgramMissing { program, package });
-                }
-            }
-            for plugin in ["bridge", "host-local", "portmap"] {
-                self.find(plugin)?;
-            }
+            self.check()?;
             let subnet = match self.given_subnet {
                 Some(subnet) => subnet,
                 None => subnet::reserve(&self.bridge, &self.directory).await?,
@@ -281,6 +301,15 @@ fn address_of(result: &Value) -> Option<Ipv4Addr> {
     texts.find_map(|text| text.parse().ok())
 }
 
+/// The MAC address of the interface inside the namespace.
+fn mac_of(result: &Value) -> Option<String> {
+    let interfaces = result.get("interfaces")?.as_array()?.iter();
+    let text = |interface: &Value, key: &str| interface.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut inside =
+        interfaces.filter(|i| text(i, "name").as_deref() == Some(INTERFACE) && text(i, "sandbox").is_some());
+    inside.find_map(|interface| text(interface, "mac"))
+}
+
 /// Removes portmap's common chains if they hold no mapping: with the last task, the machine is as it was before.
 async fn remove_unused_chains() {
     let _turn = PORT_CHAINS_TURN.lock().await;
@@ -365,6 +394,16 @@ mod tests {
         let result = json!({"ips": [{"address": "fd00::2/64"}, {"address": "10.177.0.2/24"}]});
         assert_eq!(address_of(&result), Some(Ipv4Addr::new(10, 177, 0, 2)));
         assert_eq!(address_of(&json!({})), None);
+    }
+
+    #[test]
+    fn mac_of_a_plugins_answer_is_that_of_the_interface_inside() {
+        let result = json!({"interfaces": [
+            {"name": "berth-1", "mac": "aa:00:00:00:00:01"},
+            {"name": "eth0", "mac": "aa:00:00:00:00:02", "sandbox": "/run/netns/x"},
+        ]});
+        assert_eq!(mac_of(&result).as_deref(), Some("aa:00:00:00:00:02"));
+        assert_eq!(mac_of(&json!({"ips": []})), None);
     }
 
     #[test]

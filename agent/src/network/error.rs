@@ -74,7 +74,7 @@ pub enum NetworkError {
         why: String,
     },
     /// No subnet is free.
-    #[error("no subnet of {pool} is free on this machine: give one with the host's bridge subnet setting")]
+    #[error("no subnet of {pool} is free on this machine: give one with the agent's --task-network")]
     NoSubnet {
         /// Where one was looked for.
         pool: String,

@@ -1,4 +1,5 @@
-//! The networks of tasks: the host's own, an empty namespace, or a bridge with ports bound on the host.
+//! The networks of tasks: the host's own, an empty namespace, a bridge with ports bound on the host, or an address of the task's own on that
+//! bridge.
 //!
 //! Owns network namespaces, addresses, host ports and the record of them, so that setting up again after a crash
 //! finds what is there. Knows nothing of containers or images. Shell around `ip`, `iptables` and the CNI plugins.
@@ -10,6 +11,7 @@ mod holder;
 mod namespace;
 mod ports;
 mod record;
+mod reservations;
 mod subnet;
 
 use std::collections::HashMap;
@@ -17,7 +19,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use berth_core::model::{NetworkBinding, NetworkMode, TaskId, TaskSpec, TransportProtocol};
+use berth_core::model::{
+    Attributes, NetworkBinding, NetworkInterface, NetworkMode, TaskId, TaskSpec, TransportProtocol, attribute_names,
+};
 use sha2::{Digest, Sha256};
 
 use crate::runtime::{ContainerBinding, TaskNetwork};
@@ -28,6 +32,9 @@ use ports::PortHolder;
 use record::{Record, Records};
 pub use subnet::Subnet;
 
+/// What the subnet of a host is called that was given no name.
+pub const DEFAULT_SUBNET_ID: &str = "subnet-default";
+
 /// Settings of a host's networks.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
@@ -36,6 +43,8 @@ pub struct NetworkOptions {
     /// Address on which bridge-mode tasks bind their host ports; several hosts of one machine can each have their own
     /// of `127.0.0.0/8`.
     pub bind_address: Ipv4Addr,
+    /// What network configurations call the subnet.
+    pub subnet_id: String,
     /// Directories with CNI plugins, searched before the usual ones.
     pub plugin_directories: Vec<PathBuf>,
 }
@@ -45,6 +54,7 @@ impl Default for NetworkOptions {
         Self {
             subnet: None,
             bind_address: Ipv4Addr::UNSPECIFIED,
+            subnet_id: DEFAULT_SUBNET_ID.to_owned(),
             plugin_directories: Vec::new(),
         }
     }
@@ -90,6 +100,18 @@ impl Networks {
         self.ports.is_free(protocol, port)
     }
 
+    /// What the host has to say of itself for tasks to come that have an address of their own; nothing where it cannot give them any.
+    #[must_use]
+    pub fn offered(&self) -> Attributes {
+        match self.plugins.check() {
+            Ok(()) => offered(&self.options.subnet_id),
+            Err(error) => {
+                tracing::warn!(%error, "tasks of the network modes bridge and awsvpc cannot run on this host");
+                Attributes::new()
+            }
+        }
+    }
+
     /// Sets up the task's network; what is set up already is returned as it is.
     ///
     /// # Errors
@@ -103,13 +125,14 @@ impl Networks {
         let namespace = self.namespace_of(task.task);
         let mut record = match self.records.read(task.task)? {
             Some(record) if record.complete && namespace::exists(&namespace) => {
-                return Ok(self.network(task.task, &record));
+                return Ok(self.network(task, &record));
             }
             // A crash came in between: begin again with the same ports.
             Some(record) => {
                 self.detach(task.task, &record).await?;
                 self.ports.hold_all(task.task, &record.bindings)?;
                 Record {
+                    mode: task.network_mode,
                     connected: false,
                     ..record
                 }
@@ -123,6 +146,7 @@ impl Networks {
                     mode: task.network_mode,
                     bindings,
                     address: None,
+                    mac: None,
                     connected: false,
                     complete: false,
                 }
@@ -136,7 +160,7 @@ impl Networks {
             }
             return Err(error);
         }
-        Ok(self.network(task.task, &record))
+        Ok(self.network(task, &record))
     }
 
     /// Releases the task's network; no error if there is none.
@@ -180,15 +204,14 @@ impl Networks {
         self.records.write(task, record)?;
         let namespace = self.namespace_of(task);
         namespace::create(&namespace).await?;
-        if record.mode == NetworkMode::Bridge {
+        if record.is_on_bridge() {
             self.plugins.settle().await?;
             record.connected = true;
             self.records.write(task, record)?;
-            record.address = Some(
-                self.plugins
-                    .add(&task.to_string(), &namespace, &record.bindings)
-                    .await?,
-            );
+            let id = task.to_string();
+            let connected = self.plugins.add(&id, &namespace, &record.bindings).await?;
+            record.address = Some(connected.address);
+            record.mac = connected.mac;
         }
         record.complete = true;
         self.records.write(task, record)
@@ -200,7 +223,7 @@ impl Networks {
     }
 
     async fn disconnect(&self, task: TaskId, record: &Record) -> Result<(), NetworkError> {
-        if record.mode != NetworkMode::Bridge || !record.connected {
+        if !record.is_on_bridge() || !record.connected {
             return Ok(());
         }
         let namespace = self.namespace_of(task);
@@ -247,15 +270,19 @@ impl Networks {
                 tracing::warn!(leftover, %error, "a leftover network namespace could not be removed");
             }
         }
+        self.plugins.release_others(&self.records.tasks()?);
         Ok(())
     }
 
-    fn network(&self, task: TaskId, record: &Record) -> TaskNetwork {
+    fn network(&self, task: &TaskSpec, record: &Record) -> TaskNetwork {
+        let own = record.address.filter(|_| record.mode == NetworkMode::Awsvpc);
+        let mac = || record.mac.clone().unwrap_or_default();
         TaskNetwork {
             mode: record.mode,
-            namespace: Some(namespace::path(&self.namespace_of(task))),
+            namespace: Some(namespace::path(&self.namespace_of(task.task))),
             address: record.address.map(IpAddr::V4),
             bindings: record.bindings.clone(),
+            interface: own.map(|address| interface(&task.task_arn, address, mac(), &self.options.subnet_id)),
         }
     }
 
@@ -282,6 +309,34 @@ impl std::fmt::Debug for Networks {
     }
 }
 
+/// What a host says of itself that gives tasks addresses of the subnet.
+pub(crate) fn offered(subnet_id: &str) -> Attributes {
+    let offered = [
+        (attribute_names::TASK_ENI, None),
+        (attribute_names::SUBNET_ID, Some(subnet_id.to_owned())),
+    ];
+    offered
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// The interface of a task with this address, and the name that ECS would give it.
+pub(crate) fn interface(task_arn: &str, address: Ipv4Addr, mac: String, subnet_id: &str) -> NetworkInterface {
+    let region = task_arn.split(':').nth(3).unwrap_or_default();
+    let domain = match region {
+        "us-east-1" => "ec2.internal".to_owned(),
+        other => format!("{other}.compute.internal"),
+    };
+    let [a, b, c, d] = address.octets();
+    NetworkInterface {
+        private_ipv4_address: address.to_string(),
+        mac_address: mac,
+        subnet_id: subnet_id.to_owned(),
+        private_dns_name: format!("ip-{a}-{b}-{c}-{d}.{domain}"),
+    }
+}
+
 /// In host mode a container binds its ports itself, at every address; they are reported as ECS reports them.
 fn host_network(task: &TaskSpec) -> TaskNetwork {
     let mut bindings = Vec::new();
@@ -304,5 +359,23 @@ fn host_network(task: &TaskSpec) -> TaskNetwork {
         namespace: None,
         address: None,
         bindings,
+        interface: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_has_the_name_that_ecs_gives_an_address_in_its_region() {
+        for (region, name) in [
+            ("us-east-1", "ip-10-177-0-2.ec2.internal"),
+            ("eu-west-1", "ip-10-177-0-2.eu-west-1.compute.internal"),
+        ] {
+            let arn = format!("arn:aws:ecs:{region}:123456789012:task/default/1");
+            let interface = interface(&arn, Ipv4Addr::new(10, 177, 0, 2), String::new(), "subnet-a");
+            assert_eq!(interface.private_dns_name, name);
+        }
     }
 }

@@ -18,12 +18,34 @@ pub(super) struct Record {
     pub(super) mode: NetworkMode,
     pub(super) bindings: Vec<ContainerBinding>,
     pub(super) address: Option<Ipv4Addr>,
+    /// MAC address of its interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mac: Option<String>,
     /// Whether the namespace was about to be connected to the bridge, so that there may be something to undo. Records that do not say
     /// so were written before that was told apart.
     #[serde(default = "yes")]
     pub(super) connected: bool,
     /// Whether setting up came to its end.
     pub(super) complete: bool,
+}
+
+impl Record {
+    /// What may be there where nothing is known any more.
+    fn lost() -> Self {
+        Self {
+            mode: NetworkMode::Bridge,
+            bindings: Vec::new(),
+            address: None,
+            mac: None,
+            connected: true,
+            complete: false,
+        }
+    }
+
+    /// Whether the task's namespace is, or is to be, connected to the host's bridge.
+    pub(super) fn is_on_bridge(&self) -> bool {
+        matches!(self.mode, NetworkMode::Bridge | NetworkMode::Awsvpc)
+    }
 }
 
 fn yes() -> bool {
@@ -43,6 +65,8 @@ impl Records {
     pub(super) fn read(&self, task: TaskId) -> Result<Option<Record>, NetworkError> {
         let path = self.path(task);
         match std::fs::read(&path) {
+            // A power cut can leave a file without its content.
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => Ok(Some(Record::lost())),
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
                 .map_err(|e| NetworkError::file(&path, e)),
@@ -103,12 +127,20 @@ mod tests {
             mode: NetworkMode::Bridge,
             bindings: vec![],
             address: Some(Ipv4Addr::LOCALHOST),
+            mac: None,
             connected: true,
             complete: true,
         };
         records.write(TaskId(5), &record).unwrap();
         assert_eq!(records.read(TaskId(5)).unwrap(), Some(record));
         assert_eq!(records.tasks().unwrap(), [TaskId(5)]);
+        std::fs::write(records.path(TaskId(6)), [0; 3]).unwrap();
+        assert!(
+            records
+                .read(TaskId(6))
+                .unwrap()
+                .is_some_and(|lost| !lost.complete && lost.connected)
+        );
         records.delete(TaskId(5)).unwrap();
         records.delete(TaskId(5)).unwrap();
         assert_eq!(records.read(TaskId(5)).unwrap(), None);

@@ -17,7 +17,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, TaskId, TaskSpec, Timestamp, TransportProtocol};
+use berth_core::model::{
+    Attributes, ContainerSpec, NetworkBinding, NetworkInterface, NetworkMode, TaskId, TaskSpec, Timestamp,
+    TransportProtocol,
+};
 use serde::{Deserialize, Serialize};
 
 pub use error::RuntimeError;
@@ -69,6 +72,8 @@ pub struct TaskNetwork {
     pub address: Option<std::net::IpAddr>,
     /// Ports as bound, with the container that each belongs to.
     pub bindings: Vec<ContainerBinding>,
+    /// The interface with the task's own address, where it has one.
+    pub interface: Option<NetworkInterface>,
 }
 
 impl TaskNetwork {
@@ -172,6 +177,9 @@ pub struct FoundContainer {
 /// nothing about the container: the runtime could not be asked, and the caller asks again later.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
+    /// What tasks may need of a host that this one has, as attributes: placement goes by them.
+    fn offered(&self) -> Attributes;
+
     /// Makes an image present and unpacked: from the host if it is there, else from its registry.
     ///
     /// # Errors

@@ -15,13 +15,17 @@
 //! Images are always there; the digest of an image is that of its name. Ports are given out and refused as on a real
 //! host, and nothing listens on them. It must not know of the session or the ledger. Shell: it waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_core::model::{ContainerSpec, NetworkBinding, NetworkMode, Ports, TaskId, TaskSpec, TransportProtocol};
+use berth_core::model::{
+    Attributes, ContainerSpec, NetworkBinding, NetworkInterface, NetworkMode, Ports, TaskId, TaskSpec,
+    TransportProtocol,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -34,6 +38,7 @@ use super::{
 };
 use crate::clock;
 use crate::log_source::{LogChunk, LogQuery, LogSource, LogSourceError};
+use crate::network;
 
 /// How long the simulated steps take: a little, so that they happen in some order.
 const PULL_TAKES: Duration = Duration::from_millis(2);
@@ -41,6 +46,9 @@ const START_TAKES: Duration = Duration::from_millis(3);
 
 /// Linux's range of ephemeral ports, from which dynamic host ports are taken.
 const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// The first address that a task gets: 10.177.0.2.
+const FIRST_ADDRESS: u32 = u32::from_be_bytes([10, 177, 0, 2]);
 
 /// Exit codes of a process that SIGTERM or SIGKILL has ended.
 const ENDED_BY_SIGTERM: i32 = 128 + 15;
@@ -223,6 +231,18 @@ impl Host {
         bindings.map(|b| (b.binding.protocol, b.binding.host_port)).collect()
     }
 
+    /// The first address that no task has; as real hosts' ones, of a subnet that every host has for itself.
+    fn connect(&self, task: &TaskSpec) -> NetworkInterface {
+        let interfaces = self.networks.values().filter_map(|network| network.interface.as_ref());
+        let in_use: BTreeSet<&str> = interfaces.map(|i| i.private_ipv4_address.as_str()).collect();
+        let mut addresses = (FIRST_ADDRESS..).map(Ipv4Addr::from_bits);
+        let address = addresses.find(|a| !in_use.contains(a.to_string().as_str()));
+        let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let [_, b, c, d] = address.octets();
+        let mac = format!("02:00:0a:{b:02x}:{c:02x}:{d:02x}");
+        network::interface(&task.task_arn, address, mac, network::DEFAULT_SUBNET_ID)
+    }
+
     /// Binds the ports of a task that has none yet.
     fn bind(&self, task: &TaskSpec) -> Result<Vec<ContainerBinding>, RuntimeError> {
         let mut in_use = self.ports_in_use();
@@ -233,7 +253,7 @@ impl Host {
             .flat_map(|c| c.port_mappings.iter().map(move |m| (c, m)))
         {
             let fixed = match task.network_mode {
-                NetworkMode::None => continue,
+                NetworkMode::None | NetworkMode::Awsvpc => continue,
                 NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
                 NetworkMode::Bridge => mapping.host_port,
             };
@@ -274,6 +294,10 @@ impl Host {
 
 #[async_trait]
 impl Runtime for SimulatedRuntime {
+    fn offered(&self) -> Attributes {
+        network::offered(network::DEFAULT_SUBNET_ID)
+    }
+
     async fn ensure_image(&self, image: &str) -> Result<ReadyImage, RuntimeError> {
         tokio::time::sleep(PULL_TAKES).await;
         let digest = format!("sha256:{}", hex::encode(Sha256::digest(image)));
@@ -294,6 +318,7 @@ impl Runtime for SimulatedRuntime {
             namespace: None,
             address: None,
             bindings,
+            interface: (task.network_mode == NetworkMode::Awsvpc).then(|| host.connect(task)),
         };
         host.networks.insert(task.task, network.clone());
         Ok(network)

@@ -174,6 +174,7 @@ impl Hands {
                     .map(|b| (b.container.clone(), b.binding.clone()));
                 Observation::NetworkReady {
                     bindings: bindings.collect(),
+                    interface: network.interface.clone(),
                 }
             }
             Err(error) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use berth_agent::image::RegistryOptions;
+use berth_agent::network::{DEFAULT_SUBNET_ID, Subnet};
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, has_joined, host};
@@ -50,6 +51,12 @@ pub(crate) struct Arguments {
     /// The availability zone of this host, its attribute `ecs.availability-zone`
     #[arg(long)]
     zone: Option<String>,
+    /// What the subnet is called in which this host gives tasks addresses of their own, its attribute `ecs.subnet-id`
+    #[arg(long, default_value = DEFAULT_SUBNET_ID, value_name = "NAME", value_parser = values::subnet_id)]
+    subnet_id: String,
+    /// The addresses for tasks of this host, a network such as 10.177.3.0/24 [default: a free one of 10.177.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    task_network: Option<Subnet>,
     /// The capacity provider whose pool this host belongs to
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Option<CapacityProviderName>,
@@ -243,6 +250,8 @@ async fn containerd(arguments: &Arguments, data_dir: &Path) -> Result<Containerd
 fn host_options(arguments: &Arguments, data_dir: &Path) -> HostOptions {
     let mut options = HostOptions::new(&arguments.containerd_namespace, data_dir);
     options.namespace.clone_from(&arguments.containerd_namespace);
+    options.network.subnet = arguments.task_network;
+    options.network.subnet_id.clone_from(&arguments.subnet_id);
     options.registry = RegistryOptions {
         insecure_registries: arguments.insecure_registry.clone(),
     };

@@ -10,6 +10,9 @@ use http::Uri;
 /// Longest name of a cluster, and of a region here (ECS).
 const MAX_NAME: usize = 255;
 
+/// Longest name of a subnet: an attribute's value.
+const MAX_SUBNET_ID: usize = 128;
+
 /// Shortest time that a flag takes: what is done again and again must be done before it is done once more.
 const SHORTEST: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,19 @@ pub(super) fn cluster_name(text: &str) -> Result<String> {
     ensure!(
         (1..=MAX_NAME).contains(&text.len()) && text.chars().all(fits),
         "a cluster's name has letters, numbers, underscores and hyphens, {MAX_NAME} at most"
+    );
+    Ok(text.to_owned())
+}
+
+/// Reads what a subnet is called.
+///
+/// # Errors
+/// If no network configuration could name it.
+pub(super) fn subnet_id(text: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    ensure!(
+        (1..=MAX_SUBNET_ID).contains(&text.len()) && text.chars().all(fits),
+        "a subnet's name has letters, numbers, hyphens, underscores and periods, {MAX_SUBNET_ID} at most"
     );
     Ok(text.to_owned())
 }

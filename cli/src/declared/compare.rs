@@ -33,6 +33,8 @@ const SETS: &[&str] = &[
     "compatibilities",
     "placementConstraints",
     "requiresCompatibilities",
+    "securityGroups",
+    "subnets",
 ];
 
 /// Numbers that are 0 where they are not given.

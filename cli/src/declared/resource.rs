@@ -376,10 +376,10 @@ mod tests {
                 "f.yaml:7: task definition web: containerDefinitions[0].secrets: The member containerDefinitions[0].secrets is not supported by Berth yet."
             ]
         );
-        let text = "kind: TaskDefinition\nfamily: web\nnetworkMode: awsvpc\ncontainerDefinitions:\n- {name: web, image: i, memory: 64}\n";
+        let text = "kind: TaskDefinition\nfamily: web\nipcMode: host\ncontainerDefinitions:\n- {name: web, image: i, memory: 64}\n";
         let problems = declared(text).expect_err("refused");
         assert!(
-            problems[0].starts_with("f.yaml:3: task definition web: networkMode: "),
+            problems[0].starts_with("f.yaml:3: task definition web: ipcMode: "),
             "{problems:?}"
         );
     }

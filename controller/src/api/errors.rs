@@ -127,8 +127,8 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         )),
         R::NoTaskSets(key) => task_sets::no_task_sets(key),
         R::DeployedByTaskSets(key) => ecs::INVALID_PARAMETER.error(format!(
-            "The service {} has the deployment controller EXTERNAL: its task definition and capacity provider strategy are those of its task \
-             sets. Create another task set.",
+            "The service {} has the deployment controller EXTERNAL: its task definition, network configuration and capacity provider strategy \
+             are those of its task sets. Create another task set.",
             key.name
         )),
         R::TaskSetNotFound(key, id) => task_sets::not_found(key, id),
@@ -139,6 +139,12 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             "A service can have at most {MAX_TASK_SETS} task sets. Delete one that is not needed any more."
         )),
         R::DeploymentConfiguration(why) => ecs::INVALID_PARAMETER.error(unworkable(*why)),
+        R::NetworkConfigurationNeeded => {
+            invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+        }
+        R::NetworkConfigurationNotValid => {
+            invalid("Network Configuration is not valid for the given networkMode of this task definition.")
+        }
         R::ZoneRebalancing(why) => invalid(format!(
             "availabilityZoneRebalancing ENABLED is not supported for this service: {why}. Set it to DISABLED, or change that."
         )),

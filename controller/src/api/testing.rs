@@ -8,7 +8,8 @@ use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    AgentId, Cluster, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, Timestamp,
+    AgentId, Cluster, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, TaskId, TaskReport,
+    TaskStatus, Timestamp,
 };
 use berth_core::placement::Seed;
 use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone};
@@ -351,10 +352,21 @@ impl Harness {
 
     /// As [`Harness::add_host`], in the pool of a capacity provider.
     pub(crate) fn add_host_of(&self, id: u128, zone: &str, capacity_provider: Option<&str>) -> ContainerInstanceId {
+        self.add_host_with(id, &[("ecs.availability-zone", zone)], capacity_provider)
+    }
+
+    /// As [`Harness::add_host_of`], with these attributes alone.
+    pub(crate) fn add_host_with(
+        &self,
+        id: u128,
+        attributes: &[(&str, &str)],
+        capacity_provider: Option<&str>,
+    ) -> ContainerInstanceId {
+        let attribute = |(name, value): &(&str, &str)| ((*name).to_owned(), Some((*value).to_owned()));
         let host = HostDescription {
             host_name: format!("host-{id}"),
             capacity: Resources::new(4096, 8192),
-            attributes: [("ecs.availability-zone".to_owned(), Some(zone.to_owned()))].into(),
+            attributes: attributes.iter().map(attribute).collect(),
             agent_version: "1".into(),
             runtime_version: "simulated".into(),
             capacity_provider: capacity_provider.map(Into::into),
@@ -448,4 +460,22 @@ fn request(operation: &str, input: &Value) -> Request<Bytes> {
         )
         .body(Bytes::from(input.to_string()))
         .expect("a valid request")
+}
+
+/// What a host says of a task that has come so far, and of nothing else.
+pub(crate) fn report_of(task: TaskId, status: TaskStatus) -> TaskReport {
+    TaskReport {
+        task,
+        status,
+        containers: vec![],
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+        health: None,
+        network_interface: None,
+    }
 }

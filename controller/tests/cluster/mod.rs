@@ -248,6 +248,7 @@ pub(crate) fn service_of(family: &str, desired_count: u32) -> Command {
         desired_count,
         launch_type: None,
         capacity_provider_strategy: vec![],
+        network_configuration: None,
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration::default_of(SchedulingStrategy::Replica),
@@ -297,5 +298,6 @@ pub(crate) fn report(task: TaskId, status: TaskStatus) -> TaskReport {
         stop_code: ended.then_some(StopCode::EssentialContainerExited),
         stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
         health: None,
+        network_interface: None,
     }
 }

@@ -41,6 +41,10 @@ pub(super) fn of_constraint(constraint: &PlacementConstraint) -> String {
     match constraint {
         PlacementConstraint::DistinctInstance => "distinctInstance".to_owned(),
         PlacementConstraint::MemberOf { expression } => format!("memberOf={expression}"),
+        PlacementConstraint::Attribute { name, values } => {
+            let words = std::iter::once(name.as_str()).chain(values.iter().map(String::as_str));
+            format!("attribute={}", words.collect::<Vec<_>>().join(","))
+        }
     }
 }
 
@@ -51,6 +55,14 @@ pub(super) fn constraint(word: &str) -> Option<PlacementConstraint> {
             parsed.is_ok().then(|| PlacementConstraint::MemberOf {
                 expression: expression.to_owned(),
             })
+        }
+        Some(("attribute", words)) => {
+            let mut words = words.split(',').map(str::to_owned);
+            let name = words.next().filter(|name| !name.is_empty())?;
+            let values = words.collect();
+            let constraint = PlacementConstraint::Attribute { name, values };
+            let is_one = constraint.expression()?.parse::<Expression>().is_ok();
+            is_one.then_some(constraint)
         }
         _ => (word == "distinctInstance").then_some(PlacementConstraint::DistinctInstance),
     }
@@ -94,7 +106,12 @@ mod tests {
         let member_of = PlacementConstraint::MemberOf {
             expression: "attribute:stack == prod".to_owned(),
         };
-        for one in [PlacementConstraint::DistinctInstance, member_of] {
+        let attribute = |values: &[&str]| PlacementConstraint::Attribute {
+            name: "ecs.subnet-id".to_owned(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        let (any, some) = (attribute(&[]), attribute(&["subnet-a", "subnet-b"]));
+        for one in [PlacementConstraint::DistinctInstance, member_of, any, some] {
             assert_eq!(constraint(&of_constraint(&one)), Some(one));
         }
         let ports = Ports::from([(TransportProtocol::Tcp, 80), (TransportProtocol::Udp, 53)]);
@@ -107,7 +124,15 @@ mod tests {
         for word in ["", "spread=zone", "binpack=gpu", "worst-fit", "random=1"] {
             assert_eq!(strategy(word), None, "{word}");
         }
-        for word in ["", "memberOf=", "memberOf=((", "affinity"] {
+        for word in [
+            "",
+            "memberOf=",
+            "memberOf=((",
+            "affinity",
+            "attribute=",
+            "attribute=a,((",
+            "attribute=a b",
+        ] {
             assert_eq!(constraint(word), None, "{word}");
         }
         for word in ["", "80", "80/sctp", "70000/tcp", "/tcp"] {

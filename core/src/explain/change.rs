@@ -128,15 +128,13 @@ pub(super) fn remedies(
 fn new_host(request: &TaskRequest) -> Option<Remedy> {
     let is_unreadable = |constraint: &PlacementConstraint| match constraint {
         PlacementConstraint::MemberOf { expression } => expression.parse::<Expression>().is_err(),
-        PlacementConstraint::DistinctInstance => false,
+        PlacementConstraint::DistinctInstance | PlacementConstraint::Attribute { .. } => false,
     };
     if !kept_ports().is_disjoint(&request.host_ports) || request.constraints.iter().any(is_unreadable) {
         return None;
     }
-    let expressions = request.constraints.iter().filter_map(|constraint| match constraint {
-        PlacementConstraint::MemberOf { expression } => Some(expression.clone()),
-        PlacementConstraint::DistinctInstance => None,
-    });
+    let expressions = request.constraints.iter().filter_map(PlacementConstraint::expression);
+    let expressions = expressions.map(|expression| expression.into_owned());
     Some(Remedy {
         host: None,
         changes: vec![Change::AddHost {
@@ -184,7 +182,10 @@ fn in_any_case(request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>
         match refusal {
             Refusal::NotActive(ContainerInstanceStatus::Draining) => changes.push(Change::Activate),
             // What is to be done about GPUs is not known: agents do not report any, and definitions that ask for one are refused.
-            Refusal::NotActive(_) | Refusal::Gpu(_) | Refusal::GpuModel { .. } => return None,
+            // Nor does a host offer what it does not by anything that is done to it from here.
+            Refusal::NotActive(_) | Refusal::Gpu(_) | Refusal::GpuModel { .. } | Refusal::Attribute { .. } => {
+                return None;
+            }
             Refusal::CapacityProvider { needs, .. } => changes.push(Change::JoinCapacityProvider(needs.clone())),
             Refusal::AgentDisconnected => changes.push(Change::ConnectAgent),
             Refusal::DistinctInstance { .. } => {
@@ -455,6 +456,9 @@ impl fmt::Display for Change {
             }
             Self::LiftConstraint(PlacementConstraint::MemberOf { expression }) => {
                 write!(f, "lift the constraint memberOf '{expression}', or have it hold")
+            }
+            Self::LiftConstraint(constraint @ PlacementConstraint::Attribute { .. }) => {
+                write!(f, "have it hold that {}", constraint.expression().unwrap_or_default())
             }
             Self::JoinCapacityProvider(name) => {
                 write!(f, "start its agent again with --capacity-provider {name}")

@@ -13,4 +13,8 @@ pub mod names {
     pub const OS_TYPE: &str = "ecs.os-type";
     /// CPU architecture, `x86_64` or `arm64`.
     pub const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
+    /// Present where tasks can have an address of their own (ECS's name).
+    pub const TASK_ENI: &str = "ecs.capability.task-eni";
+    /// What the subnet of those addresses is called (ECS's name).
+    pub const SUBNET_ID: &str = "ecs.subnet-id";
 }

@@ -13,6 +13,7 @@ mod health;
 mod host_settings;
 mod lifecycle;
 mod names;
+mod network;
 mod placement;
 mod placement_record;
 mod rebalance;
@@ -47,6 +48,7 @@ pub use names::{
     AccountId, AgentId, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family,
     Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
 };
+pub use network::{NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
 pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};

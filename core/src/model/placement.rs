@@ -1,5 +1,7 @@
 //! Placement constraints and strategies as users write them; what they mean is in [`crate::placement`].
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// A rule that binds: a host that breaks it is not considered.
@@ -13,6 +15,27 @@ pub enum PlacementConstraint {
         /// The expression, already checked to parse.
         expression: String,
     },
+    /// Hosts that can do what the task's definition needs: it is never asked for, and follows from the rest. With
+    /// [`Feature::TaskNetworkInterfaces`](crate::state::Feature) alone.
+    Attribute {
+        /// The attribute by which a host says so.
+        name: String,
+        /// The values that will do; any where there are none. Letters, digits, hyphens, underscores and dots alone.
+        values: Vec<String>,
+    },
+}
+
+impl PlacementConstraint {
+    /// The expression of the cluster query language that has to hold; nothing where the constraint is no property of hosts.
+    #[must_use]
+    pub fn expression(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::DistinctInstance => None,
+            Self::MemberOf { expression } => Some(Cow::Borrowed(expression)),
+            Self::Attribute { name, values } if values.is_empty() => Some(format!("attribute:{name} exists").into()),
+            Self::Attribute { name, values } => Some(format!("attribute:{name} in [{}]", values.join(", ")).into()),
+        }
+    }
 }
 
 /// A preference among hosts that fit, applied in the order given.
@@ -98,6 +121,27 @@ impl PlacementExtension {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attribute_that_is_needed_is_an_expression_that_parses_and_holds_for_hosts_that_say_so() {
+        use crate::model::{ContainerInstanceId, Resources};
+        use crate::placement::{Host, query_language::Expression};
+
+        let holds = |values: &[&str], attribute: Option<&str>| {
+            let constraint = PlacementConstraint::Attribute {
+                name: "ecs.subnet-id".to_owned(),
+                values: values.iter().map(|v| (*v).to_owned()).collect(),
+            };
+            let expression: Expression = constraint.expression().expect("one").parse().expect("parses");
+            let mut host = Host::idle(ContainerInstanceId(1), "h", Resources::new(1, 1));
+            let said = attribute.map(|value| ("ecs.subnet-id".to_owned(), Some(value.to_owned())));
+            host.attributes.extend(said);
+            expression.holds_for(&host.facts())
+        };
+        assert!(holds(&[], Some("subnet-a")) && !holds(&[], None));
+        assert!(holds(&["subnet-b", "subnet-a"], Some("subnet-a")));
+        assert!(!holds(&["subnet-b"], Some("subnet-a")) && !holds(&["subnet-b"], None));
+    }
 
     #[test]
     fn extension_is_found_by_the_field_that_names_it() {

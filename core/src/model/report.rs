@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerInstanceId, HealthStatus, StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol};
+use super::{
+    ContainerInstanceId, HealthStatus, NetworkInterface, StopCode, TaskId, TaskStatus, Timestamp, TransportProtocol,
+};
 
 /// Where a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,4 +106,7 @@ pub struct TaskReport {
     /// What the health checks of its essential containers say together; `None` where none has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthStatus>,
+    /// The interface with its own address; `None` where it has none, and so never to controllers that do not know of such tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_interface: Option<NetworkInterface>,
 }

@@ -6,9 +6,9 @@ use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, PlacementConstraint,
-    PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, Tags,
-    TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, NetworkConfiguration,
+    PlacementConstraint, PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision,
+    Tags, TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
 };
 
 /// Whether a service is kept at its desired count.
@@ -187,6 +187,10 @@ pub struct Service {
     /// [`Feature::CapacityProviders`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capacity_provider_strategy: CapacityProviderStrategy,
+    /// Where its tasks get their addresses from, if they have some of their own. With
+    /// [`Feature::TaskNetworkInterfaces`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<NetworkConfiguration>,
     /// Constraints on its tasks, beside those of their definition.
     pub placement_constraints: Vec<PlacementConstraint>,
     /// Preferences for its tasks.
@@ -303,6 +307,9 @@ impl Service {
                 .capacity_provider_strategy
                 .clone_from(&revision.capacity_provider_strategy);
             service.launch_type.clone_from(&revision.launch_type);
+            service
+                .network_configuration
+                .clone_from(&revision.network_configuration);
         }
         service
     }

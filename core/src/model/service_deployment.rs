@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage, TaskDefinitionKey,
-    Timestamp, Traffic,
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage, NetworkConfiguration,
+    TaskDefinitionKey, Timestamp, Traffic,
 };
 
 /// The image of one container of a revision.
@@ -38,6 +38,9 @@ pub struct ServiceRevision {
     pub launch_type: Option<String>,
     /// How its tasks are divided among capacity providers.
     pub capacity_provider_strategy: CapacityProviderStrategy,
+    /// Where its tasks get their addresses from, if they have some of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<NetworkConfiguration>,
     /// Images of its containers.
     pub images: Vec<ContainerImage>,
     /// When it was made.

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, HealthStatus,
-    MemoryMib, NetworkBinding, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports, Resources, ServiceKey,
-    Tags, TaskDefinition, TaskDefinitionKey, TaskHealth, TaskId, Timestamp, task_record::TaskRecord,
+    MemoryMib, NetworkBinding, NetworkInterface, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports,
+    Resources, ServiceKey, Tags, TaskDefinition, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
+    task_record::TaskRecord,
 };
 
 /// Where a task is on its way; it only ever moves to a later one.
@@ -208,6 +209,9 @@ pub struct Task {
     /// What its health checks say; `None` where it has none, or its host has not said anything. With
     /// [`Feature::ContainerHealth`](crate::state::Feature) alone.
     pub health: Option<TaskHealth>,
+    /// The interface with its own address; `None` where it has none, or none yet. With
+    /// [`Feature::TaskNetworkInterfaces`](crate::state::Feature) alone.
+    pub network_interface: Option<NetworkInterface>,
     /// When its desired status became `STOPPED`.
     pub stopping_at: Option<Timestamp>,
     /// When its last container ended.
@@ -295,6 +299,7 @@ impl Task {
             running_since: None,
             protected_until: None,
             health: None,
+            network_interface: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,

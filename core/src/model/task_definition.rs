@@ -177,7 +177,7 @@ impl TaskDefinition {
         match self.network_mode {
             NetworkMode::Host => Some(mapping.host_port.unwrap_or(mapping.container_port)),
             NetworkMode::Bridge => mapping.host_port,
-            NetworkMode::None => None,
+            NetworkMode::None | NetworkMode::Awsvpc => None,
         }
     }
 

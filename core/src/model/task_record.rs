@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::task::{Container, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus};
 use super::{
-    CapacityProviderName, ClusterKey, ContainerInstanceId, PlacementConstraint, PlacementRecord, PlacementStrategy,
-    Ports, Resources, Tags, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
+    CapacityProviderName, ClusterKey, ContainerInstanceId, NetworkInterface, PlacementConstraint, PlacementRecord,
+    PlacementStrategy, Ports, Resources, Tags, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
 };
 
 /// See [`Task`].
@@ -46,6 +46,8 @@ pub(super) struct TaskRecord {
     protected_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health: Option<TaskHealth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network_interface: Option<NetworkInterface>,
     stopping_at: Option<Timestamp>,
     execution_stopped_at: Option<Timestamp>,
     stopped_at: Option<Timestamp>,
@@ -86,6 +88,7 @@ impl From<TaskRecord> for Task {
             running_since: record.running_since,
             protected_until: record.protected_until,
             health: record.health,
+            network_interface: record.network_interface,
             stopping_at: record.stopping_at,
             execution_stopped_at: record.execution_stopped_at,
             stopped_at: record.stopped_at,
@@ -126,6 +129,7 @@ impl From<Task> for TaskRecord {
             running_since: task.running_since,
             protected_until: task.protected_until,
             health: task.health,
+            network_interface: task.network_interface,
             stopping_at: task.stopping_at,
             execution_stopped_at: task.execution_stopped_at,
             stopped_at: task.stopped_at,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, RolloutState, Service, StartBackoff, Tags,
-    TaskDefinitionKey, Timestamp,
+    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, NetworkConfiguration, RolloutState, Service,
+    StartBackoff, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Who decides what a service runs.
@@ -122,6 +122,9 @@ pub struct TaskSet {
     pub launch_type: Option<String>,
     /// How its tasks are divided among capacity providers; they go to any host where it is empty.
     pub capacity_provider_strategy: CapacityProviderStrategy,
+    /// Where its tasks get their addresses from, if they have some of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<NetworkConfiguration>,
     /// How many of the service's tasks it runs.
     pub scale: Scale,
     /// Whether it has all of them, and no other.
@@ -188,6 +191,7 @@ impl Service {
             desired_count: set.computed_desired_count(self.desired_count),
             launch_type: set.launch_type.clone(),
             capacity_provider_strategy: set.capacity_provider_strategy.clone(),
+            network_configuration: set.network_configuration.clone(),
             deployments: vec![deployment],
             task_sets: vec![],
             ..self.clone()

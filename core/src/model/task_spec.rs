@@ -18,6 +18,9 @@ pub enum NetworkMode {
     Host,
     /// A bridge with address translation.
     Bridge,
+    /// An address of the task's own, whose ports are the containers' own. With
+    /// [`Feature::TaskNetworkInterfaces`](crate::state::Feature) alone.
+    Awsvpc,
 }
 
 /// A task, ready to run.

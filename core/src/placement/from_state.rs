@@ -164,6 +164,7 @@ mod tests {
             running_since: None,
             protected_until: None,
             health: None,
+            network_interface: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,

@@ -347,10 +347,7 @@ impl Planner {
     }
 
     fn add_kind(&mut self, request: &TaskRequest, group: GroupIndex) -> usize {
-        let expressions = request.constraints.iter().filter_map(|constraint| match constraint {
-            PlacementConstraint::MemberOf { expression } => Some(expression.as_str()),
-            PlacementConstraint::DistinctInstance => None,
-        });
+        let expressions = request.constraints.iter().filter_map(PlacementConstraint::expression);
         let need = Need {
             group,
             shape: request.shape.clone(),
@@ -361,7 +358,7 @@ impl Planner {
                 .as_ref()
                 .map(|name| self.board.watch_pool(name)),
             distinct_instance: request.constraints.contains(&PlacementConstraint::DistinctInstance),
-            member_of: expressions.map(|text| self.board.watch_expression(text)).collect(),
+            member_of: expressions.map(|text| self.board.watch_expression(&text)).collect(),
             ranking: Ranking::new(&request.strategies, group, &mut self.board),
             like: Arc::clone(&request.ask),
             unplaced: None,
@@ -455,6 +452,14 @@ impl Need {
         }
     }
 
+    /// The attribute that the expression asks for, where the task's definition needs it.
+    pub(super) fn needed_attribute(&self, expression: &str) -> Option<&PlacementConstraint> {
+        let mut needed = self.like.constraints.iter();
+        needed.find(|c| {
+            matches!(c, PlacementConstraint::Attribute { .. }) && c.expression().as_deref() == Some(expression)
+        })
+    }
+
     pub(super) fn score(&self, board: &Board, host: HostIndex, request: &TaskRequest) -> Score {
         let arrival = Arrival {
             shape: &self.shape,
@@ -494,6 +499,7 @@ impl Distance {
             matches!(
                 r,
                 Refusal::CapacityProvider { .. }
+                    | Refusal::Attribute { .. }
                     | Refusal::MemberOf { .. }
                     | Refusal::UnreadableExpression { .. }
                     | Refusal::GpuModel { .. }

@@ -45,6 +45,15 @@ pub enum Refusal {
         /// How many.
         tasks: u32,
     },
+    /// The host does not say of itself what the task's definition needs.
+    Attribute {
+        /// The attribute by which it would.
+        name: String,
+        /// The values that will do; any where there are none.
+        needs: Vec<String>,
+        /// The value that it has, if any.
+        has: Option<String>,
+    },
     /// `memberOf`: the expression does not hold.
     MemberOf {
         /// The expression.
@@ -151,7 +160,7 @@ impl Refusal {
             Self::Ports(_) | Self::ForeignPorts(_) => FilterKind::Ports,
             Self::Gpu(_) | Self::GpuModel { .. } => FilterKind::Gpu,
             Self::DistinctInstance { .. } => FilterKind::DistinctInstance,
-            Self::MemberOf { .. } | Self::UnreadableExpression { .. } => FilterKind::MemberOf,
+            Self::Attribute { .. } | Self::MemberOf { .. } | Self::UnreadableExpression { .. } => FilterKind::MemberOf,
         }
     }
 
@@ -168,6 +177,7 @@ impl Refusal {
             Self::Ports(_) | Self::ForeignPorts(_) => "RESOURCE:PORTS",
             Self::Gpu(_) | Self::GpuModel { .. } => "RESOURCE:GPU",
             Self::DistinctInstance { .. } => "DistinctInstance placement constraint unsatisfied.",
+            Self::Attribute { .. } => "ATTRIBUTE",
             Self::MemberOf { .. } | Self::UnreadableExpression { .. } => "MemberOf placement constraint unsatisfied.",
         }
     }
@@ -206,6 +216,16 @@ impl fmt::Display for Refusal {
             }
             Self::DistinctInstance { tasks: 1 } => f.write_str("already has 1 task of the group (distinctInstance)"),
             Self::DistinctInstance { tasks } => write!(f, "already has {tasks} tasks of the group (distinctInstance)"),
+            Self::Attribute { name, needs, .. } if needs.is_empty() => {
+                write!(f, "does not have the attribute {name}, which the task needs")
+            }
+            Self::Attribute { name, needs, has } => {
+                write!(f, "needs the attribute {name} to be {}, ", needs.join(" or "))?;
+                match has {
+                    Some(has) => write!(f, "has {has}"),
+                    None => f.write_str("and does not have it"),
+                }
+            }
             Self::MemberOf { expression } => write!(f, "is not a member of '{expression}'"),
             Self::UnreadableExpression { expression, error } => {
                 write!(f, "is not a member of '{expression}' ({error})")

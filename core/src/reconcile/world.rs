@@ -165,6 +165,7 @@ impl World {
             stop_code: ends.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ends.then(|| "Essential container in task exited".to_owned()),
             health: self.state.task(task).and_then(|task| self.health_of(task)),
+            network_interface: None,
         }
     }
 
@@ -316,6 +317,7 @@ impl World {
             desired_count: 1,
             launch_type: None,
             capacity_provider_strategy: vec![],
+            network_configuration: None,
             placement_constraints: vec![],
             placement_strategy: vec![],
             deployment_configuration: DeploymentConfiguration::default_of(SchedulingStrategy::Replica),
@@ -368,6 +370,7 @@ impl World {
             task_definition: definition(service, revision),
             launch_type: None,
             capacity_provider_strategy: vec![],
+            network_configuration: None,
             scale,
             steady: false,
             steady_at: self.now,

@@ -8,9 +8,9 @@ use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy, Cluster,
     ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, DeploymentConfigurationChanges,
-    DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange, PlacementConstraint, PlacementStrategy,
-    Ports, PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey, StopCode, Tags, Task, TaskDefinition,
-    TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
+    DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange, NetworkConfiguration,
+    PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey,
+    StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -406,6 +406,10 @@ pub struct UpdateService {
     /// [`Feature::CapacityProviders`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_provider_strategy: Option<CapacityProviderStrategy>,
+    /// Where its tasks are to get their addresses from; another than before begins a deployment. With
+    /// [`Feature::TaskNetworkInterfaces`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<NetworkConfiguration>,
     /// Changes to the deployment configuration.
     pub deployment_configuration: DeploymentConfigurationChanges,
     /// New seconds in which the health checks of a task may fail. With [`Feature::ContainerHealth`](super::Feature) alone.
@@ -436,6 +440,7 @@ impl UpdateService {
             placement_constraints: None,
             placement_strategy: None,
             capacity_provider_strategy: None,
+            network_configuration: None,
             deployment_configuration: DeploymentConfigurationChanges::default(),
             health_check_grace_period_secs: None,
             zone_rebalancing: None,

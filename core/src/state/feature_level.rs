@@ -55,6 +55,8 @@ pub enum Feature {
     ZoneRebalancing,
     /// Deployments go through stages: they shift traffic, bake and pause.
     DeploymentStrategies,
+    /// Tasks have an address of their own, and go to hosts that can give them one.
+    TaskNetworkInterfaces,
 }
 
 impl Feature {
@@ -81,7 +83,8 @@ impl Feature {
             | Self::ContainerHealth
             | Self::HostVersions
             | Self::ZoneRebalancing
-            | Self::DeploymentStrategies => 2,
+            | Self::DeploymentStrategies
+            | Self::TaskNetworkInterfaces => 2,
         }
     }
 }

@@ -105,6 +105,12 @@ pub enum Rejection {
     /// No deployment could proceed by the service's configuration.
     #[error("deployments could not proceed: {0}")]
     DeploymentConfiguration(UnworkableConfiguration),
+    /// Tasks of the service have an address of their own, and nothing says where from.
+    #[error("tasks of network mode awsvpc need a network configuration")]
+    NetworkConfigurationNeeded,
+    /// Tasks of the service have no address of their own.
+    #[error("only tasks of network mode awsvpc have a network configuration")]
+    NetworkConfigurationNotValid,
     /// Tasks of the service cannot be brought back to evenness over zones.
     #[error("tasks cannot be rebalanced over availability zones: {0}")]
     ZoneRebalancing(NoZoneRebalancing),

@@ -257,6 +257,7 @@ fn revision(state: &ClusterState, service: &Service, deployment: &Deployment) ->
         task_definition: deployment.task_definition.clone(),
         launch_type: service.launch_type.clone(),
         capacity_provider_strategy: service.capacity_provider_strategy.clone(),
+        network_configuration: service.network_configuration.clone(),
         images: images.collect(),
         created_at: deployment.created_at,
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::{
-    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, RolloutState, SchedulingStrategy, Service,
-    ServiceKey, ServiceStatus, StartBackoff, Task, TaskDefinitionKey, Timestamp, UnsupportedByDaemon,
-    UnworkableConfiguration,
+    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, NetworkConfiguration, NetworkMode,
+    RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus, StartBackoff, Task, TaskDefinitionKey,
+    Timestamp, UnsupportedByDaemon, UnworkableConfiguration,
 };
 
 use super::{
@@ -60,6 +60,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     let mut service = Service::clone(state.active_service(&update.service)?);
     let deploys =
         update.task_definition.is_some() || update.force_new_deployment || update.capacity_provider_strategy.is_some();
+    let deploys = deploys || update.network_configuration.is_some();
     if service.is_external() && deploys {
         return Err(Rejection::DeployedByTaskSets(update.service.clone()));
     }
@@ -74,6 +75,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     if let Some(strategy) = &update.capacity_provider_strategy {
         change_capacity(state, &mut service, strategy, update.force_new_deployment)?;
     }
+    set_network(state, &mut service, update.network_configuration.as_ref())?;
     if let Some(count) = update.desired_count {
         if service.scheduling_strategy == SchedulingStrategy::Daemon {
             return Err(UnsupportedByDaemon::DesiredCount.into());
@@ -131,11 +133,40 @@ fn change_capacity(
     Ok(())
 }
 
+/// What the service runs from now on has addresses of its own or not, and so has its network configuration a meaning or not.
+fn set_network(
+    state: &ClusterState,
+    service: &mut Service,
+    given: Option<&NetworkConfiguration>,
+) -> Result<(), Rejection> {
+    if given.is_some() {
+        service.network_configuration = given.cloned();
+    }
+    let definition = service
+        .primary()
+        .and_then(|primary| state.task_definition(&primary.task_definition));
+    match definition.map(|definition| definition.network_mode) {
+        Some(NetworkMode::Awsvpc) if service.network_configuration.is_none() => {
+            Err(Rejection::NetworkConfigurationNeeded)
+        }
+        Some(NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge) => {
+            service.network_configuration = None;
+            match given {
+                Some(_) => Err(Rejection::NetworkConfigurationNotValid),
+                None => Ok(()),
+            }
+        }
+        Some(NetworkMode::Awsvpc) | None => Ok(()),
+    }
+}
+
 /// What a new deployment is to run, where the update begins one.
 fn newly_deployed(service: &Service, update: &UpdateService) -> Option<TaskDefinitionKey> {
     let current = service.primary().map(|primary| &primary.task_definition);
     let wanted = update.task_definition.as_ref().or(current)?;
-    (update.force_new_deployment || Some(wanted) != current).then(|| wanted.clone())
+    let network = update.network_configuration.as_ref();
+    let is_other_network = network.is_some() && network != service.network_configuration.as_ref();
+    (update.force_new_deployment || is_other_network || Some(wanted) != current).then(|| wanted.clone())
 }
 
 /// Whether the parts of a service go together, whichever requests brought them.

@@ -227,6 +227,9 @@ fn merge(task: &mut Task, report: &TaskReport, at: Timestamp) {
     if let Some(status) = report.health {
         task.health = Some(TaskHealth::after(task.health, status, at));
     }
+    if report.network_interface.is_some() {
+        task.network_interface.clone_from(&report.network_interface);
+    }
     if task.last_status > TaskStatus::Running {
         // The host stops it of its own accord: an essential container ended, or it could not be started.
         if task.desired_status == DesiredStatus::Running {

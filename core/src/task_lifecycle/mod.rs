@@ -73,10 +73,11 @@ fn observe(state: &mut TaskState, observation: &Observation, now: Timestamp, act
                 state.fail_container(container, reason, now);
             }
         }
-        Observation::NetworkReady { bindings } => {
+        Observation::NetworkReady { bindings, interface } => {
             if state.network == NetworkPhase::SettingUp {
                 state.network = NetworkPhase::Up;
                 state.bind_ports(bindings);
+                state.network_interface.clone_from(interface);
             }
         }
         Observation::NetworkFailed { reason } => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DesiredStatus, HealthStatus, NetworkBinding, Timestamp};
+use crate::model::{DesiredStatus, HealthStatus, NetworkBinding, NetworkInterface, Timestamp};
 
 /// Something that happened; containers go by their name within the task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub enum Observation {
     NetworkReady {
         /// Ports as bound, each with the container that it belongs to.
         bindings: Vec<(String, NetworkBinding)>,
+        /// The interface with the task's own address, where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<NetworkInterface>,
     },
     /// The task's network cannot be set up.
     NetworkFailed {

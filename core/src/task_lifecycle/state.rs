@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ContainerDependency, ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, RestartPolicy, StopCode,
-    TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp,
+    ContainerDependency, ContainerReport, ContainerStatus, HealthStatus, NetworkBinding, NetworkInterface,
+    RestartPolicy, StopCode, TaskId, TaskReport, TaskSpec, TaskStatus, Timestamp,
 };
 
 use super::{RuntimeAction, dependencies};
@@ -17,6 +17,9 @@ pub struct TaskState {
     /// In the order of the task definition, which is the order of starting.
     pub(super) containers: Vec<ContainerState>,
     pub(super) network: NetworkPhase,
+    /// The interface with the task's own address, once it has had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) network_interface: Option<NetworkInterface>,
     /// Set once the task is to end; never unset or replaced.
     pub(super) stop: Option<Stop>,
     pub(super) pull_started_at: Option<Timestamp>,
@@ -220,6 +223,7 @@ impl TaskState {
             status: TaskStatus::Pending,
             containers: containers.collect(),
             network: NetworkPhase::Absent,
+            network_interface: None,
             stop: None,
             pull_started_at: None,
             pull_stopped_at: None,
@@ -335,6 +339,7 @@ impl TaskState {
             stop_code: self.stop.as_ref().and_then(|stop| stop.code),
             stopped_reason: self.stop.as_ref().and_then(|stop| stop.reason.clone()),
             health: HealthStatus::of_task(essential.filter_map(|c| c.health)),
+            network_interface: self.network_interface.clone(),
         }
     }
 

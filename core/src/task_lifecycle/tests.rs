@@ -130,7 +130,10 @@ pub(super) fn success(action: &RuntimeAction) -> Option<Observation> {
             container,
             digest: "sha256:1".to_owned(),
         },
-        RuntimeAction::SetUpNetwork => Observation::NetworkReady { bindings: Vec::new() },
+        RuntimeAction::SetUpNetwork => Observation::NetworkReady {
+            bindings: Vec::new(),
+            interface: None,
+        },
         RuntimeAction::CreateContainer { container } => Observation::ContainerCreated { container },
         RuntimeAction::StartContainer { container } | RuntimeAction::RestartContainer { container } => {
             Observation::ContainerStarted {
@@ -191,6 +194,7 @@ fn network_ready_gives_each_container_its_own_ports() {
     };
     host.observe(Observation::NetworkReady {
         bindings: vec![("b".to_owned(), binding.clone())],
+        interface: None,
     });
     let report = host.state.report();
     assert!(report.containers[0].network_bindings.is_empty());

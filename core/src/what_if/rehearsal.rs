@@ -252,5 +252,6 @@ fn report(task: TaskId, status: TaskStatus, now: Timestamp) -> TaskReport {
         stop_code: ends.then_some(StopCode::EssentialContainerExited),
         stopped_reason: None,
         health: None,
+        network_interface: None,
     }
 }

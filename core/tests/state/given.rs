@@ -73,6 +73,7 @@ pub(crate) fn report(id: u128, status: TaskStatus) -> TaskReport {
         stop_code: None,
         stopped_reason: None,
         health: None,
+        network_interface: None,
     }
 }
 
@@ -122,6 +123,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         desired_count: 1,
         launch_type: None,
         capacity_provider_strategy: vec![],
+        network_configuration: None,
         placement_constraints: vec![],
         placement_strategy: vec![],
         deployment_configuration: DeploymentConfiguration::default_of(SchedulingStrategy::Replica),

@@ -6,6 +6,7 @@ mod health;
 mod hosts;
 mod levels;
 mod lifecycle;
+mod networks;
 mod properties;
 mod protection;
 mod service_deployments;

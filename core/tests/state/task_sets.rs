@@ -32,6 +32,7 @@ pub(crate) fn task_set(id: &str) -> TaskSet {
         task_definition: web(1),
         launch_type: None,
         capacity_provider_strategy: vec![],
+        network_configuration: None,
         scale: Scale::WHOLE,
         steady: false,
         steady_at: AT,

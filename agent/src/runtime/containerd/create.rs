@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::PoisonError;
 
+use berth_core::model::NetworkInterface;
 use containerd_client::services::v1::container::Runtime as RuntimeName;
 use containerd_client::services::v1::snapshots::PrepareSnapshotRequest;
 use containerd_client::services::v1::{Container, CreateContainerRequest, CreateTaskRequest, GetRequest};
@@ -29,6 +30,8 @@ const SHIM: &str = "io.containerd.runc.v2";
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 /// Length of the host name that a container sees, as Docker's.
 const HOSTNAME_LENGTH: usize = 12;
+/// Longest host name that the kernel takes.
+const MAX_HOSTNAME: usize = 64;
 
 pub(super) async fn create(runtime: &ContainerdRuntime, request: CreateContainer<'_>) -> Result<(), RuntimeError> {
     let id = container_id(&request.key());
@@ -181,7 +184,7 @@ fn describe(
     let failed = |why: String| RuntimeError::CannotCreateContainer(why);
     let hostname = match request.network.namespace {
         None => runtime.host_name.clone(),
-        Some(_) => id.chars().take(HOSTNAME_LENGTH).collect(),
+        Some(_) => hostname(id, request.network.interface.as_ref()),
     };
     let directory = runtime.task_directory(request.task.task);
     let files = TaskFiles::prepare(&directory, request.network, &hostname)
@@ -200,6 +203,15 @@ fn describe(
     };
     let spec = spec::build(&ingredients).map_err(|e| failed(e.to_string()))?;
     serde_json::to_vec(&spec).map_err(|e| failed(e.to_string()))
+}
+
+/// The name that a container has for itself: that of the task's address, where the task has one of its own and the kernel takes the name.
+fn hostname(id: &str, interface: Option<&NetworkInterface>) -> String {
+    match interface.map(|interface| interface.private_dns_name.as_str()) {
+        None => id.chars().take(HOSTNAME_LENGTH).collect(),
+        Some(name) if name.len() <= MAX_HOSTNAME => name.to_owned(),
+        Some(name) => name.chars().take_while(|c| *c != '.').collect(),
+    }
 }
 
 fn user_of(

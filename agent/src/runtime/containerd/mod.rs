@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_core::model::{TaskId, TaskSpec, TransportProtocol};
+use berth_core::model::{Attributes, TaskId, TaskSpec, TransportProtocol};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -208,6 +208,10 @@ impl ContainerdRuntime {
 
 #[async_trait]
 impl Runtime for ContainerdRuntime {
+    fn offered(&self) -> Attributes {
+        self.networks.offered()
+    }
+
     async fn ensure_image(&self, image: &str) -> Result<ReadyImage, RuntimeError> {
         let ready = self.images.ensure(image).await.map_err(image_error)?;
         Ok(ReadyImage {

@@ -151,7 +151,7 @@ fn table(rows: &[Row], now: Timestamp, wide: bool) -> Table {
 mod tests {
     use std::collections::BTreeMap;
 
-    use berth_aws::ecs::{Container, HealthStatus, NetworkBinding, TransportProtocol};
+    use berth_aws::ecs::{Container, HealthStatus, NetworkBinding, NetworkInterface, TransportProtocol};
 
     use super::*;
 
@@ -212,6 +212,22 @@ mod tests {
             ]
         );
         assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+    }
+
+    #[test]
+    fn table_of_a_task_with_an_address_of_its_own_shows_that() {
+        let interface = NetworkInterface {
+            private_ipv4_address: Some("10.177.0.2".to_owned()),
+            ..Default::default()
+        };
+        let task = Task {
+            containers: Some(vec![Container {
+                network_interfaces: Some(vec![interface]),
+                ..Default::default()
+            }]),
+            ..running()
+        };
+        assert!(text(&[task], false).ends_with("45s  10.177.0.2"));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Row {
     container_instance_arn: Option<String>,
     pub(super) availability_zone: Option<String>,
     ports: Vec<Port>,
+    /// The address that it has of its own, if it has one.
+    private_ipv4_address: Option<String>,
     created_at: Option<String>,
     started_at: Option<String>,
     stopped_at: Option<String>,
@@ -69,6 +71,7 @@ impl Row {
             container_instance_arn: host.cloned(),
             availability_zone: task.availability_zone.clone(),
             ports: if is_stopped(task) { Vec::new() } else { ports(task) },
+            private_ipv4_address: own_address(task).filter(|_| !is_stopped(task)),
             created_at: time(task.created_at),
             started_at: time(task.started_at),
             stopped_at: time(task.stopped_at),
@@ -107,7 +110,10 @@ impl Row {
             text(&self.host),
             text(&self.availability_zone),
             self.created.map(|at| age(at, now)).unwrap_or_default(),
-            self.ports.iter().map(Port::text).collect::<Vec<_>>().join(","),
+            match &self.private_ipv4_address {
+                Some(address) => address.clone(),
+                None => self.ports.iter().map(Port::text).collect::<Vec<_>>().join(","),
+            },
         ]);
         cells
     }
@@ -146,6 +152,15 @@ impl Port {
 
 fn is_stopped(task: &Task) -> bool {
     task.last_status.as_deref() == Some("STOPPED")
+}
+
+fn own_address(task: &Task) -> Option<String> {
+    let mut interfaces = task
+        .containers
+        .iter()
+        .flatten()
+        .flat_map(|c| c.network_interfaces.iter().flatten());
+    interfaces.find_map(|interface| interface.private_ipv4_address.clone())
 }
 
 fn ports(task: &Task) -> Vec<Port> {

@@ -172,8 +172,10 @@ fn step_of(cluster: &ClusterKey, change: &Change) -> RemedyChange {
         Change::FreePorts { ports } => with_ports(RemedyType::FreePorts, ports),
         Change::UseOtherPorts { ports } => with_ports(RemedyType::UseOtherPorts, ports),
         Change::LiftConstraint(PlacementConstraint::DistinctInstance) => of(RemedyType::LiftDistinctInstance),
-        Change::LiftConstraint(PlacementConstraint::MemberOf { expression }) => RemedyChange {
-            expressions: Some(vec![expression.clone()]),
+        Change::LiftConstraint(
+            constraint @ (PlacementConstraint::MemberOf { .. } | PlacementConstraint::Attribute { .. }),
+        ) => RemedyChange {
+            expressions: constraint.expression().map(|expression| vec![expression.into_owned()]),
             ..of(RemedyType::LiftMemberOf)
         },
         Change::JoinCapacityProvider(name) => RemedyChange {

@@ -12,7 +12,7 @@ use berth_core::state::Command;
 use serde_json::{Value, json};
 
 use super::places;
-use crate::api::testing::{HISTORY, Harness, NOW};
+use crate::api::testing::{HISTORY, Harness, NOW, report_of};
 
 async fn harness() -> Harness {
     let harness = Harness::new();
@@ -37,17 +37,8 @@ async fn events(harness: &Harness, input: Value) -> Vec<Value> {
 fn report(harness: &Harness, task: &str, status: TaskStatus) {
     let id = task.rsplit('/').next().expect("an id").parse().expect("an id");
     let report = TaskReport {
-        task: id,
-        status,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
         started_at: (status == TaskStatus::Running).then_some(NOW),
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
-        health: None,
+        ..report_of(id, status)
     };
     let command = Command::RecordTaskReports {
         container_instance: ContainerInstanceId(1),

@@ -62,7 +62,7 @@ mod tests {
     use berth_core::state::{Command, DeploymentProgress, ServiceProgress};
     use serde_json::{Value, json};
 
-    use crate::api::testing::{Harness, NOW};
+    use crate::api::testing::{Harness, NOW, report_of};
 
     fn cluster() -> ClusterKey {
         Scope::new("123456789012", "us-east-1").cluster("default")
@@ -109,17 +109,8 @@ mod tests {
         let tasks = tasks.collect();
         harness.state.apply(&Command::CreateTasks { tasks }).expect("created");
         let report = |id| TaskReport {
-            task: TaskId(id),
-            status: TaskStatus::Running,
-            containers: vec![],
-            pull_started_at: None,
-            pull_stopped_at: None,
             started_at: Some(long_ago),
-            execution_stopped_at: None,
-            stopped_at: None,
-            stop_code: None,
-            stopped_reason: None,
-            health: None,
+            ..report_of(TaskId(id), TaskStatus::Running)
         };
         let running = Command::RecordTaskReports {
             container_instance: host,

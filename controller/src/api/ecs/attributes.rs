@@ -15,6 +15,9 @@ const MAX_IN_REQUEST: usize = 10;
 /// Longest name and longest value (ECS's limit).
 const MAX_LENGTH: usize = 128;
 
+/// What attributes begin with that tell what a host can do: a task that went by another word of it would not run as it is to.
+const CAPABILITY: &str = "ecs.capability.";
+
 /// An attribute of a request, with the host that it speaks of.
 #[derive(Clone, Debug)]
 pub(crate) struct Targeted {
@@ -59,6 +62,11 @@ pub(crate) fn from_request(
 fn targeted(state: &ClusterState, cluster: &ClusterKey, attribute: Attribute) -> Result<Targeted, AwsError> {
     let name = attribute.name.unwrap_or_default();
     check_name(&name)?;
+    if name.starts_with(CAPABILITY) {
+        return Err(invalid(format!(
+            "The attribute {name} cannot be put or deleted: what begins with {CAPABILITY} is what the agent of a host finds that it can do."
+        )));
+    }
     if let Some(value) = &attribute.value {
         check_value(&name, value)?;
     }

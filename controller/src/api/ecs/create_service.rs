@@ -11,7 +11,10 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
-use super::{capacity_providers, idempotency, new_task, placement, references, render, service_input, tags};
+use super::{
+    capacity_providers, idempotency, network_configuration, new_task, placement, references, render, service_input,
+    tags,
+};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -27,6 +30,7 @@ pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("launchType", Honoured::Only(&["EC2"])),
     ("capacityProviderStrategy", Honoured::All),
     ("deploymentConfiguration", service_input::CONFIGURATION),
+    ("networkConfiguration", network_configuration::HONOURED),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
     ("healthCheckGracePeriodSeconds", Honoured::All),
@@ -64,8 +68,10 @@ pub(crate) async fn handle(
             None
         }
     };
+    let mut network = None;
     if let Some(definition) = definition {
         new_task::check_compatible(&definition.requires_compatibilities)?;
+        network = network_configuration::of_request(&state, definition, input.network_configuration.take())?;
     }
     let deployments = definition.map(|definition| {
         let id = api.with_ids(IdSource::deployment_id);
@@ -79,6 +85,7 @@ pub(crate) async fn handle(
     let zone_rebalancing = service_input::zone_rebalancing(&state, input.availability_zone_rebalancing.as_ref())?;
     let mut service = Service {
         capacity_provider_strategy: capacity,
+        network_configuration: network,
         deployment_controller: controller,
         deployments: deployments.into_iter().collect(),
         ..service(call, &state, input, key.clone(), digest)?
@@ -113,6 +120,7 @@ fn refuse_what_task_sets_say(input: &CreateServiceRequest) -> Result<(), AwsErro
             input.task_definition.as_ref().is_some_and(|given| !given.is_empty()),
         ),
         ("launchType", input.launch_type.is_some()),
+        ("networkConfiguration", input.network_configuration.is_some()),
         (
             "capacityProviderStrategy",
             strategy.is_some_and(|given| !given.is_empty()),
@@ -190,6 +198,7 @@ fn service(
         desired_count,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
         capacity_provider_strategy: vec![],
+        network_configuration: None,
         placement_constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
         placement_strategy: placement::strategies(state, input.placement_strategy.unwrap_or_default())?,
         deployment_configuration: configuration,
@@ -491,7 +500,7 @@ mod tests {
             (json!({"loadBalancers": [{"containerName": "c"}]}), "loadBalancers"),
             (
                 json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"]}}}),
-                "networkConfiguration",
+                "Network Configuration is not valid",
             ),
             (json!({"enableExecuteCommand": true}), "enableExecuteCommand"),
             (

@@ -8,7 +8,7 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{capacity_providers, idempotency, new_task, references, render, tags, task_sets};
+use super::{capacity_providers, idempotency, network_configuration, new_task, references, render, tags, task_sets};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -24,6 +24,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("taskDefinition", Honoured::All),
     ("launchType", Honoured::Only(&["EC2"])),
     ("capacityProviderStrategy", Honoured::All),
+    ("networkConfiguration", network_configuration::HONOURED),
     ("scale", Honoured::All),
     ("clientToken", Honoured::All),
     ("tags", Honoured::All),
@@ -49,9 +50,11 @@ pub(crate) async fn handle(
     new_task::check_compatible(&definition.requires_compatibilities)?;
     let capacity = input.capacity_provider_strategy.take();
     let capacity = capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?;
+    let network = network_configuration::of_request(&state, definition, input.network_configuration.take())?;
     let id = api.with_ids(IdSource::deployment_id);
     let task_set = TaskSet {
         client_token: token,
+        network_configuration: network,
         ..task_set(call, input, id.clone(), definition.key.clone(), capacity)?
     };
     let command = Command::CreateTaskSet {
@@ -125,6 +128,7 @@ fn task_set(
         task_definition,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
         capacity_provider_strategy,
+        network_configuration: None,
         scale: task_sets::scale(input.scale.as_ref())?,
         steady: false,
         steady_at: call.now,

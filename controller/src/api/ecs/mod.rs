@@ -11,6 +11,7 @@ mod definition;
 mod deployment_stages;
 mod idempotency;
 mod names;
+mod network_configuration;
 mod new_task;
 mod overrides;
 pub(super) mod placement;

@@ -3,7 +3,8 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{PropagateTags, Tag, TaskOverride as AwsTaskOverride};
 use berth_core::model::{
-    ClusterKey, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskOrigin, TaskOverride, Timestamp,
+    ClusterKey, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskOrigin,
+    TaskOverride, Timestamp,
 };
 use berth_core::state::MAX_TAGS;
 
@@ -27,6 +28,7 @@ pub(super) struct TaskInput {
     pub(super) tags: Option<Vec<Tag>>,
     pub(super) propagate_tags: Option<PropagateTags>,
     pub(super) managed_tags: bool,
+    pub(super) network: Option<NetworkConfiguration>,
     pub(super) constraints: Vec<PlacementConstraint>,
     pub(super) strategies: Vec<PlacementStrategy>,
 }
@@ -42,7 +44,8 @@ pub(super) fn prototype(
     now: Timestamp,
 ) -> Result<Task, AwsError> {
     let overrides = overrides::from_request(definition, input.overrides)?;
-    let mut placement_constraints = definition.placement_constraints.clone();
+    let mut placement_constraints = definition.required_attributes(input.network.as_ref());
+    placement_constraints.extend(definition.placement_constraints.iter().cloned());
     placement_constraints.extend(input.constraints);
     let mut task = Task::new(cluster.clone(), definition, TaskOrigin::Standalone, now);
     let blueprint = task.blueprint_mut();

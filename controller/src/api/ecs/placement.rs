@@ -125,22 +125,24 @@ fn check_count(what: &str, count: usize, most: usize) -> Result<(), AwsError> {
 /// The constraints of an answer.
 pub(super) fn render_constraints(constraints: &[PlacementConstraint]) -> Vec<AwsConstraint> {
     let render = |constraint: &PlacementConstraint| match constraint {
-        PlacementConstraint::DistinctInstance => AwsConstraint {
+        PlacementConstraint::DistinctInstance => Some(AwsConstraint {
             r#type: Some(PlacementConstraintType::DistinctInstance),
             expression: None,
-        },
-        PlacementConstraint::MemberOf { expression } => AwsConstraint {
+        }),
+        PlacementConstraint::MemberOf { expression } => Some(AwsConstraint {
             r#type: Some(PlacementConstraintType::MemberOf),
             expression: Some(expression.clone()),
-        },
+        }),
+        // Nobody asked for it as such.
+        PlacementConstraint::Attribute { .. } => None,
     };
-    constraints.iter().map(render).collect()
+    constraints.iter().filter_map(render).collect()
 }
 
 /// The constraints of a task definition's answer.
 pub(super) fn render_of_definition(constraints: &[PlacementConstraint]) -> Vec<TaskDefinitionPlacementConstraint> {
     let render = |constraint: &PlacementConstraint| match constraint {
-        PlacementConstraint::DistinctInstance => None,
+        PlacementConstraint::DistinctInstance | PlacementConstraint::Attribute { .. } => None,
         PlacementConstraint::MemberOf { expression } => Some(TaskDefinitionPlacementConstraint {
             r#type: Some(TaskDefinitionPlacementConstraintType::MemberOf),
             expression: Some(expression.clone()),

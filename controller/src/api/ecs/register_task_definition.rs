@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, errors as ecs};
-use berth_core::model::ContainerDefinition;
+use berth_core::model::{ContainerDefinition, NetworkMode};
 use berth_core::state::{Command, Event, Feature};
 
 use super::{definition, render, tags};
@@ -25,6 +25,11 @@ pub(crate) async fn handle(
         return Err(client(
             "Health checks, dependencies and start timeouts of containers are not supported yet: not every controller of the cluster has \
              been upgraded.",
+        ));
+    }
+    if definition.network_mode == NetworkMode::Awsvpc && !api.uses(Feature::TaskNetworkInterfaces) {
+        return Err(client(
+            "The network mode awsvpc is not supported yet: not every controller of the cluster has been upgraded.",
         ));
     }
     let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;

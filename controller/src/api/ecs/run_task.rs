@@ -10,7 +10,7 @@ use berth_core::reconcile::{StandaloneRequest, divide_at_once};
 use berth_core::state::ClusterState;
 
 use super::new_task::{TaskInput, check_compatible, prototype};
-use super::{capacity_providers, idempotency, overrides, placement, references, render};
+use super::{capacity_providers, idempotency, network_configuration, overrides, placement, references, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -25,6 +25,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("enableECSManagedTags", Honoured::All),
     ("group", Honoured::All),
     ("launchType", Honoured::Only(&["EC2"])),
+    ("networkConfiguration", network_configuration::HONOURED),
     ("overrides", overrides::HONOURED),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
@@ -73,6 +74,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         tags: input.tags,
         propagate_tags: input.propagate_tags,
         managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
+        network: network_configuration::of_request(&state, definition, input.network_configuration)?,
         constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
         strategies: placement::strategies(&state, input.placement_strategy.unwrap_or_default())?,
     };

@@ -7,7 +7,7 @@ use berth_core::reconcile::StandaloneRequest;
 
 use super::new_task::{TaskInput, check_compatible, prototype};
 use super::references::{self, Lookup};
-use super::{overrides, placement, render};
+use super::{network_configuration, overrides, placement, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
@@ -21,6 +21,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("containerInstances", Honoured::All),
     ("enableECSManagedTags", Honoured::All),
     ("group", Honoured::All),
+    ("networkConfiguration", network_configuration::HONOURED),
     ("overrides", overrides::HONOURED),
     ("propagateTags", Honoured::All),
     ("startedBy", Honoured::All),
@@ -49,6 +50,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: StartTaskRequest) -> R
         group: input.group,
         started_by: input.started_by,
         overrides: input.overrides,
+        network: network_configuration::of_request(&state, definition, input.network_configuration)?,
         tags: input.tags,
         propagate_tags: input.propagate_tags,
         managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),

@@ -6,7 +6,7 @@ use berth_core::ids::IdSource;
 use berth_core::model::{CapacityProviderStrategy, ServiceKey, TaskDefinitionKey};
 use berth_core::state::{ClusterState, Command, Feature, UpdateService};
 
-use super::{capacity_providers, new_task, placement, references, render, service_input};
+use super::{capacity_providers, network_configuration, new_task, placement, references, render, service_input};
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::members::{Honoured, refuse_others};
@@ -19,6 +19,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("deploymentConfiguration", service_input::CONFIGURATION),
     ("availabilityZoneRebalancing", Honoured::All),
     ("capacityProviderStrategy", Honoured::All),
+    ("networkConfiguration", network_configuration::HONOURED),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
     ("forceNewDeployment", Honoured::All),
@@ -77,6 +78,7 @@ fn update(
             .map(|given| placement::strategies(state, given))
             .transpose()?,
         capacity_provider_strategy: capacity(call, state, input.capacity_provider_strategy)?,
+        network_configuration: network_configuration::from_request(state, input.network_configuration)?,
         deployment_configuration: service_input::configuration(
             state,
             input.deployment_configuration.unwrap_or_default(),

@@ -27,7 +27,7 @@ const MAX_BYTES: usize = 64 * 1024;
 /// What Berth honours of a task definition; all else is refused by name.
 const HONOURED: Honoured = Honoured::Members(&[
     ("family", Honoured::All),
-    ("networkMode", Honoured::Only(&["bridge", "host", "none"])),
+    ("networkMode", Honoured::All),
     ("cpu", Honoured::All),
     ("memory", Honoured::All),
     ("tags", Honoured::All),
@@ -77,7 +77,7 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
     let given = input.clone();
     let family = input.family.unwrap_or_default();
     check_name("Family", &family)?;
-    let network_mode = network_mode(input.network_mode)?;
+    let network_mode = network_mode(input.network_mode);
     let containers: Vec<ContainerDefinition> = input
         .container_definitions
         .unwrap_or_default()
@@ -110,6 +110,7 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
     check_memory(&definition)?;
     check_cpu(&definition)?;
     check_host_ports(&definition)?;
+    check_network_mode(&definition)?;
     definition.also_given = also_given::of(&given, &render::task_definition(&definition));
     Ok(definition)
 }
@@ -141,12 +142,12 @@ fn check_name(what: &str, name: &str) -> Result<(), AwsError> {
     Ok(())
 }
 
-fn network_mode(given: Option<AwsNetworkMode>) -> Result<NetworkMode, AwsError> {
+fn network_mode(given: Option<AwsNetworkMode>) -> NetworkMode {
     match given {
-        None | Some(AwsNetworkMode::Bridge) => Ok(NetworkMode::Bridge),
-        Some(AwsNetworkMode::Host) => Ok(NetworkMode::Host),
-        Some(AwsNetworkMode::None) => Ok(NetworkMode::None),
-        Some(AwsNetworkMode::Awsvpc) => Err(client("The value awsvpc of networkMode is not supported by Berth yet.")),
+        None | Some(AwsNetworkMode::Bridge) => NetworkMode::Bridge,
+        Some(AwsNetworkMode::Host) => NetworkMode::Host,
+        Some(AwsNetworkMode::None) => NetworkMode::None,
+        Some(AwsNetworkMode::Awsvpc) => NetworkMode::Awsvpc,
     }
 }
 
@@ -224,18 +225,35 @@ fn check_cpu(definition: &TaskDefinition) -> Result<(), AwsError> {
     }
 }
 
+/// ECS gives tasks an address of their own only where it has networks of its own.
+fn check_network_mode(definition: &TaskDefinition) -> Result<(), AwsError> {
+    let is_external = definition
+        .requires_compatibilities
+        .iter()
+        .any(|name| name == "EXTERNAL");
+    match definition.network_mode == NetworkMode::Awsvpc && is_external {
+        true => Err(client(
+            "When the launch type is EXTERNAL, the only supported network modes are bridge, host, and none.",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// A task that takes a host port twice could run nowhere.
 fn check_host_ports(definition: &TaskDefinition) -> Result<(), AwsError> {
     let mut taken = BTreeSet::new();
     for container in &definition.containers {
         for mapping in &container.port_mappings {
-            let Some(port) = definition.fixed_host_port(mapping) else {
-                continue;
+            // Containers share the address of a task that has one.
+            let (of, port) = match definition.network_mode {
+                NetworkMode::Awsvpc => ("container", Some(mapping.container_port)),
+                _ => ("host", definition.fixed_host_port(mapping)),
             };
+            let Some(port) = port else { continue };
             if !taken.insert((mapping.protocol, port)) {
                 let port = mapping.protocol.port(port);
                 return Err(client(format!(
-                    "Invalid setting for container '{}'. The host port {port} is used twice in the task definition.",
+                    "Invalid setting for container '{}'. The {of} port {port} is used twice in the task definition.",
                     container.name
                 )));
             }

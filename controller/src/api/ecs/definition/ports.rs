@@ -50,10 +50,19 @@ fn one(mode: NetworkMode, container: &str, given: AwsPortMapping) -> Result<Port
         .map(|number| port("hostPort", number, 0))
         .transpose()?
         .filter(|port| *port != 0);
-    if mode == NetworkMode::Host && host_port.is_some_and(|port| port != container_port) {
-        return Err(client(
-            "When networkMode=host, the host ports and container ports in port mappings must match.",
-        ));
+    let is_the_same = host_port.is_none_or(|port| port == container_port);
+    match mode {
+        NetworkMode::Host if !is_the_same => {
+            return Err(client(
+                "When networkMode=host, the host ports and container ports in port mappings must match.",
+            ));
+        }
+        NetworkMode::Awsvpc if !is_the_same => {
+            return Err(client(
+                "When networkMode=awsvpc, the host ports and container ports in port mappings must match.",
+            ));
+        }
+        _ => {}
     }
     Ok(PortMapping {
         container_port,

@@ -5,6 +5,7 @@ mod capacity_provider;
 pub(crate) mod cluster;
 pub(crate) mod container_instance;
 pub(crate) mod event;
+mod network_interface;
 mod service;
 mod service_deployment;
 mod task;

@@ -8,14 +8,15 @@ use berth_aws::ecs::{
     ServiceEvent as AwsServiceEvent,
 };
 use berth_core::model::{
-    CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentController, DeploymentStatus,
-    PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent, ServiceStatus, TaskCounts,
+    CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentController, DeploymentId,
+    DeploymentStatus, NetworkConfiguration, PropagateTags, RolloutState, SchedulingStrategy, Service, ServiceEvent,
+    ServiceStatus, TaskCounts,
 };
 use berth_core::state::{ClusterState, ServiceTaskCounts};
 
 use super::capacity_provider::capacity_provider_strategy;
 use super::{count, task_set, time, unless_empty};
-use crate::api::ecs::{deployment_stages, placement, tags};
+use crate::api::ecs::{deployment_stages, network_configuration, placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
 pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
@@ -51,6 +52,10 @@ pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags
         current_service_revisions: unless_empty(&current_revisions(service, &counts)),
         events: Some(service.events.iter().map(event).collect()),
         created_at: Some(time(service.created_at)),
+        network_configuration: service
+            .network_configuration
+            .as_ref()
+            .map(network_configuration::render),
         placement_constraints: Some(placement::render_constraints(&service.placement_constraints)),
         placement_strategy: Some(placement::render_strategies(&service.placement_strategy)),
         scheduling_strategy: Some(match service.scheduling_strategy {
@@ -117,6 +122,7 @@ fn deployment(service: &Service, deployment: &Deployment, counts: TaskCounts) ->
         capacity_provider_strategy: is_primary
             .then(|| unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)))
             .flatten(),
+        network_configuration: network_of(service, &deployment.id).map(network_configuration::render),
         rollout_state: Some(match deployment.rollout_state {
             RolloutState::InProgress => DeploymentRolloutState::InProgress,
             RolloutState::Completed => DeploymentRolloutState::Completed,
@@ -124,6 +130,14 @@ fn deployment(service: &Service, deployment: &Deployment, counts: TaskCounts) ->
         }),
         rollout_state_reason: Some(deployment.rollout_state_reason.clone()),
         ..Default::default()
+    }
+}
+
+/// What its tasks have, which is not what the service has now where it was given something else meanwhile.
+fn network_of<'s>(service: &'s Service, deployment: &DeploymentId) -> Option<&'s NetworkConfiguration> {
+    match service.service_deployment(deployment) {
+        Some(known) => known.revision.network_configuration.as_ref(),
+        None => service.network_configuration.as_ref(),
     }
 }
 

@@ -16,7 +16,7 @@ use berth_core::state::ClusterState;
 use super::capacity_provider::capacity_provider_strategy;
 use super::service::{configuration, launch_type};
 use super::{count, time, unless_empty};
-use crate::api::ecs::deployment_stages;
+use crate::api::ecs::{deployment_stages, network_configuration};
 
 /// A service deployment, with the tasks of its revisions as they are now, or as they were when it was over.
 pub(in crate::api::ecs) fn service_deployment(
@@ -180,6 +180,10 @@ pub(in crate::api::ecs) fn service_revision(
         task_definition: Some(revision.task_definition.arn()),
         launch_type: launch_type(&revision.capacity_provider_strategy),
         capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&revision.capacity_provider_strategy)),
+        network_configuration: revision
+            .network_configuration
+            .as_ref()
+            .map(network_configuration::render),
         load_balancers: Some(vec![]),
         service_registries: Some(vec![]),
         container_images: Some(images.into_iter().map(image).collect()),

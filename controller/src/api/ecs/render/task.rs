@@ -11,7 +11,7 @@ use berth_core::model::{
 };
 use berth_core::state::ClusterState;
 
-use super::{count, protocol, time, unless_empty};
+use super::{count, network_interface, protocol, time, unless_empty};
 use crate::api::ecs::tags;
 
 /// A task; its tags only where they were asked for.
@@ -30,7 +30,7 @@ pub(super) fn task_on(
 ) -> AwsTask {
     let containers = task.containers.iter().enumerate();
     AwsTask {
-        attachments: Some(vec![]),
+        attachments: Some(network_interface::attachment(task, definition).into_iter().collect()),
         attributes: Some(host.map(attributes).unwrap_or_default()),
         availability_zone: host.and_then(|host| host.availability_zone()).map(str::to_owned),
         capacity_provider_name: task.capacity_provider.as_ref().map(ToString::to_string),
@@ -115,7 +115,7 @@ fn container(task: &Task, definition: Option<&TaskDefinition>, index: usize, con
         exit_code: container.exit_code,
         reason: container.reason.clone(),
         network_bindings: Some(container.network_bindings.iter().map(network_binding).collect()),
-        network_interfaces: Some(vec![]),
+        network_interfaces: Some(network_interface::of_container(task).into_iter().collect()),
         health_status: Some(health_status(container.health)),
         cpu: cpu.map(|cpu| cpu.0.to_string()),
         memory: memory.map(|memory| memory.0.to_string()),
@@ -126,9 +126,14 @@ fn container(task: &Task, definition: Option<&TaskDefinition>, index: usize, con
 
 /// A container has no id of its own in the state: its place in the task makes one that stays.
 fn container_arn(task: &Task, index: usize) -> String {
-    let id = format!("{:032x}", task.id.0 ^ (index as u128 + 1));
-    let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
+    let uuid = uuid_of(task, index as u128 + 1);
     task.cluster.arn_of("container", format_args!("{}/{uuid}", task.id))
+}
+
+/// What belongs to a task and has no id in the state, told from others of it by a number that stays.
+pub(super) fn uuid_of(task: &Task, number: u128) -> String {
+    let id = format!("{:032x}", task.id.0 ^ number);
+    [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-")
 }
 
 fn network_binding(binding: &NetworkBinding) -> AwsNetworkBinding {

@@ -1,14 +1,14 @@
 //! Task definitions in answers. Pure.
 
 use berth_aws::ecs::{
-    Compatibility, ContainerCondition, ContainerDefinition as AwsContainer,
+    Attribute, Compatibility, ContainerCondition, ContainerDefinition as AwsContainer,
     ContainerDependency as AwsContainerDependency, ContainerRestartPolicy, HealthCheck as AwsHealthCheck, KeyValuePair,
     NetworkMode as AwsNetworkMode, PortMapping as AwsPortMapping, TaskDefinition as AwsTaskDefinition,
     TaskDefinitionStatus as AwsStatus,
 };
 use berth_core::model::{
-    ContainerDefinition, ContainerDependency, DependencyCondition, HealthCheck, NetworkMode, PortMapping,
-    RestartPolicy, TaskDefinition, TaskDefinitionStatus,
+    ContainerDefinition, ContainerDependency, DependencyCondition, HealthCheck, NetworkMode, PlacementConstraint,
+    PortMapping, RestartPolicy, TaskDefinition, TaskDefinitionStatus,
 };
 
 use super::{count, protocol, time, unless_empty};
@@ -47,9 +47,9 @@ fn what_is_honoured(definition: &TaskDefinition) -> AwsTaskDefinition {
             TaskDefinitionStatus::Inactive => AwsStatus::Inactive,
             TaskDefinitionStatus::DeleteInProgress => AwsStatus::DeleteInProgress,
         }),
-        requires_attributes: Some(vec![]),
+        requires_attributes: Some(required_attributes(definition)),
         placement_constraints: Some(placement::render_of_definition(&definition.placement_constraints)),
-        compatibilities: Some(vec![Compatibility::External, Compatibility::Ec2]),
+        compatibilities: Some(compatibilities(definition)),
         requires_compatibilities: unless_empty(&required),
         cpu: definition.cpu.map(|cpu| cpu.0.to_string()),
         memory: definition.memory.map(|memory| memory.0.to_string()),
@@ -60,11 +60,36 @@ fn what_is_honoured(definition: &TaskDefinition) -> AwsTaskDefinition {
     }
 }
 
+/// What hosts have to be able to do, as ECS names it.
+fn required_attributes(definition: &TaskDefinition) -> Vec<Attribute> {
+    let needed = definition.required_attributes(None);
+    let names = needed.into_iter().filter_map(|constraint| match constraint {
+        PlacementConstraint::Attribute { name, .. } => Some(name),
+        PlacementConstraint::DistinctInstance | PlacementConstraint::MemberOf { .. } => None,
+    });
+    let attribute = |name| Attribute {
+        name: Some(name),
+        ..Default::default()
+    };
+    names.map(attribute).collect()
+}
+
+/// The launch types that it could run on; hosts elsewhere cannot give tasks addresses of their own (ECS's rule).
+fn compatibilities(definition: &TaskDefinition) -> Vec<Compatibility> {
+    match definition.network_mode {
+        NetworkMode::Awsvpc => vec![Compatibility::Ec2],
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge => {
+            vec![Compatibility::External, Compatibility::Ec2]
+        }
+    }
+}
+
 fn network_mode(mode: NetworkMode) -> AwsNetworkMode {
     match mode {
         NetworkMode::None => AwsNetworkMode::None,
         NetworkMode::Host => AwsNetworkMode::Host,
         NetworkMode::Bridge => AwsNetworkMode::Bridge,
+        NetworkMode::Awsvpc => AwsNetworkMode::Awsvpc,
     }
 }
 
@@ -131,10 +156,9 @@ fn dependency(dependency: &ContainerDependency) -> AwsContainerDependency {
 }
 
 fn port_mapping(mode: NetworkMode, mapping: &PortMapping) -> AwsPortMapping {
-    let unnamed = if mode == NetworkMode::Host {
-        mapping.container_port
-    } else {
-        0
+    let unnamed = match mode {
+        NetworkMode::Host | NetworkMode::Awsvpc => mapping.container_port,
+        NetworkMode::Bridge | NetworkMode::None => 0,
     };
     AwsPortMapping {
         container_port: Some(mapping.container_port.into()),

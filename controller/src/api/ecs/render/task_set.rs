@@ -7,7 +7,7 @@ use berth_core::state::ClusterState;
 use super::capacity_provider::capacity_provider_strategy;
 use super::service::launch_type;
 use super::{count, time, unless_empty};
-use crate::api::ecs::tags;
+use crate::api::ecs::{network_configuration, tags};
 
 /// A task set with its counts; its tags only where they were asked for.
 pub(in crate::api::ecs) fn task_set(
@@ -32,6 +32,7 @@ pub(in crate::api::ecs) fn task_set(
         updated_at: Some(time(set.updated_at)),
         launch_type: launch_type(&set.capacity_provider_strategy),
         capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&set.capacity_provider_strategy)),
+        network_configuration: set.network_configuration.as_ref().map(network_configuration::render),
         load_balancers: Some(vec![]),
         service_registries: Some(vec![]),
         scale: Some(Scale {
