@@ -66,8 +66,13 @@ class Containerd:
 
 
 def pids(ecs, cluster="shop"):
-    """Processes of each running task, found by the task's id in /proc/*/cgroup."""
-    wanted = {task["taskArn"].split("/")[-1]: task["taskArn"] for task in berth.running(ecs, cluster)}
+    """Processes of each running task."""
+    return pids_of(task["taskArn"] for task in berth.running(ecs, cluster))
+
+
+def pids_of(tasks):
+    """Processes of each of these tasks that has any, found by the task's id in /proc/*/cgroup."""
+    wanted = {arn.rsplit("/", 1)[-1]: arn for arn in tasks}
     found = {}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -3,10 +3,10 @@
 import collections
 import json
 import signal
-import threading
 import time
 
 import berth
+from watch import Watch
 
 SETTINGS = {"cluster": "shop", "heartbeatIntervalMs": 500, "hostLostAfterMs": 2000}
 
@@ -40,29 +40,6 @@ def counts(ecs):
 
 def plan(process, *arguments):
     return json.loads(process.run("rebalance", *arguments, "--format", "json").stdout)
-
-
-class Watch:
-    """Looks at a service again and again, and remembers the fewest tasks that ran and the most that were there."""
-
-    def __init__(self, endpoint, name):
-        self.ecs, self.name, self.fewest, self.most = berth.client(endpoint), name, 10**6, 0
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.look)
-
-    def look(self):
-        while not self.over.wait(0.1):
-            service = berth.service_of(self.ecs, "shop", self.name)
-            self.fewest = min(self.fewest, service["runningCount"])
-            self.most = max(self.most, service["runningCount"] + service["pendingCount"])
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
 
 
 def test_zones_uneven_since_a_host_was_away_are_made_even_as_was_said(tmp_path):
