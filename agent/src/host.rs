@@ -56,6 +56,7 @@ pub(crate) fn describe(config: &AgentConfig, offered: Attributes) -> HostDescrip
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         runtime_version: config.runtime_version.clone(),
         capacity_provider: config.capacity_provider.clone(),
+        ecs_agent: None,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn description(agent: AgentNumber, bugs: Bugs) -> HostDescription {
         agent_version: "0.1.0".to_owned(),
         runtime_version: "simulated".to_owned(),
         capacity_provider: None,
+        ecs_agent: None,
     }
 }
 

@@ -259,6 +259,7 @@ impl Host {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             runtime_version: "simulated".to_owned(),
             capacity_provider: None,
+            ecs_agent: None,
         };
         let reports: Result<Vec<_>> = self.tasks.keys().filter_map(|id| self.report(*id)).collect();
         Ok(Register {

@@ -92,6 +92,7 @@ impl Bench {
                     agent_version: "1".to_owned(),
                     runtime_version: "1".to_owned(),
                     capacity_provider: None,
+                    ecs_agent: None,
                 },
                 at: self.now,
             };

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections] [scale] [placement] [reconcile]; all without arguments. All
+# The benchmarks: tests/bench/run.sh [build] [starts] [api] [memory] [members] [failover] [elections] [scale] [services] [placement] [reconcile]; all without arguments. All
 # but `build`, which times a release build into an empty folder, measure an optimised build. `members` and `failover` measure three
 # controllers beside three of Debian's etcd, which is unpacked into the build's folder; the leader is killed BERTH_BENCH_KILLS times, 50
 # unless it says otherwise. `elections` takes BERTH_BENCH_MINUTES, 10 unless it says otherwise. `scale` measures ten thousand hosts,
-# `placement` where tasks go on as many, and `reconcile` what it takes to decide what has to change there.
+# `services` what clients wait for while many of them create a thousand services, `placement` where tasks go on as many, and `reconcile` what it takes to decide what has to change there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -40,15 +40,16 @@ unpack_etcd() {
 measured=()
 groups=()
 scale=()
-[ "$#" -gt 0 ] || set -- build starts api memory members failover elections scale placement reconcile
+[ "$#" -gt 0 ] || set -- build starts api memory members failover elections scale services placement reconcile
 for word in "$@"; do
     case "$word" in
         build) build ;;
         placement | reconcile) cargo run --release --locked --quiet -p berth-core --example "$word-bench" ;;
         starts | api | memory) measured+=("$word") ;;
         members | failover | elections) groups+=("$word") ;;
-        scale) scale=(alone members) ;;
-        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections scale placement reconcile" >&2; exit 2 ;;
+        scale) scale+=(alone members) ;;
+        services) scale+=(services) ;;
+        *) echo "there is no benchmark '$word'; there are: build starts api memory members failover elections scale services placement reconcile" >&2; exit 2 ;;
     esac
 done
 [ "${#measured[@]}" -gt 0 ] || [ "${#groups[@]}" -gt 0 ] || [ "${#scale[@]}" -gt 0 ] || exit 0

@@ -1,16 +1,18 @@
 """What ten thousand hosts and a hundred thousand tasks cost: real controllers, and agents as light sessions in one other process.
 
-    BERTH_BINARY=target/release/berth python tests/bench/scale.py [--hosts N] [--tasks N] [--within FILE] [alone] [members]
+    BERTH_BINARY=target/release/berth python tests/bench/scale.py [--hosts N] [--tasks N] [--within FILE] [alone] [members] [services]
 
 `alone` measures one controller: time to a steady state, memory, cpu, a scale-up, predictions, a task's successor, and how long a write waits while a
 snapshot is taken.
-`members` measures placements a second of three. Prints figures as they are found. With `--within`, what has to be quiet holds that
+`members` measures placements a second of three.
+`services` measures what clients wait for while many of them create a thousand services on a thousand hosts, of one controller and of three. Prints figures as they are found. With `--within`, what has to be quiet holds that
 file locked.
 """
 
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 import re
@@ -38,6 +40,8 @@ FILLERS = 8
 SNAPSHOT_SECONDS = 60
 PROBE_SECONDS = 5
 SETTLE_DEADLINE = 900
+# Services that clients create at the same time, and on how many hosts.
+SERVICES, TASKS_EACH, CLIENTS, HOSTS_OF_SERVICES = 1_000, 10, 64, 1_000
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -219,8 +223,14 @@ def measure_predictions(member, ecs, names):
 def load(member, connections, seconds):
     """A program whose clients write one thing after the other, and little of it."""
     body = f'{{"resourceArn": "arn:aws:ecs:{berth.REGION}:{berth.ACCOUNT}:cluster/{CLUSTER}", "tags": [{{"key": "n", "value": "{{n}}"}}]}}'
-    arguments = [BINARIES / "api-load", "TagResource", body, str(connections), str(seconds)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=berth.environment(member.endpoint))
+    return calls([member], "TagResource", body, connections, str(seconds))
+
+
+def calls(members, operation, body, connections, length):
+    """A program that calls an operation again and again, for so many seconds or `Nx` times."""
+    endpoints = [member.endpoint for member in members]
+    arguments = [BINARIES / "api-load", operation, body, str(connections), length, *endpoints]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=berth.environment(endpoints[0]))
 
 
 def measure_snapshot(member):
@@ -253,6 +263,44 @@ def alone(directory, arguments):
             measure_snapshot(member)
 
 
+def measure_services(group, hosts, count):
+    """Seconds until services that many clients create at the same time are steady, and what each call and those of others take meanwhile."""
+    leader = group[0]
+    ecs = prepare(leader)
+    hosts.wait_for("sessions", hosts.count)
+    service = {"cluster": CLUSTER, "serviceName": "service-{n}", "taskDefinition": "app", "desiredCount": TASKS_EACH}
+    described_one = json.dumps({"cluster": CLUSTER, "services": ["service-0"]})
+    began = time.monotonic()
+    created = calls(group, "CreateService", json.dumps(service), CLIENTS, f"{SERVICES}x")
+    said, tasks = created.communicate(timeout=SETTLE_DEADLINE)[0].strip(), SERVICES * TASKS_EACH
+    print(f"services: {count} members, {hosts.count} hosts: {said}", flush=True)
+    while hosts.counts().get("running") != tasks:
+        # Until all of them run, others write and read.
+        with load(leader, CLIENTS, 1) as writers, calls(group, "DescribeServices", described_one, 1, "1") as reader:
+            print(f"services: meanwhile {writers.communicate(timeout=60)[0].strip()}", flush=True)
+            print(f"services: meanwhile {reader.communicate(timeout=60)[0].strip()}", flush=True)
+    ran = time.monotonic() - began
+    wait_steady(ecs, [f"service-{number}" for number in range(SERVICES)])
+    took = time.monotonic() - began
+    print(f"services: {count} members: {tasks} tasks of {SERVICES} services run {ran:.1f} s after the first call and are steady after {took:.1f} s", flush=True)
+
+
+def services(directory, arguments):
+    for count in (1, 3):
+        with contextlib.ExitStack() as stack:
+            if count == 1:
+                group = [members.Member(pathlib.Path(directory) / "alone", "controller-1", "--bootstrap", RUST_LOG="warn").ready()]
+                stack.callback(group[0].stop)
+            else:
+                three = members.Group(pathlib.Path(directory) / "three", count)
+                stack.callback(three.stop)
+                group = [three.leader(), *three.followers()]
+            hosts = Hosts(directory, HOSTS_OF_SERVICES, [member.agent_endpoint for member in group])
+            stack.callback(hosts.stop)
+            with quiet(arguments.within):
+                measure_services(group, hosts, count)
+
+
 def placed_tasks(ecs, names):
     return sum(s["pendingCount"] + s["runningCount"] for s in described(ecs, names))
 
@@ -282,7 +330,7 @@ def main():
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--within", metavar="FILE")
     arguments = parser.parse_args()
-    for what, measure in [("alone", alone), ("members", three_members)]:
+    for what, measure in [("alone", alone), ("members", three_members), ("services", services)]:
         if what in arguments.what:
             with tempfile.TemporaryDirectory() as directory:
                 measure(directory, arguments)

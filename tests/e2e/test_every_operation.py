@@ -15,6 +15,7 @@ CLUSTER = "shop"
 NOWHERE = "none-of-these"
 CONTAINER = {"name": "app", "image": "none", "cpu": 16, "memory": 16}
 TASK = "0123456789abcdef0123456789abcdef"
+HOST_RESOURCES = [{"name": name, "type": "INTEGER", "integerValue": 1024} for name in ("CPU", "MEMORY")]
 _numbers = itertools.count()
 
 
@@ -85,6 +86,18 @@ class World:
     def cluster(self):
         return self.ecs.create_cluster(clusterName=self.name())["cluster"]["clusterName"]
 
+    def ecs_agent(self):
+        """A host in a cluster of its own, whose agent speaks ECS's API."""
+        cluster = self.cluster()
+        host = self.ecs.register_container_instance(cluster=cluster, totalResources=HOST_RESOURCES)["containerInstance"]
+        return {"cluster": cluster, "containerInstance": host["containerInstanceArn"]}
+
+    def task_of_ecs_agent(self):
+        """A task on such a host."""
+        of = self.ecs_agent()
+        started = self.ecs.start_task(cluster=of["cluster"], containerInstances=[of["containerInstance"]], taskDefinition=self.family())
+        return {"cluster": of["cluster"], "task": started["tasks"][0]["taskArn"]}
+
     def pool(self):
         name = self.name()
         self.ecs.create_capacity_provider(name=name, autoScalingGroupProvider={"autoScalingGroupArn": name})
@@ -154,7 +167,11 @@ CALLS = {
         {"cluster": CLUSTER, "service": NOWHERE, "taskSet": "ecs-svc/1"},
         "ServiceNotFoundException",
     ),
-    "DeregisterContainerInstance": (None, {"cluster": CLUSTER, "containerInstance": NOWHERE}, "InvalidParameterException"),
+    "DeregisterContainerInstance": (
+        lambda w: w.ecs_agent(),
+        {"cluster": CLUSTER, "containerInstance": NOWHERE},
+        "InvalidParameterException",
+    ),
     "DeregisterTaskDefinition": (lambda w: {"taskDefinition": f"{w.family()}:1"}, {"taskDefinition": NOWHERE}, "ClientException"),
     "DescribeCapacityProviders": (lambda w: {"capacityProviders": [w.pool()]}, {"capacityProviders": ["arn:aws:ecs:x"]}, "InvalidParameterException"),
     "DescribeClusters": (lambda w: {"clusters": [CLUSTER]}, {"clusters": ["x"] * 101}, "InvalidParameterException"),
@@ -173,7 +190,7 @@ CALLS = {
     "DescribeTaskDefinition": (lambda w: {"taskDefinition": w.family()}, {"taskDefinition": NOWHERE}, "ClientException"),
     "DescribeTaskSets": (lambda w: w.external(), {"cluster": CLUSTER, "service": NOWHERE}, "ServiceNotFoundException"),
     "DescribeTasks": (lambda w: {"cluster": CLUSTER, "tasks": [w.task()]}, {"cluster": CLUSTER, "tasks": ["x"]}, "InvalidParameterException"),
-    "DiscoverPollEndpoint": (None, {"cluster": CLUSTER}, "ClientException"),
+    "DiscoverPollEndpoint": (lambda w: w.ecs_agent(), {"cluster": CLUSTER}, "ClientException"),
     "GetTaskProtection": (
         lambda w: {"cluster": CLUSTER, "tasks": [w.task_of_service()]},
         {"cluster": NOWHERE, "tasks": [TASK]},
@@ -214,6 +231,11 @@ CALLS = {
         {"cluster": CLUSTER, "capacityProviders": [NOWHERE], "defaultCapacityProviderStrategy": []},
         "InvalidParameterException",
     ),
+    "RegisterContainerInstance": (
+        lambda w: {"cluster": w.cluster(), "totalResources": HOST_RESOURCES},
+        {"cluster": CLUSTER, "totalResources": []},
+        "InvalidParameterException",
+    ),
     "RegisterTaskDefinition": (
         lambda w: {"family": w.name(), "containerDefinitions": [CONTAINER]},
         {"family": "x", "containerDefinitions": []},
@@ -231,6 +253,21 @@ CALLS = {
         "InvalidParameterException",
     ),
     "StopTask": (lambda w: {"cluster": CLUSTER, "task": w.task()}, {"cluster": CLUSTER, "task": TASK}, "InvalidParameterException"),
+    "SubmitAttachmentStateChanges": (
+        lambda w: {"cluster": CLUSTER, "attachments": []},
+        {"cluster": CLUSTER, "attachments": [{"attachmentArn": NOWHERE, "status": "ATTACHED"}]},
+        "InvalidParameterException",
+    ),
+    "SubmitContainerStateChange": (
+        lambda w: {**w.task_of_ecs_agent(), "containerName": "app", "status": "RUNNING"},
+        {"cluster": CLUSTER, "task": TASK, "containerName": "app", "status": "RUNNING"},
+        "InvalidParameterException",
+    ),
+    "SubmitTaskStateChange": (
+        lambda w: {**w.task_of_ecs_agent(), "status": "RUNNING"},
+        {"cluster": CLUSTER, "task": TASK, "status": "RUNNING"},
+        "InvalidParameterException",
+    ),
     "TagResource": (
         lambda w: {"resourceArn": w.task(), "tags": [{"key": "k", "value": "v"}]},
         {"resourceArn": NOWHERE, "tags": [{"key": "k", "value": "v"}]},
@@ -280,9 +317,8 @@ CALLS = {
     ),
 }
 
-# Operations without a right call here: it would take a host away from the other tests, or there is none. A controller by itself knows no address for
-# agents, agents are not updated by it, and there are no namespaces.
-WITHOUT = {"DeregisterContainerInstance", "DiscoverPollEndpoint", "ListServicesByNamespace", "UpdateContainerAgent"}
+# Operations without a right call: agents are not updated by the controller, and there are no namespaces.
+WITHOUT = {"ListServicesByNamespace", "UpdateContainerAgent"}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::context::{Context, silence};
+use super::ecs_agents;
 use super::registry::AgentKey;
 use super::session::record_disconnected;
 
@@ -46,7 +47,7 @@ async fn look(context: &Arc<Context>, term: u64, absent_since: &mut BTreeMap<Con
     let mut under_way = JoinSet::new();
     for (host, agent) in absent {
         let since = *absent_since.entry(host).or_insert_with(Instant::now);
-        if since.elapsed() < silence(&context.settings(&agent.0)) {
+        if since.elapsed() < patience(context, host, &agent) {
             continue;
         }
         if under_way.len() >= MAX_AT_ONCE {
@@ -59,6 +60,19 @@ async fn look(context: &Arc<Context>, term: u64, absent_since: &mut BTreeMap<Con
     }
     while !under_way.is_empty() {
         log_panic(under_way.join_next().await);
+    }
+}
+
+/// How long an agent may stay away: as long as it may be silent.
+fn patience(context: &Context, host: ContainerInstanceId, agent: &AgentKey) -> Duration {
+    let view = context.group.view();
+    let speaks_ecs = view
+        .view
+        .container_instance(host)
+        .map(|host| host.host.ecs_agent.is_some());
+    match speaks_ecs {
+        Some(true) => ecs_agents::SILENCE,
+        _ => silence(&view.view.host_settings(&agent.0)),
     }
 }
 

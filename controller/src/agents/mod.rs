@@ -11,6 +11,7 @@ mod absent;
 mod assignments;
 mod container_logs;
 mod context;
+mod ecs_agents;
 mod feed;
 mod logs;
 mod opening;

@@ -29,6 +29,18 @@ pub(super) struct Applicant {
     tasks: BTreeSet<TaskId>,
 }
 
+impl Applicant {
+    /// One that says nothing of its tasks.
+    pub(super) fn without_tasks(agent: AgentKey, host: HostDescription, previous: Option<ContainerInstanceId>) -> Self {
+        Self {
+            agent,
+            host,
+            previous,
+            tasks: BTreeSet::new(),
+        }
+    }
+}
+
 /// An agent that has a session now.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -316,6 +328,7 @@ pub(crate) mod testing {
                 agent_version: "1".to_owned(),
                 runtime_version: "1".to_owned(),
                 capacity_provider: None,
+                ecs_agent: None,
             },
             previous: None,
             tasks: BTreeSet::new(),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::Context;
+use super::ecs_agents::Callers;
 use super::logs::{LogError, LogPage, LogQuery};
 use super::registry::Registry;
 use super::reports::Recorder;
@@ -59,6 +60,7 @@ pub enum AgentsError {
 pub struct AgentsHandle {
     registry: Arc<Registry>,
     service: Sessions,
+    callers: Arc<Callers>,
 }
 
 impl std::fmt::Debug for AgentsHandle {
@@ -72,6 +74,15 @@ impl AgentsHandle {
     #[must_use]
     pub fn service(&self) -> AgentSessionsServer<Sessions> {
         AgentSessionsServer::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.service.context
+    }
+
+    /// The agents that call and are not called.
+    pub(super) fn callers(&self) -> &Arc<Callers> {
+        &self.callers
     }
 
     /// Number of agents that have a session.
@@ -156,7 +167,12 @@ pub fn begin(
             stop.run_until_cancelled(recording)
         );
     };
-    (AgentsHandle { registry, service }, tokio::spawn(helpers))
+    let handle = AgentsHandle {
+        registry,
+        service,
+        callers: Arc::default(),
+    };
+    (handle, tokio::spawn(helpers))
 }
 
 /// Serves agents without TLS until `stop` is cancelled.

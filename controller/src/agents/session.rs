@@ -166,6 +166,23 @@ pub(super) async fn record_disconnected(
     }
 }
 
+/// Records that the agent of a host is disconnected, in the term of its session, unless a newer session of it is there.
+pub(super) async fn leave(
+    context: &Context,
+    agent: &AgentKey,
+    state: &Arc<SessionState>,
+    (host, term): (ContainerInstanceId, u64),
+    last_heard_at: Timestamp,
+) {
+    let mut slot = context.registry.hold_slot(agent).await;
+    if slot.session().is_some_and(|session| Arc::ptr_eq(session, state)) {
+        slot.replace(None);
+        if !context.stop.is_cancelled() && context.led_term() == Some(term) {
+            record_disconnected(context, term, host, last_heard_at).await;
+        }
+    }
+}
+
 /// Proposes which ports of the host foreign programs hold, as the leader of the term in which the agent said so: to another leader it says so
 /// again, and what it says by then may be something else.
 async fn record_foreign_ports(context: &Context, term: u64, host: ContainerInstanceId, ports: Ports) {
@@ -224,14 +241,8 @@ impl Session {
 
     /// Records that the agent is disconnected, unless a newer session of it is there.
     async fn leave(self) {
-        let context = &self.context;
-        let mut slot = context.registry.hold_slot(&self.agent).await;
-        if slot.session().is_some_and(|s| Arc::ptr_eq(s, &self.state)) {
-            slot.replace(None);
-            if !context.stop.is_cancelled() && context.led_term() == Some(self.term) {
-                record_disconnected(context, self.term, self.host, self.last_heard_at).await;
-            }
-        }
+        let of = (self.host, self.term);
+        leave(&self.context, &self.agent, &self.state, of, self.last_heard_at).await;
     }
 
     async fn exchange(&mut self) -> Result<std::convert::Infallible, SessionEnd> {
@@ -397,7 +408,7 @@ async fn recorded(recording: &mut Option<(u64, Recording)>) -> (u64, Result<(), 
 }
 
 /// Waits until this controller no longer leads in this term, or its group has stopped.
-async fn deposed(led_term: &mut watch::Receiver<Option<u64>>, term: u64) {
+pub(super) async fn deposed(led_term: &mut watch::Receiver<Option<u64>>, term: u64) {
     _ = led_term.wait_for(|led| *led != Some(term)).await;
 }
 

@@ -11,8 +11,8 @@ use berth_core::state::{ClusterState, Command, Event, Feature};
 use super::credentials::RootCredentials;
 use super::errors;
 use super::ports::{
-    Administration, Backups, ContainerLogs, DecisionRecordings, LeaderCalls, ProposeFailure, RanTasks, Replica,
-    TaskRunner,
+    Administration, Backups, ContainerLogs, DecisionRecordings, EcsAgents, LeaderCalls, ProposeFailure, RanTasks,
+    Replica, TaskRunner,
 };
 use crate::clock::Clock;
 use crate::events::EventMemory;
@@ -35,6 +35,8 @@ pub struct ApiParts {
     pub runner: Arc<dyn TaskRunner>,
     /// What the agents can say of their containers' logs.
     pub logs: Arc<dyn ContainerLogs>,
+    /// The agents that speak ECS's own API.
+    pub ecs_agents: Arc<dyn EcsAgents>,
     /// What hands out backups.
     pub backups: Arc<dyn Backups>,
     /// What hands out recordings of placement decisions.
@@ -59,6 +61,7 @@ pub struct Api {
     replica: Arc<dyn Replica>,
     runner: Arc<dyn TaskRunner>,
     logs: Arc<dyn ContainerLogs>,
+    ecs_agents: Arc<dyn EcsAgents>,
     backups: Arc<dyn Backups>,
     decisions: Arc<dyn DecisionRecordings>,
     events: EventMemory,
@@ -78,6 +81,7 @@ impl Api {
             replica: parts.replica,
             runner: parts.runner,
             logs: parts.logs,
+            ecs_agents: parts.ecs_agents,
             backups: parts.backups,
             decisions: parts.decisions,
             events: parts.events,
@@ -97,6 +101,7 @@ impl Api {
             replica,
             runner: Arc::clone(&self.runner),
             logs: Arc::clone(&self.logs),
+            ecs_agents: Arc::clone(&self.ecs_agents),
             backups: Arc::clone(&self.backups),
             decisions: Arc::clone(&self.decisions),
             events: self.events.clone(),
@@ -121,6 +126,11 @@ impl Api {
     /// What the agents can say of their containers' logs.
     pub(super) fn logs(&self) -> &Arc<dyn ContainerLogs> {
         &self.logs
+    }
+
+    /// The agents that speak ECS's own API.
+    pub(super) fn ecs_agents(&self) -> &dyn EcsAgents {
+        &*self.ecs_agents
     }
 
     /// What hands out backups.

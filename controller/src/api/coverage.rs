@@ -1,7 +1,7 @@
 //! `docs/aws-coverage.md`: the page that says which operations have behaviour, made from the table in [`super::dispatch`]. Built for
 //! tests alone, one of which compares the page with the table. Pure but for that test.
 
-use super::dispatch;
+use super::{dispatch, unsupported};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/aws-coverage.md");
 /// Set to rewrite the page.
@@ -14,10 +14,10 @@ fn page() -> String {
          ```\n\
          BERTH_REWRITE_DOCS=1 cargo test -p berth-controller coverage\n\
          ```\n\n\
-         An operation that is not ticked is answered with `NotImplementedException` and its name. A member of a request that is not\n\
-         honoured is refused by its name, never ignored; so what an operation accepts, it does.\n\n\
-         | service | operations | with behaviour |\n\
-         | --- | --- | --- |\n",
+         An operation that is not ticked is answered with `NotImplementedException`, its name and, where it is not to come, the reason. A\n\
+         member of a request that is not honoured is refused by its name, never ignored; so what an operation accepts, it does.\n\n\
+         | service | operations | with behaviour | not to come, each with its reason |\n\
+         | --- | --- | --- | --- |\n",
     );
     let mut lists = String::new();
     for service in berth_aws::SERVICES {
@@ -28,12 +28,19 @@ fn page() -> String {
                 .any(|o| o.name == name && dispatch::find(service, o).is_some())
         };
         let count = operations.iter().filter(|o| served(o.name)).count();
-        let row = format!("| {} | {} | {count} |\n", service.name, operations.len());
+        let not_to_come = operations.iter().filter(|o| unsupported::reason(service, o).is_some());
+        let row = format!(
+            "| {} | {} | {count} | {} |\n",
+            service.name,
+            operations.len(),
+            not_to_come.count()
+        );
         page.push_str(&row);
         lists.push_str(&format!("\n## {}\n\n", service.name));
         for operation in operations {
             let tick = if served(operation.name) { 'x' } else { ' ' };
-            lists.push_str(&format!("- [{tick}] {}\n", operation.name));
+            let why = unsupported::reason(service, operation).map_or_else(String::new, |why| format!(": {why}"));
+            lists.push_str(&format!("- [{tick}] {}{why}\n", operation.name));
         }
     }
     page + &lists

@@ -152,6 +152,10 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ClientTokenReused { tasks } => ecs::CONFLICT
             .error(TOKEN_REUSED)
             .with_member("resourceIds", tasks.clone()),
+        R::NotOfAnEcsAgent(task, host) => client(format!(
+            "Task {task} is on container instance {host}, whose agent is Berth's and says by itself what becomes of it: such changes are \
+             submitted by agents alone that registered by RegisterContainerInstance."
+        )),
         R::TaskNotFound(_) => ecs::INVALID_PARAMETER.error("The referenced task was not found."),
         R::ContainerInstanceNotFound(_) => {
             ecs::INVALID_PARAMETER.error("The referenced container instance was not found.")

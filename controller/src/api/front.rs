@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use super::context::{Api, Call};
 use super::credentials::RootCredentials;
-use super::{dispatch, errors, passed_calls};
+use super::{dispatch, errors, passed_calls, unsupported};
 use crate::monitoring::RequestTimer;
 
 /// How long an operation may take: longer than a proposal waits for its outcome, shorter than clients wait (60 s).
@@ -137,10 +137,8 @@ async fn serve(
 
 async fn perform(api: Arc<Api>, call: Call, called: &route::Call) -> Result<Response<Bytes>, AwsError> {
     let Some(route) = dispatch::find(called.service, called.operation) else {
-        return Err(common::NOT_IMPLEMENTED.error(format!(
-            "The operation {} of {} is not supported by Berth yet.",
-            called.operation.name, called.service.name
-        )));
+        let message = unsupported::message(called.service, called.operation);
+        return Err(common::NOT_IMPLEMENTED.error(message));
     };
     let serving = async {
         if route.by_leader {

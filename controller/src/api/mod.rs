@@ -31,6 +31,7 @@ mod server;
 mod sts;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unsupported;
 
 pub use context::{Api, ApiOptions, ApiParts};
 pub use credentials::RootCredentials;

@@ -19,7 +19,9 @@ use berth_trust::rotation::Phase;
 use berth_trust::token::TokenTerms;
 use berth_trust::token_record::TokenRecord;
 
-use berth_core::model::{AgentId, ClusterKey, ContainerInstanceId, TaskId, Timestamp};
+use berth_core::model::{
+    AgentId, ClusterKey, ContainerInstance, ContainerInstanceId, HostDescription, TaskId, Timestamp,
+};
 use berth_core::reconcile::{StandaloneRequest, UnplacedTasks};
 use berth_core::state::{ClusterState, Command, Event, Rejection};
 
@@ -125,6 +127,42 @@ pub enum LogFailure {
     /// The agent has too much to do or did not answer in time.
     #[error("{0}")]
     NoAnswer(String),
+}
+
+/// The agents that speak ECS's own API, as the member that leads knows them.
+pub trait EcsAgents: Send + Sync + 'static {
+    /// Registers a host, or brings it up to date: its agent counts as connected from now on, for as long as it calls.
+    fn register(&self, host: RegisteringHost) -> PortFuture<'_, Result<ContainerInstanceId, EcsAgentFailure>>;
+
+    /// Notes that the agent of a host called: it counts as connected, and does so again if it did not.
+    fn heard<'a>(&'a self, host: &'a ContainerInstance) -> PortFuture<'a, Result<(), EcsAgentFailure>>;
+}
+
+/// A host whose agent speaks ECS's own API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteringHost {
+    /// The cluster that it is to be in.
+    pub cluster: ClusterKey,
+    /// The agent's identity.
+    pub agent: AgentId,
+    /// The container instance that it was before.
+    pub previous: Option<ContainerInstanceId>,
+    /// The host.
+    pub host: HostDescription,
+}
+
+/// Why an agent is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EcsAgentFailure {
+    /// No such cluster, or it is not active.
+    #[error("the cluster was not found")]
+    ClusterNotFound,
+    /// What it says makes no sense, or its host was deregistered.
+    #[error("{0}")]
+    Refused(String),
+    /// The controller cannot do it at the moment.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// Why a command took no effect, or is not known to have.

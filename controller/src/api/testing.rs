@@ -8,8 +8,8 @@ use berth_aws::sigv4::{Credentials, Secret, Signer};
 use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    AgentId, Cluster, ClusterKey, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope, TaskId, TaskReport,
-    TaskStatus, Timestamp,
+    AgentId, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope,
+    TaskId, TaskReport, TaskStatus, Timestamp,
 };
 use berth_core::placement::Seed;
 use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone};
@@ -24,8 +24,9 @@ use super::context::{Api, ApiOptions, ApiParts, Call};
 use super::credentials::RootCredentials;
 use super::ports::{
     Administration, AdministrationFailure, AuthorityStatus, BackupBegun, Backups, ContainerLogs, DecisionRecordings,
-    LeaderCalls, LogFailure, LogPiece, LogRequest, Members, Part, PartFailure, PortFuture, ProposeFailure, RanTasks,
-    RecordingBegun, RecordingFailure, Replica, RotationStep, TaskRunner, Unavailable,
+    EcsAgentFailure, EcsAgents, LeaderCalls, LogFailure, LogPiece, LogRequest, Members, Part, PartFailure, PortFuture,
+    ProposeFailure, RanTasks, RecordingBegun, RecordingFailure, RegisteringHost, Replica, RotationStep, TaskRunner,
+    Unavailable,
 };
 use super::{dispatch, front};
 use crate::clock::Clock;
@@ -107,6 +108,35 @@ struct NoAgents;
 impl ContainerLogs for NoAgents {
     fn fetch_logs(&self, host: ContainerInstanceId, _: LogRequest) -> PortFuture<'_, Result<LogPiece, LogFailure>> {
         Box::pin(async move { Err(LogFailure::NotConnected(host)) })
+    }
+}
+
+/// Agents that speak ECS's own API, of whom nobody remembers when they called.
+struct EcsAgentsInMemory(Arc<StateInMemory>);
+
+impl EcsAgents for EcsAgentsInMemory {
+    fn register(&self, host: RegisteringHost) -> PortFuture<'_, Result<ContainerInstanceId, EcsAgentFailure>> {
+        let new = self.0.seen().all_container_instances().count() + 1_000;
+        let command = Command::RegisterContainerInstance {
+            id: ContainerInstanceId(u128::try_from(new).expect("few hosts")),
+            previous: host.previous,
+            cluster: host.cluster.clone(),
+            agent: host.agent.clone(),
+            host: host.host,
+            at: NOW,
+        };
+        let registered = self.0.apply(&command);
+        let id = self.0.seen().container_instance_of_agent(&host.cluster, &host.agent);
+        Box::pin(async move {
+            match (registered, id) {
+                (Ok(_), Some(id)) => Ok(id),
+                _ => Err(EcsAgentFailure::ClusterNotFound),
+            }
+        })
+    }
+
+    fn heard<'a>(&'a self, _: &'a ContainerInstance) -> PortFuture<'a, Result<(), EcsAgentFailure>> {
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -279,6 +309,7 @@ impl Harness {
             replica: Arc::clone(&state) as Arc<dyn Replica>,
             runner: Arc::clone(&state) as Arc<dyn TaskRunner>,
             logs,
+            ecs_agents: Arc::new(EcsAgentsInMemory(Arc::clone(&state))),
             backups: Arc::new(ShortBackups(Mutex::default())),
             decisions: Arc::new(ShortRecordings),
             events: state.1.clone(),
@@ -370,6 +401,7 @@ impl Harness {
             agent_version: "1".into(),
             runtime_version: "simulated".into(),
             capacity_provider: capacity_provider.map(Into::into),
+            ecs_agent: None,
         };
         let command = Command::RegisterContainerInstance {
             id: ContainerInstanceId(id),

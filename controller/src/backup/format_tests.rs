@@ -27,6 +27,7 @@ fn state() -> ClusterState {
                 agent_version: "1".into(),
                 runtime_version: "simulated".into(),
                 capacity_provider: None,
+                ecs_agent: None,
             },
             previous: None,
             at: Timestamp(1),

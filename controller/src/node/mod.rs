@@ -314,6 +314,7 @@ fn serve_clients(
         replica: Arc::new(group.clone()),
         runner: Arc::new(runner),
         logs: Arc::new(base.sessions.clone()),
+        ecs_agents: Arc::new(base.sessions.clone()),
         backups: Arc::new(BackupStreams::new(group.clone(), Arc::clone(&clock))),
         decisions: Arc::new(DecisionStreams::new(group.clone())),
         events: group.events().clone(),

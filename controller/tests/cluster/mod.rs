@@ -178,6 +178,7 @@ pub(crate) fn host(number: usize, zone: &str, capacity: Resources) -> HostDescri
         agent_version: "0.1.0".to_owned(),
         runtime_version: "simulated".to_owned(),
         capacity_provider: None,
+        ecs_agent: None,
     }
 }
 

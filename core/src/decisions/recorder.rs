@@ -341,6 +341,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::BeginRebalance(rebalance) => Some(rebalance.started_at),
         Command::MoveTask(step) => Some(step.at),
         Command::RecordRebalance(progress) => Some(progress.at),
+        Command::SubmitStateChange(change) => Some(change.at),
         Command::DeleteCluster { at, .. } | Command::UpdateContainerInstanceStatus { at, .. } => *at,
         Command::DeregisterTaskDefinition { at, .. }
         | Command::DeleteService { at, .. }

@@ -37,6 +37,19 @@ pub struct HostDescription {
     /// The capacity provider whose pool it belongs to, if any. With [`Feature::CapacityProviders`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_provider: Option<CapacityProviderName>,
+    /// What there is to say of an agent that speaks ECS's own API; `None` for Berth's. With [`Feature::EcsAgents`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecs_agent: Option<EcsAgent>,
+}
+
+/// An agent that speaks ECS's own API: it registers its host by `RegisterContainerInstance`, asks what it is to run as any client does, and says by
+/// `SubmitTaskStateChange` and its like what became of that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EcsAgent {
+    /// The hash of its version, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
 }
 
 /// A host that has registered into a cluster.

@@ -21,6 +21,7 @@ mod report;
 mod restart_policy;
 mod service;
 mod service_deployment;
+mod state_change;
 mod task;
 mod task_definition;
 mod task_record;
@@ -36,7 +37,9 @@ pub use capacity_provider::{
 };
 pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
 pub use container_dependency::{ContainerDependency, DependencyCondition};
-pub use container_instance::{ContainerInstance, ContainerInstanceStatus, HostDescription, RESERVED_TCP_PORTS};
+pub use container_instance::{
+    ContainerInstance, ContainerInstanceStatus, EcsAgent, HostDescription, RESERVED_TCP_PORTS,
+};
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, MAX_HOOKS, UnworkableConfiguration,
 };
@@ -62,6 +65,7 @@ pub use service_deployment::{
     ContainerImage, CountedFailures, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, ServiceRollback,
     SourceRevision, TaskCounts,
 };
+pub use state_change::{ContainerChange, StateChange};
 pub use task::{
     Container, ContainerOverride, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus,
 };

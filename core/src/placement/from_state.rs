@@ -194,6 +194,7 @@ mod tests {
                 agent_version: "1.2.3".to_owned(),
                 runtime_version: "simulated".to_owned(),
                 capacity_provider: None,
+                ecs_agent: None,
             },
             at: Timestamp(id.try_into().expect("small")),
         }

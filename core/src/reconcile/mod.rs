@@ -9,6 +9,8 @@ mod agenda;
 mod daemon;
 mod deployment;
 mod division;
+#[cfg(test)]
+mod endings_properties;
 mod events;
 mod health;
 mod hosts;

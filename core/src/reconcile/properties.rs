@@ -9,13 +9,13 @@ use crate::state::{ClusterState, Command, UpdateCluster};
 
 use super::limits::Limits;
 use super::reconcile;
-use super::world::{World, cluster};
+use super::world::{World, cases, cluster};
 
-const HOSTS: usize = 6;
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOSTS: usize = 6;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Scale(u32),
     NewRevision,
     HostsProceed,
@@ -28,7 +28,7 @@ enum Step {
     Pass(i64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     // An agent reports every step of an ending, or what it has become by the time that it can.
     let ending = prop::sample::select(vec![
         TaskStatus::Deactivating,
@@ -64,7 +64,7 @@ fn zone(host: usize) -> &'static str {
     ["a", "b", "c"][host % 3]
 }
 
-fn world(desired: u32, min: u32, max: u32) -> World {
+pub(super) fn world(desired: u32, min: u32, max: u32) -> World {
     let mut world = World::new();
     for host in 0..HOSTS {
         world.add_host(&name(host), zone(host), Resources::new(16_384, 16_384));
@@ -78,7 +78,7 @@ fn world(desired: u32, min: u32, max: u32) -> World {
     world
 }
 
-fn perform(world: &mut World, step: &Step) {
+pub(super) fn perform(world: &mut World, step: &Step) {
     let at = world.now;
     let host = |world: &World, host: usize| world.host(&name(host)).expect("host");
     match step {
@@ -160,8 +160,14 @@ fn running_and_pending(state: &ClusterState) -> (usize, usize) {
     )
 }
 
+/// Whether a service said that its limits leave no room for a deployment.
+pub(super) fn is_held_by_configuration(service: &Service) -> bool {
+    let said = "Update the minimumHealthyPercent";
+    service.events.iter().any(|event| event.message.contains(said))
+}
+
 /// What must hold of each command: our stops leave enough and spare what is protected, our starts do not exceed the maximum.
-fn check(before: &ClusterState, world: &World) {
+pub(super) fn check(before: &ClusterState, world: &World) {
     let limits = Limits::of(world.service("web"));
     let ((running_before, occupying_before), (running, occupying)) =
         (running_and_pending(before), running_and_pending(&world.state));
@@ -191,7 +197,7 @@ fn check(before: &ClusterState, world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn service_after_any_history_reaches_its_desired_count_within_its_limits(
@@ -216,8 +222,7 @@ proptest! {
         let revisions: BTreeSet<_> = tasks.map(|t| t.deployment().cloned()).collect();
         let (running, all) = running_and_pending(&world.state);
         let primary = service.primary().expect("primary");
-        let stuck = service.events.iter().any(|e| e.message.contains("Update the minimumHealthyPercent"));
-        if !stuck {
+        if !is_held_by_configuration(&service) {
             prop_assert_eq!(running, usize::try_from(service.desired_count).expect("small"));
             prop_assert_eq!(all, running);
             prop_assert!(revisions.iter().all(|d| d.as_ref() == Some(&primary.id)));

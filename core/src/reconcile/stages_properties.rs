@@ -8,7 +8,7 @@ use crate::model::*;
 use crate::state::{ClusterState, Command, StopType};
 
 use super::limits::Limits;
-use super::world::{World, cluster};
+use super::world::{World, cases, cluster};
 use super::{Agenda, reconcile};
 
 const HOSTS: usize = 4;
@@ -227,7 +227,7 @@ fn end(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn deployment_that_shifts_traffic_ends_whatever_happens_and_what_serves_is_not_stopped_before(

@@ -11,6 +11,16 @@ use super::{Agenda, reconcile};
 pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000);
 const MAX_ROUNDS: usize = 200;
 
+/// How random cases are made: so many of them, or as many as `BERTH_CASES` says.
+pub(crate) fn cases(usual: u32) -> proptest::prelude::ProptestConfig {
+    let wanted = std::env::var("BERTH_CASES").ok();
+    proptest::prelude::ProptestConfig {
+        cases: wanted.and_then(|count| count.parse().ok()).unwrap_or(usual),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 pub(crate) struct World {
     pub(crate) state: ClusterState,
     pub(crate) agenda: Agenda,
@@ -211,6 +221,7 @@ impl World {
             agent_version: "0.1.0".to_owned(),
             runtime_version: "simulated".to_owned(),
             capacity_provider: capacity_provider.map(Into::into),
+            ecs_agent: None,
         };
         let id = self.ids.container_instance_id();
         let command = Command::RegisterContainerInstance {
@@ -427,7 +438,7 @@ pub(crate) fn cluster() -> ClusterKey {
     Scope::new("123456789012", "us-east-1").cluster("shop")
 }
 
-fn definition(family: &str, revision: u32) -> TaskDefinitionKey {
+pub(crate) fn definition(family: &str, revision: u32) -> TaskDefinitionKey {
     TaskDefinitionKey {
         scope: cluster().scope,
         family: family.into(),

@@ -10,7 +10,7 @@ use crate::model::{
     ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, DeploymentConfigurationChanges,
     DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange, NetworkConfiguration,
     PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey,
-    StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
+    StateChange, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -227,6 +227,10 @@ pub enum Command {
         /// The hosts, each once at most.
         hosts: Vec<HostReports>,
     },
+    /// What the agent of a host that speaks ECS's own API says of a task: what changed, and nothing of what did not. What would move the task or a
+    /// container back is left out. Valid when the task exists, is on a host that is there, and that host has such an agent. Emits `TaskChanged`
+    /// if anything changed. With [`Feature::EcsAgents`](super::Feature) alone.
+    SubmitStateChange(Box<StateChange>),
     /// What a host says of ports that programs which are no tasks hold: all of them, so that a later list replaces an earlier one. Valid
     /// when the host exists. Emits `ContainerInstanceChanged` if they are others than before.
     RecordForeignPorts {

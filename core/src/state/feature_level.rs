@@ -57,6 +57,8 @@ pub enum Feature {
     DeploymentStrategies,
     /// Tasks have an address of their own, and go to hosts that can give them one.
     TaskNetworkInterfaces,
+    /// Hosts have agents that speak ECS's own API.
+    EcsAgents,
 }
 
 impl Feature {
@@ -84,7 +86,8 @@ impl Feature {
             | Self::HostVersions
             | Self::ZoneRebalancing
             | Self::DeploymentStrategies
-            | Self::TaskNetworkInterfaces => 2,
+            | Self::TaskNetworkInterfaces
+            | Self::EcsAgents => 2,
         }
     }
 }

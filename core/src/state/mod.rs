@@ -23,6 +23,7 @@ mod service_deployments;
 mod services;
 mod sharing;
 mod snapshot;
+mod submitted;
 mod tags;
 mod task_definitions;
 mod task_sets;
@@ -186,6 +187,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             at,
         } => tasks::record_reports(state, *container_instance, reports, *at),
         Command::RecordReportsOfHosts { hosts } => Ok(tasks::record_reports_of_hosts(state, hosts)),
+        Command::SubmitStateChange(change) => submitted::submit(state, change),
         Command::RecordForeignPorts {
             container_instance,
             ports,

@@ -126,6 +126,9 @@ pub enum Rejection {
     /// No such task.
     #[error("task {0} not found")]
     TaskNotFound(TaskId),
+    /// The task is on a host of Berth's own agent, which says by itself what becomes of it.
+    #[error("task {0} is on container instance {1}, whose agent says by itself what becomes of it")]
+    NotOfAnEcsAgent(TaskId, ContainerInstanceId),
     /// The id is taken.
     #[error("id {0} is in use already")]
     TaskExists(TaskId),

@@ -91,6 +91,7 @@ impl NewHost {
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 runtime_version: String::new(),
                 capacity_provider: self.capacity_provider.clone(),
+                ecs_agent: None,
             },
             at: now,
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     AgentId, Attributes, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
-    DeploymentConfiguration, DeploymentStatus, HostDescription, MemoryMib, NetworkMode, PropagateTags, Resources,
-    RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags, Task, TaskDefinition,
-    TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus, Timestamp, TransportProtocol,
+    DeploymentConfiguration, DeploymentStatus, EcsAgent, HostDescription, MemoryMib, NetworkMode, PropagateTags,
+    Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, StateChange, Tags, Task,
+    TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus, Timestamp,
+    TransportProtocol,
 };
 use berth_core::state::{Command, UpdateService};
 
@@ -36,7 +37,31 @@ pub(crate) fn register_with(host: u128, (cpu, memory): (u32, u32), at: i64) -> C
             agent_version: "1".to_owned(),
             runtime_version: "simulated".to_owned(),
             capacity_provider: None,
+            ecs_agent: None,
         },
+        at: Timestamp(at),
+    }
+}
+
+/// The same host, whose agent speaks ECS's own API.
+pub(crate) fn register_ecs_agent(number: u128, at: i64) -> Command {
+    let mut command = register(number, at);
+    if let Command::RegisterContainerInstance { host, .. } = &mut command {
+        host.ecs_agent = Some(EcsAgent { hash: None });
+    }
+    command
+}
+
+/// What such an agent says of a task that has not changed.
+pub(crate) fn nothing_new(task: u128, at: i64) -> StateChange {
+    StateChange {
+        task: TaskId(task),
+        status: None,
+        reason: None,
+        containers: vec![],
+        pull_started_at: None,
+        pull_stopped_at: None,
+        execution_stopped_at: None,
         at: Timestamp(at),
     }
 }

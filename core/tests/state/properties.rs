@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use berth_core::model::{
     ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HookAction, HostReports,
     LogIndex, MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus,
-    StopCode, StrategyKind, TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare,
+    StateChange, StopCode, StrategyKind, TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare,
     TransportProtocol,
 };
 use berth_core::state::{
@@ -15,7 +15,10 @@ use berth_core::state::{
 use proptest::prelude::*;
 
 use super::capacity_providers::{capacity_provider, put_providers};
-use super::given::{CAPACITY, HOSTS, cluster, definition, no_change, register, register_with, report, service, task};
+use super::given::{
+    CAPACITY, HOSTS, cluster, definition, no_change, nothing_new, register, register_ecs_agent, register_with, report,
+    service, task,
+};
 use super::lifecycle::paused;
 use super::service_deployments::{found, web};
 use super::task_sets;
@@ -58,6 +61,10 @@ fn commands() -> impl Strategy<Value = Command> {
             }],
             at: Timestamp(5),
         }),
+        (0..200u128, status.clone()).prop_map(|(id, status)| Command::SubmitStateChange(Box::new(StateChange {
+            status: Some(status),
+            ..nothing_new(id, 7)
+        }))),
         prop::collection::vec((0..200u128).prop_map(TaskId), 0..3).prop_map(|tasks| {
             Command::RecordFailedHealthChecks {
                 tasks,
@@ -83,6 +90,7 @@ fn commands() -> impl Strategy<Value = Command> {
             protected_until: until.map(Timestamp),
             at: Timestamp(6),
         }),
+        (0..HOSTS).prop_map(|h| register_ecs_agent(h, 4)),
         (0..HOSTS, 8000..8004u16).prop_map(|(h, port)| Command::RecordForeignPorts {
             container_instance: ContainerInstanceId(h),
             ports: [(TransportProtocol::Tcp, port)].into(),

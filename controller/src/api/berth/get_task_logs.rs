@@ -46,7 +46,17 @@ async fn find(api: &Api, call: &Call, input: &GetTaskLogsRequest) -> Result<Arc<
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     let name = input.task.as_deref().unwrap_or_default();
     match references::task(&state, &cluster.key, name)? {
-        Lookup::Found(task) => Ok(Arc::clone(task)),
+        Lookup::Found(task) => {
+            let host = task.container_instance.and_then(|id| state.container_instance(id));
+            match host.filter(|host| host.host.ecs_agent.is_some()) {
+                None => Ok(Arc::clone(task)),
+                Some(host) => Err(errors::RESOURCE_NOT_FOUND.error(format!(
+                    "The logs of task {} are kept by the agent of container instance {}, which speaks ECS's own API and cannot be asked for \
+                     them: look on host {}.",
+                    task.id, host.id, host.host.host_name
+                ))),
+            }
+        }
         Lookup::Missing(arn) => Err(not_found(&arn)),
     }
 }

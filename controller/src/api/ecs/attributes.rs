@@ -92,6 +92,20 @@ fn targeted(state: &ClusterState, cluster: &ClusterKey, attribute: Attribute) ->
     })
 }
 
+/// An attribute that an agent says of its own host.
+///
+/// # Errors
+/// `InvalidParameterException` for a name or a value that no attribute has.
+pub(crate) fn of_host(attribute: Attribute) -> Result<(String, Option<String>), AwsError> {
+    let name = attribute.name.unwrap_or_default();
+    check_name(&name)?;
+    let value = attribute.value.filter(|value| !value.is_empty());
+    if let Some(value) = &value {
+        check_value(&name, value)?;
+    }
+    Ok((name, value))
+}
+
 fn check_name(name: &str) -> Result<(), AwsError> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_./\\".contains(c);
     if name.is_empty() || name.len() > MAX_LENGTH || !name.chars().all(is_allowed) {

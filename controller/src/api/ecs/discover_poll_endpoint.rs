@@ -4,6 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{DiscoverPollEndpointRequest, DiscoverPollEndpointResponse};
 use berth_core::model::ContainerInstanceStatus;
 
+use super::ecs_agents;
 use super::references::{self, Lookup};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, client, invalid};
@@ -19,8 +20,17 @@ pub(crate) async fn handle(
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     if let Some(host) = input.container_instance.filter(|text| !text.is_empty()) {
         match references::container_instance(&state, &cluster.key, &host)? {
-            Lookup::Found(host) if host.status != ContainerInstanceStatus::Inactive => {}
-            _ => return Err(invalid("The referenced container instance was not found.")),
+            Lookup::Found(host) if host.status == ContainerInstanceStatus::Inactive => {
+                return Err(invalid("The referenced container instance was not found."));
+            }
+            Lookup::Found(host) if host.host.ecs_agent.is_some() => {
+                let heard = api.ecs_agents().heard(host).await;
+                heard.map_err(|refused| ecs_agents::failure(&refused))?;
+                // It is called by nobody: it asks here what it is to run.
+                return Ok(DiscoverPollEndpointResponse::default());
+            }
+            Lookup::Found(_) => {}
+            Lookup::Missing(_) => return Err(invalid("The referenced container instance was not found.")),
         }
     }
     let members = api.administration().members().await;

@@ -64,6 +64,7 @@ mod tests {
                 agent_version: version.to_owned(),
                 runtime_version: "simulated".to_owned(),
                 capacity_provider: None,
+                ecs_agent: None,
             },
             at: NOW,
         };

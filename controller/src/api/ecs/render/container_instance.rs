@@ -32,7 +32,7 @@ pub(super) fn container_instance_with(
         version: Some(i64::try_from(instance.version).unwrap_or(i64::MAX)),
         version_info: Some(VersionInfo {
             agent_version: Some(instance.host.agent_version.clone()),
-            agent_hash: None,
+            agent_hash: instance.host.ecs_agent.as_ref().and_then(|agent| agent.hash.clone()),
             docker_version: Some(instance.host.runtime_version.clone()),
         }),
         remaining_resources: Some(resources(allocation.free(registered), &allocation.ports())),
