@@ -9,7 +9,7 @@ use berth_aws::ecs::{
 use berth_core::ids::IdSource;
 use berth_core::model::{
     AgentId, ClusterKey, ContainerInstance, EcsAgent, HostDescription, Ports, RESERVED_TCP_PORTS, Resources,
-    TransportProtocol,
+    TransportProtocol, attribute_names,
 };
 use berth_core::state::{ClusterState, Command, Rejection, Taggable};
 
