@@ -108,11 +108,10 @@ fn started_by(given: Option<String>) -> Result<Option<String>, AwsError> {
     let Some(text) = given.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/');
-    if text.len() > MAX_STARTED_BY || !text.bytes().all(allowed) {
-        return Err(invalid(format!(
-            "startedBy can have at most {MAX_STARTED_BY} letters, numbers, hyphens, underscores and slashes."
-        )));
+    // The documentation names letters, numbers, hyphens, underscores and slashes; ECS itself minds the length alone, and tools that people use
+    // write whatever they like.
+    if text.chars().count() > MAX_STARTED_BY {
+        return Err(invalid(format!("startedBy longer than {MAX_STARTED_BY}.")));
     }
     Ok(Some(text))
 }

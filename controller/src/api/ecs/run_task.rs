@@ -292,7 +292,7 @@ mod tests {
         harness.add_host(1, "a");
         harness.add_host(2, "b");
         let answer = run(&harness, json!({
-            "count": 3, "propagateTags": "TASK_DEFINITION", "enableECSManagedTags": true, "startedBy": "me", "group": "g",
+            "count": 3, "propagateTags": "TASK_DEFINITION", "enableECSManagedTags": true, "startedBy": "me, by hand", "group": "g",
             "tags": [{"key": "own", "value": "1"}],
             "placementConstraints": [{"type": "memberOf", "expression": "attribute:ecs.availability-zone == b"}],
             "overrides": {"containerOverrides": [{"name": "c", "memory": 2048, "command": ["x"]}]}
@@ -303,7 +303,10 @@ mod tests {
                 (&task["availabilityZone"], &task["memory"]),
                 (&json!("b"), &json!("2048"))
             );
-            assert_eq!((&task["group"], &task["startedBy"]), (&json!("g"), &json!("me")));
+            assert_eq!(
+                (&task["group"], &task["startedBy"]),
+                (&json!("g"), &json!("me, by hand"))
+            );
             assert_eq!(task["overrides"]["containerOverrides"][0]["command"], json!(["x"]));
             let keys: Vec<_> = task["tags"]
                 .as_array()
