@@ -25,6 +25,8 @@ pub struct Service {
     pub api_version: &'static str,
     /// XML namespace of answers; empty for JSON services.
     pub xml_namespace: &'static str,
+    /// True if clients know errors by the codes that they have in query protocols, whatever is spoken: they spoke one before.
+    pub query_errors: bool,
     /// The error for input that breaks a constraint of the model.
     pub validation: &'static ErrorKind,
     /// Every operation, sorted by name.

@@ -69,6 +69,11 @@ fn by_target(candidates: &[&'static Service], parts: &Parts, target: &str, body:
 }
 
 fn by_action(candidates: &[&'static Service], parts: &Parts, body: &Bytes) -> Result<Call, AwsError> {
+    if let Some(protocol) = parts.headers.get("smithy-protocol") {
+        let protocol = protocol.to_str().unwrap_or_default();
+        let known = known(candidates);
+        return Err(common::UNKNOWN_OPERATION.error(format!("The protocol {protocol} is not spoken here: {known}")));
+    }
     let form = form(parts, body);
     let fields = form_fields(&form)?;
     let find = |wanted: &str| {

@@ -187,11 +187,11 @@ fn enums(model: &Model) -> Result<String> {
     Ok(text)
 }
 
-/// `ClusterNotFoundException` -> `CLUSTER_NOT_FOUND`.
-fn error_constant(shape: &str) -> String {
+/// `ClusterNotFoundException` -> `CLUSTER_NOT_FOUND`, unless another error is called so.
+fn error_constant(model: &Model, shape: &str) -> String {
     let bare = shape
         .strip_suffix("Exception")
-        .filter(|bare| !bare.is_empty())
+        .filter(|bare| !bare.is_empty() && !model.errors().contains(bare))
         .unwrap_or(shape);
     screaming(bare)
 }
@@ -211,7 +211,7 @@ fn errors(config: &Config, model: &Model) -> Result<String> {
             .as_ref()
             .and_then(|error| error.code.as_deref())
             .unwrap_or(name);
-        let constant = error_constant(name);
+        let constant = error_constant(model, name);
         if let Some(other) = constants.insert(constant.clone(), name) {
             bail!("errors {other} and {name} want the same constant {constant}");
         }
@@ -341,16 +341,29 @@ fn table(model: &Model, name: &str, shape: &Shape) -> Result<String> {
     Ok(table)
 }
 
+/// Of the protocols that clients may speak, the one that is served: botocore takes JSON where it can.
 fn protocol(metadata: &Metadata) -> Result<&'static str> {
-    Ok(match (metadata.protocol.as_str(), metadata.json_version.as_deref()) {
-        ("json", Some("1.0")) => "AwsJson10",
-        ("json", Some("1.1")) => "AwsJson11",
-        ("query", _) => "AwsQuery",
-        (protocol, version) => bail!(
-            "the protocol {protocol} {} is not supported yet",
-            version.unwrap_or_default()
+    let only = [metadata.protocol.clone()];
+    let offered = match metadata.protocols.as_slice() {
+        [] => &only,
+        several => several,
+    };
+    let version = metadata.json_version.as_deref().unwrap_or_default();
+    let known = [
+        ("json", "1.0", "AwsJson10"),
+        ("json", "1.1", "AwsJson11"),
+        ("query", version, "AwsQuery"),
+    ];
+    let found = known
+        .into_iter()
+        .find(|(name, of_version, _)| *of_version == version && offered.iter().any(|offered| offered == name));
+    match found {
+        Some((_, _, protocol)) => Ok(protocol),
+        None => bail!(
+            "none of the protocols {} {version} is supported yet",
+            offered.join(", ")
         ),
-    })
+    }
 }
 
 fn operations(config: &Config, model: &Model) -> Result<String> {
@@ -377,7 +390,7 @@ fn operations(config: &Config, model: &Model) -> Result<String> {
         let errors: Vec<String> = operation
             .errors
             .iter()
-            .map(|error| format!("&errors::{}", error_constant(&error.shape)))
+            .map(|error| format!("&errors::{}", error_constant(model, &error.shape)))
             .collect();
         writeln!(text, "\nstatic {constant}: OperationModel = OperationModel {{")?;
         writeln!(
@@ -441,6 +454,7 @@ fn operations(config: &Config, model: &Model) -> Result<String> {
         "    xml_namespace: {},\n    validation: errors::VALIDATION,",
         literal(&metadata.xml_namespace)
     )?;
+    writeln!(text, "    query_errors: {},", metadata.aws_query_compatible.is_some())?;
     writeln!(text, "    operations: OPERATIONS,\n    errors: errors::ALL,\n}};")?;
     let paths: Vec<String> = names
         .iter()

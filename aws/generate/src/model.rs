@@ -27,6 +27,11 @@ pub(crate) struct Metadata {
     pub(crate) endpoint_prefix: String,
     pub(crate) signing_name: Option<String>,
     pub(crate) protocol: String,
+    /// All that clients may speak; models that say nothing have one.
+    #[serde(default)]
+    pub(crate) protocols: Vec<String>,
+    /// There for services whose clients spoke query before, and know errors by the codes of that.
+    pub(crate) aws_query_compatible: Option<serde_json::Value>,
     pub(crate) json_version: Option<String>,
     #[serde(default)]
     pub(crate) target_prefix: String,

@@ -42,10 +42,17 @@ const fn service(module: &'static str, source: Source, operations: Operations, v
     }
 }
 
+/// What deployments that fail by alarms need of CloudWatch.
+#[rustfmt::skip]
+const ALARMS: &[&str] = &[
+    "DeleteAlarms", "DescribeAlarms", "ListTagsForResource", "PutMetricAlarm", "SetAlarmState", "TagResource", "UntagResource",
+];
+
 /// The services, sorted by module.
 #[rustfmt::skip]
 pub(crate) const SERVICES: &[Config] = &[
     service("berth", Source::Own("berth"), Operations::All, "InvalidParameterException"),
+    service("cloudwatch", Source::Botocore("cloudwatch/2010-08-01"), Operations::Only(ALARMS), "ValidationError"),
     service("ecs", Source::Botocore("ecs/2014-11-13"), Operations::All, "InvalidParameterException"),
     service("sts", Source::Botocore("sts/2011-06-15"), Operations::Only(&["GetCallerIdentity"]), "ValidationError"),
 ];

@@ -4,10 +4,13 @@
 pub mod berth;
 
 #[rustfmt::skip]
+pub mod cloudwatch;
+
+#[rustfmt::skip]
 pub mod ecs;
 
 #[rustfmt::skip]
 pub mod sts;
 
 /// Every service of this crate, sorted by name.
-pub static SERVICES: &[&crate::Service] = &[&berth::SERVICE, &ecs::SERVICE, &sts::SERVICE];
+pub static SERVICES: &[&crate::Service] = &[&berth::SERVICE, &cloudwatch::SERVICE, &ecs::SERVICE, &sts::SERVICE];

@@ -19,6 +19,9 @@ use crate::model::{Operation, Service};
 /// The header in which answers of the JSON protocols name an error.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
 
+/// The header in which answers of the JSON protocols name an error by its code in query protocols, and whose fault it is.
+pub const QUERY_ERROR: &str = "x-amzn-query-error";
+
 /// A wire protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -69,7 +72,19 @@ pub fn write<O: Operation>(output: &O::Output, request_id: &str) -> Response<Byt
 /// Writes an error as a service's clients expect it.
 #[must_use]
 pub fn write_error(service: &Service, error: &AwsError, request_id: &str) -> Response<Bytes> {
-    write_error_in(service.protocol, service.xml_namespace, error, request_id)
+    let mut response = write_error_in(service.protocol, service.xml_namespace, error, request_id);
+    if service.query_errors {
+        let fault = if error.kind.is_sender_fault() {
+            "Sender"
+        } else {
+            "Receiver"
+        };
+        let value = format!("{};{fault}", error.kind.query_code);
+        if let Ok(value) = http::HeaderValue::from_str(&value) {
+            response.headers_mut().insert(QUERY_ERROR, value);
+        }
+    }
+    response
 }
 
 /// Writes an error in a protocol, for requests whose service is not known.

@@ -201,6 +201,8 @@ fn goes_through_stages(service: &Service, primary: &Deployment) -> bool {
                 .lifecycle_hooks
                 .as_ref()
                 .is_some_and(|hooks| !hooks.is_empty())
+            // They have it bake, if nobody said for how long.
+            || configuration.alarms.as_ref().is_some_and(|alarms| alarms.enable == Some(true))
     });
     has_stages && primary.rollout_state == Some(DeploymentRolloutState::InProgress)
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::context::{Api, Call};
-use super::{berth, ecs, sts};
+use super::{berth, cloudwatch, ecs, sts};
 
 /// How a request is served once it is known whose it is and what it calls.
 type Serve = fn(Arc<Api>, Call, Bytes) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, AwsError>> + Send>>;
@@ -83,6 +83,13 @@ pub static ROUTES: &[Route] = &[
     route!(berth, TransferLeadership, transfer_leadership),
     route!(berth, UpdateHostSettings, update_host_settings),
     route!(berth, WatchResources, watch_resources),
+    route!(cloudwatch, DeleteAlarms, delete_alarms),
+    route!(cloudwatch, DescribeAlarms, describe_alarms),
+    route!(cloudwatch, ListTagsForResource, list_tags_for_resource),
+    route!(cloudwatch, PutMetricAlarm, put_metric_alarm),
+    route!(cloudwatch, SetAlarmState, set_alarm_state),
+    route!(cloudwatch, TagResource, tag_resource),
+    route!(cloudwatch, UntagResource, untag_resource),
     route!(ecs, ContinueServiceDeployment, continue_service_deployment),
     route!(ecs, CreateCapacityProvider, create_capacity_provider),
     route!(ecs, CreateCluster, create_cluster),

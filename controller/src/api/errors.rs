@@ -4,7 +4,8 @@ use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
 use berth_core::model::{
-    CapacityProviderKey, MAX_HOOKS, ServiceKey, StrategyKind, TaskId, UnsupportedByDaemon, UnworkableConfiguration,
+    CapacityProviderKey, MAX_ALARM_NAMES, MAX_HOOKS, ServiceKey, StrategyKind, TaskId, UnsupportedByDaemon,
+    UnworkableConfiguration,
 };
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, MAX_TASK_SETS, Rejection};
 
@@ -42,7 +43,7 @@ pub(super) fn administration(failure: &AdministrationFailure) -> AwsError {
 }
 
 /// As errors of AWS are written: a capital first, and a full stop.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string());
     let mut sentence = first.unwrap_or_default() + characters.as_str();
@@ -175,6 +176,12 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::NoRebalanceUnderWay(cluster) => client(format!("No tasks of cluster {} are being moved.", cluster.name)),
         R::TooManyMoves => invalid(format!("{rejection}.")),
         R::TooManyTags => ecs::INVALID_PARAMETER.error(format!("A resource can have at most {MAX_TAGS} tags.")),
+        R::AlarmNotFound(key) => ecs::INVALID_PARAMETER.error(format!(
+            "The alarm {} of deploymentConfiguration.alarms.alarmNames does not exist. Create it with PutMetricAlarm of CloudWatch, or set enable of \
+             deploymentConfiguration.alarms to false.",
+            key.name
+        )),
+        R::AlarmTooLarge(_) | R::TooManyAlarms => ecs::INVALID_PARAMETER.error(sentence(&rejection.to_string())),
         R::ContainerInstanceUnavailable(_)
         | R::InsufficientCpu { .. }
         | R::InsufficientMemory { .. }
@@ -233,11 +240,24 @@ fn unworkable(why: UnworkableConfiguration) -> String {
             );
         }
         UnworkableConfiguration::StagesOfTaskSets => {
-            "A service with the EXTERNAL deployment controller supports no deployment strategy but ROLLING, no bakeTimeInMinutes and no \
-             lifecycleHooks."
+            "A service with the EXTERNAL deployment controller supports no deployment strategy but ROLLING, and no bakeTimeInMinutes, lifecycleHooks, \
+             alarms or earlySuccessCriteria."
         }
         UnworkableConfiguration::TooManyHooks => {
             return format!("A service can have at most {MAX_HOOKS} PAUSE hooks.");
+        }
+        UnworkableConfiguration::IncompleteEarlySuccess => {
+            "earlySuccessCriteria with enable true must have healthyPercent and sourceServiceRevisionCleanup."
+        }
+        UnworkableConfiguration::EarlySuccessOfAnotherStrategy(strategy) => {
+            return of_another_strategy("earlySuccessCriteria", "ROLLING", strategy);
+        }
+        UnworkableConfiguration::EarlySuccessBelowMinimum => {
+            "healthyPercent of earlySuccessCriteria must be greater than or equal to minimumHealthyPercent."
+        }
+        UnworkableConfiguration::NoAlarms => "alarms with enable true must have alarmNames.",
+        UnworkableConfiguration::TooManyAlarms => {
+            return format!("A service can have at most {MAX_ALARM_NAMES} alarmNames.");
         }
         UnworkableConfiguration::DaemonMaximum => "The daemon scheduling strategy supports no maximumPercent but 100.",
         UnworkableConfiguration::DaemonMinimum => {

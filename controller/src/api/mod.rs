@@ -10,6 +10,7 @@
 
 mod berth;
 mod bodies;
+mod cloudwatch;
 mod connections;
 mod context;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Which events a command brings about. Each rule is of the pages "Amazon ECS task state change events", "... container instance state change
-//! events", "... service action events" and "... service deployment state change events" of ECS's developer guide. Pure.
+//! events", "... service action events", "... service deployment state change events" and "... service deployment hook state change events" of
+//! ECS's developer guide. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

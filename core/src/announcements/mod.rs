@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use crate::ids::IdSource;
 use crate::model::{
-    CapacityProviderKey, ClusterKey, ContainerInstance, ContainerInstanceId, Deployment, DeploymentId, LogIndex,
-    ServiceKey, Task, TaskDefinition, TaskId, Timestamp,
+    CapacityProviderKey, ClusterKey, ContainerInstance, ContainerInstanceId, Deployment, DeploymentId, HookRun,
+    LifecycleStage, LogIndex, ServiceKey, Task, TaskDefinition, TaskId, Timestamp,
 };
 use crate::state::Allocation;
 
@@ -100,6 +100,17 @@ pub enum Subject {
         /// The deployment.
         deployment: Deployment,
     },
+    /// A hook of a service deployment waits for somebody, or what became of it is known.
+    Hook {
+        /// The service.
+        service: ServiceKey,
+        /// The service deployment.
+        service_deployment: DeploymentId,
+        /// The stage that it is in.
+        stage: LifecycleStage,
+        /// The hook.
+        hook: HookRun,
+    },
 }
 
 /// What a service says of itself: those of ECS's service actions that can come about here.
@@ -140,7 +151,9 @@ impl Announcement {
         match &self.subject {
             Subject::Task { task, .. } => &task.cluster,
             Subject::ContainerInstance { host, .. } => &host.cluster,
-            Subject::Service { service, .. } | Subject::Deployment { service, .. } => &service.cluster,
+            Subject::Service { service, .. } | Subject::Deployment { service, .. } | Subject::Hook { service, .. } => {
+                &service.cluster
+            }
         }
     }
 
@@ -150,7 +163,9 @@ impl Announcement {
         match &self.subject {
             Subject::Task { task, .. } => task.service(),
             Subject::ContainerInstance { .. } => None,
-            Subject::Service { service, .. } | Subject::Deployment { service, .. } => Some(service),
+            Subject::Service { service, .. } | Subject::Deployment { service, .. } | Subject::Hook { service, .. } => {
+                Some(service)
+            }
         }
     }
 
@@ -192,7 +207,7 @@ impl Announcement {
                 let held = allocation.ports().len() + allocation.groups().count();
                 size_of::<ContainerInstance>() + size_of::<Allocation>() + (attributes + held) * SMALL
             }
-            Subject::Service { .. } => 0,
+            Subject::Service { .. } | Subject::Hook { .. } => 0,
             Subject::Deployment { deployment, .. } => deployment.rollout_state_reason.len(),
         };
         EACH + subject

@@ -2,8 +2,8 @@
 
 use super::{ServiceAction, Subject};
 use crate::model::{
-    CapacityProviderKey, Deployment, DeploymentId, DeploymentStatus, SchedulingStrategy, Service, ServiceEvent,
-    Timestamp,
+    CapacityProviderKey, Deployment, DeploymentId, DeploymentStatus, HookRun, SchedulingStrategy, Service,
+    ServiceEvent, Timestamp,
 };
 use crate::placement;
 use crate::reconcile;
@@ -18,6 +18,7 @@ pub(super) fn changes(before: Option<&Service>, now: &Service, at: Timestamp) ->
     let deployments = now.deployments.iter().rev();
     let news = deployments.filter(|deployment| is_news(before, deployment));
     let mut said: Vec<(Timestamp, Subject)> = news.map(|news| (at, deployment(news))).collect();
+    said.extend(hooks(before, now).map(|hook| (at, hook)));
     let action = |action: ServiceAction| Subject::Service {
         service: now.key.clone(),
         action,
@@ -46,6 +47,23 @@ fn is_news(before: Option<&Service>, deployment: &Deployment) -> bool {
     };
     let is_back = deployment.status == DeploymentStatus::Primary && known.status != DeploymentStatus::Primary;
     is_back || known.rollout_state != deployment.rollout_state
+}
+
+/// The hooks of what is deployed that are new, or of which something else became than was known.
+fn hooks<'s>(before: Option<&'s Service>, now: &'s Service) -> impl Iterator<Item = Subject> + 's {
+    let current = now.current_service_deployment();
+    let lifecycle = current.and_then(|current| Some((current.id(), current.lifecycle.as_ref()?)));
+    let known = before.and_then(Service::current_service_deployment);
+    let known = known.and_then(|known| known.lifecycle.as_ref());
+    lifecycle.into_iter().flat_map(move |(id, at)| {
+        let is_news = move |hook: &&HookRun| !known.is_some_and(|known| known.hooks.contains(hook));
+        at.hooks.iter().filter(is_news).map(move |hook| Subject::Hook {
+            service: now.key.clone(),
+            service_deployment: id.clone(),
+            stage: at.stage,
+            hook: hook.clone(),
+        })
+    })
 }
 
 /// What the service said since, the newest first.

@@ -43,6 +43,7 @@ fn told(all: &[Announcement]) -> Vec<String> {
                 service.name, deployment.rollout_state, deployment.rollout_state_reason
             )
         }
+        Subject::Hook { stage, hook, .. } => format!("hook of {stage} {:?}", hook.status),
     };
     all.iter().map(line).collect()
 }
@@ -116,6 +117,42 @@ fn deployment_that_fails_is_told_before_the_one_that_takes_its_place() {
     );
     let actions = told(&announced(&world, from));
     assert!(actions.iter().any(|line| line == "web SteadyState"), "{actions:?}");
+}
+
+#[test]
+fn hook_is_told_as_it_waits_and_as_what_becomes_of_it() {
+    let mut world = world();
+    world.add_service("web", |service| {
+        service.deployment_configuration.lifecycle_hooks = vec![LifecycleHook {
+            stages: vec![LifecycleStage::PreScaleUp, LifecycleStage::PostScaleUp],
+            timeout_minutes: 5,
+            at_timeout: HookAction::Continue,
+        }];
+    });
+    let from = world.log.len();
+    world.pass_ms(60_000);
+    let current = world.service("web").current_service_deployment().expect("deployed");
+    let hook = current.lifecycle.as_ref().expect("paused").hooks[0].id.clone();
+    let resume = Command::ContinueServiceDeployment {
+        service: cluster().service("web"),
+        service_deployment: current.id().clone(),
+        hook,
+        action: HookAction::Continue,
+        at: world.now,
+    };
+    world.apply(resume).expect("goes on");
+    world.pass_ms(10 * 60_000);
+    let told = told(&announced(&world, from));
+    let hooks: Vec<&String> = told.iter().filter(|line| line.starts_with("hook")).collect();
+    assert_eq!(
+        hooks,
+        [
+            "hook of PRE_SCALE_UP AwaitingAction",
+            "hook of PRE_SCALE_UP Succeeded",
+            "hook of POST_SCALE_UP AwaitingAction",
+            "hook of POST_SCALE_UP TimedOut",
+        ]
+    );
 }
 
 #[test]

@@ -84,6 +84,7 @@ pub(super) fn named(state: &ClusterState, command: &Command) -> BTreeSet<Resourc
             Taggable::Service(service) => BTreeSet::from([Resource::Service(service.clone())]),
             Taggable::TaskDefinition(definition) => BTreeSet::from([Resource::TaskDefinition(definition.clone())]),
             Taggable::CapacityProvider(provider) => BTreeSet::from([Resource::CapacityProvider(provider.clone())]),
+            Taggable::Alarm(_) => BTreeSet::new(),
             Taggable::ContainerInstance(id) => host(id).into_iter().collect(),
             Taggable::Task(id) => {
                 let task = state.task(*id);
@@ -155,6 +156,7 @@ fn add(found: &mut BTreeSet<Resource>, event: &Event) {
         | Event::RequestRepeated { .. }
         | Event::DocumentChanged(_)
         | Event::RebalanceChanged(_)
+        | Event::AlarmChanged(_)
         | Event::FeatureLevelRaised(_)
         | Event::StateReset => {}
     }

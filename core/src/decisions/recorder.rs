@@ -350,6 +350,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::UpdateServicePrimaryTaskSet { at, .. }
         | Command::DeleteTaskSet { at, .. }
         | Command::ContinueServiceDeployment { at, .. }
+        | Command::SetAlarmState { at, .. }
         | Command::StopTasks { at, .. }
         | Command::RecordFailedHealthChecks { at, .. }
         | Command::UpdateTaskProtection { at, .. }
@@ -360,8 +361,10 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::DeregisterContainerInstance { at, .. }
         | Command::StopRebalance { at, .. } => Some(*at),
         Command::CreateCapacityProvider(provider) => Some(provider.created_at),
+        Command::PutAlarm(alarm) => Some(alarm.configured_at),
         Command::CreateCluster(_)
         | Command::DeleteCapacityProvider { .. }
+        | Command::DeleteAlarms { .. }
         | Command::PutClusterCapacityProviders { .. }
         | Command::UpdateCluster(_)
         | Command::DeleteTaskDefinition { .. }

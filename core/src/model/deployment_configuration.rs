@@ -4,13 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CanaryShift, DeploymentStrategy, LifecycleHook, LifecycleStage, LinearShift, SchedulingStrategy, StrategyKind,
+    CanaryShift, DeploymentAlarms, DeploymentStrategy, EarlySuccess, FailureThreshold, LifecycleHook, LifecycleStage,
+    LinearShift, MAX_ALARM_NAMES, SchedulingStrategy, StrategyKind,
 };
-
-/// The circuit breaker's threshold: half of the desired count, within these bounds (ECS).
-const FAILURE_THRESHOLD_PERCENT: u32 = 50;
-const MIN_FAILURE_THRESHOLD: u32 = 3;
-const MAX_FAILURE_THRESHOLD: u32 = 200;
 
 /// Stops a deployment whose tasks keep failing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +19,9 @@ pub struct CircuitBreaker {
     /// `resetOnHealthyTask` as given: whether failures count from zero again, and not at all, while a task of the deployment is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_on_healthy_task: Option<bool>,
+    /// `thresholdConfiguration` as given. With [`Feature::DeploymentCriteria`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<FailureThreshold>,
 }
 
 impl CircuitBreaker {
@@ -34,10 +33,8 @@ impl CircuitBreaker {
 
     /// With how many failures a deployment of a service that wants `desired_count` tasks is given up.
     #[must_use]
-    pub fn threshold(desired_count: u32) -> u32 {
-        let half = u64::from(desired_count) * u64::from(FAILURE_THRESHOLD_PERCENT);
-        let half = u32::try_from(half.div_ceil(100)).unwrap_or(u32::MAX);
-        half.clamp(MIN_FAILURE_THRESHOLD, MAX_FAILURE_THRESHOLD)
+    pub fn threshold_for(self, desired_count: u32) -> u32 {
+        self.threshold.unwrap_or_default().of(desired_count)
     }
 }
 
@@ -64,6 +61,15 @@ pub struct DeploymentConfiguration {
     /// Where deployments pause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lifecycle_hooks: Vec<LifecycleHook>,
+    /// With how many tasks a rolling update is successful, as given. With [`Feature::DeploymentCriteria`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_success: Option<EarlySuccess>,
+    /// The alarms by which a deployment fails, as given. With [`Feature::Alarms`](crate::state::Feature) alone, as is the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarms: Option<DeploymentAlarms>,
+    /// Whether somebody said how long the bake time is, be it that there is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bake_is_given: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -95,6 +101,15 @@ pub struct DeploymentConfigurationChanges {
     /// New hooks, instead of those before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle_hooks: Option<Vec<LifecycleHook>>,
+    /// New number of tasks that are enough. With [`Feature::DeploymentCriteria`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_success: Option<EarlySuccess>,
+    /// New alarms, instead of those before. With [`Feature::Alarms`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarms: Option<DeploymentAlarms>,
+    /// Whether `bake_minutes` is what somebody said, of which alarms make no other. With [`Feature::Alarms`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bake_is_given: bool,
 }
 
 /// Why no deployment could proceed by a configuration (ECS's rules).
@@ -136,6 +151,21 @@ pub enum UnworkableConfiguration {
     /// More hooks than a service may have.
     #[error("a service has at most {MAX_HOOKS} hooks that pause its deployments")]
     TooManyHooks,
+    /// It does not say how many tasks are enough, or what becomes of the others.
+    #[error("earlySuccessCriteria that are on need healthyPercent and sourceServiceRevisionCleanup")]
+    IncompleteEarlySuccess,
+    /// Only rolling updates are successful early.
+    #[error("earlySuccessCriteria belong to the strategy ROLLING, and the strategy is {}", .0.as_str())]
+    EarlySuccessOfAnotherStrategy(StrategyKind),
+    /// Fewer tasks would be enough than must run.
+    #[error("healthyPercent of earlySuccessCriteria is below minimumHealthyPercent")]
+    EarlySuccessBelowMinimum,
+    /// There is nothing to mind.
+    #[error("alarms that are on need alarmNames")]
+    NoAlarms,
+    /// More alarms than a service may name.
+    #[error("a service names at most {MAX_ALARM_NAMES} alarms")]
+    TooManyAlarms,
 }
 
 impl DeploymentConfiguration {
@@ -153,6 +183,9 @@ impl DeploymentConfiguration {
             strategy: DeploymentStrategy::Rolling,
             bake_minutes: 0,
             lifecycle_hooks: vec![],
+            early_success: None,
+            alarms: None,
+            bake_is_given: false,
         }
     }
 
@@ -169,6 +202,9 @@ impl DeploymentConfiguration {
             strategy,
             bake_minutes: changes.bake_minutes.unwrap_or(self.bake_minutes),
             lifecycle_hooks: changes.lifecycle_hooks.unwrap_or_else(|| self.lifecycle_hooks.clone()),
+            early_success: changes.early_success.or(self.early_success),
+            alarms: changes.alarms.or_else(|| self.alarms.clone()),
+            bake_is_given: changes.bake_is_given || self.bake_is_given,
         })
     }
 
@@ -203,7 +239,22 @@ impl DeploymentConfiguration {
         self.strategy.shifts_traffic() || self.bake_minutes > 0 || !self.lifecycle_hooks.is_empty()
     }
 
-    /// What a deployment that began with `begun` proceeds by once its service has this configuration: the stages that it goes through stay.
+    /// Whether it says of deployments what task sets have nothing to do with.
+    #[must_use]
+    pub fn is_for_deployments_alone(&self) -> bool {
+        self.has_stages()
+            || self.early_success.is_some_and(|early| early.enable)
+            || self.alarms.as_ref().is_some_and(|alarms| alarms.enable)
+    }
+
+    /// Whether somebody said how long the bake time is.
+    #[must_use]
+    pub fn says_bake_time(&self) -> bool {
+        self.bake_is_given || self.bake_minutes > 0
+    }
+
+    /// What a deployment that began with `begun` proceeds by once its service has this configuration: the stages that it goes
+    /// through stay, what it succeeds by, and its alarms.
     #[must_use]
     pub fn on_the_way_of(&self, begun: &Self) -> Self {
         Self {
@@ -220,6 +271,8 @@ impl DeploymentConfiguration {
     /// Why they cannot.
     pub fn check(&self, strategy: SchedulingStrategy) -> Result<(), UnworkableConfiguration> {
         self.check_stages(strategy)?;
+        self.check_early_success()?;
+        self.check_alarms()?;
         let (most, least) = (self.maximum_percent, self.minimum_healthy_percent);
         match strategy {
             SchedulingStrategy::Daemon if most != 100 => Err(UnworkableConfiguration::DaemonMaximum),
@@ -228,6 +281,32 @@ impl DeploymentConfiguration {
             SchedulingStrategy::Replica if most < 100 => Err(UnworkableConfiguration::MaximumBelowDesired),
             _ if least > most => Err(UnworkableConfiguration::MinimumAboveMaximum),
             _ => Ok(()),
+        }
+    }
+
+    fn check_alarms(&self) -> Result<(), UnworkableConfiguration> {
+        match &self.alarms {
+            Some(alarms) if alarms.enable && alarms.names.is_empty() => Err(UnworkableConfiguration::NoAlarms),
+            Some(alarms) if alarms.names.len() > MAX_ALARM_NAMES => Err(UnworkableConfiguration::TooManyAlarms),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_early_success(&self) -> Result<(), UnworkableConfiguration> {
+        let Some(early) = self.early_success.filter(|early| early.enable) else {
+            return Ok(());
+        };
+        if self.strategy.kind() != StrategyKind::Rolling {
+            return Err(UnworkableConfiguration::EarlySuccessOfAnotherStrategy(
+                self.strategy.kind(),
+            ));
+        }
+        match early.healthy_percent {
+            Some(percent) if early.source_cleanup.is_some() => match percent < self.minimum_healthy_percent {
+                true => Err(UnworkableConfiguration::EarlySuccessBelowMinimum),
+                false => Ok(()),
+            },
+            _ => Err(UnworkableConfiguration::IncompleteEarlySuccess),
         }
     }
 
@@ -254,12 +333,46 @@ impl DeploymentConfiguration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SourceCleanup;
     use super::*;
 
     #[test]
-    fn failure_threshold_is_half_of_the_desired_count_between_3_and_200() {
-        let thresholds = [1, 6, 7, 399, 2_000].map(CircuitBreaker::threshold);
-        assert_eq!(thresholds, [3, 3, 4, 200, 200]);
+    fn early_success_that_is_on_has_to_be_whole_rolling_and_no_less_than_must_run() {
+        let check = |strategy, healthy_percent, source_cleanup| {
+            let configuration = DeploymentConfiguration {
+                strategy,
+                minimum_healthy_percent: 50,
+                early_success: Some(EarlySuccess {
+                    enable: true,
+                    healthy_percent,
+                    source_cleanup,
+                }),
+                ..DeploymentConfiguration::default_of(SchedulingStrategy::Replica)
+            };
+            configuration.check(SchedulingStrategy::Replica).err()
+        };
+        let (rolling, blocking) = (DeploymentStrategy::Rolling, Some(SourceCleanup::Blocking));
+        assert_eq!(check(rolling, Some(50), blocking), None);
+        let below = Some(UnworkableConfiguration::EarlySuccessBelowMinimum);
+        assert_eq!(check(rolling, Some(49), blocking), below);
+        let incomplete = Some(UnworkableConfiguration::IncompleteEarlySuccess);
+        assert_eq!(check(rolling, None, blocking), incomplete);
+        assert_eq!(check(rolling, Some(50), None), incomplete);
+        let of_another = UnworkableConfiguration::EarlySuccessOfAnotherStrategy(StrategyKind::BlueGreen);
+        assert_eq!(
+            check(DeploymentStrategy::BlueGreen, Some(50), blocking),
+            Some(of_another)
+        );
+        let off = DeploymentConfiguration {
+            strategy: DeploymentStrategy::BlueGreen,
+            early_success: Some(EarlySuccess {
+                enable: false,
+                healthy_percent: None,
+                source_cleanup: None,
+            }),
+            ..DeploymentConfiguration::default_of(SchedulingStrategy::Replica)
+        };
+        assert_eq!(off.check(SchedulingStrategy::Replica), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The nouns of ECS as types: what the replicated state is made of. Pure data; the rules that change it are
 //! in [`crate::state`].
 
+mod alarm;
 mod arn;
 mod attribute;
 mod capacity_provider;
@@ -8,6 +9,7 @@ mod cluster;
 mod container_dependency;
 mod container_instance;
 mod deployment_configuration;
+mod deployment_criteria;
 mod deployment_strategy;
 mod health;
 mod host_settings;
@@ -30,6 +32,7 @@ mod task_spec;
 mod traffic;
 mod units;
 
+pub use alarm::{Alarm, AlarmKey, AlarmState, DeploymentAlarms, MAX_ALARM_NAMES, MonitoredAlarms};
 pub use arn::{Arn, ArnResource};
 pub use attribute::{Attributes, names as attribute_names};
 pub use capacity_provider::{
@@ -43,13 +46,14 @@ pub use container_instance::{
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, MAX_HOOKS, UnworkableConfiguration,
 };
+pub use deployment_criteria::{EarlySuccess, FailureThreshold, SourceCleanup};
 pub use deployment_strategy::{CanaryShift, DeploymentStrategy, LinearShift, StrategyKind};
 pub use health::{HealthCheck, HealthStatus, TaskHealth};
 pub use host_settings::{HostSettings, HostSettingsChange, HostSettingsError};
 pub use lifecycle::{HookAction, HookRun, HookStatus, Lifecycle, LifecycleHook, LifecycleStage};
 pub use names::{
-    AccountId, AgentId, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId, Family,
-    Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
+    AccountId, AgentId, AlarmName, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
+    Family, Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
 };
 pub use network::{NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};

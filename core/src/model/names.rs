@@ -83,6 +83,10 @@ name!(
     CapacityProviderName
 );
 name!(
+    /// Name of an alarm.
+    AlarmName
+);
+name!(
     /// Stable identity that an agent keeps across its own restarts.
     AgentId
 );

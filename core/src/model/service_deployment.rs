@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage, NetworkConfiguration,
-    TaskDefinitionKey, Timestamp, Traffic,
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage, MonitoredAlarms,
+    NetworkConfiguration, TaskDefinitionKey, Timestamp, Traffic,
 };
 
 /// The image of one container of a revision.
@@ -179,6 +179,9 @@ pub struct ServiceDeployment {
     /// Which share of traffic each revision is to get, or got at the end.
     #[serde(default, skip_serializing_if = "is_undivided")]
     pub traffic: Traffic,
+    /// Its alarms, where they are monitored. With [`Feature::Alarms`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarms: Option<MonitoredAlarms>,
     /// When it began to be wanted.
     pub created_at: Timestamp,
     /// When somebody began with it.
@@ -218,12 +221,27 @@ impl ServiceDeployment {
             serving: None,
             lifecycle: None,
             traffic: Traffic::default(),
+            alarms: None,
             created_at,
             started_at: None,
             updated_at: created_at,
             finished_at: None,
             stopped_at: None,
         }
+    }
+
+    /// Whether an alarm went off while it was on its way.
+    #[must_use]
+    pub fn has_triggered_alarms(&self) -> bool {
+        let monitored = self.alarms.as_ref();
+        monitored.is_some_and(|monitored| !monitored.triggered.is_empty())
+    }
+
+    /// Whether its alarms are not monitored, although it has some: one of them was off when it began.
+    #[must_use]
+    pub fn ignores_alarms(&self) -> bool {
+        let alarms = self.configuration.alarms.as_ref();
+        self.alarms.is_none() && alarms.is_some_and(|alarms| alarms.enable)
     }
 
     /// The stage that it is in or came to.

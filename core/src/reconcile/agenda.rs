@@ -129,6 +129,7 @@ impl Agenda {
             | Event::TaskForgotten { .. }
             | Event::TagsChanged(_)
             | Event::DocumentChanged(_)
+            | Event::AlarmChanged(_)
             | Event::FeatureLevelRaised(_)
             | Event::RequestRepeated { .. } => {}
         }

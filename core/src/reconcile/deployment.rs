@@ -1,15 +1,14 @@
 //! How far a deployment has come: completed, held back by its failures, given up by the circuit breaker, retired. Pure.
 
 use crate::model::{
-    CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeploymentStatus, ServiceEvent,
-    ServiceKey, Timestamp,
+    Deployment, DeploymentStatus, RolloutState, Service, ServiceDeploymentStatus, ServiceEvent, ServiceKey, Timestamp,
 };
 use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
 
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::Tally;
-use super::{events, stages, zone_balance};
+use super::{early_success, events, stages, zone_balance};
 
 /// A sentence that says the same as before is said again after this long: often enough to show that it still holds,
 /// seldom enough to leave room for others among the 100 that a service keeps.
@@ -93,10 +92,13 @@ fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<
     if let Some(reason) = stages::failure(service, pass.now) {
         return Some(stage_failed(service, primary, reason));
     }
+    if let Some(why) = alarmed(service, primary) {
+        return Some(why);
+    }
     let breaker = service.deployment_configuration.circuit_breaker;
     let has_failed = breaker.enable
         && primary.rollout_state == RolloutState::InProgress
-        && primary.failed_tasks >= CircuitBreaker::threshold(service.desired_count)
+        && primary.failed_tasks >= breaker.threshold_for(service.desired_count)
         && !resets_failures(pass, service, &Tally::of(&pass.state, service));
     has_failed.then(|| GivenUp {
         reason: "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
@@ -104,6 +106,20 @@ fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<
         said: events::deployment_failed(&service.key.name, &primary.id),
         rolls_back: breaker.rollback || status == Some(ServiceDeploymentStatus::RollbackInProgress),
         by_circuit_breaker: true,
+    })
+}
+
+/// An alarm went off.
+fn alarmed(service: &Service, primary: &Deployment) -> Option<GivenUp> {
+    let current = service.service_deployment_under_way()?;
+    let fails = current.status.is_forward() && current.has_triggered_alarms();
+    let alarms = current.configuration.alarms.as_ref().filter(|_| fails)?;
+    Some(GivenUp {
+        reason: "ECS deployment failed: alarm detected.".to_owned(),
+        because: "ECS deployment failed: alarm detected".to_owned(),
+        said: events::alarm_detected(&service.key.name, &primary.id),
+        rolls_back: alarms.rollback,
+        by_circuit_breaker: false,
     })
 }
 
@@ -226,7 +242,8 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
     let alone = progress.retired.len() + 1 == service.deployments.len();
     let resets_failed_tasks = primary.failed_tasks > 0 && resets_failures(pass, &service, &tally);
     let reached = alone && stages::is_at_end(&service) && tally.has_reached(service.desired_count, pass.now);
-    let completes = reached && primary.rollout_state == RolloutState::InProgress;
+    let is_enough = stages::is_at_end(&service) && early_success::is_enough(pass, &service, alone);
+    let completes = (reached || is_enough) && primary.rollout_state == RolloutState::InProgress;
     if completes {
         said.push(events::deployment_completed(&key.name, &primary.id));
         progress.deployments = vec![DeploymentProgress {
@@ -250,6 +267,12 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
         &completed.rollout_state_reason
     });
     progress.service_deployment = proceeds(&service, completes, reason);
+    let begins = progress.service_deployment.as_ref();
+    if begins.is_some_and(|found| found.status == ServiceDeploymentStatus::InProgress)
+        && let Some(current) = service.current_service_deployment().filter(|d| d.ignores_alarms())
+    {
+        said.insert(0, events::alarms_ignored(&key.name, current.id()));
+    }
     let steady = reached && primary.rollout_state != RolloutState::Failed;
     if steady && !service.steady {
         said.push(events::steady_state(&key.name));

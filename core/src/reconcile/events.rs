@@ -100,6 +100,17 @@ pub(super) fn deployment_failed(service: &ServiceName, deployment: &DeploymentId
     format!("(service {service}) (deployment {deployment}) deployment failed: tasks failed to start.")
 }
 
+pub(super) fn alarm_detected(service: &ServiceName, deployment: &DeploymentId) -> String {
+    format!("(service {service}) (deployment {deployment}) deployment failed: alarm detected.")
+}
+
+/// What ECS does not say: it ignores them silently.
+pub(super) fn alarms_ignored(service: &ServiceName, deployment: &DeploymentId) -> String {
+    format!(
+        "(service {service}) (deployment {deployment}) does not monitor alarms, since one of them was in the ALARM state when it began."
+    )
+}
+
 /// The same for a reason that ECS has a sentence for.
 pub(super) fn deployment_failed_since(service: &ServiceName, deployment: &DeploymentId, reason: &str) -> String {
     format!("(service {service}) (deployment {deployment}) deployment failed: {reason}")

@@ -9,6 +9,7 @@ mod agenda;
 mod daemon;
 mod deployment;
 mod division;
+mod early_success;
 #[cfg(test)]
 mod endings_properties;
 mod events;
@@ -39,6 +40,8 @@ mod pools;
 mod properties;
 #[cfg(test)]
 mod rebalance_tests;
+#[cfg(test)]
+mod scenario_words;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

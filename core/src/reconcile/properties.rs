@@ -204,8 +204,18 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..30),
         desired in 0u32..10,
         (min, max) in prop_oneof![Just((100, 200)), Just((50, 100)), Just((50, 200)), Just((0, 100)), Just((75, 150))],
+        early in prop::option::of((0u32..=100, prop::sample::select(vec![SourceCleanup::Blocking, SourceCleanup::Deferred]))),
     ) {
         let mut world = world(desired, min, max);
+        let early = early.map(|(percent, cleanup)| EarlySuccess {
+            enable: true,
+            healthy_percent: Some(percent.max(min)),
+            source_cleanup: Some(cleanup),
+        });
+        world.change_service("web", |update| {
+            update.deployment_configuration.early_success = early;
+            update.force_new_deployment = true;
+        });
         for step in &steps {
             perform(&mut world, step);
             world.reconcile_checking(check);

@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::pass::Pass;
 use super::placing::Lot;
 use super::tally::{Tally, is_running, is_unhealthy};
-use super::{deployment, division, events, health, placing, protection, starting, stopping};
+use super::{deployment, division, early_success, events, health, placing, protection, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;
@@ -206,7 +206,8 @@ pub(super) fn stop_replaced(
     } else {
         limits.lower.max(desired(service))
     };
-    let mut spare = tally.healthy(pass.now).saturating_sub(keep + stops.ran);
+    let healthy = tally.healthy(pass.now).saturating_sub(stops.ran);
+    let mut spare = healthy.saturating_sub(keep);
     let (draining, held) = protection::split(tally.draining.iter().cloned(), pass.now);
     let (outdated, held_too) = protection::split(tally.outdated.iter().cloned(), pass.now);
     let (idle_draining, running_draining) = split_idle(draining);
@@ -215,6 +216,9 @@ pub(super) fn stop_replaced(
     stops.stopped.extend(stop_drained(pass, service, &idle_draining));
     let victims = choose(pass, service, &running_draining, spare);
     spare -= victims.len();
+    if early_success::sources_go(pass, service) {
+        spare = spare.max(healthy.saturating_sub(limits.lower + victims.len()));
+    }
     stops.stopped.extend(stop_drained(pass, service, &victims));
     let victims = choose(pass, service, &running_outdated, spare);
     spare -= victims.len();

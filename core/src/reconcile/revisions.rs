@@ -101,11 +101,13 @@ fn role(service: &Service, current: &ServiceDeployment, deployment: &Deployment)
     }
 }
 
-/// Whether a revision is kept after a deployment was left where it was: if it gets traffic, and is not what the circuit breaker gave up.
+/// Whether a revision is kept after a deployment was left where it was: if it gets traffic, and was not given up by the
+/// circuit breaker or for an alarm.
 fn goes_on(current: &ServiceDeployment, deployment: &Deployment) -> bool {
     let (production, _) = current.traffic.of(&deployment.id).unwrap_or_default();
     let was_aborted = current.status == ServiceDeploymentStatus::Stopped
-        && current.failures.is_none_or(|failures| !failures.triggered);
+        && current.failures.is_none_or(|failures| !failures.triggered)
+        && !current.has_triggered_alarms();
     production > TrafficShare::NONE && (deployment.rollout_state != RolloutState::Failed || was_aborted)
 }
 

@@ -9,6 +9,7 @@ use crate::model::*;
 use crate::state::{Command, StopType, UpdateCluster};
 
 use super::Agenda;
+use super::scenario_words::{alarm_state, changes, configure, failure_threshold, health_status};
 use super::world::{START, World, cluster};
 
 #[test]
@@ -49,64 +50,6 @@ fn play(script: &str) -> String {
         }
     }
     out
-}
-
-/// How deployments go through stages, as the words of a step say.
-fn configure(configuration: &mut DeploymentConfiguration, options: &BTreeMap<&str, &str>) {
-    *configuration = configuration
-        .with(changes(configuration.clone(), options))
-        .expect("go together");
-}
-
-fn changes(before: DeploymentConfiguration, options: &BTreeMap<&str, &str>) -> DeploymentConfigurationChanges {
-    let number = |key: &str| options.get(key).map(|v| v.parse::<u32>().expect("a number"));
-    let share = |key: &str| {
-        let tenths = u16::try_from(number(key)? * 10).expect("a percentage");
-        TrafficShare::of_tenths(tenths)
-    };
-    let strategy = options.get("strategy").map(|strategy| match *strategy {
-        "rolling" => StrategyKind::Rolling,
-        "blue-green" => StrategyKind::BlueGreen,
-        "linear" => StrategyKind::Linear,
-        "canary" => StrategyKind::Canary,
-        other => panic!("unknown strategy {other}"),
-    });
-    let hook = options.get("pause").map(|stages| LifecycleHook {
-        stages: stages.split(',').map(stage).collect(),
-        timeout_minutes: number("timeout").unwrap_or(LifecycleHook::DEFAULT_TIMEOUT_MINUTES),
-        at_timeout: match options.get("then") {
-            Some(&"continue") => HookAction::Continue,
-            _ => HookAction::Rollback,
-        },
-    });
-    let hooks = [before.lifecycle_hooks, hook.into_iter().collect()].concat();
-    DeploymentConfigurationChanges {
-        strategy,
-        linear: share("step").map(|step| LinearShift {
-            step,
-            step_bake_minutes: number("step-bake").unwrap_or_default(),
-        }),
-        canary: share("canary").map(|canary| CanaryShift {
-            canary,
-            canary_bake_minutes: number("canary-bake").unwrap_or_default(),
-        }),
-        bake_minutes: number("bake"),
-        lifecycle_hooks: Some(hooks),
-        ..DeploymentConfigurationChanges::default()
-    }
-}
-
-fn stage(name: &str) -> LifecycleStage {
-    use LifecycleStage as S;
-    let all = [
-        S::ReconcileService,
-        S::PreScaleUp,
-        S::PostScaleUp,
-        S::PostTestTrafficShift,
-        S::PreProductionTrafficShift,
-        S::PostProductionTrafficShift,
-    ];
-    all.into_iter().find(|stage| stage.as_str() == name).expect("a stage")
 }
 
 struct Stage {
@@ -167,6 +110,7 @@ impl Stage {
                     enable: args.contains(&"breaker"),
                     rollback: args.contains(&"rollback"),
                     reset_on_healthy_task: args.contains(&"no-reset").then_some(false),
+                    threshold: options.get("threshold").map(|threshold| failure_threshold(threshold)),
                 };
                 configure(configuration, &options);
                 service.desired_count = number("desired").unwrap_or(0);
@@ -195,6 +139,14 @@ impl Stage {
             "stop-deployment" => self.stop_deployment(subject, args.contains(&"abort")),
             "continue" => self.continue_deployment(subject, HookAction::Continue),
             "refuse" => self.continue_deployment(subject, HookAction::Rollback),
+            "alarm" => self.world.add_alarm(subject, number("found-after").unwrap_or(60)),
+            "set-alarm" => self.world.set_alarm(subject, alarm_state(options["is"])),
+            "delete-alarm" => {
+                let alarms = vec![cluster().scope.alarm(subject)];
+                self.world
+                    .apply(Command::DeleteAlarms { alarms })
+                    .expect("is always valid");
+            }
             "another-leader" => self.world.agenda = Agenda::everything(&self.world.state),
             "delete" => {
                 let service = cluster().service(subject);
@@ -475,14 +427,20 @@ impl Stage {
     /// What became of each deployment, where more than one was.
     fn show_service_deployments(&self, service: &Service, text: &mut String) -> std::fmt::Result {
         let all = &service.service_deployments;
-        let has_stages = all.iter().any(|deployment| deployment.configuration.has_stages());
-        for deployment in all.iter().filter(|_| all.len() > 1 || has_stages) {
+        let has_more = all
+            .iter()
+            .any(|deployment| deployment.configuration.is_for_deployments_alone());
+        for deployment in all.iter().filter(|_| all.len() > 1 || has_more) {
             write!(text, "    deployment of {} {:?}", deployment.id(), deployment.status)?;
             if let Some(rollback) = &deployment.rollback {
                 write!(text, ", back to {}", rollback.revision)?;
             }
             if let Some(stage) = deployment.stage() {
                 write!(text, ", {stage}")?;
+            }
+            if let Some(alarms) = &deployment.alarms {
+                let names: Vec<&str> = alarms.triggered.iter().map(AlarmName::as_str).collect();
+                write!(text, ", alarms [{}]", names.join(" "))?;
             }
             for part in deployment.traffic.revisions() {
                 let (production, test) = (part.production.tenths(), part.test.tenths());
@@ -525,14 +483,6 @@ impl Stage {
         }
         short
     }
-}
-
-fn health_status(text: &str) -> HealthStatus {
-    let all = [HealthStatus::Healthy, HealthStatus::Unknown, HealthStatus::Unhealthy];
-    let found = all
-        .into_iter()
-        .find(|status| status.as_str().eq_ignore_ascii_case(text));
-    found.expect("a health status")
 }
 
 /// How many tasks are healthy and how many are not, where any has health checks.

@@ -14,7 +14,7 @@ use super::limits::Limits;
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::Tally;
-use super::{deployment, events};
+use super::{deployment, early_success, events};
 
 /// A stage that waits for tasks does not last longer (ECS).
 const LONGEST_STAGE_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -195,6 +195,7 @@ fn is_done(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment, stag
             let tally = Tally::of_revision(&pass.state, service, current.id());
             tally.has_reached(service.desired_count, pass.now)
         }
+        S::ScaleUp if early_success::has_enough(pass, service) => true,
         S::ScaleUp => {
             let tally = Tally::of(&pass.state, service);
             let alone = tally.deployments.iter().all(|id| id == current.id());

@@ -21,6 +21,7 @@ enum Step {
     Configure(StrategyKind),
     Resume(HookAction),
     Stop(StopType),
+    SetAlarm(AlarmState),
     AnotherLeader,
     HostsProceed,
     Kill(usize),
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::sample::select(kinds).prop_map(Step::Configure),
         2 => prop::sample::select(vec![HookAction::Continue, HookAction::Continue, HookAction::Rollback]).prop_map(Step::Resume),
         1 => prop::sample::select(vec![StopType::Rollback, StopType::Abort]).prop_map(Step::Stop),
+        1 => prop::sample::select(vec![AlarmState::Alarm, AlarmState::Ok, AlarmState::Ok]).prop_map(Step::SetAlarm),
         1 => Just(Step::AnotherLeader),
         3 => Just(Step::HostsProceed),
         1 => (0usize..20).prop_map(Step::Kill),
@@ -58,6 +60,7 @@ fn world(desired: u32, kind: StrategyKind) -> World {
         perform(&mut world, &Step::Reconnect(host));
     }
     world.add_definition("web", Resources::new(64, 64), None);
+    world.add_alarm("errors", 60);
     let stages = vec![
         LifecycleStage::PreScaleUp,
         LifecycleStage::PostTestTrafficShift,
@@ -69,6 +72,11 @@ fn world(desired: u32, kind: StrategyKind) -> World {
         configuration.circuit_breaker.enable = true;
         configuration.circuit_breaker.rollback = true;
         configuration.bake_minutes = 1;
+        configuration.alarms = Some(DeploymentAlarms {
+            names: vec!["errors".into()],
+            enable: true,
+            rollback: true,
+        });
         configuration.strategy = DeploymentStrategy::BlueGreen;
         configuration.lifecycle_hooks = vec![LifecycleHook {
             stages,
@@ -146,6 +154,7 @@ fn perform(world: &mut World, step: &Step) {
             };
             _ = world.apply(command).is_ok();
         }
+        Step::SetAlarm(state) => set_alarm(world, *state),
         Step::AnotherLeader => world.agenda = Agenda::everything(&world.state),
         Step::HostsProceed => _ = world.hosts_step(),
         Step::Kill(nth) => {
@@ -179,6 +188,20 @@ fn perform(world: &mut World, step: &Step) {
             _ = world.add_host(&format!("h{nth}"), ["a", "b"][nth % 2], Resources::new(16_384, 16_384));
         }
         Step::Pass(ms) => world.pass_ms(*ms),
+    }
+}
+
+/// Sets the alarm. What is on its way and monitors it has failed then, and remembers that.
+fn set_alarm(world: &mut World, state: AlarmState) {
+    let monitored = Some(current(world)).filter(|current| current.status.is_forward() && current.alarms.is_some());
+    let id = monitored.map(|current| current.id().clone());
+    world.set_alarm("errors", state);
+    if let Some(id) = id.filter(|_| state == AlarmState::Alarm) {
+        assert!(current(world).has_triggered_alarms(), "{id} does not mind");
+        world.reconcile_checking(check);
+        let service = world.service("web");
+        let failed = service.service_deployment(&id).expect("remembered");
+        assert!(!failed.status.is_forward(), "{failed:?} goes on");
     }
 }
 

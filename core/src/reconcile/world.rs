@@ -313,6 +313,33 @@ impl World {
         }
     }
 
+    pub(crate) fn add_alarm(&mut self, name: &str, found_after_secs: u32) {
+        let alarm = Alarm {
+            key: cluster().scope.alarm(name),
+            definition: "{}".to_owned(),
+            found_after_secs,
+            state: AlarmState::InsufficientData,
+            state_reason: "Unchecked: Initial alarm creation".to_owned(),
+            state_reason_data: None,
+            state_updated_at: self.now,
+            state_changed_at: self.now,
+            configured_at: self.now,
+            tags: Tags::new(),
+        };
+        self.apply(Command::PutAlarm(Box::new(alarm))).expect("there is room");
+    }
+
+    pub(crate) fn set_alarm(&mut self, name: &str, state: AlarmState) {
+        let command = Command::SetAlarmState {
+            alarm: cluster().scope.alarm(name),
+            state,
+            reason: "somebody looked".to_owned(),
+            reason_data: None,
+            at: self.now,
+        };
+        self.apply(command).expect("there is the alarm");
+    }
+
     pub(crate) fn service(&self, name: &str) -> &Service {
         self.state
             .service(&cluster().service(name))

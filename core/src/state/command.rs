@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::progress::{RebalanceProgress, ServiceProgress};
 use super::{DocumentChange, FeatureLevel};
 use crate::model::{
-    AgentId, CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy, Cluster,
-    ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus, DeploymentConfigurationChanges,
-    DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange, NetworkConfiguration,
-    PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey,
-    StateChange, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
+    AgentId, Alarm, AlarmKey, AlarmState, CapacityProvider, CapacityProviderKey, CapacityProviderName,
+    CapacityProviderStrategy, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus,
+    DeploymentConfigurationChanges, DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange,
+    NetworkConfiguration, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, Scale, Scope,
+    Service, ServiceKey, StateChange, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport,
+    TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -353,6 +354,28 @@ pub enum Command {
         /// Now.
         at: Timestamp,
     },
+    /// Makes an alarm; of one that is there, writes anew what it is meant to watch. Valid when it is not too large, and there are not too many
+    /// in its account and region. Emits `AlarmChanged`. With [`Feature::Alarms`](super::Feature) alone, as are the next two.
+    PutAlarm(Box<Alarm>),
+    /// Deletes alarms; unknown ones are left out. Valid always. Emits `AlarmChanged` for each.
+    DeleteAlarms {
+        /// Which.
+        alarms: Vec<AlarmKey>,
+    },
+    /// Sets what an alarm says. Valid when it exists. Emits `AlarmChanged`, and, where it goes off, `ServiceUpdated` for each service with a
+    /// deployment on its way that monitors it.
+    SetAlarmState {
+        /// Which.
+        alarm: AlarmKey,
+        /// What it says.
+        state: AlarmState,
+        /// Why, in words.
+        reason: String,
+        /// Why, as JSON.
+        reason_data: Option<String>,
+        /// Now.
+        at: Timestamp,
+    },
     /// Lets the group use what belongs to a level. Proposed once every member knows it. Valid when it is higher than the level
     /// before. Emits `FeatureLevelRaised`.
     RaiseFeatureLevel(FeatureLevel),
@@ -497,4 +520,6 @@ pub enum Taggable {
     ContainerInstance(ContainerInstanceId),
     /// A capacity provider.
     CapacityProvider(CapacityProviderKey),
+    /// An alarm. With [`Feature::Alarms`](super::Feature) alone.
+    Alarm(AlarmKey),
 }

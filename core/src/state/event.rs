@@ -1,7 +1,7 @@
 //! The events: what applying a command changed, for those who react to changes and for the answer to the caller.
 
 use crate::model::{
-    CapacityProviderKey, ClusterKey, ContainerInstanceId, ServiceKey, TaskDefinitionKey, TaskId, TaskStatus,
+    AlarmKey, CapacityProviderKey, ClusterKey, ContainerInstanceId, ServiceKey, TaskDefinitionKey, TaskId, TaskStatus,
 };
 
 use super::command::Taggable;
@@ -72,6 +72,8 @@ pub enum Event {
     DocumentChanged(String),
     /// Moves of a cluster's tasks began, came further, or ended.
     RebalanceChanged(ClusterKey),
+    /// An alarm is new, is meant to watch something else, says something else, or is gone.
+    AlarmChanged(AlarmKey),
     /// The group uses what belongs to this level from now on.
     FeatureLevelRaised(u32),
     /// The state is empty.

@@ -59,6 +59,10 @@ pub enum Feature {
     TaskNetworkInterfaces,
     /// Hosts have agents that speak ECS's own API.
     EcsAgents,
+    /// The circuit breaker takes other numbers of failures, and rolling updates are successful with fewer tasks.
+    DeploymentCriteria,
+    /// There are alarms, by which deployments fail.
+    Alarms,
 }
 
 impl Feature {
@@ -87,7 +91,9 @@ impl Feature {
             | Self::ZoneRebalancing
             | Self::DeploymentStrategies
             | Self::TaskNetworkInterfaces
-            | Self::EcsAgents => 2,
+            | Self::EcsAgents
+            | Self::DeploymentCriteria
+            | Self::Alarms => 2,
         }
     }
 }

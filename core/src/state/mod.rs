@@ -2,6 +2,7 @@
 //! the commands, so equal logs give equal states on every member. Maps are persistent: a clone is a cheap
 //! snapshot that readers, the reconciler and the snapshot writer use while the original goes on.
 
+mod alarms;
 mod allocation;
 mod attributes;
 mod backoff;
@@ -36,11 +37,12 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::model::{
-    AgentId, CapacityProvider, CapacityProviderKey, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId,
-    Family, LogIndex, Rebalance, Scope, Service, ServiceKey, Task, TaskDefinition, TaskDefinitionKey, TaskId,
-    Timestamp,
+    AgentId, Alarm, AlarmKey, CapacityProvider, CapacityProviderKey, Cluster, ClusterKey, ContainerInstance,
+    ContainerInstanceId, Family, LogIndex, Rebalance, Scope, Service, ServiceKey, Task, TaskDefinition,
+    TaskDefinitionKey, TaskId, Timestamp,
 };
 
+pub use alarms::{MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS};
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
 pub use command::{ClientToken, Command, MoveTask, StopType, Taggable, UpdateCluster, UpdateService};
@@ -76,6 +78,7 @@ pub struct ClusterState {
     documents: OrdMap<String, Arc<Document>>,
     /// The rebalancing of each cluster that is under way, or the last one.
     rebalances: OrdMap<ClusterKey, Arc<Rebalance>>,
+    alarms: OrdMap<AlarmKey, Arc<Alarm>>,
     index: Index,
 }
 
@@ -238,6 +241,15 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
         Command::MoveTask(step) => rebalances::move_task(state, step),
         Command::RecordRebalance(progress) => rebalances::record(state, progress),
         Command::StopRebalance { cluster, at } => rebalances::stop(state, cluster, *at),
+        Command::PutAlarm(alarm) => alarms::put(state, alarm),
+        Command::DeleteAlarms { alarms } => Ok(alarms::delete(state, alarms)),
+        Command::SetAlarmState {
+            alarm,
+            state: value,
+            reason,
+            reason_data,
+            at,
+        } => alarms::set_state(state, alarm, *value, reason, reason_data.as_deref(), *at),
         Command::RaiseFeatureLevel(level) => feature_level::raise(state, level),
         Command::Reset => {
             *state = ClusterState {

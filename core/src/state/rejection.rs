@@ -1,12 +1,14 @@
 //! The rejections: why a command was refused. The state is unchanged when one is returned.
 
 use crate::model::{
-    CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
+    AlarmKey, CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
     HostSettingsError, MemoryMib, NoZoneRebalancing, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
     UnsupportedByDaemon, UnworkableConfiguration,
 };
 
-use super::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES, MAX_TASK_SETS};
+use super::{
+    MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES, MAX_TASK_SETS,
+};
 
 /// Most tags that one resource can carry beside those that ECS sets (ECS's limit).
 pub const MAX_TAGS: usize = 50;
@@ -212,6 +214,15 @@ pub enum Rejection {
     /// More moves than one rebalancing may have.
     #[error("at most {MAX_MOVES} tasks can be moved at once")]
     TooManyMoves,
+    /// No such alarm.
+    #[error("alarm {} not found", .0.name)]
+    AlarmNotFound(AlarmKey),
+    /// What the alarm is meant to watch takes more room than it may.
+    #[error("the definition of alarm {} would have more than the {MAX_ALARM_DEFINITION_BYTES} bytes that one may have", .0.name)]
+    AlarmTooLarge(AlarmKey),
+    /// There are as many alarms as there can be.
+    #[error("there are {MAX_ALARMS} alarms in the account and region")]
+    TooManyAlarms,
     /// The plan was made for a state that has moved on; plan again.
     #[error("the state has moved on since this was planned: {0}")]
     Stale(String),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    CircuitBreaker, ContainerImage, CountedFailures, Deployment, DeploymentId, DeploymentStatus, DesiredStatus,
-    RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, ServiceRollback,
-    ServiceStatus, SourceRevision, Task, TaskCounts, TaskDefinitionKey, TaskStatus, Timestamp,
+    ContainerImage, CountedFailures, Deployment, DeploymentId, DeploymentStatus, DesiredStatus, RolloutState, Service,
+    ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision, ServiceRollback, ServiceStatus,
+    SourceRevision, Task, TaskCounts, TaskDefinitionKey, TaskStatus, Timestamp,
 };
 
 use super::command::StopType;
 use super::progress::ServiceDeploymentProgress;
-use super::{ClusterState, Event, Feature, Rejection, lifecycle, services};
+use super::{ClusterState, Event, Feature, Rejection, alarms, lifecycle, services};
 
 /// Service deployments that a service remembers, and the revisions that they are for: as many as one DescribeServiceDeployments takes. ECS
 /// keeps them for 90 days; here each is in memory on every member, and there are many services.
@@ -36,6 +36,7 @@ pub(super) fn begin(state: &ClusterState, service: &mut Service, at: Timestamp) 
     let mut begun = ServiceDeployment::new(revision, service.deployment_configuration.clone());
     begun.sources = sources(service);
     lifecycle::prepare(service, &mut begun);
+    alarms::monitor(state, &service.key.cluster.scope, &mut begun);
     service.service_deployments.push_front(Arc::new(begun));
     forget_surplus(service);
 }
@@ -106,9 +107,10 @@ fn proceed(
     };
     if !found.status.is_forward() && current.failures.is_none() {
         let failed = service.deployment(current.id()).map_or(0, |d| d.failed_tasks);
+        let breaker = current.configuration.circuit_breaker;
         current.failures = Some(CountedFailures {
             failed_tasks: failed,
-            threshold: CircuitBreaker::threshold(service.desired_count),
+            threshold: breaker.threshold_for(service.desired_count),
             triggered: found.by_circuit_breaker,
         });
     }

@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 use super::{
-    ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, backoff,
+    ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, alarms, backoff,
     capacity_providers, lifecycle, protection, service_deployments, task_sets,
 };
 
@@ -42,6 +42,8 @@ pub(super) fn create(
         state.active_task_definition(&deployment.task_definition)?;
     }
     check_consistent(service)?;
+    let alarms = service.deployment_configuration.alarms.as_ref();
+    alarms::check_exist(state, &service.key.cluster.scope, alarms)?;
     if service.tags.len() > MAX_TAGS {
         return Err(Rejection::TooManyTags);
     }
@@ -92,6 +94,8 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
         .deployment_configuration
         .with(update.deployment_configuration.clone());
     service.deployment_configuration = configuration.map_err(Rejection::DeploymentConfiguration)?;
+    let alarms = update.deployment_configuration.alarms.as_ref();
+    alarms::check_exist(state, &service.key.cluster.scope, alarms)?;
     // Most services have it since nothing was said, and nobody has to say so to change something else.
     let stays = service.zone_rebalancing && service.check_zone_rebalancing().is_ok();
     service.zone_rebalancing = update.zone_rebalancing.unwrap_or(stays);
@@ -175,7 +179,7 @@ fn check_consistent(service: &Service) -> Result<(), Rejection> {
     if service.zone_rebalancing {
         service.check_zone_rebalancing().map_err(Rejection::ZoneRebalancing)?;
     }
-    if service.is_external() && service.deployment_configuration.has_stages() {
+    if service.is_external() && service.deployment_configuration.is_for_deployments_alone() {
         return Err(Rejection::DeploymentConfiguration(
             UnworkableConfiguration::StagesOfTaskSets,
         ));

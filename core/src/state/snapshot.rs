@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CapacityProvider, Cluster, ContainerInstance, Family, LogIndex, Rebalance, Scope, Service, Task, TaskDefinition,
+    Alarm, CapacityProvider, Cluster, ContainerInstance, Family, LogIndex, Rebalance, Scope, Service, Task,
+    TaskDefinition,
 };
 
 use super::{ClusterState, Document, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
@@ -39,6 +40,8 @@ pub enum SnapshotRecord {
     Document(String, Arc<Document>),
     /// The rebalancing of a cluster that is under way, or the last one. With [`Feature::Rebalancing`](super::Feature) alone.
     Rebalance(Arc<Rebalance>),
+    /// An alarm. With [`Feature::Alarms`](super::Feature) alone.
+    Alarm(Arc<Alarm>),
     /// The last record: how many came before it.
     End(u64),
 }
@@ -101,7 +104,8 @@ impl ClusterState {
                     .iter()
                     .map(|(name, document)| SnapshotRecord::Document(name.clone(), Arc::clone(document))),
             )
-            .chain(self.rebalances.values().cloned().map(SnapshotRecord::Rebalance));
+            .chain(self.rebalances.values().cloned().map(SnapshotRecord::Rebalance))
+            .chain(self.alarms.values().cloned().map(SnapshotRecord::Alarm));
         let count = 1
             + usize::from(self.feature_level.is_some())
             + self.clusters.len()
@@ -113,7 +117,8 @@ impl ClusterState {
             + self.tasks.len()
             + self.tokens.requests.len()
             + self.documents.len()
-            + self.rebalances.len();
+            + self.rebalances.len()
+            + self.alarms.len();
         records.chain(std::iter::once(SnapshotRecord::End(count as u64)))
     }
 
@@ -141,6 +146,7 @@ impl ClusterState {
                 SnapshotRecord::Request(key, request) => state.tokens.restore(key, request),
                 SnapshotRecord::Document(name, document) => drop(state.documents.insert(name, document)),
                 SnapshotRecord::Rebalance(r) => drop(state.rebalances.insert(r.cluster.clone(), r)),
+                SnapshotRecord::Alarm(a) => drop(state.alarms.insert(a.key.clone(), a)),
                 SnapshotRecord::End(expected) if !began => {
                     return Err(SnapshotError::RecordsMissing { expected, found });
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{CapacityProvider, Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
+use crate::model::{Alarm, CapacityProvider, Cluster, ContainerInstance, Service, Tags, Task, TaskDefinition};
 
 use super::{ClusterState, Event, Feature, MAX_TAGS, Rejection, Taggable, task_definitions};
 
@@ -67,6 +67,11 @@ fn change(
             let mut provider = CapacityProvider::clone(state.existing_capacity_provider(key)?);
             checked(&mut provider.tags)?;
             state.capacity_providers.insert(key.clone(), Arc::new(provider));
+        }
+        Taggable::Alarm(key) => {
+            let mut alarm = Alarm::clone(state.existing_alarm(key)?);
+            checked(&mut alarm.tags)?;
+            state.alarms.insert(key.clone(), Arc::new(alarm));
         }
     }
     Ok(vec![Event::TagsChanged(resource.clone())])

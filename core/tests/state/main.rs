@@ -1,5 +1,6 @@
 //! The replicated state, changed by commands alone.
 
+mod alarms;
 mod capacity_providers;
 mod given;
 mod health;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HookAction, HostReports,
-    LogIndex, MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service, ServiceDeploymentStatus,
-    StateChange, StopCode, StrategyKind, TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare,
-    TransportProtocol,
+    AlarmState, ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HookAction,
+    HostReports, LogIndex, MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service,
+    ServiceDeploymentStatus, StateChange, StopCode, StrategyKind, TaskId, TaskMove, TaskReport, TaskStatus, Timestamp,
+    Traffic, TrafficShare, TransportProtocol,
 };
 use berth_core::state::{
     ClusterState, Command, FeatureLevel, LifecycleProgress, MoveTask, RebalanceProgress, ServiceProgress,
@@ -14,6 +14,7 @@ use berth_core::state::{
 };
 use proptest::prelude::*;
 
+use super::alarms::{alarm, minded, set};
 use super::capacity_providers::{capacity_provider, put_providers};
 use super::given::{
     CAPACITY, HOSTS, cluster, definition, no_change, nothing_new, register, register_ecs_agent, register_with, report,
@@ -128,6 +129,7 @@ fn commands() -> impl Strategy<Value = Command> {
         prop::sample::subsequence(POOLS.to_vec(), 0..=POOLS.len()).prop_map(|pools| put_providers(&pools)),
         Just(Command::RaiseFeatureLevel(FeatureLevel::newest("0.1.0"))),
         rebalancing(),
+        alarms(),
         deploying(),
         deploying_from_outside(),
     ]
@@ -256,6 +258,28 @@ fn deploying() -> impl Strategy<Value = Command> {
         resume,
         found,
         Just(delete)
+    ]
+}
+
+/// Alarms of two names, and services that mind one of them.
+fn alarms() -> impl Strategy<Value = Command> {
+    let name = prop::sample::select(vec!["a", "b"]);
+    let states = prop::sample::select(vec![AlarmState::Ok, AlarmState::Alarm, AlarmState::InsufficientData]);
+    let site = service(&web(1));
+    let mind = (name.clone(), any::<bool>(), 0..4u32).prop_map(move |(name, rollback, id)| {
+        let mut update = no_change(&site, &format!("ecs-svc/{id}"));
+        update.force_new_deployment = true;
+        update.deployment_configuration.alarms = minded(&[name], rollback);
+        Command::UpdateService(Box::new(update))
+    });
+    prop_oneof![
+        name.clone()
+            .prop_map(|name| Command::PutAlarm(Box::new(alarm(name, "{}")))),
+        (name.clone(), states, 5..9i64).prop_map(|(name, state, at)| set(name, state, at)),
+        name.prop_map(|name| Command::DeleteAlarms {
+            alarms: vec![cluster().scope.alarm(name)]
+        }),
+        mind,
     ]
 }
 

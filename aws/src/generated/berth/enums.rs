@@ -7,6 +7,7 @@ string_enum!(EventType {
     EcsContainerInstanceStateChange = "ECS Container Instance State Change",
     EcsServiceAction = "ECS Service Action",
     EcsDeploymentStateChange = "ECS Deployment State Change",
+    EcsHookStateChange = "ECS Hook State Change",
 });
 
 string_enum!(JoinRole {

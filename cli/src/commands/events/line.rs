@@ -15,6 +15,10 @@ pub(super) fn of(event: &Value) -> String {
             (format!("task {} of {group}", short_id::shown(subject)), task(detail))
         }
         "ECS Container Instance State Change" => (format!("host {}", text(detail, "ec2InstanceId")), host(detail)),
+        "ECS Hook State Change" => (
+            format!("service {}", last_part(text(detail, "serviceArn"))),
+            hook(detail),
+        ),
         _ => (format!("service {subject}"), action(detail)),
     };
     format!("{}  {about}: {what}", text(event, "time"))
@@ -62,6 +66,12 @@ fn host(detail: &Value) -> String {
         left("CPU"),
         left("MEMORY")
     )
+}
+
+/// What became of a hook, and which and where it is.
+fn hook(detail: &Value) -> String {
+    let of = |member| text(detail, member);
+    format!("{}: {} at {}", of("eventName"), of("hookId"), of("lifecycleStage"))
 }
 
 fn action(detail: &Value) -> String {
@@ -123,6 +133,14 @@ mod tests {
         assert_eq!(
             says(json!({"eventName": "SERVICE_DESIRED_COUNT_UPDATED", "desiredCount": 3})),
             "2026-11-27T18:00:00Z  service web: SERVICE_DESIRED_COUNT_UPDATED: 3 tasks"
+        );
+        let hook = json!({
+            "eventName": "HOOK_AWAITING_ACTION", "hookId": "ecs-pause-1", "lifecycleStage": "PRE_SCALE_UP",
+            "serviceArn": "arn:aws:ecs:us-east-1:123456789012:service/shop/web"
+        });
+        assert_eq!(
+            event("ECS Hook State Change", "service-deployment/shop/web/5", hook),
+            "2026-11-27T18:00:00Z  service web: HOOK_AWAITING_ACTION: ecs-pause-1 at PRE_SCALE_UP"
         );
     }
 }

@@ -73,6 +73,8 @@ enum Type {
     Service,
     /// "ECS Deployment State Change"
     Deployment,
+    /// "ECS Hook State Change"
+    Hook,
 }
 
 impl From<Type> for EventType {
@@ -82,6 +84,7 @@ impl From<Type> for EventType {
             Type::Host => Self::EcsContainerInstanceStateChange,
             Type::Service => Self::EcsServiceAction,
             Type::Deployment => Self::EcsDeploymentStateChange,
+            Type::Hook => Self::EcsHookStateChange,
         }
     }
 }

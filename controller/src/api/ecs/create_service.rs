@@ -509,7 +509,7 @@ mod tests {
             ),
             (
                 json!({"deploymentConfiguration": {"alarms": {"alarmNames": ["a"], "enable": true, "rollback": true}}}),
-                "deploymentConfiguration.alarms",
+                "The alarm a of deploymentConfiguration.alarms.alarmNames does not exist.",
             ),
             (
                 json!({"deploymentConfiguration": {"maximumPercent": 100}}),

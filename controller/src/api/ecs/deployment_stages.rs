@@ -38,6 +38,7 @@ pub(super) fn of_request(
             .map(|minutes| bake_minutes("bakeTimeInMinutes", minutes))
             .transpose()?,
         lifecycle_hooks: given.lifecycle_hooks.as_deref().map(hooks).transpose()?,
+        bake_is_given: given.bake_time_in_minutes.is_some() && state.uses(Feature::Alarms),
         ..Default::default()
     };
     if state.uses(Feature::DeploymentStrategies) {

@@ -1,6 +1,6 @@
 //! ECS's operations, one file each, against shared helpers: [`references`] finds what a name or ARN means; [`tags`], [`placement`],
 //! [`capacity_providers`],
-//! [`deployment_stages`], [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks; [`render`] shapes
+//! [`deployment_stages`], [`deployment_criteria`], [`overrides`] and [`definition`] read what requests carry; [`new_task`] makes standalone tasks; [`render`] shapes
 //! answers; [`preview`] checks requests without a state. Shell; the helpers are pure.
 
 mod account_settings;
@@ -8,6 +8,7 @@ pub(super) mod attributes;
 mod capacity_providers;
 pub(super) mod cluster_settings;
 mod definition;
+mod deployment_criteria;
 mod deployment_stages;
 mod idempotency;
 mod names;

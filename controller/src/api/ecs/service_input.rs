@@ -8,7 +8,7 @@ use berth_aws::ecs::{
 use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, DeploymentController, PropagateTags};
 use berth_core::state::{ClusterState, Feature};
 
-use super::{deployment_stages, names, task_sets};
+use super::{deployment_criteria, deployment_stages, names, task_sets};
 use crate::api::errors::invalid;
 use crate::api::members::Honoured;
 
@@ -26,12 +26,15 @@ pub(super) const CONFIGURATION: Honoured = Honoured::Members(&[
     ("lifecycleHooks", Honoured::All),
     ("linearConfiguration", Honoured::All),
     ("canaryConfiguration", Honoured::All),
+    ("earlySuccessCriteria", Honoured::All),
+    ("alarms", Honoured::All),
     (
         "deploymentCircuitBreaker",
         Honoured::Members(&[
             ("enable", Honoured::All),
             ("rollback", Honoured::All),
             ("resetOnHealthyTask", Honoured::All),
+            ("thresholdConfiguration", Honoured::All),
         ]),
     ),
 ]);
@@ -101,6 +104,9 @@ pub(super) fn configuration(
         ));
     }
     let stages = deployment_stages::of_request(state, &given)?;
+    let threshold = deployment_criteria::threshold(state, breaker)?;
+    let early_success = deployment_criteria::early_success(state, given.early_success_criteria.as_ref())?;
+    let alarms = deployment_criteria::alarms(state, given.alarms.as_ref())?;
     let percent = |member: &str, given: Option<i32>| match given {
         Some(percent) if !(0..=MAX_PERCENT).contains(&percent) => Err(invalid(format!(
             "{member} must be between 0 and {MAX_PERCENT}, not {percent}."
@@ -114,7 +120,10 @@ pub(super) fn configuration(
             enable: breaker.enable.unwrap_or(false),
             rollback: breaker.rollback.unwrap_or(false),
             reset_on_healthy_task: breaker.reset_on_healthy_task,
+            threshold,
         }),
+        early_success,
+        alarms,
         ..stages
     })
 }

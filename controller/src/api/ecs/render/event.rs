@@ -6,7 +6,9 @@ use berth_aws::Timestamp as AwsTimestamp;
 use berth_aws::ecs::operations::{DescribeContainerInstances, DescribeTasks};
 use berth_aws::model::{Kind, Shape};
 use berth_core::announcements::{Announcement, ServiceAction, Subject};
-use berth_core::model::{CapacityProviderKey, Deployment, RolloutState, ServiceKey, Timestamp};
+use berth_core::model::{
+    CapacityProviderKey, Deployment, HookRun, HookStatus, LifecycleStage, RolloutState, ServiceKey, Timestamp,
+};
 use serde_json::{Map, Value, json};
 
 use super::container_instance::container_instance_with;
@@ -17,6 +19,7 @@ pub(crate) const TASK: &str = "ECS Task State Change";
 pub(crate) const CONTAINER_INSTANCE: &str = "ECS Container Instance State Change";
 pub(crate) const SERVICE_ACTION: &str = "ECS Service Action";
 pub(crate) const DEPLOYMENT: &str = "ECS Deployment State Change";
+pub(crate) const HOOK: &str = "ECS Hook State Change";
 
 /// The `detail-type` of an announcement.
 pub(crate) fn detail_type(announcement: &Announcement) -> &'static str {
@@ -25,6 +28,7 @@ pub(crate) fn detail_type(announcement: &Announcement) -> &'static str {
         Subject::ContainerInstance { .. } => CONTAINER_INSTANCE,
         Subject::Service { .. } => SERVICE_ACTION,
         Subject::Deployment { .. } => DEPLOYMENT,
+        Subject::Hook { .. } => HOOK,
     }
 }
 
@@ -46,6 +50,16 @@ pub(crate) fn event(announcement: &Announcement, history: u64) -> Value {
         }
         Subject::Service { service, action } => (service.arn(), service_action(service, action, announcement.at)),
         Subject::Deployment { service, deployment } => (service.arn(), deployment_state(deployment)),
+        Subject::Hook {
+            service,
+            service_deployment,
+            stage,
+            hook,
+        } => {
+            let arn = service.service_deployment_arn(service_deployment);
+            let detail = hook_state(service, &arn, *stage, hook, announcement.at);
+            (arn, detail)
+        }
     };
     json!({
         "version": "0",
@@ -132,6 +146,33 @@ fn deployment_state(deployment: &Deployment) -> Value {
         "deploymentId": deployment.id.as_str(),
         "updatedAt": text(deployment.updated_at),
         "reason": deployment.rollout_state_reason,
+    })
+}
+
+fn hook_state(
+    service: &ServiceKey,
+    service_deployment: &str,
+    stage: LifecycleStage,
+    hook: &HookRun,
+    at: Timestamp,
+) -> Value {
+    let (kind, name) = match hook.status {
+        HookStatus::AwaitingAction => ("INFO", "HOOK_AWAITING_ACTION"),
+        HookStatus::Succeeded => ("INFO", "HOOK_SUCCEEDED"),
+        HookStatus::Failed => ("ERROR", "HOOK_FAILED"),
+        HookStatus::TimedOut => ("ERROR", "HOOK_TIMED_OUT"),
+    };
+    json!({
+        "eventType": kind,
+        "eventName": name,
+        "hookId": hook.id,
+        "hookType": "PAUSE",
+        "expiresAt": text(hook.expires_at),
+        "lifecycleStage": stage.as_str(),
+        "clusterArn": service.cluster.arn(),
+        "serviceArn": service.arn(),
+        "serviceDeploymentArn": service_deployment,
+        "updatedAt": text(at),
     })
 }
 

@@ -16,7 +16,7 @@ use berth_core::state::{ClusterState, ServiceTaskCounts};
 
 use super::capacity_provider::capacity_provider_strategy;
 use super::{count, task_set, time, unless_empty};
-use crate::api::ecs::{deployment_stages, network_configuration, placement, tags};
+use crate::api::ecs::{deployment_criteria, deployment_stages, network_configuration, placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
 pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
@@ -148,10 +148,17 @@ pub(super) fn configuration(configuration: &DeploymentConfiguration) -> AwsDeplo
             enable: Some(configuration.circuit_breaker.enable),
             rollback: Some(configuration.circuit_breaker.rollback),
             reset_on_healthy_task: configuration.circuit_breaker.reset_on_healthy_task,
-            ..Default::default()
+            threshold_configuration: configuration
+                .circuit_breaker
+                .threshold
+                .map(deployment_criteria::render_threshold),
         }),
         maximum_percent: count(configuration.maximum_percent),
         minimum_healthy_percent: count(configuration.minimum_healthy_percent),
+        early_success_criteria: configuration
+            .early_success
+            .map(deployment_criteria::render_early_success),
+        alarms: configuration.alarms.as_ref().map(deployment_criteria::render_alarms),
         ..deployment_stages::render(configuration)
     }
 }

@@ -2,13 +2,13 @@
 
 use berth_aws::ecs::{
     ContainerImage as AwsContainerImage, DeploymentLifecycleHookDetail, DeploymentLifecycleHookStatus as AwsHookStatus,
-    DeploymentLifecycleHookTargetType, Rollback, ServiceDeployment as AwsServiceDeployment, ServiceDeploymentBrief,
-    ServiceDeploymentCircuitBreaker, ServiceDeploymentLifecycleStage as AwsStage,
-    ServiceDeploymentRollbackMonitorsStatus as BreakerStatus, ServiceDeploymentStatus as AwsStatus,
+    DeploymentLifecycleHookTargetType, Rollback, ServiceDeployment as AwsServiceDeployment, ServiceDeploymentAlarms,
+    ServiceDeploymentBrief, ServiceDeploymentCircuitBreaker, ServiceDeploymentLifecycleStage as AwsStage,
+    ServiceDeploymentRollbackMonitorsStatus as MonitorStatus, ServiceDeploymentStatus as AwsStatus,
     ServiceRevision as AwsServiceRevision, ServiceRevisionSummary,
 };
 use berth_core::model::{
-    CircuitBreaker, ContainerImage, CountedFailures, DeploymentId, HookRun, HookStatus, LifecycleStage, Service,
+    AlarmName, ContainerImage, CountedFailures, DeploymentId, HookRun, HookStatus, LifecycleStage, Service,
     ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, TaskCounts,
 };
 use berth_core::state::ClusterState;
@@ -65,26 +65,47 @@ pub(in crate::api::ecs) fn service_deployment(
             service_revision_arn: Some(service.key.service_revision_arn(&rollback.revision)),
         }),
         deployment_circuit_breaker: Some(circuit_breaker(service, deployment)),
-        ..Default::default()
+        alarms: Some(alarms(deployment)),
     }
 }
 
 fn circuit_breaker(service: &Service, deployment: &ServiceDeployment) -> ServiceDeploymentCircuitBreaker {
+    let breaker = deployment.configuration.circuit_breaker;
     let failures = deployment.failures.unwrap_or_else(|| CountedFailures {
         failed_tasks: service.deployment(deployment.id()).map_or(0, |d| d.failed_tasks),
-        threshold: CircuitBreaker::threshold(service.desired_count),
+        threshold: breaker.threshold_for(service.desired_count),
         triggered: false,
     });
-    let is_on = deployment.configuration.circuit_breaker.enable;
+    let is_on = breaker.enable;
     ServiceDeploymentCircuitBreaker {
         status: Some(match failures.triggered {
-            true => BreakerStatus::Triggered,
-            false if !is_on => BreakerStatus::Disabled,
-            false if !deployment.status.is_over() => BreakerStatus::Monitoring,
-            false => BreakerStatus::MonitoringComplete,
+            true => MonitorStatus::Triggered,
+            false if !is_on => MonitorStatus::Disabled,
+            false if !deployment.status.is_over() => MonitorStatus::Monitoring,
+            false => MonitorStatus::MonitoringComplete,
         }),
         failure_count: count(failures.failed_tasks),
         threshold: count(failures.threshold),
+    }
+}
+
+/// Whether alarms are monitored, and which went off. Nobody monitors those of a deployment that goes back.
+fn alarms(deployment: &ServiceDeployment) -> ServiceDeploymentAlarms {
+    let names = |names: &[AlarmName]| {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        unless_empty(&names)
+    };
+    let configured = deployment.configuration.alarms.as_ref();
+    let triggered = deployment.alarms.as_ref().map(|monitored| &monitored.triggered);
+    ServiceDeploymentAlarms {
+        status: Some(match triggered {
+            None => MonitorStatus::Disabled,
+            Some(triggered) if !triggered.is_empty() => MonitorStatus::Triggered,
+            Some(_) if deployment.status.is_forward() => MonitorStatus::Monitoring,
+            Some(_) => MonitorStatus::MonitoringComplete,
+        }),
+        alarm_names: configured.and_then(|configured| names(&configured.names)),
+        triggered_alarm_names: triggered.and_then(|triggered| names(triggered)),
     }
 }
 

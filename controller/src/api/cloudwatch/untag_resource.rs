@@ -1,0 +1,20 @@
+//! `UntagResource` of an alarm. Shell.
+
+use berth_aws::AwsError;
+use berth_aws::cloudwatch::{UntagResourceInput, UntagResourceOutput};
+use berth_core::state::{Command, Taggable};
+
+use super::alarms;
+use crate::api::context::{Api, Call};
+
+pub(crate) async fn handle(api: &Api, call: &Call, input: UntagResourceInput) -> Result<UntagResourceOutput, AwsError> {
+    alarms::check_level(&*api.read().await?)?;
+    let key = alarms::of_arn(&call.scope, input.resource_arn.as_deref())?;
+    let command = Command::UntagResource {
+        resource: Taggable::Alarm(key),
+        keys: input.tag_keys.unwrap_or_default(),
+    };
+    let outcome = api.try_propose(command).await;
+    outcome.map_err(|failure| alarms::tag_failure(&failure))?;
+    Ok(UntagResourceOutput {})
+}
