@@ -19,6 +19,7 @@ mod lock;
 mod logging;
 mod output;
 mod parts;
+mod paused;
 mod protected;
 mod root_keys;
 mod running;

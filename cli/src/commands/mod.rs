@@ -23,6 +23,7 @@ mod members;
 mod plan;
 mod ps;
 mod rebalance;
+mod resume;
 mod rollback;
 mod sim;
 mod token;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Delete(delete::Arguments),
     /// Give a service an earlier revision of its task definition
     Rollback(rollback::Arguments),
+    /// Let the deployment of a service go on, or back, that has paused at a hook
+    Continue(resume::Arguments),
     /// List the tasks of a cluster, and say why services lack some
     Ps(ps::Arguments),
     /// List the hosts of a cluster, take some out of service or back
@@ -116,6 +119,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Wait(arguments) => return block_on(wait::run(arguments)),
         Command::Delete(arguments) => return block_on(delete::run(arguments)),
         Command::Rollback(arguments) => return block_on(rollback::run(arguments)),
+        Command::Continue(arguments) => return block_on(resume::run(arguments)),
         Command::Backup(arguments) => block_on(backup::run(arguments))?,
         Command::Decisions(arguments) => block_on(decisions::run(arguments))?,
         Command::Members(arguments) => block_on(members::run(arguments))?,

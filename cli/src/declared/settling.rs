@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use berth_aws::Timestamp;
-use berth_aws::ecs::operations::DescribeServiceDeployments;
 use berth_aws::ecs::{
-    Deployment, DeploymentRolloutState, DeploymentStrategy, DescribeServiceDeploymentsRequest, SchedulingStrategy,
-    Service, StabilityStatus, Task, TaskSet,
+    Deployment, DeploymentRolloutState, DeploymentStrategy, SchedulingStrategy, Service, StabilityStatus, Task, TaskSet,
 };
 use tokio::time::Instant;
 
 use crate::age::now;
 use crate::cluster::{Cluster, last_part, primary};
-use crate::{output, protected, shortfall};
+use crate::{output, paused, protected, shortfall};
 
 /// How often services are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -114,6 +112,12 @@ async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], ti
         let name = &awaited[*index].service;
         let tasks = of.tasks(&of.all_task_arns(Some(name)).await?).await?;
         let now = now();
+        let deployment = paused::deployment(&of, &service).await?;
+        let hooks = deployment.as_ref().map(paused::hooks).unwrap_or_default();
+        if let Some(why) = paused::sentence(name, of.name(), &hooks) {
+            output::complain(&format!("  {why}"));
+            continue;
+        }
         let why = shortfall::sentence(&service, &tasks, now);
         let why = match why {
             Some(why) => why,
@@ -149,18 +153,11 @@ async fn instead(cluster: &Cluster, first: &Service, now: &Service) -> Result<St
     };
     let (wanted, has) = (definition(first), definition(now));
     let current = now.current_service_deployment.as_ref();
-    let Some(deployment) = current.filter(|current| first.current_service_deployment.as_ref() == Some(current)) else {
+    if current.is_none() || first.current_service_deployment.as_ref() != current {
         return Ok(format!("has been given another deployment meanwhile, of {has}"));
-    };
-    let request = DescribeServiceDeploymentsRequest {
-        service_deployment_arns: Some(vec![deployment.clone()]),
-    };
-    let described = cluster.call::<DescribeServiceDeployments>(&request).await?;
-    let reason = described
-        .service_deployments
-        .into_iter()
-        .flatten()
-        .find_map(|found| found.status_reason);
+    }
+    let described = paused::deployment(cluster, now).await?;
+    let reason = described.and_then(|found| found.status_reason);
     let why = format!("is rolled back from {wanted} to {has}: {}", reason.unwrap_or_default());
     with_last_failure(cluster, now, why).await
 }

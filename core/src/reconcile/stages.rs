@@ -83,10 +83,20 @@ pub(super) fn keeps(service: &Service, id: &DeploymentId) -> bool {
     current.serving.as_ref() == Some(id) && current.stage() != Some(LifecycleStage::CleanUp)
 }
 
-/// Why what is deployed cannot go on, in ECS's words.
+/// Why what is deployed cannot go on, in ECS's words; nor back, if it is on its way back.
 pub(super) fn failure(service: &Service, now: Timestamp) -> Option<String> {
-    let current = under_way(service).filter(|current| current.status.is_forward())?;
+    let current = under_way(service)?;
     let at = current.lifecycle.as_ref()?;
+    if current.status == ServiceDeploymentStatus::RollbackInProgress {
+        let is_late = bound(current, at).is_some_and(|bound| bound <= now);
+        return is_late.then(|| {
+            let stage = at.stage;
+            format!("Service deployment rollback failed because {stage} was not completed within 24 hours.")
+        });
+    }
+    if !current.status.is_forward() {
+        return None;
+    }
     let ends = |hook: &&HookRun| hook.has_expired(now) && hook.at_timeout == HookAction::Rollback;
     if let Some(hook) = at.hooks.iter().find(ends) {
         return Some(hook_failed(at.stage, hook, "timed out"));
@@ -302,7 +312,7 @@ fn bake_minutes(current: &ServiceDeployment, stage: LifecycleStage, traffic: &Tr
 }
 
 /// The way back: once the revision that served before has tasks enough, traffic returns to it, and then all others stop.
-fn back(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment) -> Option<Step> {
+fn back(pass: &mut Pass<'_>, service: &Service, current: &ServiceDeployment) -> Option<Step> {
     if !current.configuration.strategy.shifts_traffic() {
         return None;
     }
@@ -318,7 +328,13 @@ fn back(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment) -> Opti
             (LifecycleStage::ProductionTrafficShift, said.into_iter().collect())
         }
         Some(LifecycleStage::ProductionTrafficShift) => (LifecycleStage::CleanUp, vec![]),
-        _ => return None,
+        _ => {
+            let bound = current.lifecycle.as_ref().and_then(|at| bound(current, at));
+            bound
+                .into_iter()
+                .for_each(|bound| pass.wake_service(&service.key, bound));
+            return None;
+        }
     };
     Some(Step {
         stage,
@@ -338,6 +354,7 @@ mod tests {
     use super::*;
     use crate::model::{DeploymentStrategy, Resources};
     use crate::reconcile::world::{World, cluster};
+    use crate::state::StopType;
 
     /// A service whose first revision fills its one host.
     fn full() -> World {
@@ -374,6 +391,50 @@ mod tests {
             rollback.reason,
             "Service deployment rolled back because SCALE_UP was not completed within 24 hours."
         );
+    }
+
+    #[test]
+    fn rollback_that_finds_no_room_for_a_day_has_failed_and_leaves_traffic_as_it_is() {
+        let mut world = full();
+        world.add_host("h2", "a", Resources::new(200, 200));
+        world.change_service("web", |update| {
+            update.deployment_configuration.bake_minutes = Some(60);
+            update.force_new_deployment = true;
+        });
+        world.pass_ms(60_000);
+        assert_eq!(current(&world).stage(), Some(LifecycleStage::BakeTime));
+        // The host of what served before is gone, and the other is full of what serves now.
+        let lost = Command::DeregisterContainerInstance {
+            container_instance: world.host("h1").expect("a host"),
+            force: true,
+            at: world.now,
+        };
+        world.apply(lost).expect("leaves");
+        let stop = Command::StopServiceDeployment {
+            service: cluster().service("web"),
+            service_deployment: current(&world).id().clone(),
+            stop_type: StopType::Rollback,
+            at: world.now,
+        };
+        world.apply(stop).expect("can be stopped");
+        let (begun, traffic) = (world.now, current(&world).traffic.clone());
+        world.pass_ms(LONGEST_STAGE_MS - 1);
+        assert_eq!(current(&world).status, ServiceDeploymentStatus::RollbackInProgress);
+        let wake = world.agenda.next_wake_of_service(&cluster().service("web"));
+        assert!(wake.expect("waits") <= begun.plus_ms(LONGEST_STAGE_MS), "{wake:?}");
+        world.pass_ms(1);
+        assert_eq!(current(&world).status, ServiceDeploymentStatus::RollbackFailed);
+        let reason = current(&world).status_reason.as_deref().expect("says why");
+        assert_eq!(
+            reason,
+            "Service deployment rollback failed because SCALE_UP was not completed within 24 hours. It is what was to be rolled back to."
+        );
+        assert_eq!(current(&world).traffic, traffic);
+        // Once there is room, the next one goes on from there.
+        world.add_host("h3", "a", Resources::new(200, 200));
+        world.change_service("web", |update| update.force_new_deployment = true);
+        world.pass_ms(2 * 60 * 60_000);
+        assert_eq!(current(&world).status, ServiceDeploymentStatus::Successful);
     }
 
     #[test]
