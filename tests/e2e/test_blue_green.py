@@ -97,6 +97,30 @@ def test_new_tasks_stand_beside_the_old_until_somebody_lets_traffic_come_to_them
     assert "100% of production traffic is shifted to it." in said
 
 
+def test_hook_is_named_where_a_wait_ends_at_it_and_answered_by_berth_continue(dev):
+    ecs, at = dev.ecs, ("--cluster", CLUSTER)
+    create(ecs, "answered", strategy="BLUE_GREEN", bakeTimeInMinutes=0, lifecycleHooks=[PAUSE])
+    idle = dev.run("continue", "answered", *at, check=False)
+    assert idle.returncode == 1 and "waits at no hook: it is SUCCESSFUL" in idle.stderr
+    arn = deploy(ecs, "answered")
+    hook = waits(wait_for(ecs, arn, waits, "it has paused"))[0]
+    waited = dev.run("wait", "answered", "--timeout", "1s", *at, check=False)
+    assert waited.returncode == 1
+    assert f"has paused at POST_TEST_TRAFFIC_SHIFT, and waits at {hook['hookId']} (else ROLLBACK at " in waited.stderr
+    assert f"`berth continue answered --cluster {CLUSTER}` has it go on" in waited.stderr
+    other = dev.run("continue", "answered", "--hook", "ecs-pause-other", *at, check=False)
+    assert other.returncode == 1 and f"it waits at {hook['hookId']}" in other.stderr
+    told = dev.run("continue", "answered", "--wait", *at).stdout
+    assert f"service answered in cluster {CLUSTER}: goes on at hook {hook['hookId']} of POST_TEST_TRAFFIC_SHIFT" in told
+    assert wait_for(ecs, arn, lambda found: found["status"] == "SUCCESSFUL", "it is over")
+    blue = running(ecs, "answered")
+    arn = deploy(ecs, "answered")
+    wait_for(ecs, arn, waits, "it has paused")
+    assert "is rolled back at hook" in dev.run("continue", "answered", "--rollback", *at).stdout
+    wait_for(ecs, arn, lambda found: found["status"] == "ROLLBACK_SUCCESSFUL", "it is rolled back")
+    assert running(ecs, "answered") == blue
+
+
 def test_deployment_that_somebody_refuses_leaves_the_old_tasks_as_they_are(dev):
     ecs = dev.ecs
     create(ecs, "refused", strategy="BLUE_GREEN", bakeTimeInMinutes=0, lifecycleHooks=[PAUSE])
