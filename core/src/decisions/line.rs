@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::words;
 use crate::model::{
     Attributes, CapacityProviderName, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, LogIndex,
-    Manner, RecordedPlacement, TaskId, Timestamp,
+    Manner, RecordedPlacement, ServiceName, TaskId, Timestamp,
 };
 use crate::placement::{FilterKind, TaskRequest};
 
@@ -84,6 +84,9 @@ pub struct HostLine {
     pub status: HostStatus,
     /// Whether its agent was connected.
     pub connected: bool,
+    /// The service for whose task others on it are being stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub makes_room_for: Option<ServiceName>,
     /// Version of its agent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub agent_version: String,
@@ -272,7 +275,7 @@ pub struct EndLine {
 }
 
 impl HostLine {
-    pub(super) fn of(number: u32, instance: &ContainerInstance) -> Self {
+    pub(super) fn of(number: u32, instance: &ContainerInstance, makes_room_for: Option<ServiceName>) -> Self {
         Self {
             host: number,
             id: instance.id,
@@ -286,6 +289,7 @@ impl HostLine {
                 ContainerInstanceStatus::Draining | ContainerInstanceStatus::Inactive => HostStatus::Draining,
             },
             connected: instance.agent_connected,
+            makes_room_for,
             agent_version: instance.host.agent_version.clone(),
             registered_at: instance.registered_at,
             foreign_ports: words::of_ports(&instance.foreign_ports),

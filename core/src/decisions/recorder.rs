@@ -129,6 +129,11 @@ impl Recorder {
             match event {
                 Event::TaskChanged(change) if change.cluster == self.cluster => {
                     self.note_task(state, change.task, out)?;
+                    let task = state.task(change.task);
+                    let preempted = task.filter(|task| task.preempted_by.is_some());
+                    if let Some(host) = preempted.and_then(|task| task.container_instance) {
+                        self.note_host(state, host, out)?;
+                    }
                 }
                 Event::TaskForgotten { task, .. } => self.note_task(state, *task, out)?,
                 Event::ContainerInstanceRegistered { id, cluster }
@@ -160,7 +165,8 @@ impl Recorder {
         self.present.insert(id);
         let known = self.hosts.get(&id);
         let number = known.map_or_else(|| number(self.hosts.len()), |known| known.host);
-        let line = HostLine::of(number, instance);
+        let makes_room_for = state.allocation(id).makes_room_for().cloned();
+        let line = HostLine::of(number, instance, makes_room_for);
         if known == Some(&line) {
             return Ok(());
         }
@@ -352,6 +358,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::ContinueServiceDeployment { at, .. }
         | Command::SetAlarmState { at, .. }
         | Command::StopTasks { at, .. }
+        | Command::PreemptTasks { at, .. }
         | Command::RecordFailedHealthChecks { at, .. }
         | Command::UpdateTaskProtection { at, .. }
         | Command::RecordTaskReports { at, .. }

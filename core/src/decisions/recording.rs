@@ -454,6 +454,7 @@ fn bare(line: HostLine) -> Result<Host, String> {
             HostStatus::Draining => ContainerInstanceStatus::Draining,
         },
         agent_connected: line.connected,
+        makes_room_for: line.makes_room_for,
         agent_version: line.agent_version,
         registered_at: line.registered_at,
         running_tasks: 0,

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    CapacityProviderStrategyItem, ContainerInstanceStatus, LogIndex, PlacementStrategy, Resources, TaskReport,
-    TaskStatus,
+    CapacityProviderStrategyItem, ContainerInstanceStatus, LogIndex, PREEMPTION_TAG, PlacementStrategy, Priority,
+    Resources, TaskReport, TaskStatus,
 };
 use crate::placement::{FollowedHosts, Outcome, PlacementProblem, Seed, TaskRequest};
 use crate::reconcile::world::{World, cluster};
-use crate::state::{ClusterState, Command, apply};
+use crate::state::{ClusterState, Command, Taggable, apply};
 
 const HOSTS: usize = 5;
 
@@ -75,6 +75,14 @@ fn world() -> World {
     world
 }
 
+/// The same, and the second has tasks of the first stopped.
+fn world_with_preemption() -> World {
+    let mut world = world();
+    world.tag(Taggable::Cluster(cluster()), PREEMPTION_TAG, "enabled");
+    world.tag(Taggable::Service(cluster().service("big")), Priority::TAG, "90");
+    world
+}
+
 fn perform(world: &mut World, step: &Step) {
     let host = |world: &World, host: usize| world.host(&name(host)).expect("a host");
     let at = world.now;
@@ -127,7 +135,10 @@ fn perform(world: &mut World, step: &Step) {
 
 /// What a world did.
 fn lived(steps: &[Step]) -> Vec<Command> {
-    let mut world = world();
+    lived_in(world(), steps)
+}
+
+fn lived_in(mut world: World, steps: &[Step]) -> Vec<Command> {
     for step in steps {
         perform(&mut world, step);
         world.reconcile();
@@ -191,8 +202,9 @@ proptest! {
     fn recording_of_any_span_tells_the_hosts_as_the_state_has_them_after_every_entry(
         steps in proptest::collection::vec(step(), 1..25),
         skip in 0usize..40,
+        preempts in any::<bool>(),
     ) {
-        let log = lived(&steps);
+        let log = lived_in(if preempts { world_with_preemption() } else { world() }, &steps);
         let skip = skip.min(log.len() - 1);
         let (lines, states) = record(&log, skip);
         let recording = read(&lines).expect("sound");

@@ -9,7 +9,7 @@ use super::why::count;
 use super::why_not::HostAnswer;
 use crate::model::{
     CapacityProviderName, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, Ports,
-    RESERVED_TCP_PORTS, Resources, TaskId, TransportProtocol,
+    RESERVED_TCP_PORTS, Resources, Task, TaskId, TransportProtocol,
 };
 use crate::placement::query_language::Expression;
 use crate::placement::{self, Ask, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
@@ -103,6 +103,16 @@ pub struct HeldBy {
     pub holds: Resources,
 }
 
+impl HeldBy {
+    fn of(task: &Task) -> Self {
+        Self {
+            task: task.id,
+            group: task.group.clone(),
+            holds: task.reservation,
+        }
+    }
+}
+
 /// What would make one of the hosts take the task, what costs least first.
 pub(super) fn remedies(
     state: &ClusterState,
@@ -154,7 +164,7 @@ fn kept_ports() -> Ports {
 /// What would make this host take the task: by needing less, or by others giving way.
 fn of_host(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer) -> Vec<Remedy> {
     let host = &answer.host;
-    let Some(mut always) = in_any_case(request, answer) else {
+    let Some(mut always) = in_any_case(state, request, answer) else {
         return vec![];
     };
     let lacks = Lacks::of(request, host);
@@ -171,12 +181,18 @@ fn of_host(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer) -> 
         lacks.by_others_giving_way(state, request, host),
     ];
     let ways = ways.into_iter().flatten();
-    ways.map(|way| remedy(always.iter().cloned().chain(way).collect()))
-        .collect()
+    let is_wait = |change: &Change| matches!(change, Change::Await { .. });
+    ways.map(|way| {
+        // All that are stopping are waited for, those that make room for another task included.
+        let waits = way.iter().any(is_wait);
+        let before = always.iter().filter(|change| !waits || !is_wait(change));
+        remedy(before.cloned().chain(way.iter().cloned()).collect())
+    })
+    .collect()
 }
 
 /// What has to change whatever is done about room; `None` if nothing helps.
-fn in_any_case(request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>> {
+fn in_any_case(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>> {
     let mut changes = vec![];
     for refusal in &answer.refusals {
         match refusal {
@@ -188,6 +204,9 @@ fn in_any_case(request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>
             }
             Refusal::CapacityProvider { needs, .. } => changes.push(Change::JoinCapacityProvider(needs.clone())),
             Refusal::AgentDisconnected => changes.push(Change::ConnectAgent),
+            Refusal::MakesRoom(_) => changes.push(Change::Await {
+                tasks: making_room(state, answer.host.id),
+            }),
             Refusal::DistinctInstance { .. } => {
                 changes.push(Change::LiftConstraint(PlacementConstraint::DistinctInstance));
             }
@@ -206,6 +225,14 @@ fn in_any_case(request: &TaskRequest, answer: &HostAnswer) -> Option<Vec<Change>
         changes.push(Change::ConnectAgent);
     }
     Some(changes)
+}
+
+/// Tasks of a host that are being stopped for one that is to come.
+fn making_room(state: &ClusterState, host: ContainerInstanceId) -> Vec<HeldBy> {
+    let tasks = state
+        .tasks_of_instance(host)
+        .filter(|task| task.makes_room_for().is_some());
+    tasks.map(|task| HeldBy::of(task)).collect()
 }
 
 /// Whether this expression alone refuses the host: a refusal names the first of several.
@@ -295,11 +322,7 @@ impl Lacks {
         let live = state.tasks_of_instance(host.id).filter(|task| !task.is_stopped());
         let mut tasks: Vec<Holding> = live
             .map(|task| Holding {
-                by: HeldBy {
-                    task: task.id,
-                    group: task.group.clone(),
-                    holds: task.reservation,
-                },
+                by: HeldBy::of(task),
                 ports: task.host_ports.intersection(&self.taken).copied().collect(),
                 is_stopping: task.desired_status == DesiredStatus::Stopped,
             })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use super::change::{self, Remedy};
 use crate::model::{ContainerInstanceId, SchedulingStrategy, Service, Task, TaskStatus, Timestamp};
@@ -20,6 +21,8 @@ pub struct WhyNot {
     pub remedies: Vec<Remedy>,
     /// Hosts that were not asked, since each has a task of the service, which is a daemon service.
     pub served: usize,
+    /// What else there is to know, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// What one host says.
@@ -45,7 +48,8 @@ pub fn why_not(
     let mut asked: BTreeSet<ContainerInstanceId> = all.filter(|id| only.is_none_or(|only| only == *id)).collect();
     if service.scheduling_strategy == SchedulingStrategy::Replica {
         problem.requests[0].only_hosts = only.is_some().then_some(asked);
-        return Some(answers_to(state, &problem, only.is_none()));
+        let answer = answers_to(state, &problem, only.is_none());
+        return Some(with_notes(state, service, &task, answer, now));
     }
     let before = asked.len();
     for host in served(state, service) {
@@ -55,7 +59,37 @@ pub fn why_not(
     problem.requests[0].only_hosts = Some(asked);
     // A host more has a task of its own, and leaves the others without.
     let answer = answers_to(state, &problem, false);
-    Some(WhyNot { served, ..answer })
+    Some(with_notes(state, service, &task, WhyNot { served, ..answer }, now))
+}
+
+/// The answer with what is done for the service beyond placing its tasks.
+fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: WhyNot, now: Timestamp) -> WhyNot {
+    let priority = state.priority_of_service(&service.key);
+    let making: Vec<&Arc<Task>> = state.tasks_making_room_for(&service.key).collect();
+    if !making.is_empty() {
+        let tasks = named(making);
+        answer.notes.push(format!(
+            "Its priority is {priority}, and room is being made for it: {tasks} will be over soon."
+        ));
+    }
+    let refused = answer.hosts.iter().map(|host| (host.host.id, host.refusals.as_slice()));
+    let proposal = (answer.fitting() == 0).then(|| reconcile::preemption_proposal(state, service, task, refused, now));
+    if let Some((host, tasks)) = proposal.flatten() {
+        let host = state
+            .container_instance(host)
+            .map_or_else(|| host.to_string(), |host| host.host.host_name.clone());
+        let tasks = named(&tasks);
+        answer.notes.push(format!(
+            "Its priority is {priority}, for which these of lower priority are stopped on {host} where it lacks a task: {tasks}."
+        ));
+    }
+    answer
+}
+
+/// Tasks with their groups.
+fn named<'t>(tasks: impl IntoIterator<Item = &'t Arc<Task>>) -> String {
+    let named = tasks.into_iter().map(|task| format!("{} of {}", task.id, task.group));
+    named.collect::<Vec<_>>().join("; ")
 }
 
 /// Hosts with a task of the service that is not about to end: a daemon service wants no other there.
@@ -95,6 +129,7 @@ fn answers_to(state: &ClusterState, problem: &PlacementProblem, may_add: bool) -
         hosts,
         remedies,
         served: 0,
+        notes: vec![],
     }
 }
 
@@ -136,6 +171,7 @@ impl fmt::Display for WhyNot {
             (1, 0) => f.write_str("The host would not take a task now."),
             (_, 0) => write!(f, "None of {asked} hosts would take a task now."),
             (_, _) => write!(f, "{fitting} of {asked} hosts would take a task now."),
-        }
+        }?;
+        self.notes.iter().try_for_each(|note| write!(f, " {note}"))
     }
 }

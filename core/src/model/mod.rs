@@ -18,6 +18,7 @@ mod names;
 mod network;
 mod placement;
 mod placement_record;
+mod priority;
 mod rebalance;
 mod report;
 mod restart_policy;
@@ -58,6 +59,7 @@ pub use names::{
 pub use network::{NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
+pub use priority::{InvalidPriorityTag, PREEMPTION_TAG, Priority, allows_preemption, read_preemption};
 pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};
 pub use restart_policy::RestartPolicy;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CapacityProviderName, ClusterKey, ContainerInstanceId, ContainerStatus, CpuUnits, DeploymentId, HealthStatus,
     MemoryMib, NetworkBinding, NetworkInterface, PlacementConstraint, PlacementRecord, PlacementStrategy, Ports,
-    Resources, ServiceKey, Tags, TaskDefinition, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
+    Resources, ServiceKey, ServiceName, Tags, TaskDefinition, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
     task_record::TaskRecord,
 };
 
@@ -212,6 +212,8 @@ pub struct Task {
     /// The interface with its own address; `None` where it has none, or none yet. With
     /// [`Feature::TaskNetworkInterfaces`](crate::state::Feature) alone.
     pub network_interface: Option<NetworkInterface>,
+    /// The service of its cluster for whose task it was stopped, if it was. With [`Feature::Preemption`](crate::state::Feature) alone.
+    pub preempted_by: Option<ServiceName>,
     /// When its desired status became `STOPPED`.
     pub stopping_at: Option<Timestamp>,
     /// When its last container ended.
@@ -300,6 +302,7 @@ impl Task {
             protected_until: None,
             health: None,
             network_interface: None,
+            preempted_by: None,
             stopping_at: None,
             execution_stopped_at: None,
             stopped_at: None,
@@ -359,6 +362,12 @@ impl Task {
     #[must_use]
     pub fn is_protected(&self, now: Timestamp) -> bool {
         self.desired_status == DesiredStatus::Running && self.protected_until.is_some_and(|until| until > now)
+    }
+
+    /// For which service it makes room, as long as it holds what that is to get.
+    #[must_use]
+    pub fn makes_room_for(&self) -> Option<&ServiceName> {
+        self.preempted_by.as_ref().filter(|_| !self.is_stopped())
     }
 
     /// Whether it is over.

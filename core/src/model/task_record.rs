@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::task::{Container, DesiredStatus, StopCode, Task, TaskBlueprint, TaskOrigin, TaskOverride, TaskStatus};
 use super::{
     CapacityProviderName, ClusterKey, ContainerInstanceId, NetworkInterface, PlacementConstraint, PlacementRecord,
-    PlacementStrategy, Ports, Resources, Tags, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
+    PlacementStrategy, Ports, Resources, ServiceName, Tags, TaskDefinitionKey, TaskHealth, TaskId, Timestamp,
 };
 
 /// See [`Task`].
@@ -48,6 +48,8 @@ pub(super) struct TaskRecord {
     health: Option<TaskHealth>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network_interface: Option<NetworkInterface>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preempted_by: Option<ServiceName>,
     stopping_at: Option<Timestamp>,
     execution_stopped_at: Option<Timestamp>,
     stopped_at: Option<Timestamp>,
@@ -89,6 +91,7 @@ impl From<TaskRecord> for Task {
             protected_until: record.protected_until,
             health: record.health,
             network_interface: record.network_interface,
+            preempted_by: record.preempted_by,
             stopping_at: record.stopping_at,
             execution_stopped_at: record.execution_stopped_at,
             stopped_at: record.stopped_at,
@@ -130,6 +133,7 @@ impl From<Task> for TaskRecord {
             protected_until: task.protected_until,
             health: task.health,
             network_interface: task.network_interface,
+            preempted_by: task.preempted_by,
             stopping_at: task.stopping_at,
             execution_stopped_at: task.execution_stopped_at,
             stopped_at: task.stopped_at,

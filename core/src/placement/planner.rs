@@ -505,7 +505,12 @@ impl Distance {
                     | Refusal::GpuModel { .. }
             )
         };
-        let unavailable = |r: &Refusal| matches!(r, Refusal::NotActive(_) | Refusal::AgentDisconnected);
+        let unavailable = |r: &Refusal| {
+            matches!(
+                r,
+                Refusal::NotActive(_) | Refusal::AgentDisconnected | Refusal::MakesRoom(_)
+            )
+        };
         let short_by = |r: &Refusal| match r {
             Refusal::Cpu(shortage) | Refusal::Memory(shortage) => u64::from(shortage.short_by()),
             Refusal::Gpu(shortage) => u64::from(shortage.short_by()),

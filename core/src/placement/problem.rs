@@ -9,7 +9,7 @@ use super::gpus::{GpuNeed, GpuSet, Gpus};
 use super::query_language::HostFacts;
 use crate::model::{
     Attributes, CapacityProviderName, ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib,
-    PlacementConstraint, PlacementStrategy, Ports, Resources, TaskId, Timestamp,
+    PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceName, TaskId, Timestamp,
 };
 
 /// Hosts of one cluster and tasks that want one of them.
@@ -107,6 +107,8 @@ pub struct Host {
     pub status: ContainerInstanceStatus,
     /// Whether its agent has a session now.
     pub agent_connected: bool,
+    /// The service for whose task others on it are being stopped, if any are: it takes no task before they are over.
+    pub makes_room_for: Option<ServiceName>,
     /// Version of its agent.
     pub agent_version: String,
     /// When it registered.
@@ -133,6 +135,7 @@ impl Host {
             foreign_ports: Ports::new(),
             status: ContainerInstanceStatus::Active,
             agent_connected: true,
+            makes_room_for: None,
             agent_version: String::new(),
             registered_at: Timestamp(0),
             running_tasks: 0,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filter::FilterKind;
 use super::gpus::WHOLE_GPU;
 use super::query_language::ParseError;
-use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports};
+use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports, ServiceName};
 
 /// A reason for which a host does not take a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Refusal {
     NotActive(ContainerInstanceStatus),
     /// The host's agent has no session.
     AgentDisconnected,
+    /// Tasks on it are being stopped so that one of this service fits, and are not over.
+    MakesRoom(ServiceName),
     /// The task was given to a capacity provider, and the host is of another or of none.
     CapacityProvider {
         /// The capacity provider of the task.
@@ -153,7 +155,7 @@ impl Refusal {
     #[must_use]
     pub fn filter(&self) -> FilterKind {
         match self {
-            Self::NotActive(_) | Self::AgentDisconnected => FilterKind::Agent,
+            Self::NotActive(_) | Self::AgentDisconnected | Self::MakesRoom(_) => FilterKind::Agent,
             Self::CapacityProvider { .. } => FilterKind::CapacityProvider,
             Self::Cpu(_) => FilterKind::Cpu,
             Self::Memory(_) => FilterKind::Memory,
@@ -170,6 +172,8 @@ impl Refusal {
         match self {
             Self::NotActive(ContainerInstanceStatus::Inactive) => "INACTIVE",
             Self::NotActive(_) | Self::AgentDisconnected => "AGENT",
+            // ECS stops no task for another, and so has no reason of its own.
+            Self::MakesRoom(_) => "RESOURCE:PREEMPTION",
             // ECS starts hosts for such a task, and so has no reason of its own.
             Self::CapacityProvider { .. } => "CapacityProvider placement constraint unsatisfied.",
             Self::Cpu(_) => "RESOURCE:CPU",
@@ -189,6 +193,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotActive(status) => write!(f, "is {}", status.as_str()),
             Self::AgentDisconnected => f.write_str("its agent is not connected"),
+            Self::MakesRoom(service) => write!(f, "makes room for a task of (service {service})"),
             Self::CapacityProvider { needs, has: None } => write!(f, "is not in capacity provider {needs}"),
             Self::CapacityProvider { needs, has: Some(has) } => {
                 write!(f, "is not in capacity provider {needs}, but in {has}")

@@ -28,6 +28,7 @@ fn host(id: u128, zone: &str, capacity: (u32, u32)) -> Host {
         foreign_ports: Ports::new(),
         status: ContainerInstanceStatus::Active,
         agent_connected: true,
+        makes_room_for: None,
         agent_version: "1.0.0".to_owned(),
         registered_at: Timestamp(0),
         running_tasks: 0,

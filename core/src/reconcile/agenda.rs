@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, Task, TaskStatus, Timestamp};
 use crate::placement::KnownHosts;
-use crate::state::{ClusterState, Command, Event};
+use crate::state::{ClusterState, Command, Event, Taggable};
+
+use super::waiting::Waiting;
 
 /// Something that a reconciler looks at as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +37,8 @@ pub struct Agenda {
     queued: BTreeSet<Subject>,
     wakes: BTreeMap<Subject, Timestamp>,
     by_time: BTreeSet<(Timestamp, Subject)>,
-    /// Services with a task that found no host, by cluster.
-    unplaced: BTreeSet<ServiceKey>,
+    /// Services with a task that found no host.
+    pub(super) waiting: Waiting,
     /// Hosts as placement saw them last.
     pub(super) hosts: KnownHosts,
     /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
@@ -119,6 +121,10 @@ impl Agenda {
                 self.hosts.forget(cluster);
                 self.enqueue(Subject::Retention);
             }
+            // They may say other priorities, and whether tasks are stopped for others.
+            Event::TagsChanged(Taggable::Service(key)) => self.enqueue(Subject::Service(key.clone())),
+            Event::TagsChanged(Taggable::Cluster(cluster)) => self.enqueue_unplaced(cluster),
+            Event::TagsChanged(_) => {}
             Event::ClusterUpdated(cluster) => self.enqueue(Subject::AwayHostsOf(cluster.clone())),
             Event::StateReset => *self = Self::new(),
             Event::ClusterCreated(_)
@@ -127,7 +133,6 @@ impl Agenda {
             | Event::TaskDefinitionRegistered(_)
             | Event::TaskDefinitionDeregistered(_)
             | Event::TaskForgotten { .. }
-            | Event::TagsChanged(_)
             | Event::DocumentChanged(_)
             | Event::AlarmChanged(_)
             | Event::FeatureLevelRaised(_)
@@ -140,6 +145,7 @@ impl Agenda {
         match command {
             Command::CreateTasks { tasks } => self.enqueue_services(tasks.iter().filter_map(Task::service)),
             Command::RecordServiceProgress(progress) => self.enqueue(Subject::Service(progress.service.clone())),
+            Command::PreemptTasks { by, .. } => self.enqueue(Subject::Service(by.clone())),
             Command::StopTasks { tasks, .. } | Command::RecordFailedHealthChecks { tasks, .. } => {
                 let tasks = tasks.iter().filter_map(|id| state.task(*id));
                 self.enqueue_services(tasks.filter_map(|task| task.service()));
@@ -204,8 +210,8 @@ impl Agenda {
             self.clear_wake(&subject);
             self.enqueue(subject);
         }
-        let subject = self.queue.pop_front()?;
-        self.queued.remove(&subject);
+        // Where it stood before it was put first, it is not any more.
+        let subject = std::iter::from_fn(|| self.queue.pop_front()).find(|subject| self.queued.remove(subject))?;
         self.clear_wake(&subject);
         Some(subject)
     }
@@ -216,6 +222,15 @@ impl Agenda {
             Subject::Service(key) if key.cluster == *cluster => Some(key),
             _ => None,
         })
+    }
+
+    /// Has services looked at before anything else, in this order.
+    pub(super) fn put_first(&mut self, services: Vec<ServiceKey>) {
+        for service in services.into_iter().rev() {
+            let subject = Subject::Service(service);
+            self.queued.insert(subject.clone());
+            self.queue.push_front(subject);
+        }
     }
 
     pub(super) fn enqueue(&mut self, subject: Subject) {
@@ -277,15 +292,6 @@ impl Agenda {
         }
     }
 
-    /// Remembers whether a service has a task that finds no host, so that room in its cluster brings it back.
-    pub(super) fn set_unplaced(&mut self, service: &ServiceKey, unplaced: bool) {
-        if unplaced {
-            self.unplaced.insert(service.clone());
-        } else {
-            self.unplaced.remove(service);
-        }
-    }
-
     /// Remembers whether tasks of a cluster are being moved, so that whatever happens there brings it back.
     pub(super) fn set_rebalancing(&mut self, cluster: &ClusterKey, rebalancing: bool) {
         if rebalancing {
@@ -301,24 +307,17 @@ impl Agenda {
         }
     }
 
-    /// There may be room in `cluster`: looks at the services that wait for it.
+    /// There may be room in `cluster`: looks at the services that wait for it, in their turns.
     pub(super) fn enqueue_unplaced(&mut self, cluster: &ClusterKey) {
-        let waiting: Vec<ServiceKey> = self
-            .unplaced
-            .range(cluster.service("")..)
-            .take_while(|key| key.cluster == *cluster)
-            .cloned()
-            .collect();
-        for service in waiting {
-            self.enqueue(Subject::Service(service));
-        }
+        let waiting: Vec<ServiceKey> = self.waiting.of(cluster).cloned().collect();
+        self.enqueue_services(&waiting);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Scope;
+    use crate::model::{Priority, Scope};
 
     fn service(name: &str) -> ServiceKey {
         Scope::new("123456789012", "us-east-1").cluster("shop").service(name)
@@ -391,7 +390,7 @@ mod tests {
     #[test]
     fn agenda_with_room_in_a_cluster_brings_back_the_services_that_wait_there() {
         let mut agenda = Agenda::new();
-        agenda.set_unplaced(&service("web"), true);
+        agenda.waiting.join(service("web"), Priority::DEFAULT, None);
         agenda.enqueue_unplaced(&Scope::new("123456789012", "us-east-1").cluster("other"));
         assert!(!agenda.has_work());
         agenda.enqueue_unplaced(&service("web").cluster);

@@ -17,7 +17,7 @@ use super::pass::Pass;
 use super::placing::{OnHost, Placed};
 use super::service::nothing_new;
 use super::tally::{Tally, is_running};
-use super::{deployment, events, placing, protection, starting, stopping};
+use super::{deployment, events, placing, preemption, protection, starting, stopping};
 
 /// Hosts without a task of the service, by what can be done about it.
 #[derive(Default)]
@@ -101,7 +101,7 @@ fn only_lacks_room(why: &Unplaced) -> bool {
     let lacks_room = |refusal: &Refusal| {
         matches!(
             refusal,
-            Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_) | Refusal::ForeignPorts(_)
+            Refusal::MakesRoom(_) | Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_) | Refusal::ForeignPorts(_)
         )
     };
     why.hosts.iter().all(|host| host.refusals.iter().all(lacks_room))
@@ -127,8 +127,18 @@ fn start(pass: &mut Pass<'_>, service: &Service, primary: &Deployment, free: &Fr
     let prototype = starting::prototype(service, primary, &definition, pass.now);
     let started = starting::start(pass, &prototype, &free.take);
     let mut said = events::started(&service.key.name, &started);
-    if let Some(why) = free.lack_room.first() {
-        said.extend(placing::say_unplaced(pass, service, why));
+    let mut left_over = None;
+    for (place, why) in free.lack_room.iter().enumerate() {
+        let may = place < preemption::MAX_AT_ONCE;
+        let room = may.then(|| preemption::make_room(pass, service, primary, &prototype, why, 1));
+        let room = room.unwrap_or_default();
+        said.extend(room.said);
+        left_over = left_over.or((room.tasks == 0).then_some(why));
+    }
+    match left_over {
+        Some(why) => said.extend(placing::say_unplaced(pass, service, why)),
+        None if free.lack_room.is_empty() => {}
+        None => placing::wait_for_room(pass, service),
     }
     said
 }

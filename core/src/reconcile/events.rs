@@ -36,6 +36,18 @@ pub(super) fn stopped(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     })
 }
 
+pub(super) fn makes_room(service: impl Display, host: &str, tasks: &[TaskId]) -> Vec<String> {
+    in_tens(tasks, |count, list| {
+        format!("(service {service}) is making room on {host}, where {count} tasks of lower priority stop: {list}.")
+    })
+}
+
+pub(super) fn preempted(service: &ServiceName, by: &ServiceName, host: &str, tasks: &[TaskId]) -> Vec<String> {
+    in_tens(tasks, |count, list| {
+        format!("(service {service}) has lost {count} tasks on {host}, preempted by (service {by}): {list}.")
+    })
+}
+
 /// What ECS says of tasks that it starts to have zones even; where hosts are emptied, which one.
 pub(super) fn started_to_rebalance(
     service: &ServiceName,

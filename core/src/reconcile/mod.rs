@@ -19,6 +19,7 @@ mod limits;
 mod moving;
 mod pass;
 mod placing;
+mod preemption;
 mod protection;
 mod rebalance;
 mod replica;
@@ -32,10 +33,14 @@ mod stopping;
 mod tally;
 mod task_sets;
 mod together;
+mod turns;
+mod waiting;
 mod zone_balance;
 
 #[cfg(test)]
 mod pools;
+#[cfg(test)]
+mod preemption_properties;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -54,6 +59,7 @@ pub use division::at_once as divide_at_once;
 pub use events::{is_steady_state, is_unable_to_start};
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 pub use moving::{Unready, unready};
+pub(crate) use preemption::proposal as preemption_proposal;
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
 pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
 pub use starting::next_task;
@@ -83,6 +89,7 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
             Subject::AwayHost(id) => hosts::reconcile_away(&mut pass, id),
             Subject::AwayHostsOf(cluster) => hosts::reconcile_all_away(&mut pass, &cluster),
             Subject::HostsOf(cluster) => hosts::reconcile_all(&mut pass, &cluster),
+            Subject::Service(key) if turns::give_way(&mut pass, &key) => {}
             Subject::Service(key) => {
                 together::plan(&mut pass, &key);
                 service::reconcile(&mut pass, &key);

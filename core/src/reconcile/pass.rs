@@ -1,12 +1,15 @@
 //! One run of the reconcilers: a copy of the state on which each command takes effect as it is decided, so that what
 //! is planned later counts with what was planned before. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::ids::IdSource;
 use crate::model::{ServiceKey, Timestamp};
 use crate::state::{ClusterState, Command, apply};
 
 use super::agenda::{Agenda, Subject};
 use super::together::Together;
+use super::waiting::Turn;
 
 pub(super) struct Pass<'a> {
     /// The state, with the commands decided so far applied.
@@ -18,6 +21,10 @@ pub(super) struct Pass<'a> {
     pub(super) commands: Vec<Command>,
     /// Hosts that services were found together, and that they have not put tasks on yet.
     pub(super) together: Together,
+    /// Services that waited for room and were put before others of lower priority: once, since room only becomes less in a pass.
+    pub(super) gave_way_to: BTreeSet<ServiceKey>,
+    /// Where the service that is being looked at stood among those that wait, if it has got nothing since.
+    pub(super) turn: Option<Turn>,
 }
 
 impl<'a> Pass<'a> {
@@ -29,6 +36,8 @@ impl<'a> Pass<'a> {
             ids,
             commands: vec![],
             together: Together::default(),
+            gave_way_to: BTreeSet::new(),
+            turn: None,
         }
     }
 

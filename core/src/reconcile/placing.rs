@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Service, Task, TaskId};
+use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Priority, Service, Task, TaskId};
 use crate::placement::{self, HOSTS_PER_SENTENCE, Outcome, ScaleIn, Seed, StopCandidate, TaskRequest, Unplaced};
 use crate::state::Feature;
 
@@ -131,9 +131,15 @@ pub(super) fn choose_to_stop(
     tasks.iter().filter(|t| chosen.contains(&t.id)).cloned().collect()
 }
 
+/// Has the service wait for room, where it stood before unless it has got something.
+pub(super) fn wait_for_room(pass: &mut Pass<'_>, service: &Service) {
+    let priority = Priority::of(&service.tags);
+    pass.agenda.waiting.join(service.key.clone(), priority, pass.turn);
+}
+
 /// Has the service wait for room, and says why it must: at once if that was not said lately.
 pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Unplaced) -> Option<String> {
-    pass.agenda.set_unplaced(&service.key, true);
+    wait_for_room(pass, service);
     let name = service.spoken();
     let sentence = placement::unable_to_place(&name, unplaced, HOSTS_PER_SENTENCE);
     let beginning = format!("(service {name}) was unable to place a task");

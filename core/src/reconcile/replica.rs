@@ -12,7 +12,9 @@ use super::limits::Limits;
 use super::pass::Pass;
 use super::placing::Lot;
 use super::tally::{Tally, is_running, is_unhealthy};
-use super::{deployment, division, early_success, events, health, placing, protection, starting, stopping};
+use super::{
+    deployment, division, early_success, events, health, placing, preemption, protection, starting, stopping,
+};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;
@@ -122,14 +124,16 @@ pub(super) fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: 
     let (mut started, mut shortfall) = (vec![], None);
     for choice in choices {
         started.extend(starting::start(pass, &choice.prototype, &choice.placements));
-        shortfall = shortfall.or(choice.shortfall);
+        shortfall = shortfall.or(choice.shortfall.map(|why| (choice.prototype, why)));
     }
     // Where there is room, those beyond what one pass starts follow once these are there.
     let complete = shortfall.is_none() && wanted(service, tally) == missing(service, tally);
     let unstarted = missing(service, tally).saturating_sub(started.len());
     let mut said = events::started(service.spoken(), &started);
-    if let Some(shortfall) = shortfall {
-        said.extend(placing::say_unplaced(pass, service, &shortfall));
+    if let Some((prototype, why)) = shortfall {
+        said.extend(preemption::wait_or_make_room(
+            pass, service, deployment, &prototype, &why, unstarted,
+        ));
     }
     Starts {
         said,

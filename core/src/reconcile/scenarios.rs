@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::model::*;
-use crate::state::{Command, StopType, UpdateCluster};
+use crate::state::{Command, StopType, Taggable, UpdateCluster};
 
 use super::Agenda;
 use super::scenario_words::{alarm_state, changes, configure, failure_threshold, health_status};
@@ -120,7 +120,12 @@ impl Stage {
                     service.deployments.clear();
                 }
                 service.health_check_grace_period_secs = number("grace");
+                let priority = options.get("priority").map(|number| (*number).to_owned());
+                service
+                    .tags
+                    .extend(priority.map(|number| (Priority::TAG.to_owned(), number)));
             }),
+            "tag" => self.tag(subject, args[1]),
             "task-set" | "scale-set" | "primary-set" | "delete-set" => {
                 self.change_task_set(verb, subject, number("set"), number("revision"), number("scale"));
             }
@@ -172,6 +177,16 @@ impl Stage {
             "pass" => self.world.pass_ms(i64::from(number("s").expect("seconds")) * 1_000),
             other => panic!("unknown step {other}"),
         }
+    }
+
+    /// Tags the cluster or a service.
+    fn tag(&mut self, name: &str, tag: &str) {
+        let (key, value) = tag.split_once('=').expect("a tag with a value");
+        let resource = match name {
+            "cluster" => Taggable::Cluster(cluster()),
+            service => Taggable::Service(cluster().service(service)),
+        };
+        self.world.tag(resource, key, value);
     }
 
     fn cut(&mut self, name: &str) {

@@ -11,7 +11,7 @@ use super::{
 };
 
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
-    pass.agenda.set_unplaced(key, false);
+    pass.turn = pass.agenda.waiting.leave(key);
     let Some(service) = pass.state.service(key).cloned() else {
         return;
     };

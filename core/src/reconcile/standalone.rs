@@ -1,9 +1,10 @@
 //! Tasks outside services: many requests planned at once, so that they do not take each other's room. Pure.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Task, TaskId, TaskStatus};
+use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Priority, Task, TaskId, TaskStatus};
 use crate::placement::{Outcome, Seed, TaskRequest, Unplaced};
 use crate::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
@@ -46,7 +47,7 @@ pub enum StandalonePlan {
     Refused(Rejection),
 }
 
-/// Plans `requests` in their order; each sees what those before it take. The agenda knows the hosts.
+/// Plans `requests` in the order of their priorities, equal ones in their own; each sees what those before it take. The agenda knows the hosts.
 #[must_use]
 pub fn plan_standalone(
     state: &ClusterState,
@@ -60,7 +61,10 @@ pub fn plan_standalone(
         .map(|r| without_placing(state, r, &mut tokens))
         .collect();
     let mut by_cluster: BTreeMap<&ClusterKey, Vec<TaskRequest>> = BTreeMap::new();
-    for (request, _) in requests.iter().zip(&ready).filter(|(_, known)| known.is_none()) {
+    let to_place = requests.iter().zip(&ready).filter(|(_, known)| known.is_none());
+    let mut to_place: Vec<&StandaloneRequest> = to_place.map(|(request, _)| request).collect();
+    to_place.sort_by_key(|request| Reverse(request.tasks.first().map(|task| Priority::of(&task.tags))));
+    for request in to_place {
         for task in &request.tasks {
             let only_host = request.only_host.get(&task.id);
             let wanted = TaskRequest {

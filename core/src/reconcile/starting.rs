@@ -64,6 +64,9 @@ pub(super) fn replacement(state: &ClusterState, service: &Service, of: TaskId, n
 /// Creates tasks like `prototype`, with these ids on these hosts; returns those that the state takes.
 pub(super) fn start(pass: &mut Pass<'_>, prototype: &Task, placements: &[Placed]) -> Vec<TaskId> {
     let mut started = vec![];
+    if !placements.is_empty() {
+        pass.turn = None;
+    }
     for placements in placements.chunks(MAX_TASKS_PER_COMMAND) {
         let tasks = placements.iter().map(|placed| task(prototype, placed)).collect();
         if pass.decide(Command::CreateTasks { tasks }) {

@@ -31,6 +31,11 @@ impl Together {
         (planned == *deployment).then_some(choices)
     }
 
+    /// Whether the service was asked what it wants, and has not been looked at since.
+    pub(super) fn has_asked(&self, service: &ServiceKey) -> bool {
+        self.asked.contains(service)
+    }
+
     /// Whether there are services that were planned with others and have not been looked at since.
     pub(super) fn is_under_way(&self) -> bool {
         !self.asked.is_empty()
@@ -50,13 +55,19 @@ struct Wish {
     deployment: DeploymentId,
 }
 
-/// Plans for the service that is about to be looked at and those that come right after it, unless it was among such before.
+/// Plans for the service that is about to be looked at and those of its priority that come right after it, unless it was among such before.
 pub(super) fn plan(pass: &mut Pass<'_>, first: &ServiceKey) {
     if pass.together.asked.remove(first) {
         return;
     }
     pass.together = Together::default();
-    let others = pass.agenda.next_services(&first.cluster).take(MAX_SERVICES - 1);
+    let priority = pass.state.priority_of_service(first);
+    let alike = |key: &&ServiceKey| pass.state.priority_of_service(key) == priority;
+    let others = pass
+        .agenda
+        .next_services(&first.cluster)
+        .take(MAX_SERVICES - 1)
+        .take_while(alike);
     let due: Vec<ServiceKey> = std::iter::once(first).chain(others).cloned().collect();
     let mut wishes = vec![];
     for key in due {
@@ -75,6 +86,11 @@ pub(super) fn plan(pass: &mut Pass<'_>, first: &ServiceKey) {
     if wishes.len() > 1 {
         place(pass, wishes);
     }
+}
+
+/// Whether the service wants tasks that may start now.
+pub(super) fn wants_tasks(pass: &Pass<'_>, service: &Service) -> bool {
+    wish(pass, service).is_some()
 }
 
 fn wish(pass: &Pass<'_>, service: &Service) -> Option<Wish> {

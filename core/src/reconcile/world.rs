@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::IdSource;
 use crate::model::*;
-use crate::state::{ClusterState, Command, Event, Rejection, UpdateService, apply};
+use crate::state::{ClusterState, Command, Event, Rejection, Taggable, UpdateService, apply};
 
 use super::{Agenda, reconcile};
 
@@ -396,6 +396,11 @@ impl World {
         change(&mut update);
         self.apply(Command::UpdateService(Box::new(update)))
             .expect("updates the service");
+    }
+
+    pub(crate) fn tag(&mut self, resource: Taggable, key: &str, value: &str) {
+        let tags = [(key.to_owned(), value.to_owned())].into();
+        self.apply(Command::TagResource { resource, tags }).expect("tags");
     }
 
     /// A task set of a service, with `revision` of the definition that is called like it.

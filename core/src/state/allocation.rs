@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerInstance, DesiredStatus, Ports, RESERVED_TCP_PORTS, Resources, Task, TaskId, TaskStatus, TransportProtocol,
+    ContainerInstance, DesiredStatus, Ports, RESERVED_TCP_PORTS, Resources, ServiceName, Task, TaskId, TaskStatus,
+    TransportProtocol,
 };
 
 use super::Rejection;
@@ -20,6 +21,8 @@ pub struct Allocation {
     by_group: BTreeMap<String, u32>,
     running: u32,
     pending: u32,
+    /// Tasks that are ending so that one of another service fits in their place, by that service.
+    making_room: BTreeMap<ServiceName, u32>,
 }
 
 impl Allocation {
@@ -54,6 +57,12 @@ impl Allocation {
     #[must_use]
     pub fn pending_tasks(&self) -> u32 {
         self.pending
+    }
+
+    /// For which service the host makes room, if it does: of several, the first by name.
+    #[must_use]
+    pub fn makes_room_for(&self) -> Option<&ServiceName> {
+        self.making_room.keys().next()
     }
 
     /// Whether `task` fits beside what is held already.
@@ -100,6 +109,9 @@ impl Allocation {
         if task.desired_status == DesiredStatus::Running {
             *self.by_group.entry(task.group.clone()).or_insert(0) += 1;
         }
+        if let Some(service) = task.makes_room_for() {
+            *self.making_room.entry(service.clone()).or_insert(0) += 1;
+        }
         if let Some(counter) = self.counter(task) {
             *counter += 1;
         }
@@ -121,6 +133,14 @@ impl Allocation {
             *count -= 1;
             if *count == 0 {
                 self.by_group.remove(&task.group);
+            }
+        }
+        if let Some(service) = task.makes_room_for()
+            && let Some(count) = self.making_room.get_mut(service)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.making_room.remove(service);
             }
         }
         if let Some(counter) = self.counter(task) {

@@ -23,6 +23,12 @@ pub fn delay_ms(consecutive_failures: u32) -> i64 {
     (FIRST_DELAY_MS << doublings.min(20)).min(MAX_DELAY_MS)
 }
 
+/// Whether failures have followed each other so that there are waits between them, and none has been absent for long.
+#[must_use]
+pub fn keeps_failing(backoff: StartBackoff, now: Timestamp) -> bool {
+    backoff.consecutive_failures > FREE_RETRIES && now.ms_since(backoff.last_failure_at) <= FORGET_AFTER_MS
+}
+
 /// The back-off after one more failure at `at`.
 pub(super) fn after_failure(before: StartBackoff, at: Timestamp) -> StartBackoff {
     if at < before.not_before {

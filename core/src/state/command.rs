@@ -191,6 +191,19 @@ pub enum Command {
         /// Now.
         at: Timestamp,
     },
+    /// Stops tasks of one host so that a task of a service of higher priority fits there; until they are over, the host takes no other task. Valid when
+    /// the service is active, and all of them are wanted, on one host of its cluster, and not protected. Emits `TaskChanged` for each. With
+    /// [`Feature::Preemption`](super::Feature) alone.
+    PreemptTasks {
+        /// Which.
+        tasks: Vec<TaskId>,
+        /// For which service.
+        by: ServiceKey,
+        /// Why, in a sentence.
+        reason: String,
+        /// Now.
+        at: Timestamp,
+    },
     /// Finds that tasks are to be replaced since they are unhealthy; each counts as a failure of its deployment. Left out are unknown tasks,
     /// tasks of no service, tasks that are to stop, tasks that are not unhealthy, and those of which that was found before. Valid always. Emits
     /// `TaskChanged` for each, and `ServiceUpdated`. With [`Feature::ContainerHealth`](super::Feature) alone.

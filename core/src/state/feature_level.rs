@@ -63,6 +63,8 @@ pub enum Feature {
     DeploymentCriteria,
     /// There are alarms, by which deployments fail.
     Alarms,
+    /// Tasks are stopped for others of higher priority, and remember for which.
+    Preemption,
 }
 
 impl Feature {
@@ -93,7 +95,8 @@ impl Feature {
             | Self::TaskNetworkInterfaces
             | Self::EcsAgents
             | Self::DeploymentCriteria
-            | Self::Alarms => 2,
+            | Self::Alarms
+            | Self::Preemption => 2,
         }
     }
 }

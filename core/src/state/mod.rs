@@ -16,6 +16,7 @@ mod feature_level;
 mod hosts_seen;
 mod lifecycle;
 mod new_history;
+mod preemption;
 mod progress;
 mod protection;
 mod rebalances;
@@ -44,7 +45,7 @@ use crate::model::{
 
 pub use alarms::{MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS};
 pub use allocation::Allocation;
-pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms};
+pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms, keeps_failing};
 pub use command::{ClientToken, Command, MoveTask, StopType, Taggable, UpdateCluster, UpdateService};
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
@@ -101,6 +102,8 @@ struct Index {
     /// Of the tasks of each service, those that are not over: few beside those that are remembered where tasks keep failing.
     live_by_service: OrdMap<ServiceKey, OrdSet<TaskId>>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
+    /// Tasks that are ending so that a task of a service fits in their place, by that service.
+    making_room: OrdMap<ServiceKey, OrdSet<TaskId>>,
     /// Revisions that are being deleted.
     deleting: OrdSet<TaskDefinitionKey>,
     /// Stopped tasks by the moment they stopped, the oldest first.
@@ -178,6 +181,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             reason,
             at,
         } => Ok(tasks::stop(state, tasks, *stop_code, reason, *at)),
+        Command::PreemptTasks { tasks, by, reason, at } => preemption::preempt(state, tasks, by, reason, *at),
         Command::RecordFailedHealthChecks { tasks, at } => Ok(tasks::record_failed_health_checks(state, tasks, *at)),
         Command::UpdateTaskProtection {
             tasks,

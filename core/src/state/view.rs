@@ -336,6 +336,9 @@ impl ClusterState {
         if let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) {
             Arc::make_mut(index.allocations.entry(instance).or_default()).add(&task);
         }
+        if let Some(service) = task.makes_room_for() {
+            insert(&mut index.making_room, &task.cluster.service(service.as_str()), task.id);
+        }
         if let Some(stopped_at) = stopped_at(&task) {
             index.stopped.insert((stopped_at, task.id));
         }
@@ -376,6 +379,9 @@ impl ClusterState {
         let Some(task) = self.tasks.get(&id) else { return };
         if let Some(stopped_at) = stopped_at(task) {
             self.index.stopped.remove(&(stopped_at, id));
+        }
+        if let Some(service) = task.makes_room_for() {
+            remove(&mut self.index.making_room, &task.cluster.service(service.as_str()), id);
         }
         let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) else {
             return;

@@ -64,7 +64,7 @@ impl Steps {
     /// Tasks that `command` may stop and that are wanted yet.
     pub(super) fn before(&self, state: &ClusterState, command: &Command) -> Vec<TaskId> {
         match command {
-            Command::StopTasks { tasks, .. } if self.since.is_some() => {
+            Command::StopTasks { tasks, .. } | Command::PreemptTasks { tasks, .. } if self.since.is_some() => {
                 tasks.iter().copied().filter(|id| is_wanted(state, *id)).collect()
             }
             _ => vec![],

@@ -8,6 +8,7 @@ mod hosts;
 mod levels;
 mod lifecycle;
 mod networks;
+mod preemption;
 mod properties;
 mod protection;
 mod service_deployments;

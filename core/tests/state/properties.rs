@@ -86,6 +86,12 @@ fn commands() -> impl Strategy<Value = Command> {
             reason: "because".to_owned(),
             at: Timestamp(6),
         }),
+        prop::collection::vec((0..200u128).prop_map(TaskId), 1..3).prop_map(|tasks| Command::PreemptTasks {
+            tasks,
+            by: cluster().service("web"),
+            reason: "because".to_owned(),
+            at: Timestamp(6),
+        }),
         (0..200u128, prop::option::of(0..20i64)).prop_map(|(id, until)| Command::UpdateTaskProtection {
             tasks: vec![TaskId(id)],
             protected_until: until.map(Timestamp),

@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::Tag;
-use berth_core::model::Tags;
+use berth_core::model::{PREEMPTION_TAG, Priority, Tags, read_preemption};
 use berth_core::state::MAX_TAGS;
 
 use crate::api::errors::invalid;
@@ -10,13 +10,16 @@ use crate::api::errors::invalid;
 /// The tags of a request.
 ///
 /// # Errors
-/// `InvalidParameterException` for a key that is missing, empty, repeated or AWS's own, and for too many tags.
+/// `InvalidParameterException` for a key that is missing, empty, repeated or AWS's own, for one of Berth's that it does not know or whose value says nothing,
+/// and for too many tags.
 pub(crate) fn from_request(tags: Option<Vec<Tag>>) -> Result<Tags, AwsError> {
     let mut result = Tags::new();
     for tag in tags.unwrap_or_default() {
         let key = tag.key.unwrap_or_default();
         check_key(&key)?;
-        if result.insert(key.clone(), tag.value.unwrap_or_default()).is_some() {
+        let value = tag.value.unwrap_or_default();
+        check_own(&key, &value)?;
+        if result.insert(key.clone(), value).is_some() {
             return Err(invalid(format!("Duplicate tag key {key}.")));
         }
     }
@@ -40,6 +43,22 @@ pub(crate) fn check_key(key: &str) -> Result<(), AwsError> {
         )));
     }
     Ok(())
+}
+
+/// Refuses what would be a tag of Berth's and says nothing: a misspelt one would have no effect.
+fn check_own(key: &str, value: &str) -> Result<(), AwsError> {
+    let checked = match key {
+        Priority::TAG => Priority::parse(value).map(|_| ()),
+        PREEMPTION_TAG => read_preemption(value).map(|_| ()),
+        other if other.to_ascii_lowercase().starts_with("berth:") => {
+            let known = [PREEMPTION_TAG, Priority::TAG].join(", ");
+            return Err(invalid(format!(
+                "The tag key {other} is reserved: keys that start with berth: are those that Berth knows, which are {known}."
+            )));
+        }
+        _ => Ok(()),
+    };
+    checked.map_err(|why| invalid(why.to_string()))
 }
 
 /// The tags of an answer, sorted by key as ECS returns them.
@@ -67,6 +86,26 @@ mod tests {
         let tags = from_request(Some(vec![tag("b"), tag("a")])).expect("valid");
         let keys: Vec<_> = render(&tags).into_iter().filter_map(|t| t.key).collect();
         assert_eq!(keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn tags_of_berths_own_are_refused_where_they_say_nothing() {
+        let of = |key: &str, value: &str| {
+            let tag = Tag {
+                key: Some(key.into()),
+                value: Some(value.into()),
+            };
+            from_request(Some(vec![tag])).map_err(|error| error.message)
+        };
+        assert!(of("berth:priority", "90").is_ok() && of("berth:preemption", "enabled").is_ok());
+        for (key, value, part) in [
+            ("berth:priority", "high", "no whole number from 1 to 100"),
+            ("berth:preemption", "on", "neither enabled nor disabled"),
+            ("berth:Priority", "90", "which are berth:preemption, berth:priority"),
+        ] {
+            let message = of(key, value).expect_err("refused");
+            assert!(message.contains(part), "{message}");
+        }
     }
 
     #[test]

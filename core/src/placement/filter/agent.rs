@@ -1,4 +1,5 @@
-//! A host takes new tasks only while it is `ACTIVE` and its agent is connected (ECS: `AGENT`). Pure.
+//! A host takes new tasks only while it is `ACTIVE` and its agent is connected (ECS: `AGENT`), and while no task on it is being stopped for one that is to come:
+//! what becomes free bit by bit would otherwise go to smaller tasks. Pure.
 
 use super::Filter;
 use crate::model::ContainerInstanceStatus;
@@ -23,6 +24,6 @@ pub(super) fn reason(host: &Host) -> Option<Refusal> {
     } else if !host.agent_connected {
         Some(Refusal::AgentDisconnected)
     } else {
-        None
+        host.makes_room_for.clone().map(Refusal::MakesRoom)
     }
 }

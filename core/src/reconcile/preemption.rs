@@ -1,0 +1,459 @@
+//! Room for tasks of high priority, where others of lower priority give it up: which tasks stop, and what is said of it. Pure.
+//!
+//! As Kubernetes and Nomad do it. A service that lacks tasks of its desired count, in a cluster where that is switched on, may have tasks stopped whose priority
+//! is lower by a margin, on one host for each task that it lacks. Of all hosts the one is taken whose tasks are missed least: that which leaves every service
+//! its `minimumHealthyPercent`, if there is one; then that whose tasks are of the lowest priority; then that with the fewest. Tasks that are protected, those of daemon services and those outside services that say no
+//! priority are left alone. What is free soon anyway is waited for.
+//!
+//! It ends: whoever is stopped has a lower priority than the one for whom, and so never takes the room back; the host takes no other task meanwhile; and a
+//! service whose tasks keep failing to start has nothing stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{
+    ContainerInstance, ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, RESERVED_TCP_PORTS, Resources,
+    Service, ServiceKey, Task, TaskId, Timestamp, TransportProtocol,
+};
+use crate::placement::{Refusal, Unplaced};
+use crate::state::{ClusterState, Command, Feature, keeps_failing};
+
+use super::limits::Limits;
+use super::pass::Pass;
+use super::service::nothing_new;
+use super::tally::{Tally, is_running, is_unhealthy};
+use super::{deployment, events, placing};
+
+/// How often a service has tasks of a host stopped in one look; more follow once that was seen through.
+pub(super) const MAX_AT_ONCE: usize = 10;
+
+/// Hosts that are looked at, the closest matches first.
+const MAX_HOSTS: usize = 200;
+
+/// What became of the wish for room.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Sentences to say.
+    pub(super) said: Vec<String>,
+    /// How many of the tasks that found no host will have one once others are over.
+    pub(super) tasks: usize,
+}
+
+/// Has a service wait for room for `lacking` tasks like `prototype`, and makes it where it may; returns what is to be said.
+pub(super) fn wait_or_make_room(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    deployment: &Deployment,
+    prototype: &Task,
+    why: &Unplaced,
+    lacking: usize,
+) -> Vec<String> {
+    let room = make_room(pass, service, deployment, prototype, why, lacking);
+    let mut said = room.said;
+    if room.tasks < lacking {
+        said.extend(placing::say_unplaced(pass, service, why));
+    } else {
+        placing::wait_for_room(pass, service);
+    }
+    said
+}
+
+/// Has tasks stopped so that `lacking` tasks like `prototype` fit, as far as the service may.
+pub(super) fn make_room(
+    pass: &mut Pass<'_>,
+    service: &Service,
+    deployment: &Deployment,
+    prototype: &Task,
+    why: &Unplaced,
+    lacking: usize,
+) -> Room {
+    let mut room = Room::default();
+    if !may_preempt(&pass.state, service, deployment, pass.now) {
+        return room;
+    }
+    let refused = why.hosts.iter().map(|host| (host.host, host.refusals.as_slice()));
+    let mut search = Search::new(&pass.state, service, prototype, refused, pass.now);
+    room.tasks = search.comes_anyway();
+    let wanted = lacking.min(beyond(&pass.state, service));
+    let mut found = vec![];
+    while room.tasks < wanted
+        && found.len() < MAX_AT_ONCE
+        && let Some(sacrifice) = search.least()
+    {
+        room.tasks += sacrifice.gain;
+        search.take(&sacrifice);
+        found.push(sacrifice);
+    }
+    for sacrifice in without_surplus(found, room.tasks.saturating_sub(wanted)) {
+        if stop(pass, service, &sacrifice) {
+            room.said.extend(say(pass, service, &sacrifice));
+        }
+    }
+    room
+}
+
+/// The tasks that would be stopped so that the next task of the service fits, and where; nothing if it would not have any stopped.
+pub(crate) fn proposal<'r>(
+    state: &ClusterState,
+    service: &Service,
+    prototype: &Task,
+    refused: impl Iterator<Item = (ContainerInstanceId, &'r [Refusal])>,
+    now: Timestamp,
+) -> Option<(ContainerInstanceId, Vec<Arc<Task>>)> {
+    let deployment = service.starting_deployment()?;
+    if !may_preempt(state, service, deployment, now) || beyond(state, service) == 0 {
+        return None;
+    }
+    let mut search = Search::new(state, service, prototype, refused, now);
+    let least = search.least()?;
+    (search.comes_anyway() == 0).then_some((least.host, least.tasks))
+}
+
+/// Those that are needed, where there is room for `surplus` tasks too many once the last was chosen: the dearest is left out first.
+fn without_surplus(found: Vec<Sacrifice>, mut surplus: usize) -> Vec<Sacrifice> {
+    let mut kept: Vec<Option<Sacrifice>> = found.into_iter().map(Some).collect();
+    let mut by_loss: Vec<usize> = (0..kept.len()).collect();
+    by_loss.sort_by_key(|place| std::cmp::Reverse(kept[*place].as_ref().map(|sacrifice| sacrifice.loss)));
+    for place in by_loss {
+        let Some(sacrifice) = &kept[place] else { continue };
+        // What was chosen later on the same host counts with it.
+        let mut later = kept[place + 1..].iter().flatten();
+        if sacrifice.gain <= surplus && later.all(|other| other.host != sacrifice.host) {
+            surplus -= sacrifice.gain;
+            kept[place] = None;
+        }
+    }
+    kept.into_iter().flatten().collect()
+}
+
+/// Whether tasks may be stopped for the service at all.
+fn may_preempt(state: &ClusterState, service: &Service, deployment: &Deployment, now: Timestamp) -> bool {
+    state.uses(Feature::Preemption) && state.preempts(&service.key.cluster) && !keeps_failing(deployment.backoff, now)
+}
+
+/// Tasks that the service lacks of its desired count: what a deployment starts beyond that waits for room of its own.
+fn beyond(state: &ClusterState, service: &Service) -> usize {
+    let whole = state.service(&service.key).map_or(0, |service| service.desired_count);
+    let wanted = state.live_tasks_of_service(&service.key);
+    let wanted = wanted
+        .filter(|task| task.desired_status == DesiredStatus::Running)
+        .count();
+    usize::try_from(whole).unwrap_or(usize::MAX).saturating_sub(wanted)
+}
+
+/// Tasks of one host to be stopped, with what speaks against it.
+struct Sacrifice {
+    host: ContainerInstanceId,
+    tasks: Vec<Arc<Task>>,
+    /// How many more tasks fit then.
+    gain: usize,
+    loss: Loss,
+}
+
+/// What is lost; the least is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Loss {
+    /// Tasks that run and that a service needs for its `minimumHealthyPercent`.
+    needed: usize,
+    /// The highest priority of any of them.
+    priority: Priority,
+    /// How many.
+    tasks: usize,
+    /// CPU units and MiB that they hold.
+    amount: u64,
+    host: ContainerInstanceId,
+}
+
+/// A task that may be stopped.
+struct Candidate {
+    task: Arc<Task>,
+    priority: Priority,
+    /// Whether its service would have too few tasks that run.
+    is_needed: bool,
+}
+
+/// A search for what is missed least.
+struct Search<'s> {
+    state: &'s ClusterState,
+    now: Timestamp,
+    priority: Priority,
+    needs: Resources,
+    ports: &'s Ports,
+    /// Hosts that lack nothing but room that tasks hold, those that make it first.
+    hosts: Vec<ContainerInstanceId>,
+    /// What is to be stopped.
+    chosen: BTreeSet<TaskId>,
+    /// How many tasks that run each service can do without, as far as some of its were chosen.
+    spare: BTreeMap<ServiceKey, usize>,
+}
+
+impl<'s> Search<'s> {
+    fn new<'r>(
+        state: &'s ClusterState,
+        service: &'s Service,
+        prototype: &'s Task,
+        refused: impl Iterator<Item = (ContainerInstanceId, &'r [Refusal])>,
+        now: Timestamp,
+    ) -> Self {
+        let makes_room = |refusal: &Refusal| matches!(refusal, Refusal::MakesRoom(by) if *by == service.key.name);
+        let lacks_room = |refusal: &Refusal| {
+            matches!(refusal, Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_)) || makes_room(refusal)
+        };
+        let lack_room = refused.filter(|(_, refusals)| refusals.iter().all(lacks_room));
+        let (making, others): (Vec<_>, Vec<_>) = lack_room.partition(|(_, refusals)| refusals.iter().any(makes_room));
+        let hosts = making.into_iter().chain(others.into_iter().take(MAX_HOSTS));
+        Self {
+            state,
+            now,
+            priority: Priority::of(&service.tags),
+            needs: prototype.reservation,
+            ports: &prototype.host_ports,
+            hosts: hosts.map(|(host, _)| host).collect(),
+            chosen: BTreeSet::new(),
+            spare: BTreeMap::new(),
+        }
+    }
+
+    /// How many of the tasks fit where others are about to be over: those that make room for the service, and those that stop for whatever reason.
+    fn comes_anyway(&self) -> usize {
+        self.instances().map(|host| self.times(&self.ground(host))).sum()
+    }
+
+    /// What is missed least of all that would make one more task fit.
+    fn least(&mut self) -> Option<Sacrifice> {
+        let hosts: Vec<_> = self.instances().cloned().collect();
+        let found = hosts.iter().filter_map(|host| self.on_host(host));
+        found.min_by_key(|sacrifice| sacrifice.loss)
+    }
+
+    fn instances(&self) -> impl Iterator<Item = &Arc<ContainerInstance>> {
+        self.hosts
+            .iter()
+            .filter_map(|host| self.state.container_instance(*host))
+    }
+
+    /// What a host has left once all is over that is stopping or is to be stopped.
+    fn ground(&self, host: &ContainerInstance) -> Ground {
+        let stays = |task: &Task| task.desired_status == DesiredStatus::Running && !self.chosen.contains(&task.id);
+        Ground::of(self.state, host, stays)
+    }
+
+    /// How many of the tasks fit.
+    fn times(&self, ground: &Ground) -> usize {
+        ground.times(self.needs, self.ports)
+    }
+
+    /// The tasks that are missed least on one host.
+    fn on_host(&mut self, host: &ContainerInstance) -> Option<Sacrifice> {
+        let mut ground = self.ground(host);
+        let before = self.times(&ground);
+        let candidates = self.candidates(host.id);
+        candidates.iter().for_each(|candidate| ground.release(&candidate.task));
+        if self.times(&ground) <= before {
+            return None;
+        }
+        // The smallest stay first, so that few are stopped.
+        let mut by_worth: Vec<&Candidate> = candidates.iter().collect();
+        by_worth.sort_by_key(|candidate| {
+            (
+                !candidate.is_needed,
+                std::cmp::Reverse(candidate.priority),
+                size(&candidate.task),
+                candidate.task.created_at,
+                candidate.task.id,
+            )
+        });
+        let mut stopped = vec![];
+        for candidate in by_worth {
+            ground.keep(&candidate.task);
+            if self.times(&ground) <= before {
+                ground.release(&candidate.task);
+                stopped.push(candidate);
+            }
+        }
+        // One that is large enough by itself may be less of a loss than several.
+        let several = sacrifice(host.id, &stopped, self.times(&ground) - before);
+        let mut ground = self.ground(host);
+        let one = candidates.iter().filter_map(|candidate| {
+            ground.release(&candidate.task);
+            let gain = self.times(&ground) - before;
+            ground.keep(&candidate.task);
+            (gain > 0).then(|| sacrifice(host.id, &[candidate], gain))
+        });
+        one.chain([several]).min_by_key(|sacrifice| sacrifice.loss)
+    }
+
+    fn candidates(&mut self, host: ContainerInstanceId) -> Vec<Candidate> {
+        let state = self.state;
+        let tasks = state.tasks_of_instance(host);
+        let others = tasks.filter(|task| !self.chosen.contains(&task.id));
+        let may_stop = others.filter(|task| self.state.may_be_preempted(task, self.now));
+        let mut candidates: Vec<Candidate> = may_stop
+            .map(|task| Candidate {
+                priority: self.state.priority_of(task),
+                is_needed: false,
+                task: Arc::clone(task),
+            })
+            .filter(|candidate| self.priority.may_preempt(candidate.priority))
+            .collect();
+        let mut stopped: BTreeMap<&ServiceKey, usize> = BTreeMap::new();
+        for candidate in &mut candidates {
+            let service = candidate.task.service().filter(|_| is_running(&candidate.task));
+            let Some(service) = service.and_then(|key| state.service(key)) else {
+                continue;
+            };
+            let count = stopped.entry(&service.key).or_default();
+            *count += 1;
+            candidate.is_needed = *count > self.spare_of(service);
+        }
+        candidates
+    }
+
+    fn spare_of(&mut self, service: &Service) -> usize {
+        let known = self.spare.entry(service.key.clone());
+        *known.or_insert_with(|| spare(self.state, service))
+    }
+
+    /// Counts with what is to be stopped.
+    fn take(&mut self, sacrifice: &Sacrifice) {
+        self.chosen.extend(sacrifice.tasks.iter().map(|task| task.id));
+        let running = sacrifice.tasks.iter().filter(|task| is_running(task));
+        let state = self.state;
+        for service in running.filter_map(|task| state.service(task.service()?)) {
+            let left = self.spare_of(service).saturating_sub(1);
+            self.spare.insert(service.key.clone(), left);
+        }
+    }
+}
+
+/// How many tasks that run a service can do without.
+fn spare(state: &ClusterState, service: &Service) -> usize {
+    let wanted = Tally::of(state, service).wanted();
+    let serving = wanted.iter().filter(|task| is_running(task) && !is_unhealthy(task));
+    serving.count().saturating_sub(Limits::of(service).lower)
+}
+
+fn sacrifice(host: ContainerInstanceId, candidates: &[&Candidate], gain: usize) -> Sacrifice {
+    let mut tasks: Vec<Arc<Task>> = candidates.iter().map(|candidate| Arc::clone(&candidate.task)).collect();
+    tasks.sort_by_key(|task| task.id);
+    let priority = candidates.iter().map(|candidate| candidate.priority).max();
+    let loss = Loss {
+        needed: candidates.iter().filter(|candidate| candidate.is_needed).count(),
+        priority: priority.unwrap_or(Priority::LOWEST),
+        tasks: candidates.len(),
+        amount: tasks.iter().map(size).sum(),
+        host,
+    };
+    Sacrifice {
+        host,
+        tasks,
+        gain,
+        loss,
+    }
+}
+
+fn size(task: &Arc<Task>) -> u64 {
+    u64::from(task.reservation.cpu.0) + u64::from(task.reservation.memory.0)
+}
+
+/// What a host has left beside the tasks that stay.
+struct Ground {
+    cpu: i64,
+    memory: i64,
+    /// Ports, and how many hold them.
+    ports: BTreeMap<(TransportProtocol, u16), usize>,
+}
+
+impl Ground {
+    fn of(state: &ClusterState, host: &ContainerInstance, stays: impl Fn(&Task) -> bool) -> Self {
+        let capacity = host.host.capacity;
+        let reserved = RESERVED_TCP_PORTS.map(|port| (TransportProtocol::Tcp, port));
+        let held = reserved.into_iter().chain(host.foreign_ports.iter().copied());
+        let mut ground = Self {
+            cpu: i64::from(capacity.cpu.0),
+            memory: i64::from(capacity.memory.0),
+            ports: held.map(|port| (port, 1)).collect(),
+        };
+        let tasks = state.tasks_of_instance(host.id);
+        let staying = tasks.filter(|task| !task.is_stopped() && stays(task));
+        staying.for_each(|task| ground.keep(task));
+        ground
+    }
+
+    fn keep(&mut self, task: &Task) {
+        self.cpu -= i64::from(task.reservation.cpu.0);
+        self.memory -= i64::from(task.reservation.memory.0);
+        for port in ports(task) {
+            *self.ports.entry(port).or_default() += 1;
+        }
+    }
+
+    fn release(&mut self, task: &Task) {
+        self.cpu += i64::from(task.reservation.cpu.0);
+        self.memory += i64::from(task.reservation.memory.0);
+        for port in ports(task) {
+            if let Some(holders) = self.ports.get_mut(&port) {
+                *holders = holders.saturating_sub(1);
+            }
+        }
+    }
+
+    /// How many tasks with such needs fit.
+    fn times(&self, needs: Resources, ports: &Ports) -> usize {
+        if ports
+            .iter()
+            .any(|port| self.ports.get(port).is_some_and(|holders| *holders > 0))
+        {
+            return 0;
+        }
+        let of = |free: i64, needs: u32| match needs {
+            // As often as the other fits.
+            0 => usize::MAX,
+            needs => usize::try_from(free / i64::from(needs)).unwrap_or(0),
+        };
+        let most = of(self.cpu, needs.cpu.0).min(of(self.memory, needs.memory.0));
+        let holds_nothing = ports.is_empty() && most < usize::MAX;
+        most.min(if holds_nothing { usize::MAX } else { 1 })
+    }
+}
+
+/// Ports that a task holds on its host.
+fn ports(task: &Task) -> Ports {
+    let bound = task.containers.iter().flat_map(|container| &container.network_bindings);
+    let bound = bound.map(|binding| (binding.protocol, binding.host_port));
+    task.host_ports.iter().copied().chain(bound).collect()
+}
+
+fn stop(pass: &mut Pass<'_>, service: &Service, sacrifice: &Sacrifice) -> bool {
+    let (name, priority) = (&service.key.name, Priority::of(&service.tags));
+    pass.decide(Command::PreemptTasks {
+        tasks: sacrifice.tasks.iter().map(|task| task.id).collect(),
+        by: service.key.clone(),
+        reason: format!("Preempted by (service {name}), whose priority is {priority}."),
+        at: pass.now,
+    })
+}
+
+/// Has the services whose tasks are stopped say so; returns what the one for whom they are says.
+fn say(pass: &mut Pass<'_>, service: &Service, sacrifice: &Sacrifice) -> Vec<String> {
+    let host = pass.state.container_instance(sacrifice.host);
+    let host = host.map_or_else(|| sacrifice.host.to_string(), |host| host.host.host_name.clone());
+    let by = &service.key.name;
+    let mut of_services: BTreeMap<ServiceKey, Vec<TaskId>> = BTreeMap::new();
+    for task in &sacrifice.tasks {
+        if let Some(victim) = task.service() {
+            of_services.entry(victim.clone()).or_default().push(task.id);
+        }
+    }
+    for (victim, tasks) in of_services {
+        let Some(victim) = pass.state.service(&victim).cloned() else {
+            continue;
+        };
+        let mut progress = nothing_new(pass, &victim);
+        let said = events::preempted(&victim.key.name, by, &host, &tasks);
+        progress.events = deployment::as_events(pass, said);
+        pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+    }
+    let tasks: Vec<TaskId> = sacrifice.tasks.iter().map(|task| task.id).collect();
+    events::makes_room(service.spoken(), &host, &tasks)
+}
