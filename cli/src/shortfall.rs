@@ -16,6 +16,9 @@ const FAILED_HEALTH_CHECKS: &str = "Task failed container health checks";
 /// Part of what a service says whose tasks find no host.
 const UNABLE_TO_PLACE: &str = "unable to place a task";
 
+/// Part of what a service says that has not begun since others are not steady.
+const WAITS: &str = "is waiting for other services before it starts tasks";
+
 /// How many tasks of the service run and why not more, `None` if it has what it wants. The reason is the newest of what the service says
 /// and what its tasks failed of; `tasks` may hold those of others too.
 pub(crate) fn sentence(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
@@ -62,12 +65,17 @@ fn why(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
 /// The newest of the service's own sentences that says what it cannot do.
 fn complaint(service: &Service) -> Option<(Timestamp, String)> {
     let events = service.events.iter().flatten();
+    let has_tasks = [service.running_count, service.pending_count]
+        .iter()
+        .any(|count| count.unwrap_or(0) > 0);
     let unable = events.filter_map(|event| {
         let (at, message) = (event.created_at?, event.message.as_deref()?);
         let text = message.split_once(") ").map_or(message, |(_, text)| text);
         // Since the current deployment began: what an earlier one could not do is over.
         let is_current = deployed_at(service).is_none_or(|began| at >= began);
-        (is_current && text.contains("unable to")).then(|| (at, text.to_owned()))
+        // What has begun no longer waits.
+        let waits = !has_tasks && text.starts_with(WAITS);
+        (is_current && (waits || text.contains("unable to"))).then(|| (at, text.to_owned()))
     });
     unable.max_by_key(|(at, _)| *at)
 }
@@ -164,6 +172,24 @@ mod tests {
         );
         assert!(lacks_hosts(&service(1), &[failed(40_000)]));
         assert!(!lacks_hosts(&service(1), &[failed(95_000)]), "its tasks fail");
+    }
+
+    #[test]
+    fn service_that_waits_for_others_says_so_until_it_has_a_task() {
+        let says = |running| {
+            let waits = ServiceEvent {
+                created_at: Some(Timestamp(70_000)),
+                message: Some(format!("(service web) {WAITS}: (service db) is not steady.")),
+                ..Default::default()
+            };
+            let service = Service {
+                events: Some(vec![waits]),
+                ..service(running)
+            };
+            sentence(&service, &[], NOW).expect("a sentence")
+        };
+        assert!(says(0).ends_with("is waiting for other services before it starts tasks: (service db) is not steady"));
+        assert_eq!(says(1), "service web runs 1 of 3 tasks: the others have no host yet");
     }
 
     #[test]

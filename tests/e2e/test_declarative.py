@@ -220,7 +220,9 @@ def test_compose_file_becomes_services_in_their_order(shop, tmp_path):
     assert newest(ecs, "shop-db")["containerDefinitions"][0]["command"] == ["sleep", "1000"]
     run(process, NOTHING, "apply", "-f", file)
     hurried = run(process, CHANGES, "apply", "-f", written(tmp_path, "shop/compose.yaml", COMPOSE.replace("replicas: 2", "replicas: 1")))
-    assert "service web in cluster shop does not wait for db: only --wait makes" in hurried.stderr
+    assert hurried.stderr == "", hurried
+    tags = ecs.list_tags_for_resource(resourceArn=berth.service_of(ecs, "shop", "web")["serviceArn"])["tags"]
+    assert tags == [{"key": "berth:depends-on", "value": "db"}]
 
     stranger = written(tmp_path, "other/compose.yaml", COMPOSE)
     refused = run(process, ERROR, "apply", "-f", stranger).stderr

@@ -53,19 +53,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let cluster = Cluster::of(&target)?;
     let mut worker = Worker::new(&live);
     for step in &plan.steps {
-        match (step.resource.after.as_slice(), step.verb) {
-            ([], _) | (_, Verb::Leave) => {}
-            (after, _) if arguments.wait => {
-                let settled = settling::wait(&cluster, &before(step, after), arguments.timeout).await?;
-                if settled != Settled::Stable {
-                    return Ok(code(&plan, settled));
-                }
+        // Without --wait the services wait for each other by themselves.
+        let after = step.resource.after.as_slice();
+        if arguments.wait && !after.is_empty() && step.verb != Verb::Leave {
+            let settled = settling::wait(&cluster, &before(step, after), arguments.timeout).await?;
+            if settled != Settled::Stable {
+                return Ok(code(&plan, settled));
             }
-            (after, _) => output::complain(&format!(
-                "{} does not wait for {}: only --wait makes services start one after the other",
-                step.subject(),
-                after.join(", ")
-            )),
         }
         output::line(&worker.carry_out(step).await?)?;
     }

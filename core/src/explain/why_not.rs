@@ -64,6 +64,7 @@ pub fn why_not(
 
 /// The answer with what is done for the service beyond placing its tasks.
 fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: WhyNot, now: Timestamp) -> WhyNot {
+    answer.notes.extend(reconcile::waits_for_services(state, service));
     let priority = state.priority_of_service(&service.key);
     let making: Vec<&Arc<Task>> = state.tasks_making_room_for(&service.key).collect();
     if !making.is_empty() {

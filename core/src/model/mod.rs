@@ -23,6 +23,7 @@ mod rebalance;
 mod report;
 mod restart_policy;
 mod service;
+mod service_dependencies;
 mod service_deployment;
 mod state_change;
 mod task;
@@ -67,6 +68,7 @@ pub use service::{
     Deployment, DeploymentStatus, NoZoneRebalancing, PropagateTags, RolloutState, SchedulingStrategy, Service,
     ServiceEvent, ServiceStatus, StartBackoff, UnsupportedByDaemon,
 };
+pub use service_dependencies::{DEPENDS_ON_TAG, InvalidDependencies, dependencies_of, read_dependencies};
 pub use service_deployment::{
     ContainerImage, CountedFailures, ServiceDeployment, ServiceDeploymentStatus, ServiceRevision, ServiceRollback,
     SourceRevision, TaskCounts,

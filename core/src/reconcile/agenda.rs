@@ -7,6 +7,7 @@ use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, Task, TaskStatus
 use crate::placement::KnownHosts;
 use crate::state::{ClusterState, Command, Event, Taggable};
 
+use super::dependencies::Dependents;
 use super::waiting::Waiting;
 
 /// Something that a reconciler looks at as a whole.
@@ -39,6 +40,8 @@ pub struct Agenda {
     by_time: BTreeSet<(Timestamp, Subject)>,
     /// Services with a task that found no host.
     pub(super) waiting: Waiting,
+    /// Services that wait for others.
+    pub(super) dependents: Dependents,
     /// Hosts as placement saw them last.
     pub(super) hosts: KnownHosts,
     /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
@@ -95,6 +98,8 @@ impl Agenda {
             Event::ServiceCreated(key) | Event::ServiceUpdated(key) => {
                 self.enqueue_moves(&key.cluster);
                 self.enqueue(Subject::Service(key.clone()));
+                let dependents: Vec<ServiceKey> = self.dependents.of(key).cloned().collect();
+                self.enqueue_services(&dependents);
             }
             Event::TaskChanged(change) => {
                 self.enqueue_moves(&change.cluster);

@@ -8,7 +8,7 @@ use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgre
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::Tally;
-use super::{early_success, events, stages, zone_balance};
+use super::{dependencies, early_success, events, stages, zone_balance};
 
 /// A sentence that says the same as before is said again after this long: often enough to show that it still holds,
 /// seldom enough to leave room for others among the 100 that a service keeps.
@@ -199,10 +199,10 @@ pub(super) fn may_start(deployment: &Deployment, now: Timestamp) -> bool {
     deployment.rollout_state != RolloutState::Failed && deployment.backoff.not_before <= now
 }
 
-/// Whether no task of `primary` may start now: it was given up, or waits after failures. If so, what is to be said.
+/// Whether no task of `primary` may start now: it was given up, or waits after failures or for other services. If so, what is to be said.
 pub(super) fn held_back(pass: &mut Pass<'_>, service: &Service, primary: &Deployment) -> Option<Vec<String>> {
     if may_start(primary, pass.now) {
-        return None;
+        return dependencies::held_back(pass, service, primary);
     }
     if primary.rollout_state == RolloutState::Failed {
         return Some(vec![]);

@@ -36,6 +36,13 @@ pub(super) fn stopped(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     })
 }
 
+pub(super) fn waits_for_services(service: &ServiceName, others: &[String]) -> String {
+    format!(
+        "(service {service}) is waiting for other services before it starts tasks: {}.",
+        others.join("; ")
+    )
+}
+
 pub(super) fn makes_room(service: impl Display, host: &str, tasks: &[TaskId]) -> Vec<String> {
     in_tens(tasks, |count, list| {
         format!("(service {service}) is making room on {host}, where {count} tasks of lower priority stop: {list}.")

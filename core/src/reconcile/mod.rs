@@ -7,6 +7,7 @@
 
 mod agenda;
 mod daemon;
+mod dependencies;
 mod deployment;
 mod division;
 mod early_success;
@@ -55,6 +56,8 @@ mod stages_properties;
 pub(crate) mod world;
 
 pub use agenda::Agenda;
+pub use dependencies::circle as dependency_circle;
+pub(crate) use dependencies::waits_for as waits_for_services;
 pub use division::at_once as divide_at_once;
 pub use events::{is_steady_state, is_unable_to_start};
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};

@@ -12,9 +12,7 @@ use super::limits::Limits;
 use super::pass::Pass;
 use super::placing::Lot;
 use super::tally::{Tally, is_running, is_unhealthy};
-use super::{
-    deployment, division, early_success, events, health, placing, preemption, protection, starting, stopping,
-};
+use super::{deployment, division, early_success, events, health, placing, preemption, protection, starting, stopping};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;

@@ -120,6 +120,10 @@ impl Stage {
                     service.deployments.clear();
                 }
                 service.health_check_grace_period_secs = number("grace");
+                let others = options.get("depends-on").map(|names| names.replace(',', " "));
+                service
+                    .tags
+                    .extend(others.map(|names| (DEPENDS_ON_TAG.to_owned(), names)));
                 let priority = options.get("priority").map(|number| (*number).to_owned());
                 service
                     .tags

@@ -12,6 +12,7 @@ use super::{
 
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
     pass.turn = pass.agenda.waiting.leave(key);
+    pass.agenda.dependents.leave(key);
     let Some(service) = pass.state.service(key).cloned() else {
         return;
     };

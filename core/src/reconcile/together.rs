@@ -8,7 +8,7 @@ use crate::model::{DeploymentId, Manner, SchedulingStrategy, Service, ServiceKey
 use super::pass::Pass;
 use super::placing::{self, Choice};
 use super::tally::Tally;
-use super::{deployment, replica, revisions, starting};
+use super::{dependencies, deployment, replica, revisions, starting};
 
 /// Services in one plan, with two commands for each or a few more: all are in one pass.
 const MAX_SERVICES: usize = 128;
@@ -96,6 +96,9 @@ pub(super) fn wants_tasks(pass: &Pass<'_>, service: &Service) -> bool {
 fn wish(pass: &Pass<'_>, service: &Service) -> Option<Wish> {
     let deployment = service.starting_deployment()?;
     if service.status != ServiceStatus::Active || !deployment::may_start(deployment, pass.now) {
+        return None;
+    }
+    if dependencies::is_held_back(&pass.state, service, deployment) {
         return None;
     }
     // What each of its revisions wants is found out by itself.

@@ -328,6 +328,9 @@ volumes:
             services.map(|service| service.name.as_str()).collect::<Vec<_>>(),
             ["c", "b", "a"]
         );
+        let tag = |on: &str| json!([{"key": "berth:depends-on", "value": on}]);
+        assert_eq!(named(&resources, Kind::Service, "a").request["tags"], tag("b"));
+        assert!(named(&resources, Kind::Service, "c").request.get("tags").is_none());
         let circle = format!("services:\n  a: {}\n  b: {}\n", service("[b]"), service("[a]"));
         let problems = translated(&circle).expect_err("refused");
         assert!(

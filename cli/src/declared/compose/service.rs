@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use berth_core::model::DEPENDS_ON_TAG;
+
 use super::super::check::nearest;
 use super::super::document::{Content, Key, Node, truth};
 use super::super::problem::Problem;
@@ -137,6 +139,17 @@ impl Translator<'_> {
             Node::list(line, vec![Node::map(line, made.container)]),
         ));
         let mut service = made.service;
+        if !made.after.is_empty() {
+            let names = made.after.join(" ");
+            let tag = Node::map(
+                line,
+                [
+                    ("key", Node::text(line, DEPENDS_ON_TAG)),
+                    ("value", Node::text(line, names)),
+                ],
+            );
+            service.push(("tags", Node::list(line, vec![tag])));
+        }
         let is_daemon = service.iter().any(|(member, _)| *member == "schedulingStrategy");
         if !is_daemon && !service.iter().any(|(member, _)| *member == "desiredCount") {
             service.push(("desiredCount", Node::plain(line, 1)));

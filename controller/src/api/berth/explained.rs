@@ -27,7 +27,9 @@ pub(super) fn placement(task: &Task, why: &Why) -> TaskPlacement {
         task_arn: Some(task.arn()),
         placed_at: Some(Timestamp(task.created_at.0)),
         sentence: Some(match &task.preempted_by {
-            Some(by) => format!("{why} It was stopped so that a task of (service {by}), whose priority is higher, has its room."),
+            Some(by) => format!(
+                "{why} It was stopped so that a task of (service {by}), whose priority is higher, has its room."
+            ),
             None => why.to_string(),
         }),
         hosts_considered: number(why.considered),

@@ -12,8 +12,8 @@ use berth_core::model::{
 use berth_core::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 use super::{
-    capacity_providers, idempotency, network_configuration, new_task, placement, references, render, service_input,
-    tags,
+    capacity_providers, idempotency, network_configuration, new_task, placement, references, render,
+    service_dependencies, service_input, tags,
 };
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
@@ -90,6 +90,7 @@ pub(crate) async fn handle(
         deployments: deployments.into_iter().collect(),
         ..service(call, &state, input, key.clone(), digest)?
     };
+    service_dependencies::check(&state, &service.key, controller, &service.tags)?;
     // ECS's default, where it is possible.
     let is_possible = state.uses(Feature::ZoneRebalancing) && service.check_zone_rebalancing().is_ok();
     service.zone_rebalancing = zone_rebalancing.unwrap_or(is_possible);

@@ -19,6 +19,7 @@ pub(super) mod placement;
 pub mod preview;
 pub(super) mod references;
 pub(super) mod render;
+mod service_dependencies;
 mod service_deployments;
 pub(super) mod service_input;
 pub(super) mod taggable;

@@ -4,7 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{TagResourceRequest, TagResourceResponse};
 use berth_core::state::Command;
 
-use super::{taggable, tags};
+use super::{service_dependencies, taggable, tags};
 use crate::api::context::{Api, Call};
 
 pub(crate) async fn handle(api: &Api, call: &Call, input: TagResourceRequest) -> Result<TagResourceResponse, AwsError> {
@@ -12,6 +12,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: TagResourceRequest) ->
     let found = taggable::find(&state, &call.scope, input.resource_arn.as_deref())?;
     let (resource, _) = found.ok_or_else(taggable::not_found)?;
     let tags = tags::from_request(input.tags)?;
+    service_dependencies::check_tagged(&state, &resource, &tags)?;
     let outcome = api.try_propose(Command::TagResource { resource, tags }).await;
     outcome.map_err(|failure| taggable::failure(&failure))?;
     Ok(TagResourceResponse {})

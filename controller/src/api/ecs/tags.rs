@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::Tag;
-use berth_core::model::{PREEMPTION_TAG, Priority, Tags, read_preemption};
+use berth_core::model::{DEPENDS_ON_TAG, PREEMPTION_TAG, Priority, Tags, read_dependencies, read_preemption};
 use berth_core::state::MAX_TAGS;
 
 use crate::api::errors::invalid;
@@ -50,8 +50,13 @@ fn check_own(key: &str, value: &str) -> Result<(), AwsError> {
     let checked = match key {
         Priority::TAG => Priority::parse(value).map(|_| ()),
         PREEMPTION_TAG => read_preemption(value).map(|_| ()),
+        DEPENDS_ON_TAG => {
+            return read_dependencies(value)
+                .map(|_| ())
+                .map_err(|why| invalid(why.to_string()));
+        }
         other if other.to_ascii_lowercase().starts_with("berth:") => {
-            let known = [PREEMPTION_TAG, Priority::TAG].join(", ");
+            let known = [DEPENDS_ON_TAG, PREEMPTION_TAG, Priority::TAG].join(", ");
             return Err(invalid(format!(
                 "The tag key {other} is reserved: keys that start with berth: are those that Berth knows, which are {known}."
             )));
@@ -101,7 +106,8 @@ mod tests {
         for (key, value, part) in [
             ("berth:priority", "high", "no whole number from 1 to 100"),
             ("berth:preemption", "on", "neither enabled nor disabled"),
-            ("berth:Priority", "90", "which are berth:preemption, berth:priority"),
+            ("berth:depends-on", "a,b", "separated by spaces"),
+            ("berth:Priority", "90", "which are berth:depends-on, berth:preemption"),
         ] {
             let message = of(key, value).expect_err("refused");
             assert!(message.contains(part), "{message}");
