@@ -14,7 +14,7 @@ use berth_agent::network::{DEFAULT_SUBNET_ID, Subnet};
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, has_joined, host};
-use berth_core::model::{Attributes, CapacityProviderName, Resources, Scope};
+use berth_core::model::{Attributes, CapacityProviderName, Resources, Scope, attribute_names};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// The addresses for tasks of this host, a network such as 10.177.3.0/24 [default: a free one of 10.177.0.0/16]
     #[arg(long, value_name = "CIDR")]
     task_network: Option<Subnet>,
+    /// Offer this host to tasks of the launch type FARGATE
+    #[arg(long)]
+    fargate: bool,
     /// The capacity provider whose pool this host belongs to
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Option<CapacityProviderName>,
@@ -287,10 +290,15 @@ fn config(
         host_name,
         availability_zone: arguments.zone.clone(),
         capacity_provider: arguments.capacity_provider.clone(),
-        attributes: arguments.attribute.iter().cloned().collect::<Attributes>(),
+        attributes: attributes(arguments),
         capacity,
         runtime_version,
     })
+}
+
+fn attributes(arguments: &Arguments) -> Attributes {
+    let offered = arguments.fargate.then(|| (attribute_names::FARGATE.to_owned(), None));
+    arguments.attribute.iter().cloned().chain(offered).collect()
 }
 
 fn controllers(arguments: &Arguments) -> Vec<String> {

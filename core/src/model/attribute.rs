@@ -15,6 +15,8 @@ pub mod names {
     pub const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
     /// Present where tasks can have an address of their own (ECS's name).
     pub const TASK_ENI: &str = "ecs.capability.task-eni";
+    /// Present where tasks of the launch type `FARGATE` go.
+    pub const FARGATE: &str = "berth.fargate";
     /// What the subnet of those addresses is called (ECS's name).
     pub const SUBNET_ID: &str = "ecs.subnet-id";
 }

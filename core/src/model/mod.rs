@@ -57,7 +57,7 @@ pub use names::{
     AccountId, AgentId, AlarmName, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
     Family, Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
 };
-pub use network::{NetworkConfiguration, NetworkInterface};
+pub use network::{FARGATE, NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
 pub use priority::{InvalidPriorityTag, PREEMPTION_TAG, Priority, allows_preemption, read_preemption};

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{NetworkMode, PlacementConstraint, TaskDefinition, attribute_names};
 
+/// The launch type of tasks that go to hosts which offer it alone.
+pub const FARGATE: &str = "FARGATE";
+
 /// Where tasks of the network mode `awsvpc` get their addresses from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,23 +32,28 @@ pub struct NetworkInterface {
 }
 
 impl TaskDefinition {
-    /// What a host has to say of itself for a task of this definition to go there.
+    /// What a host has to say of itself for a task of this definition and launch type to go there.
     #[must_use]
-    pub fn required_attributes(&self, network: Option<&NetworkConfiguration>) -> Vec<PlacementConstraint> {
+    pub fn required_attributes(
+        &self,
+        network: Option<&NetworkConfiguration>,
+        launch_type: Option<&str>,
+    ) -> Vec<PlacementConstraint> {
         let needs = |name: &str, values: Vec<String>| PlacementConstraint::Attribute {
             name: name.to_owned(),
             values,
         };
-        match self.network_mode {
-            NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge => vec![],
-            NetworkMode::Awsvpc => {
-                let subnets = network.map(|given| given.subnets.clone()).unwrap_or_default();
-                let mut needed = vec![needs(attribute_names::TASK_ENI, vec![])];
-                if !subnets.is_empty() {
-                    needed.push(needs(attribute_names::SUBNET_ID, subnets));
-                }
-                needed
+        let mut needed = vec![];
+        if launch_type == Some(FARGATE) {
+            needed.push(needs(attribute_names::FARGATE, vec![]));
+        }
+        if self.network_mode == NetworkMode::Awsvpc {
+            let subnets = network.map(|given| given.subnets.clone()).unwrap_or_default();
+            needed.push(needs(attribute_names::TASK_ENI, vec![]));
+            if !subnets.is_empty() {
+                needed.push(needs(attribute_names::SUBNET_ID, subnets));
             }
         }
+        needed
     }
 }

@@ -181,7 +181,7 @@ pub struct Service {
     pub scheduling_strategy: SchedulingStrategy,
     /// Tasks wanted; for a daemon service, as many as hosts.
     pub desired_count: u32,
-    /// `EC2` where the caller named a launch type.
+    /// `EC2` or `FARGATE` where the caller named a launch type.
     pub launch_type: Option<String>,
     /// How its tasks are divided among capacity providers; they go to any host where it is empty. With
     /// [`Feature::CapacityProviders`](crate::state::Feature) alone.

@@ -34,7 +34,7 @@ pub struct ServiceRevision {
     pub id: DeploymentId,
     /// What it runs.
     pub task_definition: TaskDefinitionKey,
-    /// `EC2` where the caller named a launch type.
+    /// `EC2` or `FARGATE` where the caller named a launch type.
     pub launch_type: Option<String>,
     /// How its tasks are divided among capacity providers.
     pub capacity_provider_strategy: CapacityProviderStrategy,

@@ -239,7 +239,7 @@ pub struct TaskBlueprint {
     pub group: String,
     /// Free text of the caller; the deployment id for a service's tasks.
     pub started_by: Option<String>,
-    /// `EC2` where the caller named a launch type.
+    /// `EC2` or `FARGATE` where the caller named a launch type.
     pub launch_type: Option<String>,
     /// Values that differ from the definition's.
     pub overrides: TaskOverride,

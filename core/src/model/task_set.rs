@@ -118,7 +118,7 @@ pub struct TaskSet {
     pub client_token: Option<String>,
     /// What it runs.
     pub task_definition: TaskDefinitionKey,
-    /// `EC2` where the caller named a launch type.
+    /// `EC2` or `FARGATE` where the caller named a launch type.
     pub launch_type: Option<String>,
     /// How its tasks are divided among capacity providers; they go to any host where it is empty.
     pub capacity_provider_strategy: CapacityProviderStrategy,

@@ -88,7 +88,8 @@ pub(super) fn task(prototype: &Task, placed: &Placed) -> Task {
 }
 
 fn constraints(service: &Service, definition: &TaskDefinition) -> Vec<PlacementConstraint> {
-    let mut all = definition.required_attributes(service.network_configuration.as_ref());
+    let mut all =
+        definition.required_attributes(service.network_configuration.as_ref(), service.launch_type.as_deref());
     all.extend(service.placement_constraints.iter().cloned());
     all.extend(definition.placement_constraints.iter().cloned());
     all

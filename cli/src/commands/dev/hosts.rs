@@ -13,7 +13,7 @@ use berth_agent::network::NetworkOptions;
 use berth_agent::runtime::containerd::{Containerd, ContainerdRuntime, HostOptions, StartGate};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentHandle, FileLogs, LogSource};
-use berth_core::model::{Attributes, ClusterKey, Resources};
+use berth_core::model::{ClusterKey, Resources, attribute_names};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub(crate) struct HostSettings {
     pub(crate) keeps_ledgers: bool,
     /// Registries that are spoken to over plain HTTP.
     pub(crate) insecure_registries: Vec<String>,
+    /// Whether hosts offer themselves to tasks of the launch type FARGATE.
+    pub(crate) fargate: bool,
     /// What the hosts are called on this machine.
     pub(crate) names: Names,
 }
@@ -253,7 +255,11 @@ impl Hosts {
             host_name: planned.name.clone(),
             availability_zone: Some(planned.zone.clone()),
             capacity_provider: planned.capacity_provider.clone(),
-            attributes: Attributes::new(),
+            attributes: settings
+                .fargate
+                .then(|| (attribute_names::FARGATE.to_owned(), None))
+                .into_iter()
+                .collect(),
             capacity,
             runtime_version: version,
         };
@@ -375,6 +381,7 @@ mod tests {
             data_dir: data_dir.to_owned(),
             keeps_ledgers: false,
             insecure_registries: vec![],
+            fargate: false,
             names: Names::new("test".to_owned(), planned),
         }
     }

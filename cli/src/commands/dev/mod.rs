@@ -61,6 +61,9 @@ pub(crate) struct Arguments {
     /// A capacity provider; may be given several times, and each gets as many of the hosts as the others
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Vec<CapacityProviderName>,
+    /// Have all hosts offer themselves to tasks of the launch type FARGATE
+    #[arg(long)]
+    fargate: bool,
     /// What runs the containers
     #[arg(long, value_enum, default_value_t = WantedEngine::Auto)]
     runtime: WantedEngine,
@@ -280,6 +283,7 @@ async fn serve(
         data_dir: data_dir.to_owned(),
         keeps_ledgers: arguments.data_dir.is_some(),
         insecure_registries: arguments.insecure_registry.clone(),
+        fargate: arguments.fargate,
         names,
     };
     let containerd = match &parts.engine {

@@ -1,7 +1,7 @@
 //! A task as `berth ps` shows it, in a table or as JSON. Pure.
 
 use berth_aws::Timestamp;
-use berth_aws::ecs::{Connectivity, HealthStatus, NetworkBinding, Task};
+use berth_aws::ecs::{Connectivity, HealthStatus, LaunchType, NetworkBinding, Task};
 use serde::Serialize;
 
 use crate::age::age;
@@ -210,7 +210,9 @@ fn reason(task: &Task, now: Timestamp) -> Option<String> {
         .find_map(|container| container.reason.clone());
     said.or_else(|| match (task.pull_started_at, task.pull_stopped_at) {
         (Some(at), None) => Some(format!("fetching images for {}", age(at, now))),
-        _ if task.container_instance_arn.is_none() => Some("has no host yet".to_owned()),
+        _ if task.container_instance_arn.is_none() && task.launch_type != Some(LaunchType::Fargate) => {
+            Some("has no host yet".to_owned())
+        }
         (None, None) => Some("its host has not begun yet".to_owned()),
         _ => None,
     })

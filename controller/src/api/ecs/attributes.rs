@@ -16,7 +16,7 @@ const MAX_IN_REQUEST: usize = 10;
 const MAX_LENGTH: usize = 128;
 
 /// What attributes begin with that tell what a host can do: a task that went by another word of it would not run as it is to.
-const CAPABILITY: &str = "ecs.capability.";
+const CAPABILITIES: [&str; 2] = ["ecs.capability.", "berth."];
 
 /// An attribute of a request, with the host that it speaks of.
 #[derive(Clone, Debug)]
@@ -62,9 +62,9 @@ pub(crate) fn from_request(
 fn targeted(state: &ClusterState, cluster: &ClusterKey, attribute: Attribute) -> Result<Targeted, AwsError> {
     let name = attribute.name.unwrap_or_default();
     check_name(&name)?;
-    if name.starts_with(CAPABILITY) {
+    if let Some(prefix) = CAPABILITIES.iter().find(|prefix| name.starts_with(**prefix)) {
         return Err(invalid(format!(
-            "The attribute {name} cannot be put or deleted: what begins with {CAPABILITY} is what the agent of a host finds that it can do."
+            "The attribute {name} cannot be put or deleted: what begins with {prefix} is what the agent of a host says that it can do."
         )));
     }
     if let Some(value) = &attribute.value {

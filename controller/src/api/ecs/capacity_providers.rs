@@ -104,7 +104,7 @@ pub(super) fn name_of(scope: &Scope, given: Option<&str>) -> Result<CapacityProv
     if OF_AWS.contains(&name.as_str()) {
         return Err(client(format!(
             "The capacity provider {name} is not supported by Berth: it runs tasks on machines of AWS, and Berth runs them on hosts of your \
-             own. Create a capacity provider for some of them, and use its name."
+             own. Use the launch type FARGATE for those that offer it, or create a capacity provider for some of them, and use its name."
         )));
     }
     Ok(name.as_str().into())

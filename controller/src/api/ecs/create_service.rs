@@ -6,13 +6,13 @@ use berth_aws::ecs::{
 };
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    Deployment, DeploymentConfiguration, DeploymentController, PropagateTags, SchedulingStrategy, Service, ServiceKey,
-    ServiceStatus, UnsupportedByDaemon,
+    Deployment, DeploymentConfiguration, DeploymentController, FARGATE, PropagateTags, SchedulingStrategy, Service,
+    ServiceKey, ServiceStatus, TaskDefinition, UnsupportedByDaemon,
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 use super::{
-    capacity_providers, idempotency, network_configuration, new_task, placement, references, render,
+    capacity_providers, idempotency, launch_type, network_configuration, placement, references, render,
     service_dependencies, service_input, tags,
 };
 use crate::api::context::{Api, Call};
@@ -27,7 +27,8 @@ pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("availabilityZoneRebalancing", Honoured::All),
     ("desiredCount", Honoured::All),
     ("clientToken", Honoured::All),
-    ("launchType", Honoured::Only(&["EC2"])),
+    ("launchType", launch_type::HONOURED),
+    ("platformVersion", Honoured::All),
     ("capacityProviderStrategy", Honoured::All),
     ("deploymentConfiguration", service_input::CONFIGURATION),
     ("networkConfiguration", network_configuration::HONOURED),
@@ -70,7 +71,7 @@ pub(crate) async fn handle(
     };
     let mut network = None;
     if let Some(definition) = definition {
-        new_task::check_compatible(&definition.requires_compatibilities)?;
+        check_launch_type(definition, &input)?;
         network = network_configuration::of_request(&state, definition, input.network_configuration.take())?;
     }
     let deployments = definition.map(|definition| {
@@ -112,6 +113,26 @@ pub(crate) async fn handle(
     Ok(answer(&state, created))
 }
 
+fn check_launch_type(definition: &TaskDefinition, input: &CreateServiceRequest) -> Result<(), AwsError> {
+    let launch_type = input.launch_type.as_ref().map(|launch_type| launch_type.as_str());
+    launch_type::check_compatible(definition, launch_type)?;
+    let beside = launch_type::Beside {
+        platform_version: input.platform_version.as_deref(),
+        constraints: input
+            .placement_constraints
+            .as_ref()
+            .is_some_and(|given| !given.is_empty()),
+        strategies: input.placement_strategy.as_ref().is_some_and(|given| !given.is_empty()),
+    };
+    launch_type::check_beside(launch_type, beside)?;
+    match launch_type == Some(FARGATE) && input.scheduling_strategy == Some(AwsStrategy::Daemon) {
+        true => Err(invalid(
+            "The DAEMON scheduling strategy is not supported with FARGATE launch type.",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Refuses what each task set says for itself.
 fn refuse_what_task_sets_say(input: &CreateServiceRequest) -> Result<(), AwsError> {
     let strategy = input.capacity_provider_strategy.as_ref();
@@ -122,6 +143,7 @@ fn refuse_what_task_sets_say(input: &CreateServiceRequest) -> Result<(), AwsErro
         ),
         ("launchType", input.launch_type.is_some()),
         ("networkConfiguration", input.network_configuration.is_some()),
+        ("platformVersion", input.platform_version.is_some()),
         (
             "capacityProviderStrategy",
             strategy.is_some_and(|given| !given.is_empty()),
@@ -497,7 +519,7 @@ mod tests {
     async fn service_that_cannot_be_honoured_is_refused_and_not_made() {
         let harness = harness().await;
         for (more, part) in [
-            (json!({"launchType": "FARGATE"}), "FARGATE of launchType"),
+            (json!({"launchType": "FARGATE"}), "does not support launch_type FARGATE"),
             (json!({"loadBalancers": [{"containerName": "c"}]}), "loadBalancers"),
             (
                 json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"]}}}),

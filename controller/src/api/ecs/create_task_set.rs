@@ -8,7 +8,7 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{capacity_providers, idempotency, network_configuration, new_task, references, render, tags, task_sets};
+use super::{capacity_providers, idempotency, launch_type, network_configuration, references, render, tags, task_sets};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -22,7 +22,8 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("cluster", Honoured::All),
     ("externalId", Honoured::All),
     ("taskDefinition", Honoured::All),
-    ("launchType", Honoured::Only(&["EC2"])),
+    ("launchType", launch_type::HONOURED),
+    ("platformVersion", Honoured::All),
     ("capacityProviderStrategy", Honoured::All),
     ("networkConfiguration", network_configuration::HONOURED),
     ("scale", Honoured::All),
@@ -47,7 +48,14 @@ pub(crate) async fn handle(
     }
     let cluster = references::active_cluster(&state, &call.scope, Some(key.cluster.name.as_str()))?;
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
-    new_task::check_compatible(&definition.requires_compatibilities)?;
+    let launch_type = input.launch_type.as_ref().map(|launch_type| launch_type.as_str());
+    launch_type::check_compatible(definition, launch_type)?;
+    let beside = launch_type::Beside {
+        platform_version: input.platform_version.as_deref(),
+        constraints: !service.placement_constraints.is_empty(),
+        strategies: !service.placement_strategy.is_empty(),
+    };
+    launch_type::check_beside(launch_type, beside)?;
     let capacity = input.capacity_provider_strategy.take();
     let capacity = capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?;
     let network = network_configuration::of_request(&state, definition, input.network_configuration.take())?;
@@ -207,10 +215,14 @@ mod tests {
             ),
             (
                 json!({"platformVersion": "LATEST"}),
-                "ClientException",
-                "platformVersion",
+                "InvalidParameterException",
+                "The platform version must be null",
             ),
-            (json!({"launchType": "FARGATE"}), "ClientException", "launchType"),
+            (
+                json!({"launchType": "FARGATE"}),
+                "ClientException",
+                "does not support launch_type FARGATE",
+            ),
             (
                 json!({"externalId": "x".repeat(256)}),
                 "InvalidParameterException",

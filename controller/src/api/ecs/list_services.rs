@@ -2,11 +2,11 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{
-    LaunchType, ListServicesRequest, ListServicesResponse, ResourceManagementType, SchedulingStrategy as AwsStrategy,
+    ListServicesRequest, ListServicesResponse, ResourceManagementType, SchedulingStrategy as AwsStrategy,
 };
 use berth_core::model::{SchedulingStrategy, Service, ServiceStatus};
 
-use super::references;
+use super::{launch_type, references};
 use crate::api::context::{Api, Call};
 use crate::api::pagination::Page;
 
@@ -42,11 +42,13 @@ fn matches(service: &Service, input: &ListServicesRequest) -> bool {
         SchedulingStrategy::Replica => AwsStrategy::Replica,
         SchedulingStrategy::Daemon => AwsStrategy::Daemon,
     };
-    // One that is being deleted is not listed any more (ECS's rule). Every service runs on hosts that people own, launched as EC2 and
-    // managed by the customer.
+    // One that is being deleted is not listed any more (ECS's rule). Every service runs on hosts that people own, managed by the
+    // customer.
     service.status == ServiceStatus::Active
         && input.scheduling_strategy.is_none_or(|wanted| wanted == strategy)
-        && input.launch_type.is_none_or(|wanted| wanted == LaunchType::Ec2)
+        && input
+            .launch_type
+            .is_none_or(|wanted| wanted == launch_type::render(service.launch_type.as_deref()))
         && input
             .resource_management_type
             .is_none_or(|wanted| wanted == ResourceManagementType::Customer)

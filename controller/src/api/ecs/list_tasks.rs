@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{DesiredStatus as AwsDesiredStatus, LaunchType, ListTasksRequest, ListTasksResponse};
+use berth_aws::ecs::{DesiredStatus as AwsDesiredStatus, ListTasksRequest, ListTasksResponse};
 use berth_core::model::{ClusterKey, DesiredStatus, Task};
 use berth_core::state::ClusterState;
 
+use super::launch_type;
 use super::references::{self, Lookup};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
@@ -82,5 +83,7 @@ fn matches(task: &Task, cluster: &ClusterKey, input: &ListTasksRequest) -> bool 
         && task.cluster == *cluster
         && is(&input.family, Some(task.task_definition.family.as_str()))
         && is(&input.started_by, task.started_by.as_deref())
-        && input.launch_type.is_none_or(|wanted| wanted == LaunchType::Ec2)
+        && input
+            .launch_type
+            .is_none_or(|wanted| wanted == launch_type::render(task.launch_type.as_deref()))
 }

@@ -53,6 +53,7 @@ pub(super) mod describe_tasks;
 pub(super) mod discover_poll_endpoint;
 mod ecs_agents;
 pub(super) mod get_task_protection;
+mod launch_type;
 pub(super) mod list_account_settings;
 pub(super) mod list_attributes;
 pub(super) mod list_clusters;

@@ -9,7 +9,7 @@ use berth_core::model::{
 use berth_core::state::MAX_TAGS;
 
 use super::{overrides, tags};
-use crate::api::errors::{client, invalid};
+use crate::api::errors::invalid;
 
 /// Longest `group` (ECS: 255 characters).
 const MAX_GROUP: usize = 255;
@@ -44,7 +44,8 @@ pub(super) fn prototype(
     now: Timestamp,
 ) -> Result<Task, AwsError> {
     let overrides = overrides::from_request(definition, input.overrides)?;
-    let mut placement_constraints = definition.required_attributes(input.network.as_ref());
+    let mut placement_constraints =
+        definition.required_attributes(input.network.as_ref(), input.launch_type.as_deref());
     placement_constraints.extend(definition.placement_constraints.iter().cloned());
     placement_constraints.extend(input.constraints);
     let mut task = Task::new(cluster.clone(), definition, TaskOrigin::Standalone, now);
@@ -64,17 +65,6 @@ pub(super) fn prototype(
     )?;
     blueprint.overrides = without_nothing(overrides);
     Ok(task)
-}
-
-/// Refuses tasks that would need more than Berth's default launch type.
-///
-/// # Errors
-/// `ClientException` for a definition that requires another launch type.
-pub(super) fn check_compatible(requires: &[String]) -> Result<(), AwsError> {
-    match requires.is_empty() || requires.iter().any(|name| name == "EC2") {
-        true => Ok(()),
-        false => Err(client("Task definition does not support launch_type EC2.")),
-    }
 }
 
 /// Leaves out overrides that name a container and change nothing of it.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use berth_aws::AwsError;
 use berth_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{CapacityProviderName, CapacityProviderStrategyItem, ClusterKey, Task, TaskId};
+use berth_core::model::{CapacityProviderName, CapacityProviderStrategyItem, ClusterKey, FARGATE, Task, TaskId};
 use berth_core::reconcile::{StandaloneRequest, divide_at_once};
 use berth_core::state::ClusterState;
 
-use super::new_task::{TaskInput, check_compatible, prototype};
+use super::definition::fargate;
+use super::launch_type::{self, Beside, check_beside, check_compatible};
+use super::new_task::{TaskInput, prototype};
 use super::{capacity_providers, idempotency, network_configuration, overrides, placement, references, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
@@ -24,11 +26,12 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("count", Honoured::All),
     ("enableECSManagedTags", Honoured::All),
     ("group", Honoured::All),
-    ("launchType", Honoured::Only(&["EC2"])),
+    ("launchType", launch_type::HONOURED),
     ("networkConfiguration", network_configuration::HONOURED),
     ("overrides", overrides::HONOURED),
     ("placementConstraints", Honoured::All),
     ("placementStrategy", Honoured::All),
+    ("platformVersion", Honoured::All),
     ("propagateTags", Honoured::All),
     ("startedBy", Honoured::All),
     ("tags", Honoured::All),
@@ -61,7 +64,20 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     let capacity = capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?;
     let cluster = cluster.key.clone();
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
-    check_compatible(&definition.requires_compatibilities)?;
+    let launch_type = input
+        .launch_type
+        .as_ref()
+        .map(|launch_type| launch_type.as_str().to_owned());
+    check_compatible(definition, launch_type.as_deref())?;
+    let beside = Beside {
+        platform_version: input.platform_version.as_deref(),
+        constraints: input
+            .placement_constraints
+            .as_ref()
+            .is_some_and(|given| !given.is_empty()),
+        strategies: input.placement_strategy.as_ref().is_some_and(|given| !given.is_empty()),
+    };
+    check_beside(launch_type.as_deref(), beside)?;
     if state.container_instances_of(&cluster).next().is_none() {
         return Err(invalid("No Container Instances were found in your cluster."));
     }
@@ -69,7 +85,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     let task_input = TaskInput {
         group: input.group,
         started_by: input.started_by,
-        launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
+        launch_type,
         overrides: input.overrides,
         tags: input.tags,
         propagate_tags: input.propagate_tags,
@@ -79,6 +95,12 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         strategies: placement::strategies(&state, input.placement_strategy.unwrap_or_default())?,
     };
     let task = prototype(&cluster, definition, task_input, call.now)?;
+    if task.launch_type.as_deref() == Some(FARGATE) {
+        fargate::check_size(
+            task.overrides.cpu.or(definition.cpu),
+            task.overrides.memory.or(definition.memory),
+        )?;
+    }
     let providers = divided(api, &capacity, count.unsigned_abs());
     let tasks = providers.into_iter().map(|capacity_provider| Task {
         id: api.with_ids(IdSource::task_id),

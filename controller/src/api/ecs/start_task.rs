@@ -5,7 +5,8 @@ use berth_aws::ecs::{Failure, StartTaskRequest, StartTaskResponse};
 use berth_core::model::ContainerInstanceStatus;
 use berth_core::reconcile::StandaloneRequest;
 
-use super::new_task::{TaskInput, check_compatible, prototype};
+use super::launch_type::check_compatible;
+use super::new_task::{TaskInput, prototype};
 use super::references::{self, Lookup};
 use super::{network_configuration, overrides, placement, render};
 use crate::api::context::{Api, Call};
@@ -45,7 +46,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: StartTaskRequest) -> R
         .key
         .clone();
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
-    check_compatible(&definition.requires_compatibilities)?;
+    check_compatible(definition, None)?;
     let task_input = TaskInput {
         group: input.group,
         started_by: input.started_by,

@@ -3,10 +3,10 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{CapacityProviderStrategyItem, UpdateServiceRequest, UpdateServiceResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{CapacityProviderStrategy, ServiceKey, TaskDefinitionKey};
+use berth_core::model::{CapacityProviderStrategy, Service, ServiceKey, TaskDefinitionKey};
 use berth_core::state::{ClusterState, Command, Feature, UpdateService};
 
-use super::{capacity_providers, network_configuration, new_task, placement, references, render, service_input};
+use super::{capacity_providers, launch_type, network_configuration, placement, references, render, service_input};
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::members::{Honoured, refuse_others};
@@ -21,6 +21,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("capacityProviderStrategy", Honoured::All),
     ("networkConfiguration", network_configuration::HONOURED),
     ("placementConstraints", Honoured::All),
+    ("platformVersion", Honoured::All),
     ("placementStrategy", Honoured::All),
     ("forceNewDeployment", Honoured::All),
     ("healthCheckGracePeriodSeconds", Honoured::All),
@@ -50,6 +51,7 @@ pub(crate) async fn handle(
             "The deployment controller of a service cannot be changed. Create another service with it.",
         ));
     }
+    check_launch_type(call, &state, service, &input)?;
     let update = update(api, call, &state, key.clone(), input)?;
     api.propose(Command::UpdateService(Box::new(update))).await?;
     let state = api.read().await?;
@@ -91,6 +93,35 @@ fn update(
     })
 }
 
+/// Refuses what does not go with the launch type that the service has, or has no more once it is divided among capacity providers.
+fn check_launch_type(
+    call: &Call,
+    state: &ClusterState,
+    service: &Service,
+    input: &UpdateServiceRequest,
+) -> Result<(), AwsError> {
+    let is_divided = input.capacity_provider_strategy.is_some();
+    let launch_type = service.launch_type.as_deref().filter(|_| !is_divided);
+    let named = input.task_definition.as_deref().filter(|name| !name.is_empty());
+    let runs = || state.task_definition(&service.primary()?.task_definition);
+    let definition = match named {
+        Some(name) => Some(references::usable_task_definition(state, &call.scope, Some(name))?),
+        None => runs().filter(|_| is_divided),
+    };
+    if let Some(definition) = definition {
+        launch_type::check_compatible(definition, launch_type)?;
+    }
+    let beside = launch_type::Beside {
+        platform_version: input.platform_version.as_deref(),
+        constraints: input
+            .placement_constraints
+            .as_ref()
+            .is_some_and(|given| !given.is_empty()),
+        strategies: input.placement_strategy.as_ref().is_some_and(|given| !given.is_empty()),
+    };
+    launch_type::check_beside(launch_type, beside)
+}
+
 /// The division among capacity providers that the request wants, if it does; an empty one ends it.
 fn capacity(
     call: &Call,
@@ -117,7 +148,6 @@ fn task_definition(
         return Ok(None);
     };
     let definition = references::usable_task_definition(state, &call.scope, Some(name))?;
-    new_task::check_compatible(&definition.requires_compatibilities)?;
     Ok(Some(definition.key.clone()))
 }
 

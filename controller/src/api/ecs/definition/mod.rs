@@ -3,6 +3,7 @@
 pub(in crate::api::ecs) mod also_given;
 mod container;
 mod dependencies;
+pub(in crate::api::ecs) mod fargate;
 mod health_check;
 mod ports;
 pub(super) mod quantity;
@@ -12,7 +13,9 @@ use std::collections::BTreeSet;
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{NetworkMode as AwsNetworkMode, RegisterTaskDefinitionRequest};
-use berth_core::model::{ContainerDefinition, NetworkMode, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus};
+use berth_core::model::{
+    ContainerDefinition, FARGATE, NetworkMode, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus,
+};
 
 use super::{names, placement, render, tags};
 use crate::api::context::Call;
@@ -32,7 +35,10 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("memory", Honoured::All),
     ("tags", Honoured::All),
     ("placementConstraints", Honoured::All),
-    ("requiresCompatibilities", Honoured::Only(&["EC2", "EXTERNAL"])),
+    (
+        "requiresCompatibilities",
+        Honoured::Only(&["EC2", "EXTERNAL", "FARGATE"]),
+    ),
     (
         "containerDefinitions",
         Honoured::Members(&[
@@ -111,6 +117,9 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
     check_cpu(&definition)?;
     check_host_ports(&definition)?;
     check_network_mode(&definition)?;
+    if definition.requires_compatibilities.iter().any(|name| name == FARGATE) {
+        fargate::check(&definition)?;
+    }
     definition.also_given = also_given::of(&given, &render::task_definition(&definition));
     Ok(definition)
 }

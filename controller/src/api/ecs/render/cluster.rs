@@ -1,7 +1,11 @@
 //! What ECS shows of a cluster. Pure.
 
+use std::cmp::Ordering;
+
 use berth_aws::ecs::{Cluster as Answer, ClusterField, ClusterSetting, ClusterSettingName, KeyValuePair};
-use berth_core::model::{Cluster, ClusterStatus, ServiceStatus};
+use berth_core::model::{
+    Cluster, ClusterStatus, ContainerInstanceId, FARGATE, ServiceStatus, TaskStatus, attribute_names,
+};
 use berth_core::state::ClusterState;
 
 use super::capacity_provider::capacity_provider_strategy;
@@ -62,8 +66,12 @@ struct Numbers {
     container_instances: usize,
     running_tasks: u64,
     pending_tasks: u64,
+    running_on_fargate: u64,
+    pending_on_fargate: u64,
     active_services: usize,
     draining_services: usize,
+    active_on_fargate: usize,
+    draining_on_fargate: usize,
 }
 
 impl Numbers {
@@ -75,18 +83,40 @@ impl Numbers {
             numbers.container_instances += 1;
             numbers.running_tasks += u64::from(allocation.running_tasks());
             numbers.pending_tasks += u64::from(allocation.pending_tasks());
+            if instance.attribute(attribute_names::FARGATE).is_some() {
+                numbers.count_fargate(state, instance.id);
+            }
         }
         for service in state.services_of(&cluster.key) {
             match service.status {
-                ServiceStatus::Active => numbers.active_services += 1,
-                ServiceStatus::Draining => numbers.draining_services += 1,
+                ServiceStatus::Active => {
+                    numbers.active_services += 1;
+                    numbers.active_on_fargate += usize::from(service.launch_type.as_deref() == Some(FARGATE));
+                }
+                ServiceStatus::Draining => {
+                    numbers.draining_services += 1;
+                    numbers.draining_on_fargate += usize::from(service.launch_type.as_deref() == Some(FARGATE));
+                }
                 ServiceStatus::Inactive => {}
             }
         }
         numbers
     }
 
-    /// The counts by launch type: all that Berth runs is of type EC2, on hosts of the cluster.
+    fn count_fargate(&mut self, state: &ClusterState, host: ContainerInstanceId) {
+        for task in state.tasks_of_instance(host) {
+            if task.launch_type.as_deref() != Some(FARGATE) {
+                continue;
+            }
+            match task.last_status.cmp(&TaskStatus::Running) {
+                Ordering::Less => self.pending_on_fargate += 1,
+                Ordering::Equal => self.running_on_fargate += 1,
+                Ordering::Greater => {}
+            }
+        }
+    }
+
+    /// The counts by launch type: all that Berth runs is of type EC2 or FARGATE, on hosts of the cluster.
     fn statistics(&self) -> Vec<KeyValuePair> {
         let pair = |name: &str, value: String| KeyValuePair {
             name: Some(name.to_owned()),
@@ -94,17 +124,29 @@ impl Numbers {
         };
         let none = || "0".to_owned();
         vec![
-            pair("runningEC2TasksCount", self.running_tasks.to_string()),
-            pair("runningFargateTasksCount", none()),
+            pair(
+                "runningEC2TasksCount",
+                (self.running_tasks - self.running_on_fargate).to_string(),
+            ),
+            pair("runningFargateTasksCount", self.running_on_fargate.to_string()),
             pair("runningExternalTasksCount", none()),
-            pair("pendingEC2TasksCount", self.pending_tasks.to_string()),
-            pair("pendingFargateTasksCount", none()),
+            pair(
+                "pendingEC2TasksCount",
+                (self.pending_tasks - self.pending_on_fargate).to_string(),
+            ),
+            pair("pendingFargateTasksCount", self.pending_on_fargate.to_string()),
             pair("pendingExternalTasksCount", none()),
-            pair("activeEC2ServiceCount", self.active_services.to_string()),
-            pair("activeFargateServiceCount", none()),
+            pair(
+                "activeEC2ServiceCount",
+                (self.active_services - self.active_on_fargate).to_string(),
+            ),
+            pair("activeFargateServiceCount", self.active_on_fargate.to_string()),
             pair("activeExternalServiceCount", none()),
-            pair("drainingEC2ServiceCount", self.draining_services.to_string()),
-            pair("drainingFargateServiceCount", none()),
+            pair(
+                "drainingEC2ServiceCount",
+                (self.draining_services - self.draining_on_fargate).to_string(),
+            ),
+            pair("drainingFargateServiceCount", self.draining_on_fargate.to_string()),
             pair("drainingExternalServiceCount", none()),
         ]
     }

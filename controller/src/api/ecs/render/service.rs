@@ -16,13 +16,14 @@ use berth_core::state::{ClusterState, ServiceTaskCounts};
 
 use super::capacity_provider::capacity_provider_strategy;
 use super::{count, task_set, time, unless_empty};
-use crate::api::ecs::{deployment_criteria, deployment_stages, network_configuration, placement, tags};
+use crate::api::ecs::{deployment_criteria, deployment_stages, launch_type, network_configuration, placement, tags};
 
 /// A service with its counts; its tags only where they were asked for.
 pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags: bool) -> AwsService {
     let counts = state.task_counts(&service.key);
     let shown = service.deployments.iter();
     let shown = shown.filter(|d| d.status != DeploymentStatus::Inactive);
+    let (platform_version, platform_family) = launch_type::platform(service.launch_type.as_deref());
     AwsService {
         service_arn: Some(service.key.arn()),
         service_name: Some(service.key.name.as_str().to_owned()),
@@ -33,7 +34,9 @@ pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags
         desired_count: count(service.desired_count),
         running_count: count(counts.all.running),
         pending_count: count(counts.all.pending),
-        launch_type: launch_type(&service.capacity_provider_strategy),
+        launch_type: launched(&service.capacity_provider_strategy, service.launch_type.as_deref()),
+        platform_family,
+        platform_version,
         capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)),
         task_definition: service.primary().map(|d| d.task_definition.arn()),
         deployment_configuration: Some(configuration(&service.deployment_configuration)),
@@ -87,8 +90,8 @@ pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags
 }
 
 /// The launch type, which there is where there is no capacity provider strategy.
-pub(super) fn launch_type(strategy: &[CapacityProviderStrategyItem]) -> Option<LaunchType> {
-    strategy.is_empty().then_some(LaunchType::Ec2)
+pub(super) fn launched(strategy: &[CapacityProviderStrategyItem], launch_type: Option<&str>) -> Option<LaunchType> {
+    strategy.is_empty().then(|| launch_type::render(launch_type))
 }
 
 /// The revisions that a service has tasks of, or will have.
@@ -108,6 +111,7 @@ fn current_revisions(service: &Service, counts: &ServiceTaskCounts<'_>) -> Vec<S
 
 fn deployment(service: &Service, deployment: &Deployment, counts: TaskCounts) -> AwsDeployment {
     let is_primary = deployment.status == DeploymentStatus::Primary;
+    let (platform_version, platform_family) = launch_type::resolved_platform(service.launch_type.as_deref());
     AwsDeployment {
         id: Some(deployment.id.as_str().to_owned()),
         status: Some(deployment_status(deployment.status).to_owned()),
@@ -118,7 +122,9 @@ fn deployment(service: &Service, deployment: &Deployment, counts: TaskCounts) ->
         failed_tasks: count(deployment.failed_tasks),
         created_at: Some(time(deployment.created_at)),
         updated_at: Some(time(deployment.updated_at)),
-        launch_type: launch_type(&service.capacity_provider_strategy),
+        launch_type: launched(&service.capacity_provider_strategy, service.launch_type.as_deref()),
+        platform_family,
+        platform_version,
         capacity_provider_strategy: is_primary
             .then(|| unless_empty(&capacity_provider_strategy(&service.capacity_provider_strategy)))
             .flatten(),

@@ -14,9 +14,9 @@ use berth_core::model::{
 use berth_core::state::ClusterState;
 
 use super::capacity_provider::capacity_provider_strategy;
-use super::service::{configuration, launch_type};
+use super::service::{configuration, launched};
 use super::{count, time, unless_empty};
-use crate::api::ecs::{deployment_stages, network_configuration};
+use crate::api::ecs::{deployment_stages, launch_type, network_configuration};
 
 /// A service deployment, with the tasks of its revisions as they are now, or as they were when it was over.
 pub(in crate::api::ecs) fn service_deployment(
@@ -193,13 +193,16 @@ pub(in crate::api::ecs) fn service_revision(
         image: Some(image.image),
         image_digest: image.digest.as_deref().map(str::to_owned),
     };
+    let (platform_version, platform_family) = launch_type::resolved_platform(revision.launch_type.as_deref());
     let images = state.images_of(&service.key, revision);
     AwsServiceRevision {
         service_revision_arn: Some(service.key.service_revision_arn(&revision.id)),
         service_arn: Some(service.key.arn()),
         cluster_arn: Some(service.key.cluster.arn()),
         task_definition: Some(revision.task_definition.arn()),
-        launch_type: launch_type(&revision.capacity_provider_strategy),
+        launch_type: launched(&revision.capacity_provider_strategy, revision.launch_type.as_deref()),
+        platform_family,
+        platform_version,
         capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&revision.capacity_provider_strategy)),
         network_configuration: revision
             .network_configuration

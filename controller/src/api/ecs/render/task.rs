@@ -2,17 +2,17 @@
 
 use berth_aws::ecs::{
     Attribute, Connectivity, Container as AwsContainer, ContainerOverride as AwsContainerOverride,
-    HealthStatus as AwsHealthStatus, KeyValuePair, LaunchType, NetworkBinding as AwsNetworkBinding, Task as AwsTask,
+    HealthStatus as AwsHealthStatus, KeyValuePair, NetworkBinding as AwsNetworkBinding, Task as AwsTask,
     TaskOverride as AwsTaskOverride,
 };
 use berth_core::model::{
-    Container, ContainerInstance, ContainerOverride, HealthStatus, NetworkBinding, Task, TaskDefinition,
+    Container, ContainerInstance, ContainerOverride, FARGATE, HealthStatus, NetworkBinding, Task, TaskDefinition,
     attribute_names,
 };
 use berth_core::state::ClusterState;
 
 use super::{count, network_interface, protocol, time, unless_empty};
-use crate::api::ecs::tags;
+use crate::api::ecs::{launch_type, tags};
 
 /// A task; its tags only where they were asked for.
 pub(in crate::api) fn task(state: &ClusterState, task: &Task, with_tags: bool) -> AwsTask {
@@ -29,6 +29,10 @@ pub(super) fn task_on(
     with_tags: bool,
 ) -> AwsTask {
     let containers = task.containers.iter().enumerate();
+    let launched = task.launch_type.as_deref();
+    let (platform_version, platform_family) = launch_type::resolved_platform(launched);
+    // As on ECS, where it runs is nobody's business but the one's who has the hosts.
+    let shown_host = host.filter(|_| launched != Some(FARGATE));
     AwsTask {
         attachments: Some(network_interface::attachment(task, definition).into_iter().collect()),
         attributes: Some(host.map(attributes).unwrap_or_default()),
@@ -37,7 +41,7 @@ pub(super) fn task_on(
         cluster_arn: Some(task.cluster.arn()),
         connectivity: host.map(connectivity),
         connectivity_at: host.map(|host| time(host.connection_changed_at.max(task.created_at))),
-        container_instance_arn: host.map(|host| host.arn()),
+        container_instance_arn: shown_host.map(|host| host.arn()),
         containers: Some(
             containers
                 .map(|(index, c)| container(task, definition, index, c))
@@ -51,9 +55,11 @@ pub(super) fn task_on(
         group: Some(task.group.clone()),
         health_status: Some(health_status(task.health.map(|health| health.status))),
         last_status: Some(task.last_status.as_str().to_owned()),
-        launch_type: Some(LaunchType::Ec2),
+        launch_type: Some(launch_type::render(launched)),
         memory: Some(task.reservation.memory.0.to_string()),
         overrides: Some(overrides(task)),
+        platform_family,
+        platform_version,
         pull_started_at: task.pull_started_at.map(time),
         pull_stopped_at: task.pull_stopped_at.map(time),
         started_at: task.started_at.map(time),

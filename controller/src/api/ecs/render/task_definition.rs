@@ -12,7 +12,7 @@ use berth_core::model::{
 };
 
 use super::{count, protocol, time, unless_empty};
-use crate::api::ecs::definition::also_given;
+use crate::api::ecs::definition::{also_given, fargate};
 use crate::api::ecs::placement;
 
 /// A task definition.
@@ -62,7 +62,7 @@ fn what_is_honoured(definition: &TaskDefinition) -> AwsTaskDefinition {
 
 /// What hosts have to be able to do, as ECS names it.
 fn required_attributes(definition: &TaskDefinition) -> Vec<Attribute> {
-    let needed = definition.required_attributes(None);
+    let needed = definition.required_attributes(None, None);
     let names = needed.into_iter().filter_map(|constraint| match constraint {
         PlacementConstraint::Attribute { name, .. } => Some(name),
         PlacementConstraint::DistinctInstance | PlacementConstraint::MemberOf { .. } => None,
@@ -77,6 +77,7 @@ fn required_attributes(definition: &TaskDefinition) -> Vec<Attribute> {
 /// The launch types that it could run on; hosts elsewhere cannot give tasks addresses of their own (ECS's rule).
 fn compatibilities(definition: &TaskDefinition) -> Vec<Compatibility> {
     match definition.network_mode {
+        NetworkMode::Awsvpc if fargate::check(definition).is_ok() => vec![Compatibility::Ec2, Compatibility::Fargate],
         NetworkMode::Awsvpc => vec![Compatibility::Ec2],
         NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge => {
             vec![Compatibility::External, Compatibility::Ec2]

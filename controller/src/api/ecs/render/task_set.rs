@@ -5,9 +5,9 @@ use berth_core::model::{Service, TaskSet, TaskSetStatus};
 use berth_core::state::ClusterState;
 
 use super::capacity_provider::capacity_provider_strategy;
-use super::service::launch_type;
+use super::service::launched;
 use super::{count, time, unless_empty};
-use crate::api::ecs::{network_configuration, tags};
+use crate::api::ecs::{launch_type, network_configuration, tags};
 
 /// A task set with its counts; its tags only where they were asked for.
 pub(in crate::api::ecs) fn task_set(
@@ -16,6 +16,7 @@ pub(in crate::api::ecs) fn task_set(
     set: &TaskSet,
     with_tags: bool,
 ) -> AwsTaskSet {
+    let (platform_version, platform_family) = launch_type::platform(set.launch_type.as_deref());
     let counts = state.task_counts(&service.key).of(service, &set.id);
     AwsTaskSet {
         id: Some(set.id.as_str().to_owned()),
@@ -30,7 +31,9 @@ pub(in crate::api::ecs) fn task_set(
         running_count: count(counts.running),
         created_at: Some(time(set.created_at)),
         updated_at: Some(time(set.updated_at)),
-        launch_type: launch_type(&set.capacity_provider_strategy),
+        launch_type: launched(&set.capacity_provider_strategy, set.launch_type.as_deref()),
+        platform_family,
+        platform_version,
         capacity_provider_strategy: unless_empty(&capacity_provider_strategy(&set.capacity_provider_strategy)),
         network_configuration: set.network_configuration.as_ref().map(network_configuration::render),
         load_balancers: Some(vec![]),
