@@ -132,6 +132,7 @@ pub(crate) fn service(family: &str, desired_count: u32, ids: &mut IdSource, at: 
         deployment_controller: Default::default(),
         task_sets: vec![],
         zone_rebalancing: false,
+        managed_daemon: None,
         events: Default::default(),
         steady: false,
         health_check_grace_period_secs: None,

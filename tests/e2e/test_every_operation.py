@@ -16,6 +16,7 @@ NOWHERE = "none-of-these"
 CONTAINER = {"name": "app", "image": "none", "cpu": 16, "memory": 16}
 TASK = "0123456789abcdef0123456789abcdef"
 HOST_RESOURCES = [{"name": name, "type": "INTEGER", "integerValue": 1024} for name in ("CPU", "MEMORY")]
+DAEMON = f"arn:aws:ecs:{berth.REGION}:{berth.ACCOUNT}:daemon/{CLUSTER}/{NOWHERE}"
 _numbers = itertools.count()
 
 
@@ -103,6 +104,25 @@ class World:
         self.ecs.create_capacity_provider(name=name, autoScalingGroupProvider={"autoScalingGroupArn": name})
         return name
 
+    def daemon_definition(self):
+        name = self.name()
+        self.ecs.register_daemon_task_definition(family=name, containerDefinitions=[CONTAINER])
+        return f"{name}:1"
+
+    def daemon_of(self):
+        """Arguments for a daemon of a pool without hosts, in the cluster of all other tests."""
+        pool = self.pool()
+        known = self.ecs.describe_clusters(clusters=[CLUSTER])["clusters"][0]["capacityProviders"]
+        self.ecs.put_cluster_capacity_providers(cluster=CLUSTER, capacityProviders=[*known, pool], defaultCapacityProviderStrategy=[])
+        return {"daemonTaskDefinitionArn": self.daemon_definition(), "capacityProviderArns": [pool]}
+
+    def daemon(self):
+        return self.ecs.create_daemon(clusterArn=CLUSTER, daemonName=self.name(), **self.daemon_of())
+
+    def daemon_revision(self):
+        daemon = self.ecs.describe_daemon(daemonArn=self.daemon()["daemonArn"])["daemon"]
+        return daemon["currentRevisions"][0]["arn"]
+
     def inactive_definition(self):
         definition = f"{self.family()}:1"
         self.ecs.deregister_task_definition(taskDefinition=definition)
@@ -138,6 +158,11 @@ CALLS = {
         "ClientException",
     ),
     "CreateCluster": (lambda w: {"clusterName": w.name()}, {"clusterName": "no such name"}, "InvalidParameterException"),
+    "CreateDaemon": (
+        lambda w: {"clusterArn": CLUSTER, "daemonName": w.name(), **w.daemon_of()},
+        {"clusterArn": CLUSTER, "daemonName": "x", "daemonTaskDefinitionArn": NOWHERE, "capacityProviderArns": ["x"]},
+        "ClientException",
+    ),
     "CreateService": (
         lambda w: {"cluster": CLUSTER, "serviceName": w.name(), "taskDefinition": w.family(), "desiredCount": 1},
         {"cluster": CLUSTER, "serviceName": "x", "taskDefinition": NOWHERE, "desiredCount": 1},
@@ -156,6 +181,8 @@ CALLS = {
     ),
     "DeleteCapacityProvider": (lambda w: {"capacityProvider": w.pool()}, {"capacityProvider": NOWHERE}, "InvalidParameterException"),
     "DeleteCluster": (lambda w: {"cluster": w.cluster()}, {"cluster": NOWHERE}, "ClusterNotFoundException"),
+    "DeleteDaemon": (lambda w: {"daemonArn": w.daemon()["daemonArn"]}, {"daemonArn": DAEMON}, "DaemonNotFoundException"),
+    "DeleteDaemonTaskDefinition": (lambda w: {"daemonTaskDefinition": w.daemon_definition()}, {"daemonTaskDefinition": f"{NOWHERE}:1"}, "ClientException"),
     "DeleteService": (
         lambda w: {"cluster": CLUSTER, "service": w.service(), "force": True},
         {"cluster": CLUSTER, "service": NOWHERE},
@@ -180,6 +207,14 @@ CALLS = {
         {"cluster": NOWHERE, "containerInstances": ["x"]},
         "ClusterNotFoundException",
     ),
+    "DescribeDaemon": (lambda w: {"daemonArn": w.daemon()["daemonArn"]}, {"daemonArn": DAEMON}, "DaemonNotFoundException"),
+    "DescribeDaemonDeployments": (
+        lambda w: {"daemonDeploymentArns": [w.daemon()["deploymentArn"]]},
+        {"daemonDeploymentArns": [NOWHERE]},
+        "InvalidParameterException",
+    ),
+    "DescribeDaemonRevisions": (lambda w: {"daemonRevisionArns": [w.daemon_revision()]}, {"daemonRevisionArns": [NOWHERE]}, "InvalidParameterException"),
+    "DescribeDaemonTaskDefinition": (lambda w: {"daemonTaskDefinition": w.daemon_definition()}, {"daemonTaskDefinition": NOWHERE}, "ClientException"),
     "DescribeServiceDeployments": (
         lambda w: {"serviceDeploymentArns": [w.deployment(w.service())]},
         {"serviceDeploymentArns": [NOWHERE]},
@@ -204,6 +239,9 @@ CALLS = {
     ),
     "ListClusters": (lambda w: {}, {"nextToken": "x"}, "InvalidParameterException"),
     "ListContainerInstances": (lambda w: {"cluster": CLUSTER}, {"cluster": CLUSTER, "filter": "attribute:"}, "InvalidParameterException"),
+    "ListDaemonDeployments": (lambda w: {"daemonArn": w.daemon()["daemonArn"]}, {"daemonArn": DAEMON}, "InvalidParameterException"),
+    "ListDaemonTaskDefinitions": (lambda w: {}, {"nextToken": "x"}, "InvalidParameterException"),
+    "ListDaemons": (lambda w: {"clusterArn": CLUSTER}, {"clusterArn": NOWHERE}, "ClusterNotFoundException"),
     "ListServiceDeployments": (
         lambda w: {"cluster": CLUSTER, "service": w.service()},
         {"cluster": CLUSTER, "service": NOWHERE},
@@ -235,6 +273,11 @@ CALLS = {
         lambda w: {"cluster": w.cluster(), "totalResources": HOST_RESOURCES},
         {"cluster": CLUSTER, "totalResources": []},
         "InvalidParameterException",
+    ),
+    "RegisterDaemonTaskDefinition": (
+        lambda w: {"family": w.name(), "containerDefinitions": [CONTAINER]},
+        {"family": "x", "containerDefinitions": []},
+        "ClientException",
     ),
     "RegisterTaskDefinition": (
         lambda w: {"family": w.name(), "containerDefinitions": [CONTAINER]},
@@ -294,6 +337,11 @@ CALLS = {
         lambda w: {"cluster": CLUSTER, "containerInstances": [w.host()], "status": "ACTIVE"},
         {"cluster": NOWHERE, "containerInstances": ["x"], "status": "ACTIVE"},
         "ClusterNotFoundException",
+    ),
+    "UpdateDaemon": (
+        lambda w: {"daemonArn": w.daemon()["daemonArn"], **w.daemon_of()},
+        {"daemonArn": DAEMON, "daemonTaskDefinitionArn": "x", "capacityProviderArns": ["x"]},
+        "DaemonNotFoundException",
     ),
     "UpdateService": (
         lambda w: {"cluster": CLUSTER, "service": w.service(), "desiredCount": 2},
@@ -385,8 +433,14 @@ def test_pages_of_every_list_are_the_whole_list(simulated, world):
 
 def test_waiters_end_when_what_they_wait_for_has_come_and_fail_when_it_cannot(simulated, world):
     ecs = simulated.ecs
-    of_daemons = {name for name in ecs.waiter_names if name.startswith("daemon_")}
-    assert set(ecs.waiter_names) - of_daemons == {"services_inactive", "services_stable", "tasks_running", "tasks_stopped"}
+    of_daemons = {
+        "daemon_active",
+        "daemon_deployment_stopped",
+        "daemon_deployment_successful",
+        "daemon_task_definition_active",
+        "daemon_task_definition_deleted",
+    }
+    assert set(ecs.waiter_names) == of_daemons | {"services_inactive", "services_stable", "tasks_running", "tasks_stopped"}
     soon = {"Delay": 1, "MaxAttempts": 60}
     service, task = {"cluster": CLUSTER, "services": [world.service(desired=2)]}, {"cluster": CLUSTER, "tasks": [world.task()]}
     ecs.get_waiter("services_stable").wait(**service, WaiterConfig=soon)
@@ -401,6 +455,33 @@ def test_waiters_end_when_what_they_wait_for_has_come_and_fail_when_it_cannot(si
         ("services_inactive", {"cluster": CLUSTER, "services": [NOWHERE]}),
         ("tasks_running", task),
         ("tasks_running", {"cluster": CLUSTER, "tasks": [TASK]}),
+    ]:
+        with pytest.raises(WaiterError, match="Waiter encountered a terminal failure state"):
+            ecs.get_waiter(name).wait(**arguments, WaiterConfig=soon)
+
+
+def test_waiters_of_daemons_end_when_what_they_wait_for_has_come_and_fail_when_it_cannot(simulated, world):
+    ecs = simulated.ecs
+    soon = {"Delay": 1, "MaxAttempts": 60}
+    definition = {"daemonTaskDefinition": world.daemon_definition()}
+    ecs.get_waiter("daemon_task_definition_active").wait(**definition, WaiterConfig=soon)
+    created = world.daemon()
+    daemon, deployment = {"daemonArn": created["daemonArn"]}, {"daemonDeploymentArns": [created["deploymentArn"]]}
+    ecs.get_waiter("daemon_active").wait(**daemon, WaiterConfig=soon)
+    # It has no hosts, and so is deployed at once.
+    ecs.get_waiter("daemon_deployment_successful").wait(**deployment, WaiterConfig=soon)
+    first = ecs.update_daemon(**daemon, **world.daemon_of(), deploymentConfiguration={"bakeTimeInMinutes": 60})
+    ecs.update_daemon(**daemon, **world.daemon_of())
+    stopped = {"daemonDeploymentArns": [first["deploymentArn"]]}
+    ecs.get_waiter("daemon_deployment_stopped").wait(**stopped, WaiterConfig=soon)
+    ecs.delete_daemon_task_definition(**definition)
+    ecs.get_waiter("daemon_task_definition_deleted").wait(**definition, WaiterConfig=soon)
+    none = {"daemonDeploymentArns": [f"{DAEMON.replace(':daemon/', ':daemon-deployment/')}/1"]}
+    for name, arguments in [
+        ("daemon_deployment_successful", stopped),
+        ("daemon_deployment_successful", none),
+        ("daemon_deployment_stopped", none),
+        ("daemon_task_definition_active", definition),
     ]:
         with pytest.raises(WaiterError, match="Waiter encountered a terminal failure state"):
             ecs.get_waiter(name).wait(**arguments, WaiterConfig=soon)

@@ -9,7 +9,7 @@ use berth_core::model::{
 };
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, MAX_TASK_SETS, Rejection};
 
-use super::ecs::task_sets;
+use super::ecs::{daemons, task_sets};
 use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailable};
 
 /// What is said of a client token that comes with another request than before.
@@ -106,6 +106,8 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
         ),
         R::TaskDefinitionNotFound(_) => ecs::CLIENT.error("TaskDefinition not found."),
+        R::ServiceNotFound(key) if key.is_of_daemon() => daemons::not_found(),
+        R::ServiceNotActive(key) if key.is_of_daemon() => daemons::not_active(),
         R::ServiceNotFound(_) => service_not_found(),
         R::ServiceNotActive(_) => service_not_active(),
         R::ServiceExists(_) => ecs::INVALID_PARAMETER.error("Creation of service was not idempotent."),

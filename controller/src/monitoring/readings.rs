@@ -83,8 +83,9 @@ fn read_state(gauges: &StateGauges, state: &ClusterState) {
             gauges.hosts.get_or_create(&labels).set(count as u64);
         }
     }
+    let services = || state.all_services().filter(|service| !service.is_managed_daemon());
     for (status, name) in SERVICE_STATUSES {
-        let count = state.all_services().filter(|service| service.status == status).count();
+        let count = services().filter(|service| service.status == status).count();
         gauges
             .services
             .get_or_create(&Status { status: name })
@@ -108,7 +109,7 @@ fn read_state(gauges: &StateGauges, state: &ClusterState) {
     gauges.tasks_missing.set(missing_tasks(state));
 }
 
-/// Tasks that active services want beyond those that they have.
+/// Tasks that active services and daemons want beyond those that they have.
 fn missing_tasks(state: &ClusterState) -> u64 {
     let active = state.all_services().filter(|s| s.status == ServiceStatus::Active);
     let missing = active.map(|service| {

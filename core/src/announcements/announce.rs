@@ -1,12 +1,12 @@
 //! Which events a command brings about. Each rule is of the pages "Amazon ECS task state change events", "... container instance state change
 //! events", "... service action events", "... service deployment state change events" and "... service deployment hook state change events" of
-//! ECS's developer guide. Pure.
+//! ECS's developer guide; those of daemons are in `daemon.rs`. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::touched::{self, Resource, Touched};
-use super::{Announcement, Position, Subject, service};
+use super::{Announcement, Position, Subject, daemon, service};
 use crate::decisions::time_of;
 use crate::model::{ContainerInstanceId, LogIndex, Service, ServiceKey, TaskStatus, Timestamp};
 use crate::state::{ClusterState, Command, Event, TaskChange};
@@ -72,7 +72,10 @@ impl Witness {
         }
         let before = self.service.as_deref().filter(|before| before.key == *key);
         let at = time_of(found.command).unwrap_or(now.created_at);
-        found.subjects.extend(service::changes(before, now, at));
+        found.subjects.extend(match key.is_of_daemon() {
+            true => daemon::changes(found.state, before, now, at),
+            false => service::changes(before, now, at),
+        });
     }
 }
 
@@ -82,6 +85,7 @@ fn subject_of(command: &Command) -> Option<&ServiceKey> {
         Command::CreateService { service, .. } => Some(&service.key),
         Command::UpdateService(update) => Some(&update.service),
         Command::RecordServiceProgress(progress) => Some(&progress.service),
+        Command::DeleteDaemon { daemon, .. } => Some(daemon),
         Command::DeleteService { service, .. }
         | Command::StopServiceDeployment { service, .. }
         | Command::ContinueServiceDeployment { service, .. } => Some(service),
@@ -120,6 +124,10 @@ impl Found<'_> {
                 task: Arc::clone(task),
             },
         ));
+        let daemon = change.service.as_ref().filter(|service| service.is_of_daemon());
+        if let Some(impaired) = daemon.and_then(|daemon| daemon::failed_to_run(daemon, task, change)) {
+            self.subjects.push((at, impaired));
+        }
         // What the host has left is another amount once a task is placed or over.
         let is_placed = change.from.is_none();
         let is_over = change.to == TaskStatus::Stopped && change.from != Some(TaskStatus::Stopped);
@@ -158,9 +166,11 @@ impl Found<'_> {
     /// Tasks and services in the order in which they changed, then hosts in that of their ids.
     fn in_order(self, index: LogIndex) -> Vec<Announcement> {
         let hosts = self.hosts.into_iter().filter_map(|(id, at)| {
+            let host = self.state.container_instance(id)?;
             let subject = Subject::ContainerInstance {
-                host: Arc::clone(self.state.container_instance(id)?),
+                host: Arc::clone(host),
                 allocation: self.state.allocation(id),
+                status: self.state.shown_status(host),
             };
             Some((at, subject))
         });

@@ -4,9 +4,11 @@
 //!
 //! - `announce.rs`: which events a command brings about, from the rules of ECS's documentation.
 //! - `service.rs`: what the course of a service says.
+//! - `daemon.rs`: what the course of a managed daemon says.
 //! - `touched.rs`: which resources look other than before.
 
 mod announce;
+mod daemon;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use crate::model::{
 use crate::state::Allocation;
 
 pub use announce::Witness;
+pub use daemon::DaemonNews;
 pub use touched::{Resource, Touched};
 
 /// Bits of the number of an announcement in its id: more than any command, of 1 MiB at most, brings about.
@@ -85,6 +88,8 @@ pub enum Subject {
         host: Arc<ContainerInstance>,
         /// What its tasks hold.
         allocation: Arc<Allocation>,
+        /// Its status, in ECS's words.
+        status: &'static str,
     },
     /// A service has something to say.
     Service {
@@ -92,6 +97,13 @@ pub enum Subject {
         service: ServiceKey,
         /// What it says.
         action: ServiceAction,
+    },
+    /// A managed daemon has something to say.
+    Daemon {
+        /// The daemon.
+        daemon: ServiceKey,
+        /// What it says.
+        news: DaemonNews,
     },
     /// A deployment of a service began, completed or failed.
     Deployment {
@@ -154,6 +166,7 @@ impl Announcement {
             Subject::Service { service, .. } | Subject::Deployment { service, .. } | Subject::Hook { service, .. } => {
                 &service.cluster
             }
+            Subject::Daemon { daemon, .. } => &daemon.cluster,
         }
     }
 
@@ -166,6 +179,7 @@ impl Announcement {
             Subject::Service { service, .. } | Subject::Deployment { service, .. } | Subject::Hook { service, .. } => {
                 Some(service)
             }
+            Subject::Daemon { daemon, .. } => Some(daemon),
         }
     }
 
@@ -174,6 +188,10 @@ impl Announcement {
     pub fn task(&self) -> Option<TaskId> {
         match &self.subject {
             Subject::Task { task, .. } => Some(task.id),
+            Subject::Daemon {
+                news: DaemonNews::TaskStartImpaired { task, .. },
+                ..
+            } => *task,
             _ => None,
         }
     }
@@ -184,6 +202,10 @@ impl Announcement {
         match &self.subject {
             Subject::Task { task, .. } => task.container_instance,
             Subject::ContainerInstance { host, .. } => Some(host.id),
+            Subject::Daemon {
+                news: DaemonNews::TaskStartImpaired { host, .. },
+                ..
+            } => *host,
             _ => None,
         }
     }
@@ -202,12 +224,16 @@ impl Announcement {
                 let reason = task.stopped_reason.as_ref().map_or(0, String::len);
                 size_of::<Task>() + reason + task.containers.len() * CONTAINER
             }
-            Subject::ContainerInstance { host, allocation } => {
+            Subject::ContainerInstance { host, allocation, .. } => {
                 let attributes = host.host.attributes.len() + host.user_attributes.len() + host.tags.len();
                 let held = allocation.ports().len() + allocation.groups().count();
                 size_of::<ContainerInstance>() + size_of::<Allocation>() + (attributes + held) * SMALL
             }
             Subject::Service { .. } | Subject::Hook { .. } => 0,
+            Subject::Daemon { news, .. } => match news {
+                DaemonNews::Deployment { reason, .. } => reason.as_ref().map_or(0, String::len),
+                DaemonNews::TaskStartImpaired { reason, .. } => reason.len(),
+            },
             Subject::Deployment { deployment, .. } => deployment.rollout_state_reason.len(),
         };
         EACH + subject

@@ -67,7 +67,7 @@ fn hooks<'s>(before: Option<&'s Service>, now: &'s Service) -> impl Iterator<Ite
 }
 
 /// What the service said since, the newest first.
-fn new_sentences<'s>(before: Option<&Service>, now: &'s Service) -> Vec<&'s ServiceEvent> {
+pub(super) fn new_sentences<'s>(before: Option<&Service>, now: &'s Service) -> Vec<&'s ServiceEvent> {
     let last = before.and_then(|service| service.events.front());
     let is_new = |event: &&ServiceEvent| last.is_none_or(|last| last.id != event.id);
     now.events.iter().take_while(is_new).collect()

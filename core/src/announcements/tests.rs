@@ -28,13 +28,13 @@ fn announced(world: &World, from: usize) -> Vec<Announcement> {
 fn told(all: &[Announcement]) -> Vec<String> {
     let line = |announcement: &Announcement| match &announcement.subject {
         Subject::Task { task, .. } => format!("task {} -> {}", task.last_status.as_str(), task.desired_status.as_str()),
-        Subject::ContainerInstance { host, allocation } => {
+        Subject::ContainerInstance {
+            host,
+            allocation,
+            status,
+        } => {
             let free = allocation.free(host.host.capacity).cpu.0;
-            format!(
-                "host {} {}, {free} CPU units free",
-                host.host.host_name,
-                host.status.as_str()
-            )
+            format!("host {} {status}, {free} CPU units free", host.host.host_name)
         }
         Subject::Service { service, action } => format!("{} {action:?}", service.name),
         Subject::Deployment { service, deployment } => {
@@ -44,6 +44,16 @@ fn told(all: &[Announcement]) -> Vec<String> {
             )
         }
         Subject::Hook { stage, hook, .. } => format!("hook of {stage} {:?}", hook.status),
+        Subject::Daemon { daemon, news } => match news {
+            DaemonNews::Deployment { status, has_target, .. } => {
+                let what = if *has_target { "deployment" } else { "deletion" };
+                format!("{} {what} {status:?}", daemon.name)
+            }
+            DaemonNews::TaskStartImpaired { task, reason, .. } => {
+                let what = if task.is_some() { "task" } else { "no task" };
+                format!("{} impaired, {what}: {reason}", daemon.name)
+            }
+        },
     };
     all.iter().map(line).collect()
 }
@@ -380,4 +390,79 @@ fn shown(state: &ClusterState) -> BTreeMap<Resource, String> {
         shown.insert(Resource::Task(key.clone(), task.id), format!("{task:?}"));
     }
     shown
+}
+
+#[test]
+fn daemon_tells_how_far_its_deployments_are_and_which_of_its_tasks_do_not_start() {
+    let mut world = World::new();
+    world.add_capacity_providers(&["gpu"]);
+    world.add_host_of("h1", "a", Resources::new(1024, 1024), Some("gpu"));
+    world.add_definition("daemon:logs", Resources::new(256, 128), None);
+    world.add_definition("daemon:logs", Resources::new(2048, 128), None);
+    let from = world.log.len();
+    world.add_service("daemon:logs", |daemon| {
+        daemon.scheduling_strategy = SchedulingStrategy::Daemon;
+        daemon.desired_count = 0;
+        daemon.deployment_configuration = DeploymentConfiguration::of_daemon(0);
+        daemon.capacity_provider_strategy = vec![CapacityProviderStrategyItem {
+            capacity_provider: "gpu".into(),
+            weight: 1,
+            base: 0,
+        }];
+        let settings = DaemonSettings {
+            critical: false,
+            drain: Scale::WHOLE,
+        };
+        daemon.managed_daemon = Some(Box::new(ManagedDaemon {
+            settings,
+            left: BTreeSet::new(),
+        }));
+    });
+    world.reconcile();
+    let task = world.state.live_tasks_of_service(&cluster().daemon("logs")).next();
+    let task = task.expect("it has one").clone();
+    let mut report = world.report_of(task.id, TaskStatus::Stopped);
+    report.stop_code = Some(StopCode::TaskFailedToStart);
+    report.stopped_reason = Some("no such image".to_owned());
+    let failed = Command::RecordTaskReports {
+        container_instance: task.container_instance.expect("is on a host"),
+        reports: vec![report],
+        at: world.now,
+    };
+    world.apply(failed).expect("is taken");
+    world.pass_ms(60_000);
+    world.change_service("daemon:logs", |update| {
+        update.task_definition = Some(TaskDefinitionKey {
+            scope: cluster().scope,
+            family: "daemon:logs".into(),
+            revision: 2,
+        });
+    });
+    world.pass_ms(30_000);
+    let delete = Command::DeleteDaemon {
+        daemon: cluster().daemon("logs"),
+        deployment: world.ids.deployment_id(),
+        at: world.now,
+    };
+    world.apply(delete).expect("deletes");
+    world.pass_ms(30_000);
+    let of_daemon = |line: &String| line.starts_with("daemon:logs");
+    let told: Vec<String> = told(&announced(&world, from)).into_iter().filter(of_daemon).collect();
+    assert_eq!(
+        told,
+        [
+            "daemon:logs deployment Pending",
+            "daemon:logs deployment InProgress",
+            "daemon:logs impaired, task: Task failed to reach RUNNING status: no such image",
+            "daemon:logs deployment Successful",
+            "daemon:logs deployment Pending",
+            "daemon:logs deployment InProgress",
+            // Said again once the task that was replaced is gone, and less is missing.
+            "daemon:logs impaired, no task: RESOURCE:CPU",
+            "daemon:logs impaired, no task: RESOURCE:CPU",
+            "daemon:logs deployment Stopped",
+            "daemon:logs deletion Pending",
+            "daemon:logs deletion Successful",
+        ]
+    );
 }

@@ -1,4 +1,5 @@
-//! Which resources look other than before, as ECS describes them: with a task, also its service, its host and its cluster, which count it. Pure.
+//! Which resources look other than before, as ECS describes them: with a task, also its service, its host and its cluster, which count it. Managed
+//! daemons and their definitions are not among them. Pure.
 
 use std::collections::BTreeSet;
 
@@ -81,6 +82,8 @@ pub(super) fn named(state: &ClusterState, command: &Command) -> BTreeSet<Resourc
         } => container_instances.iter().filter_map(host).collect(),
         Command::TagResource { resource, .. } | Command::UntagResource { resource, .. } => match resource {
             Taggable::Cluster(cluster) => BTreeSet::from([Resource::Cluster(cluster.clone())]),
+            Taggable::Service(daemon) if daemon.is_of_daemon() => BTreeSet::new(),
+            Taggable::TaskDefinition(definition) if definition.family.of_daemons().is_some() => BTreeSet::new(),
             Taggable::Service(service) => BTreeSet::from([Resource::Service(service.clone())]),
             Taggable::TaskDefinition(definition) => BTreeSet::from([Resource::TaskDefinition(definition.clone())]),
             Taggable::CapacityProvider(provider) => BTreeSet::from([Resource::CapacityProvider(provider.clone())]),
@@ -108,11 +111,15 @@ pub(super) fn by(command: &Command, events: &[Event], named: &BTreeSet<Resource>
     }
     match command {
         Command::Forget { services, clusters, .. } => {
-            found.extend(services.iter().cloned().map(Resource::Service));
+            let services = services.iter().filter(|service| !service.is_of_daemon());
+            found.extend(services.cloned().map(Resource::Service));
             found.extend(clusters.iter().cloned().map(Resource::Cluster));
         }
         Command::ForgetTaskDefinitions { task_definitions } => {
-            found.extend(task_definitions.iter().cloned().map(Resource::TaskDefinition));
+            let own = task_definitions
+                .iter()
+                .filter(|definition| definition.family.of_daemons().is_none());
+            found.extend(own.cloned().map(Resource::TaskDefinition));
         }
         _ => {}
     }
@@ -129,6 +136,11 @@ fn add(found: &mut BTreeSet<Resource>, event: &Event) {
         }
         Event::TaskDefinitionRegistered(definition)
         | Event::TaskDefinitionDeregistered(definition)
+        | Event::TaskDefinitionDeleted(definition)
+            if definition.family.of_daemons().is_some() => {}
+        Event::ServiceCreated(daemon) | Event::ServiceUpdated(daemon) if daemon.is_of_daemon() => {}
+        Event::TaskDefinitionRegistered(definition)
+        | Event::TaskDefinitionDeregistered(definition)
         | Event::TaskDefinitionDeleted(definition) => {
             found.insert(Resource::TaskDefinition(definition.clone()));
         }
@@ -139,7 +151,8 @@ fn add(found: &mut BTreeSet<Resource>, event: &Event) {
         Event::TaskChanged(change) => {
             found.insert(Resource::Task(change.cluster.clone(), change.task));
             found.insert(Resource::Cluster(change.cluster.clone()));
-            found.extend(change.service.clone().map(Resource::Service));
+            let service = change.service.as_ref().filter(|service| !service.is_of_daemon());
+            found.extend(service.cloned().map(Resource::Service));
             let host = change.container_instance;
             found.extend(host.map(|id| Resource::ContainerInstance(change.cluster.clone(), id)));
         }

@@ -275,7 +275,13 @@ pub struct EndLine {
 }
 
 impl HostLine {
-    pub(super) fn of(number: u32, instance: &ContainerInstance, makes_room_for: Option<ServiceName>) -> Self {
+    /// A host that misses a daemon takes no tasks, like one that drains, but those of daemons, where no strategy decides.
+    pub(super) fn of(
+        number: u32,
+        instance: &ContainerInstance,
+        makes_room_for: Option<ServiceName>,
+        misses_daemon: bool,
+    ) -> Self {
         Self {
             host: number,
             id: instance.id,
@@ -285,8 +291,10 @@ impl HostLine {
             memory: instance.host.capacity.memory.0,
             attributes: instance.all_attributes(),
             status: match instance.status {
-                ContainerInstanceStatus::Active => HostStatus::Active,
-                ContainerInstanceStatus::Draining | ContainerInstanceStatus::Inactive => HostStatus::Draining,
+                ContainerInstanceStatus::Active if !misses_daemon => HostStatus::Active,
+                ContainerInstanceStatus::Active
+                | ContainerInstanceStatus::Draining
+                | ContainerInstanceStatus::Inactive => HostStatus::Draining,
             },
             connected: instance.agent_connected,
             makes_room_for,

@@ -166,7 +166,7 @@ impl Recorder {
         let known = self.hosts.get(&id);
         let number = known.map_or_else(|| number(self.hosts.len()), |known| known.host);
         let makes_room_for = state.allocation(id).makes_room_for().cloned();
-        let line = HostLine::of(number, instance, makes_room_for);
+        let line = HostLine::of(number, instance, makes_room_for, state.missing_daemon(id).is_some());
         if known == Some(&line) {
             return Ok(());
         }
@@ -350,6 +350,8 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         Command::SubmitStateChange(change) => Some(change.at),
         Command::DeleteCluster { at, .. } | Command::UpdateContainerInstanceStatus { at, .. } => *at,
         Command::DeregisterTaskDefinition { at, .. }
+        | Command::DeleteDaemonTaskDefinition { at, .. }
+        | Command::DeleteDaemon { at, .. }
         | Command::DeleteService { at, .. }
         | Command::StopServiceDeployment { at, .. }
         | Command::UpdateTaskSet { at, .. }

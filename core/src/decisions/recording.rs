@@ -455,6 +455,7 @@ fn bare(line: HostLine) -> Result<Host, String> {
         },
         agent_connected: line.connected,
         makes_room_for: line.makes_room_for,
+        missing_daemon: None,
         agent_version: line.agent_version,
         registered_at: line.registered_at,
         running_tasks: 0,

@@ -199,7 +199,11 @@ fn in_any_case(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer)
             Refusal::NotActive(ContainerInstanceStatus::Draining) => changes.push(Change::Activate),
             // What is to be done about GPUs is not known: agents do not report any, and definitions that ask for one are refused.
             // Nor does a host offer what it does not by anything that is done to it from here.
-            Refusal::NotActive(_) | Refusal::Gpu(_) | Refusal::GpuModel { .. } | Refusal::Attribute { .. } => {
+            Refusal::NotActive(_)
+            | Refusal::MissesDaemon(_)
+            | Refusal::Gpu(_)
+            | Refusal::GpuModel { .. }
+            | Refusal::Attribute { .. } => {
                 return None;
             }
             Refusal::CapacityProvider { needs, .. } => changes.push(Change::JoinCapacityProvider(needs.clone())),

@@ -42,6 +42,8 @@ pub enum Bound {
     },
     /// Its service has a task on each host.
     Daemon,
+    /// It is of a managed daemon, which has a task on each host of its capacity providers.
+    ManagedDaemon,
     /// What is known of the task does not tell.
     Unknown,
 }
@@ -148,6 +150,7 @@ fn bound(state: &ClusterState, task: &Task) -> Bound {
     }
     let service = task.service().and_then(|key| state.service(key));
     match service.map(|service| service.scheduling_strategy) {
+        Some(SchedulingStrategy::Daemon) if task.is_of_daemon() => Bound::ManagedDaemon,
         Some(SchedulingStrategy::Daemon) => Bound::Daemon,
         _ => Bound::Unknown,
     }
@@ -222,6 +225,7 @@ impl fmt::Display for Bound {
         match self {
             Self::Moved { task, from } => write!(f, "a rebalancing moved task {task} there from {from}, and this is its replacement"),
             Self::Daemon => f.write_str("its service is a daemon service, with a task on each host"),
+            Self::ManagedDaemon => f.write_str("its daemon has a task on each host of its capacity providers"),
             Self::Unknown => f.write_str(
                 "the cluster had no other, or the host was named, as by StartTask or by the move of a rebalancing before the last",
             ),

@@ -52,6 +52,38 @@ pub enum ArnResource {
         /// Its id, with `ecs-svc/`.
         id: String,
     },
+    /// `daemon/CLUSTER/NAME`
+    Daemon {
+        /// Cluster name.
+        cluster: String,
+        /// Name of the daemon.
+        daemon: String,
+    },
+    /// `daemon-deployment/CLUSTER/DAEMON/ID`
+    DaemonDeployment {
+        /// Cluster name.
+        cluster: String,
+        /// Name of the daemon.
+        daemon: String,
+        /// Its number.
+        id: String,
+    },
+    /// `daemon-revision/CLUSTER/DAEMON/ID`
+    DaemonRevision {
+        /// Cluster name.
+        cluster: String,
+        /// Name of the daemon.
+        daemon: String,
+        /// Its number.
+        id: String,
+    },
+    /// `daemon-task-definition/FAMILY:REVISION`
+    DaemonTaskDefinition {
+        /// Family.
+        family: String,
+        /// Revision.
+        revision: u32,
+    },
     /// `task/CLUSTER/ID`, or the short form without cluster.
     Task {
         /// Cluster name; absent in the short form.
@@ -102,14 +134,20 @@ impl Arn {
         let resource = match kind {
             "cluster" if cluster.is_none() => ArnResource::Cluster(last),
             "capacity-provider" if cluster.is_none() => ArnResource::CapacityProvider(last),
-            "service" => ArnResource::Service { cluster, service: last },
+            // What is called so is kept apart from services.
+            "service" if !last.contains(':') => ArnResource::Service { cluster, service: last },
+            "daemon" => ArnResource::Daemon {
+                cluster: cluster?,
+                daemon: last,
+            },
             "task" => ArnResource::Task { cluster, id: last },
             "container-instance" => ArnResource::ContainerInstance { cluster, id: last },
-            "task-definition" if cluster.is_none() => {
+            "task-definition" | "daemon-task-definition" if cluster.is_none() => {
                 let (family, revision) = last.split_once(':')?;
-                ArnResource::TaskDefinition {
-                    family: family.to_owned(),
-                    revision: revision.parse().ok()?,
+                let (family, revision) = (family.to_owned(), revision.parse().ok()?);
+                match kind {
+                    "task-definition" => ArnResource::TaskDefinition { family, revision },
+                    _ => ArnResource::DaemonTaskDefinition { family, revision },
                 }
             }
             _ => return None,
@@ -125,7 +163,8 @@ fn of_service(kind: &str, cluster: String, service: &str, id: &str) -> Option<Ar
         "task-set" => id.strip_prefix("ecs-svc/").is_some_and(is_number),
         _ => is_number(id),
     };
-    if service.is_empty() || !is_its_own {
+    // A name with a colon is kept apart from those of services and daemons.
+    if service.is_empty() || service.contains(':') || !is_its_own {
         return None;
     }
     let (service, id) = (service.to_owned(), id.to_owned());
@@ -133,6 +172,16 @@ fn of_service(kind: &str, cluster: String, service: &str, id: &str) -> Option<Ar
         "task-set" => Some(ArnResource::TaskSet { cluster, service, id }),
         "service-deployment" => Some(ArnResource::ServiceDeployment { cluster, service, id }),
         "service-revision" => Some(ArnResource::ServiceRevision { cluster, service, id }),
+        "daemon-deployment" => Some(ArnResource::DaemonDeployment {
+            cluster,
+            daemon: service,
+            id,
+        }),
+        "daemon-revision" => Some(ArnResource::DaemonRevision {
+            cluster,
+            daemon: service,
+            id,
+        }),
         _ => None,
     }
 }
@@ -168,36 +217,43 @@ impl ClusterKey {
 }
 
 impl ServiceKey {
-    /// The service's ARN, in the long form.
+    /// The service's ARN, in the long form, or that of the daemon.
     #[must_use]
     pub fn arn(&self) -> String {
-        write(
-            &self.cluster.scope,
-            format_args!("service/{}/{}", self.cluster.name, self.name),
-        )
+        let (kind, name) = self.kind_and_name();
+        write(&self.cluster.scope, format_args!("{kind}/{}/{name}", self.cluster.name))
     }
 
-    /// The ARN of one of its service deployments.
+    /// The ARN of one of its service deployments or daemon deployments.
     #[must_use]
     pub fn service_deployment_arn(&self, id: &DeploymentId) -> String {
-        self.arn_of("service-deployment", id.number())
+        self.arn_of("deployment", id)
     }
 
     /// The ARN of one of its revisions.
     #[must_use]
     pub fn service_revision_arn(&self, id: &DeploymentId) -> String {
-        self.arn_of("service-revision", id.number())
+        self.arn_of("revision", id)
     }
 
     /// The ARN of one of its task sets.
     #[must_use]
     pub fn task_set_arn(&self, id: &DeploymentId) -> String {
-        self.arn_of("task-set", id.as_str())
+        let (cluster, service) = (&self.cluster.name, &self.name);
+        write(&self.cluster.scope, format_args!("task-set/{cluster}/{service}/{id}"))
     }
 
-    fn arn_of(&self, kind: &str, id: &str) -> String {
-        let (cluster, service) = (&self.cluster.name, &self.name);
-        write(&self.cluster.scope, format_args!("{kind}/{cluster}/{service}/{id}"))
+    fn arn_of(&self, part: &str, id: &DeploymentId) -> String {
+        let (kind, name) = self.kind_and_name();
+        let (cluster, id) = (&self.cluster.name, id.number());
+        write(&self.cluster.scope, format_args!("{kind}-{part}/{cluster}/{name}/{id}"))
+    }
+
+    fn kind_and_name(&self) -> (&'static str, &str) {
+        match self.name.of_daemon() {
+            Some(name) => ("daemon", name),
+            None => ("service", self.name.as_str()),
+        }
     }
 }
 
@@ -205,10 +261,11 @@ impl TaskDefinitionKey {
     /// The ARN of this revision.
     #[must_use]
     pub fn arn(&self) -> String {
-        write(
-            &self.scope,
-            format_args!("task-definition/{}:{}", self.family, self.revision),
-        )
+        let (kind, family) = match self.family.of_daemons() {
+            Some(family) => ("daemon-task-definition", family),
+            None => ("task-definition", self.family.as_str()),
+        };
+        write(&self.scope, format_args!("{kind}/{family}:{}", self.revision))
     }
 }
 
@@ -259,6 +316,65 @@ mod tests {
         let (cluster, service, id) = ("shop".to_owned(), "web".to_owned(), "ecs-svc/1234".to_owned());
         let parsed = Arn::parse(&arn).expect("parses").resource;
         assert_eq!(parsed, ArnResource::TaskSet { cluster, service, id });
+    }
+
+    #[test]
+    fn arns_of_a_daemon_say_so_and_none_of_a_service_names_one() {
+        let scope = Scope::new("123456789012", "eu-west-1");
+        let logs = scope.cluster("shop").daemon("logs");
+        let prefix = "arn:aws:ecs:eu-west-1:123456789012";
+        let id = DeploymentId::from("ecs-svc/1234");
+        let definition = TaskDefinitionKey {
+            scope,
+            family: super::super::Family::for_daemons("agent"),
+            revision: 3,
+        };
+        let (cluster, daemon, id_of) = ("shop".to_owned(), "logs".to_owned(), "1234".to_owned());
+        for (arn, text, resource) in [
+            (
+                logs.arn(),
+                "daemon/shop/logs",
+                ArnResource::Daemon {
+                    cluster: cluster.clone(),
+                    daemon: daemon.clone(),
+                },
+            ),
+            (
+                logs.service_deployment_arn(&id),
+                "daemon-deployment/shop/logs/1234",
+                ArnResource::DaemonDeployment {
+                    cluster: cluster.clone(),
+                    daemon: daemon.clone(),
+                    id: id_of.clone(),
+                },
+            ),
+            (
+                logs.service_revision_arn(&id),
+                "daemon-revision/shop/logs/1234",
+                ArnResource::DaemonRevision {
+                    cluster,
+                    daemon,
+                    id: id_of,
+                },
+            ),
+            (
+                definition.arn(),
+                "daemon-task-definition/agent:3",
+                ArnResource::DaemonTaskDefinition {
+                    family: "agent".into(),
+                    revision: 3,
+                },
+            ),
+        ] {
+            assert_eq!(arn, format!("{prefix}:{text}"));
+            assert_eq!(Arn::parse(&arn).expect("parses").resource, resource);
+        }
+        assert_eq!(Arn::parse(&format!("{prefix}:service/shop/daemon:logs")), None);
+        assert_eq!(
+            Arn::parse(&format!("{prefix}:service-deployment/shop/daemon:logs/1")),
+            None
+        );
+        assert_eq!(Arn::parse(&format!("{prefix}:daemon/logs")), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod capacity_provider;
 mod cluster;
 mod container_dependency;
 mod container_instance;
+mod daemon;
 mod deployment_configuration;
 mod deployment_criteria;
 mod deployment_strategy;
@@ -45,6 +46,7 @@ pub use container_dependency::{ContainerDependency, DependencyCondition};
 pub use container_instance::{
     ContainerInstance, ContainerInstanceStatus, EcsAgent, HostDescription, RESERVED_TCP_PORTS,
 };
+pub use daemon::{DaemonRevision, DaemonSettings, ManagedDaemon, is_group_of_daemon};
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, MAX_HOOKS, UnworkableConfiguration,
 };

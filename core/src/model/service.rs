@@ -6,9 +6,9 @@ use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, NetworkConfiguration,
-    PlacementConstraint, PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus, ServiceKey, ServiceRevision,
-    Tags, TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
+    CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, ManagedDaemon,
+    NetworkConfiguration, PlacementConstraint, PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus,
+    ServiceKey, ServiceRevision, Tags, TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
 };
 
 /// Whether a service is kept at its desired count.
@@ -206,6 +206,9 @@ pub struct Service {
     /// [`Feature::ZoneRebalancing`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub zone_rebalancing: bool,
+    /// What it has as a managed daemon, if it is one. With [`Feature::ManagedDaemons`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_daemon: Option<Box<ManagedDaemon>>,
     /// How deployments proceed.
     pub deployment_configuration: DeploymentConfiguration,
     /// Deployments, the primary first, then from new to old; none where something outside the cluster decides what it runs.
@@ -310,6 +313,9 @@ impl Service {
             service
                 .network_configuration
                 .clone_from(&revision.network_configuration);
+            if let Some(daemon) = &revision.daemon {
+                service.take_daemon_revision(daemon);
+            }
         }
         service
     }
@@ -359,7 +365,7 @@ impl Service {
             SchedulingStrategy::Daemon if !self.placement_strategy.is_empty() => {
                 Err(UnsupportedByDaemon::PlacementStrategy)
             }
-            SchedulingStrategy::Daemon if !self.capacity_provider_strategy.is_empty() => {
+            SchedulingStrategy::Daemon if !self.capacity_provider_strategy.is_empty() && !self.is_managed_daemon() => {
                 Err(UnsupportedByDaemon::CapacityProviderStrategy)
             }
             SchedulingStrategy::Daemon if self.is_external() => Err(UnsupportedByDaemon::TaskSets),

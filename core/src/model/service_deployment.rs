@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage, MonitoredAlarms,
-    NetworkConfiguration, TaskDefinitionKey, Timestamp, Traffic,
+    CapacityProviderStrategy, DaemonRevision, DeploymentConfiguration, DeploymentId, Lifecycle, LifecycleStage,
+    MonitoredAlarms, NetworkConfiguration, TaskDefinitionKey, Timestamp, Traffic,
 };
 
 /// The image of one container of a revision.
@@ -41,6 +41,9 @@ pub struct ServiceRevision {
     /// Where its tasks get their addresses from, if they have some of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_configuration: Option<NetworkConfiguration>,
+    /// What it says of a managed daemon, where it is one of one. With [`Feature::ManagedDaemons`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<DaemonRevision>,
     /// Images of its containers.
     pub images: Vec<ContainerImage>,
     /// When it was made.

@@ -235,7 +235,7 @@ pub struct TaskBlueprint {
     pub task_definition: TaskDefinitionKey,
     /// What asked for it.
     pub origin: TaskOrigin,
-    /// Group: `service:NAME`, `family:NAME`, or what the caller of `RunTask` said.
+    /// Group: `service:NAME`, `daemon:NAME`, `family:NAME`, or what the caller of `RunTask` said.
     pub group: String,
     /// Free text of the caller; the deployment id for a service's tasks.
     pub started_by: Option<String>,
@@ -271,6 +271,7 @@ impl Task {
             cluster,
             task_definition: definition.key.clone(),
             group: match &origin {
+                TaskOrigin::Service { service, .. } if service.is_of_daemon() => service.name.to_string(),
                 TaskOrigin::Service { service, .. } => format!("service:{}", service.name),
                 TaskOrigin::Standalone => format!("family:{}", definition.key.family),
             },

@@ -87,6 +87,13 @@ impl Scale {
         let share = (u64::from(tasks) * u64::from(self.millionths)).div_ceil(u64::from(Self::WHOLE.millionths));
         u32::try_from(share).unwrap_or(tasks)
     }
+
+    /// Of so many this share, rounded down.
+    #[must_use]
+    pub fn rounded_down(self, of: u32) -> u32 {
+        let share = u64::from(of) * u64::from(self.millionths) / u64::from(Self::WHOLE.millionths);
+        u32::try_from(share).unwrap_or(of)
+    }
 }
 
 impl TryFrom<u32> for Scale {

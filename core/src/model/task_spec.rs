@@ -102,7 +102,7 @@ impl TaskSpec {
             task: task.id,
             task_arn: task.arn(),
             cluster: task.cluster.name.as_str().to_owned(),
-            family: definition.key.family.as_str().to_owned(),
+            family: definition.key.family.own_name().to_owned(),
             revision: definition.key.revision,
             network_mode: definition.network_mode,
             cpu: task.overrides.cpu.or(definition.cpu),

@@ -36,6 +36,7 @@ impl Host {
         let reserved = RESERVED_TCP_PORTS.map(|port| (TransportProtocol::Tcp, port));
         let mut used_ports = allocation.ports();
         used_ports.extend(reserved);
+        let missing = state.missing_daemon(instance.id);
         let groups = allocation.groups().map(|(group, tasks)| (group.to_owned(), tasks));
         Self {
             id: instance.id,
@@ -51,6 +52,7 @@ impl Host {
             status: instance.status,
             agent_connected: instance.agent_connected,
             makes_room_for: allocation.makes_room_for().cloned(),
+            missing_daemon: missing.and_then(|missing| missing.name.of_daemon()).map(str::to_owned),
             agent_version: instance.host.agent_version.clone(),
             registered_at: instance.registered_at,
             running_tasks: allocation.running_tasks(),

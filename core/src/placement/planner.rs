@@ -21,7 +21,7 @@ use super::score::Score;
 use super::seed::Seed;
 use super::strategy::{Arrival, Ranking};
 use super::together;
-use crate::model::{ContainerInstanceId, Manner, PlacementConstraint, Ports, TaskId};
+use crate::model::{ContainerInstanceId, Manner, PlacementConstraint, Ports, TaskId, is_group_of_daemon};
 
 /// Decides for every request where it goes. Later requests see what earlier ones reserved.
 ///
@@ -444,6 +444,11 @@ impl Planner {
 }
 
 impl Need {
+    /// Whether they are of a managed daemon, whose tasks come before others.
+    pub(super) fn is_of_daemon(&self) -> bool {
+        is_group_of_daemon(&self.like.group)
+    }
+
     /// What it takes of what is counted for all hosts.
     pub(super) fn room(&self) -> Room {
         Room {
@@ -508,7 +513,7 @@ impl Distance {
         let unavailable = |r: &Refusal| {
             matches!(
                 r,
-                Refusal::NotActive(_) | Refusal::AgentDisconnected | Refusal::MakesRoom(_)
+                Refusal::NotActive(_) | Refusal::AgentDisconnected | Refusal::MakesRoom(_) | Refusal::MissesDaemon(_)
             )
         };
         let short_by = |r: &Refusal| match r {

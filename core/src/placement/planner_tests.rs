@@ -20,6 +20,7 @@ fn hosts() -> Vec<Host> {
             )]),
             free: Resources::new(128 + 64 * (number % 7), 1024),
             agent_connected: number % 11 != 5,
+            missing_daemon: None,
             tasks_by_group: BTreeMap::from([("service:web".to_owned(), number % 3)]),
             ..Host::idle(id, format!("host-{number}"), Resources::new(1024, 1024))
         }

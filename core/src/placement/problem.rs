@@ -109,6 +109,8 @@ pub struct Host {
     pub agent_connected: bool,
     /// The service for whose task others on it are being stopped, if any are: it takes no task before they are over.
     pub makes_room_for: Option<ServiceName>,
+    /// The daemon without which it takes no other tasks, where that does not serve there.
+    pub missing_daemon: Option<String>,
     /// Version of its agent.
     pub agent_version: String,
     /// When it registered.
@@ -136,6 +138,7 @@ impl Host {
             status: ContainerInstanceStatus::Active,
             agent_connected: true,
             makes_room_for: None,
+            missing_daemon: None,
             agent_version: String::new(),
             registered_at: Timestamp(0),
             running_tasks: 0,

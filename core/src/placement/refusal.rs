@@ -18,6 +18,8 @@ pub enum Refusal {
     AgentDisconnected,
     /// Tasks on it are being stopped so that one of this service fits, and are not over.
     MakesRoom(ServiceName),
+    /// This daemon is to serve on the host before other tasks come, and does not.
+    MissesDaemon(String),
     /// The task was given to a capacity provider, and the host is of another or of none.
     CapacityProvider {
         /// The capacity provider of the task.
@@ -155,7 +157,9 @@ impl Refusal {
     #[must_use]
     pub fn filter(&self) -> FilterKind {
         match self {
-            Self::NotActive(_) | Self::AgentDisconnected | Self::MakesRoom(_) => FilterKind::Agent,
+            Self::NotActive(_) | Self::AgentDisconnected | Self::MissesDaemon(_) | Self::MakesRoom(_) => {
+                FilterKind::Agent
+            }
             Self::CapacityProvider { .. } => FilterKind::CapacityProvider,
             Self::Cpu(_) => FilterKind::Cpu,
             Self::Memory(_) => FilterKind::Memory,
@@ -171,7 +175,7 @@ impl Refusal {
     pub fn ecs_reason(&self) -> &'static str {
         match self {
             Self::NotActive(ContainerInstanceStatus::Inactive) => "INACTIVE",
-            Self::NotActive(_) | Self::AgentDisconnected => "AGENT",
+            Self::NotActive(_) | Self::AgentDisconnected | Self::MissesDaemon(_) => "AGENT",
             // ECS stops no task for another, and so has no reason of its own.
             Self::MakesRoom(_) => "RESOURCE:PREEMPTION",
             // ECS starts hosts for such a task, and so has no reason of its own.
@@ -194,6 +198,7 @@ impl fmt::Display for Refusal {
             Self::NotActive(status) => write!(f, "is {}", status.as_str()),
             Self::AgentDisconnected => f.write_str("its agent is not connected"),
             Self::MakesRoom(service) => write!(f, "makes room for a task of (service {service})"),
+            Self::MissesDaemon(daemon) => write!(f, "waits for daemon {daemon}"),
             Self::CapacityProvider { needs, has: None } => write!(f, "is not in capacity provider {needs}"),
             Self::CapacityProvider { needs, has: Some(has) } => {
                 write!(f, "is not in capacity provider {needs}, but in {has}")

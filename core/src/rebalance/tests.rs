@@ -29,6 +29,7 @@ fn host(id: u128, zone: &str, capacity: (u32, u32)) -> Host {
         status: ContainerInstanceStatus::Active,
         agent_connected: true,
         makes_room_for: None,
+        missing_daemon: None,
         agent_version: "1.0.0".to_owned(),
         registered_at: Timestamp(0),
         running_tasks: 0,

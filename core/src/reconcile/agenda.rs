@@ -84,7 +84,7 @@ impl Agenda {
         for host in state.container_instances_of(cluster) {
             agenda.enqueue(Subject::Host(host.id));
         }
-        for service in state.services_of(cluster) {
+        for service in state.services_and_daemons_of(cluster) {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
         agenda.enqueue(Subject::Rebalance(cluster.clone()));

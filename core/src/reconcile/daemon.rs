@@ -1,4 +1,4 @@
-//! Services that want one task on each host. Pure.
+//! Services that want one task on each host, and managed daemons, which want one on each host of some capacity providers. Pure.
 //!
 //! A host has its old task stopped before it gets the new one: two of them would fight over what made the service one
 //! per host, such as a port. So `minimumHealthyPercent` alone says how many hosts change at a time.
@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    ContainerInstanceId, ContainerInstanceStatus, Deployment, RolloutState, Service, Task, TaskId, TaskStatus,
+    ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, Deployment, RolloutState, Service, Task, TaskId,
+    TaskStatus,
 };
 use crate::placement::{Refusal, Unplaced};
 use crate::state::Command;
@@ -17,15 +18,15 @@ use super::pass::Pass;
 use super::placing::{OnHost, Placed};
 use super::service::nothing_new;
 use super::tally::{Tally, is_running};
-use super::{deployment, events, placing, preemption, protection, starting, stopping};
+use super::{deployment, events, managed_daemons, placing, preemption, protection, starting, stopping};
 
 /// Hosts without a task of the service, by what can be done about it.
 #[derive(Default)]
 struct FreeHosts {
-    /// They take one.
-    take: Vec<Placed>,
+    /// They take one like the first of each.
+    take: Vec<(Task, Vec<Placed>)>,
     /// They should have one, and have no room.
-    lack_room: Vec<Unplaced>,
+    lack_room: Vec<(Task, Unplaced)>,
 }
 
 /// Starts and stops what is due; returns what is to be said about it.
@@ -33,11 +34,17 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let Some(deployment) = service.starting_deployment() else {
         return vec![];
     };
-    let tally = Tally::of(&pass.state, service);
+    let mut tally = Tally::of(&pass.state, service);
+    let mut stopped = managed_daemons::stop_elsewhere(pass, service, &tally);
+    if !stopped.is_empty() {
+        tally = Tally::of(&pass.state, service);
+    }
+    managed_daemons::await_others(pass, service, &tally);
     let active = active_hosts(pass, service);
     let free = free_hosts(pass, service, deployment, &active);
     let busy = active.iter().filter(|(_, tasks)| !tasks.is_empty()).count();
-    let service = set_desired(pass, service, busy + free.take.len() + free.lack_room.len());
+    let taken: usize = free.take.iter().map(|(_, placed)| placed.len()).sum();
+    let service = set_desired(pass, service, busy + taken + free.lack_room.len());
     let mut said = vec![];
     let held_back = deployment::held_back(pass, &service, deployment);
     if let Some(why) = &held_back {
@@ -46,20 +53,22 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
         said.extend(start(pass, &service, deployment, &free));
     }
     let mut held = vec![];
-    let mut stopped = stop_extra(pass, &service, &tally, &mut held);
+    stopped.extend(stop_extra(pass, &service, &tally, &mut held));
     stopped.extend(stop_unhealthy(pass, &tally, held_back.is_some()));
     if deployment.rollout_state != RolloutState::Failed {
         stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some(), &mut held));
     }
+    managed_daemons::empty_hosts_left(pass, &service);
     said.extend(events::stopped(&service.key.name, &stopped));
     said.extend(protection::say_held(pass, &service, &held));
     said
 }
 
-/// The hosts that take tasks, and the tasks of the service that are on them.
+/// The hosts that take tasks of the service, and those of its tasks that are on them.
 fn active_hosts(pass: &Pass<'_>, service: &Service) -> BTreeMap<ContainerInstanceId, Vec<Arc<Task>>> {
     let hosts = pass.state.container_instances_of(&service.key.cluster);
-    let hosts = hosts.filter(|h| h.status == ContainerInstanceStatus::Active);
+    let is_own = |host: &ContainerInstance| !service.is_managed_daemon() || service.pool_of(host).is_some();
+    let hosts = hosts.filter(|h| h.status == ContainerInstanceStatus::Active && is_own(h));
     let mut on_host: BTreeMap<_, Vec<_>> = hosts.map(|h| (h.id, vec![])).collect();
     for task in pass.state.live_tasks_of_service(&service.key) {
         if let Some(tasks) = task.container_instance.and_then(|host| on_host.get_mut(&host)) {
@@ -85,13 +94,20 @@ fn free_hosts(
     if hosts.is_empty() {
         return free;
     }
-    let prototype = starting::prototype(service, primary, &definition, pass.now);
-    for answer in placing::one_on_each(pass, &prototype, &hosts) {
-        match answer {
-            OnHost::Takes(placed) => free.take.push(placed),
-            OnHost::Refuses(why) if only_lacks_room(&why) => free.lack_room.push(why),
-            OnHost::Refuses(_) => {}
+    for (pool, hosts) in managed_daemons::by_pool(pass, service, hosts) {
+        let prototype = Task {
+            capacity_provider: pool,
+            ..starting::prototype(service, primary, &definition, pass.now)
+        };
+        let mut take = vec![];
+        for answer in placing::one_on_each(pass, &prototype, &hosts) {
+            match answer {
+                OnHost::Takes(placed) => take.push(placed),
+                OnHost::Refuses(why) if only_lacks_room(&why) => free.lack_room.push((prototype.clone(), why)),
+                OnHost::Refuses(_) => {}
+            }
         }
+        free.take.push((prototype, take));
     }
     free
 }
@@ -121,16 +137,15 @@ fn set_desired(pass: &mut Pass<'_>, service: &Service, hosts: usize) -> Arc<Serv
 }
 
 fn start(pass: &mut Pass<'_>, service: &Service, primary: &Deployment, free: &FreeHosts) -> Vec<String> {
-    let Some(definition) = starting::definition_of(&pass.state, primary) else {
-        return vec![];
-    };
-    let prototype = starting::prototype(service, primary, &definition, pass.now);
-    let started = starting::start(pass, &prototype, &free.take);
+    let mut started = vec![];
+    for (prototype, placed) in &free.take {
+        started.extend(starting::start(pass, prototype, placed));
+    }
     let mut said = events::started(&service.key.name, &started);
     let mut left_over = None;
-    for (place, why) in free.lack_room.iter().enumerate() {
+    for (place, (prototype, why)) in free.lack_room.iter().enumerate() {
         let may = place < preemption::MAX_AT_ONCE;
-        let room = may.then(|| preemption::make_room(pass, service, primary, &prototype, why, 1));
+        let room = may.then(|| preemption::make_room(pass, service, primary, prototype, why, 1));
         let room = room.unwrap_or_default();
         said.extend(room.said);
         left_over = left_over.or((room.tasks == 0).then_some(why));

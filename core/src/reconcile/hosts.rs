@@ -72,7 +72,7 @@ pub(super) fn reconcile_all(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     pass.agenda.enqueue_unplaced(cluster);
     let daemons: Vec<ServiceKey> = pass
         .state
-        .services_of(cluster)
+        .services_and_daemons_of(cluster)
         .filter(|s| s.scheduling_strategy == SchedulingStrategy::Daemon && s.status == ServiceStatus::Active)
         .map(|s| s.key.clone())
         .collect();

@@ -13,9 +13,20 @@ pub(super) struct Limits {
 
 impl Limits {
     /// ECS's rule: `minimumHealthyPercent` rounds up, `maximumPercent` down. Below 100 % the maximum would keep a
-    /// service from its own desired count, so it never counts as less.
+    /// service from its own desired count, so it never counts as less. A managed daemon says on how many hosts it is replaced at once.
     pub(super) fn of(service: &Service) -> Self {
-        Self::new(service.desired_count, &service.deployment_configuration)
+        let desired = service.desired_count;
+        let limits = Self::new(desired, &service.deployment_configuration);
+        match &service.managed_daemon {
+            Some(daemon) => {
+                let left = desired.saturating_sub(daemon.settings.hosts_at_once(desired));
+                Self {
+                    lower: usize::try_from(left).unwrap_or(usize::MAX),
+                    ..limits
+                }
+            }
+            None => limits,
+        }
     }
 
     fn new(desired: u32, configuration: &DeploymentConfiguration) -> Self {

@@ -17,6 +17,7 @@ mod events;
 mod health;
 mod hosts;
 mod limits;
+mod managed_daemons;
 mod moving;
 mod pass;
 mod placing;

@@ -43,7 +43,13 @@ pub(super) fn reconcile(pass: &mut Pass<'_>) {
     {
         pass.decide(forget(tasks.to_vec(), vec![], vec![], vec![]));
     }
-    let deleting: BTreeSet<&TaskDefinitionKey> = pass.state.deleting_task_definitions().collect();
+    // What daemons have run can be described as deleted for a while.
+    let is_recent = |key: &TaskDefinitionKey| {
+        let deleted_at = pass.state.task_definition(key).and_then(|known| known.deregistered_at);
+        key.family.of_daemons().is_some() && deleted_at.is_some_and(|at| pass.now.ms_since(at) < RETAIN_MS)
+    };
+    let deleting = pass.state.deleting_task_definitions().filter(|key| !is_recent(key));
+    let deleting: BTreeSet<&TaskDefinitionKey> = deleting.collect();
     let used = pass.state.used_task_definitions(&deleting);
     let unused: Vec<_> = deleting
         .into_iter()

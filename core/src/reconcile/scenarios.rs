@@ -12,6 +12,9 @@ use super::Agenda;
 use super::scenario_words::{alarm_state, changes, configure, failure_threshold, health_status};
 use super::world::{START, World, cluster};
 
+#[path = "scenario_daemons.rs"]
+mod daemons;
+
 #[test]
 fn scenarios_as_written_come_out_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reconcile/scenarios");
@@ -37,6 +40,7 @@ fn play(script: &str) -> String {
         world: World::new(),
         names: BTreeMap::new(),
         said: BTreeMap::new(),
+        refused: None,
     };
     let mut out = String::new();
     for line in script.lines() {
@@ -58,6 +62,8 @@ struct Stage {
     names: BTreeMap<String, String>,
     /// Events already shown, by service.
     said: BTreeMap<ServiceKey, String>,
+    /// Why the last task outside services was refused, if it was.
+    refused: Option<String>,
 }
 
 impl Stage {
@@ -71,7 +77,8 @@ impl Stage {
         let needs = Resources::new(number("cpu").unwrap_or(1024), number("memory").unwrap_or(1024));
         match verb {
             "host" => {
-                let id = self.world.add_host(subject, options.get("zone").unwrap_or(&"a"), needs);
+                let (zone, pool) = (options.get("zone").unwrap_or(&"a"), options.get("pool").copied());
+                let id = self.world.add_host_of(subject, zone, needs, pool);
                 let seconds = |key: &str| options.get(key).map(|s| s.parse::<i64>().expect("seconds"));
                 let ahead_s = seconds("ahead").unwrap_or(0) - seconds("behind").unwrap_or(0);
                 self.world.ahead_ms.insert(id, ahead_s * 1_000);
@@ -128,8 +135,14 @@ impl Stage {
                 service
                     .tags
                     .extend(priority.map(|number| (Priority::TAG.to_owned(), number)));
+                daemons::make_managed(service, &args, &options);
             }),
             "tag" => self.tag(subject, args[1]),
+            "pools" => self.world.add_capacity_providers(&args),
+            "update-daemon" => self.update_daemon(subject, &args, &options),
+            "delete-daemon" => self.delete_daemon(subject),
+            "run" => self.run(subject, options["host"]),
+            "stop-alone" => self.stop_alone(subject),
             "task-set" | "scale-set" | "primary-set" | "delete-set" => {
                 self.change_task_set(verb, subject, number("set"), number("revision"), number("scale"));
             }
@@ -379,6 +392,7 @@ impl Stage {
             self.show_events(service, &mut text).expect("a string takes it");
             self.show_service(service, &mut text).expect("a string takes it");
         }
+        self.show_hosts_of_daemons(&mut text).expect("a string takes it");
         out.push_str(&self.shorten(&text));
     }
 

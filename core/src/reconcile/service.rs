@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::{DeploymentStatus, DesiredStatus, SchedulingStrategy, Service, ServiceKey, ServiceStatus, Task};
-use crate::state::{Command, ServiceProgress};
+use crate::model::{
+    DeploymentStatus, DesiredStatus, SchedulingStrategy, Service, ServiceDeploymentStatus, ServiceKey, ServiceStatus,
+    Task,
+};
+use crate::state::{Command, ServiceDeploymentProgress, ServiceProgress};
 
 use super::pass::Pass;
 use super::{
@@ -57,6 +60,7 @@ fn draining(pass: &mut Pass<'_>, service: &Service) {
     said.extend(protection::say_held(pass, service, &held));
     progress.events = deployment::as_events(pass, said);
     progress.inactive = tasks.is_empty();
+    progress.service_deployment = deletion(service, progress.inactive);
     let with_tasks = |id| tasks.iter().any(|t| t.deployment() == Some(id));
     progress.retired = service
         .deployments
@@ -64,9 +68,27 @@ fn draining(pass: &mut Pass<'_>, service: &Service) {
         .filter(|d| d.status != DeploymentStatus::Primary && !with_tasks(&d.id))
         .map(|d| d.id.clone())
         .collect();
-    if progress.inactive || !progress.events.is_empty() || !progress.retired.is_empty() {
+    let news = !progress.events.is_empty() || !progress.retired.is_empty() || progress.service_deployment.is_some();
+    if progress.inactive || news {
         pass.decide(Command::RecordServiceProgress(Box::new(progress)));
     }
+}
+
+/// How far the deployment has come that deletes a managed daemon.
+fn deletion(service: &Service, is_over: bool) -> Option<ServiceDeploymentProgress> {
+    let current = service
+        .service_deployment_under_way()
+        .filter(|_| service.is_managed_daemon())?;
+    let (status, reason) = match is_over {
+        true => (ServiceDeploymentStatus::Successful, "The daemon was deleted."),
+        false => (ServiceDeploymentStatus::InProgress, "The daemon is being deleted."),
+    };
+    current.status.may_become(status).then(|| ServiceDeploymentProgress {
+        id: current.id().clone(),
+        status,
+        reason: Some(reason.to_owned()),
+        by_circuit_breaker: false,
+    })
 }
 
 /// A finding that says nothing.

@@ -109,7 +109,11 @@ fn tags(service: &Service, definition: &TaskDefinition) -> Tags {
     let mut tags = Tags::new();
     if service.enable_ecs_managed_tags {
         tags.insert("aws:ecs:clusterName".into(), service.key.cluster.name.as_str().into());
-        tags.insert("aws:ecs:serviceName".into(), service.key.name.as_str().into());
+        let (key, name) = match service.key.name.of_daemon() {
+            Some(name) => ("aws:ecs:daemonName", name),
+            None => ("aws:ecs:serviceName", service.key.name.as_str()),
+        };
+        tags.insert(key.into(), name.into());
     }
     match service.propagate_tags {
         PropagateTags::None => {}

@@ -36,7 +36,8 @@ pub(super) fn stop_unhealthy(pass: &mut Pass<'_>, tasks: &[Arc<Task>]) -> Vec<Ta
     stop_because(pass, tasks, FAILED_HEALTH_CHECKS)
 }
 
-fn stop_because(pass: &mut Pass<'_>, tasks: &[Arc<Task>], reason: &str) -> Vec<TaskId> {
+/// Stops `tasks` for a reason of its own.
+pub(super) fn stop_because(pass: &mut Pass<'_>, tasks: &[Arc<Task>], reason: &str) -> Vec<TaskId> {
     let ids: Vec<TaskId> = tasks.iter().map(|t| t.id).collect();
     let mut stopped = vec![];
     for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {

@@ -17,6 +17,8 @@ pub(super) struct Tally {
     pub(super) outdated: Vec<Arc<Task>>,
     /// Wanted until they are replaced: on a host that is draining.
     pub(super) draining: Vec<Arc<Task>>,
+    /// Tasks of a managed daemon that are the last to leave a host which is draining: others are there still. They count for nothing else.
+    pub(super) lingering: Vec<Arc<Task>>,
     /// Wanted until they are replaced on the host that they are moved to.
     pub(super) moving: Vec<Arc<Task>>,
     /// Wanted until they are replaced: their health checks have failed.
@@ -61,6 +63,10 @@ impl Tally {
             ..Self::default()
         };
         for task in state.live_tasks_of_service(&service.key).filter(|task| counts(task)) {
+            if lingers(state, service, task) {
+                tally.lingering.push(Arc::clone(task));
+                continue;
+            }
             if let Some(deployment) = task.deployment().filter(|id| !tally.deployments.contains(*id)) {
                 tally.deployments.insert(deployment.clone());
             }
@@ -76,7 +82,7 @@ impl Tally {
                 &mut tally.unhealthy
             } else if !is_kept {
                 &mut tally.outdated
-            } else if task.container_instance.is_some_and(|host| state.is_draining(host)) {
+            } else if state.must_leave(task) {
                 &mut tally.draining
             } else {
                 &mut tally.current
@@ -127,6 +133,16 @@ impl Tally {
         let settles = by_time.map(|t| settles_at(t));
         settles.filter(|at| *at > now).min()
     }
+}
+
+/// Whether a task of a managed daemon stays on a host that is draining, since others are there still.
+fn lingers(state: &ClusterState, service: &Service, task: &Task) -> bool {
+    service.is_managed_daemon()
+        && task.desired_status == DesiredStatus::Running
+        && state.must_leave(task)
+        && task
+            .container_instance
+            .is_some_and(|host| state.has_tasks_beside_daemons(host))
 }
 
 pub(super) fn is_running(task: &Arc<Task>) -> bool {

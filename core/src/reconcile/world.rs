@@ -365,6 +365,7 @@ impl World {
             deployment_controller: Default::default(),
             task_sets: vec![],
             zone_rebalancing: false,
+            managed_daemon: None,
             events: Default::default(),
             steady: false,
             health_check_grace_period_secs: None,

@@ -65,7 +65,7 @@ pub(super) fn put_of_cluster(
 /// Whether a service of the cluster or a task that is not over was given the capacity provider, or a service may return to it.
 fn is_used(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderName) -> bool {
     let mut services = state
-        .services_of(cluster)
+        .services_and_daemons_of(cluster)
         .filter(|s| s.status != ServiceStatus::Inactive);
     let mut tasks = state.tasks_of_cluster(cluster).filter(|task| !task.is_stopped());
     let returns_to = |service: &Service| {

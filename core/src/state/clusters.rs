@@ -36,7 +36,10 @@ pub(super) fn delete(
     if state.container_instances_of(key).next().is_some() {
         return Err(Rejection::ClusterContainsContainerInstances(key.clone()));
     }
-    if state.services_of(key).any(|s| s.status != ServiceStatus::Inactive) {
+    if state
+        .services_and_daemons_of(key)
+        .any(|s| s.status != ServiceStatus::Inactive)
+    {
         return Err(Rejection::ClusterContainsServices(key.clone()));
     }
     if state.tasks_of_cluster(key).any(|t| !t.is_stopped()) {

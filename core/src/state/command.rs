@@ -8,10 +8,10 @@ use super::{DocumentChange, FeatureLevel};
 use crate::model::{
     AgentId, Alarm, AlarmKey, AlarmState, CapacityProvider, CapacityProviderKey, CapacityProviderName,
     CapacityProviderStrategy, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus,
-    DeploymentConfigurationChanges, DeploymentId, HookAction, HostDescription, HostReports, HostSettingsChange,
-    NetworkConfiguration, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance, Scale, Scope,
-    Service, ServiceKey, StateChange, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport,
-    TaskSet, Timestamp,
+    DaemonSettings, DeploymentConfigurationChanges, DeploymentId, HookAction, HostDescription, HostReports,
+    HostSettingsChange, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance,
+    Scale, Scope, Service, ServiceKey, StateChange, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId,
+    TaskReport, TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -63,6 +63,24 @@ pub enum Command {
     DeleteTaskDefinition {
         /// Which.
         task_definition: TaskDefinitionKey,
+    },
+    /// Begins to delete a revision of a daemon task definition. Valid when it exists and is active. Emits `TaskDefinitionDeleted`; it is
+    /// forgotten a while after nothing uses it any more. With [`Feature::ManagedDaemons`](super::Feature) alone, as is the next.
+    DeleteDaemonTaskDefinition {
+        /// Which.
+        task_definition: TaskDefinitionKey,
+        /// Now.
+        at: Timestamp,
+    },
+    /// Begins to delete a daemon, by a deployment that stops its tasks. Valid when it is active. Emits `ServiceUpdated`; the daemon is
+    /// `INACTIVE` once its tasks have stopped.
+    DeleteDaemon {
+        /// Which.
+        daemon: ServiceKey,
+        /// Id of the deployment.
+        deployment: DeploymentId,
+        /// Now.
+        at: Timestamp,
     },
     /// Forgets revisions that are being deleted; those still in use are left out. Valid always. Emits nothing.
     ForgetTaskDefinitions {
@@ -459,6 +477,9 @@ pub struct UpdateService {
     /// [`Feature::ZoneRebalancing`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_rebalancing: Option<bool>,
+    /// What it has as a managed daemon from now on. With [`Feature::ManagedDaemons`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon_settings: Option<DaemonSettings>,
     /// New source of tags.
     pub propagate_tags: Option<PropagateTags>,
     /// Whether new tasks get managed tags.
@@ -484,6 +505,7 @@ impl UpdateService {
             deployment_configuration: DeploymentConfigurationChanges::default(),
             health_check_grace_period_secs: None,
             zone_rebalancing: None,
+            daemon_settings: None,
             propagate_tags: None,
             enable_ecs_managed_tags: None,
             at,

@@ -65,6 +65,8 @@ pub enum Feature {
     Alarms,
     /// Tasks are stopped for others of higher priority, and remember for which.
     Preemption,
+    /// Capacity providers have daemons: a task of each on every host.
+    ManagedDaemons,
 }
 
 impl Feature {
@@ -96,7 +98,8 @@ impl Feature {
             | Self::EcsAgents
             | Self::DeploymentCriteria
             | Self::Alarms
-            | Self::Preemption => 2,
+            | Self::Preemption
+            | Self::ManagedDaemons => 2,
         }
     }
 }

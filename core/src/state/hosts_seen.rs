@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use super::{Allocation, ClusterState};
+use super::{Allocation, ClusterState, MissingDaemon};
 use crate::model::{ContainerInstance, ContainerInstanceId};
 
 /// A moment in the lives of all hosts. It shares with the state what has not changed since.
@@ -14,6 +14,7 @@ use crate::model::{ContainerInstance, ContainerInstanceId};
 pub struct HostsSeen {
     container_instances: OrdMap<ContainerInstanceId, Arc<ContainerInstance>>,
     allocations: OrdMap<ContainerInstanceId, Arc<Allocation>>,
+    missing_daemons: OrdMap<ContainerInstanceId, MissingDaemon>,
 }
 
 impl ClusterState {
@@ -23,16 +24,18 @@ impl ClusterState {
         HostsSeen {
             container_instances: self.container_instances.clone(),
             allocations: self.index.allocations.clone(),
+            missing_daemons: self.index.missing_daemons.clone(),
         }
     }
 
-    /// Hosts of all clusters whose record changed since, or what their tasks hold, and those that came or went. It costs about what changed: what the two
+    /// Hosts of all clusters whose record changed since, what their tasks hold, or which daemon they miss, and those that came or went. It costs about what changed: what the two
     /// moments share is passed over.
     #[must_use]
     pub fn hosts_changed_since(&self, seen: &HostsSeen) -> BTreeSet<ContainerInstanceId> {
         let records = seen.container_instances.diff(&self.container_instances).map(key_of);
         let allocations = seen.allocations.diff(&self.index.allocations).map(key_of);
-        records.chain(allocations).collect()
+        let missing = seen.missing_daemons.diff(&self.index.missing_daemons).map(key_of);
+        records.chain(allocations).chain(missing).collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod capacity_providers;
 mod clusters;
 mod command;
 mod container_instances;
+mod daemons;
 mod documents;
 mod event;
 mod feature_level;
@@ -47,6 +48,7 @@ pub use alarms::{MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS};
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms, keeps_failing};
 pub use command::{ClientToken, Command, MoveTask, StopType, Taggable, UpdateCluster, UpdateService};
+pub use daemons::MissingDaemon;
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
 pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
@@ -95,6 +97,8 @@ struct Index {
     connected: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
     /// Hosts whose tasks are to move away.
     draining: OrdSet<ContainerInstanceId>,
+    /// Hosts without a daemon that they are to have before other tasks, and which.
+    missing_daemons: OrdMap<ContainerInstanceId, MissingDaemon>,
     /// Hosts that were given up and are not back, by cluster and the moment they were given up.
     lost: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
     tasks_by_cluster: OrdMap<ClusterKey, OrdSet<TaskId>>,
@@ -116,6 +120,12 @@ struct Index {
 /// The reason for which the command was refused; the state then is as before.
 pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Result<Vec<Event>, Rejection> {
     state.applied = index;
+    let mut events = change(state, index, command)?;
+    daemons::settle(state, &mut events);
+    Ok(events)
+}
+
+fn change(state: &mut ClusterState, index: LogIndex, command: &Command) -> Result<Vec<Event>, Rejection> {
     match command {
         Command::CreateCluster(cluster) => clusters::create(state, cluster),
         Command::UpdateCluster(update) => clusters::update(state, update),
@@ -132,6 +142,10 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
             task_definitions::deregister(state, task_definition, *at)
         }
         Command::DeleteTaskDefinition { task_definition } => task_definitions::delete(state, task_definition),
+        Command::DeleteDaemonTaskDefinition { task_definition, at } => {
+            task_definitions::delete_of_daemons(state, task_definition, *at)
+        }
+        Command::DeleteDaemon { daemon, deployment, at } => daemons::delete(state, daemon, deployment, *at),
         Command::ForgetTaskDefinitions { task_definitions } => {
             task_definitions::forget(state, task_definitions);
             Ok(vec![])

@@ -141,7 +141,7 @@ pub enum Rejection {
     #[error("container instance {0} was deregistered")]
     ContainerInstanceDeregistered(ContainerInstanceId),
     /// The host takes no new tasks.
-    #[error("container instance {0} is draining or its agent is not connected")]
+    #[error("container instance {0} is draining, its agent is not connected, or it waits for a daemon")]
     ContainerInstanceUnavailable(ContainerInstanceId),
     /// The host still has tasks.
     #[error("container instance {0} still has tasks")]

@@ -20,6 +20,7 @@ pub const MAX_SERVICE_DEPLOYMENTS: usize = 20;
 /// Why service deployments stop that did not fail, and that nobody told to.
 const SUPERSEDED: &str = "A newer service deployment took its place.";
 const DELETED: &str = "The service was deleted.";
+const DELETED_DAEMON: &str = "The daemon was deleted.";
 
 /// Remembers that a deployment of `service` began, its primary one; what was under way is superseded.
 pub(super) fn begin(state: &ClusterState, service: &mut Service, at: Timestamp) {
@@ -39,6 +40,23 @@ pub(super) fn begin(state: &ClusterState, service: &mut Service, at: Timestamp) 
     alarms::monitor(state, &service.key.cluster.scope, &mut begun);
     service.service_deployments.push_front(Arc::new(begun));
     forget_surplus(service);
+}
+
+/// Remembers that a managed daemon is being deleted, which is a deployment that leaves nothing of it.
+pub(super) fn begin_deletion(state: &ClusterState, daemon: &mut Service, id: &DeploymentId, at: Timestamp) {
+    abandon(state, daemon, DELETED_DAEMON, at);
+    let Some(last) = daemon.current_service_deployment() else {
+        return;
+    };
+    let revision = ServiceRevision {
+        id: id.clone(),
+        created_at: at.max(last.created_at.plus_ms(1)),
+        ..last.revision.clone()
+    };
+    let mut begun = ServiceDeployment::new(revision, last.configuration.clone());
+    begun.sources = daemon.deployments.iter().map(source).collect();
+    daemon.service_deployments.push_front(Arc::new(begun));
+    forget_surplus(daemon);
 }
 
 /// Leaves what is under way where it is, since the service is deleted.
@@ -260,6 +278,7 @@ fn revision(state: &ClusterState, service: &Service, deployment: &Deployment) ->
         launch_type: service.launch_type.clone(),
         capacity_provider_strategy: service.capacity_provider_strategy.clone(),
         network_configuration: service.network_configuration.clone(),
+        daemon: service.daemon_revision(),
         images: images.collect(),
         created_at: deployment.created_at,
     }
@@ -267,12 +286,14 @@ fn revision(state: &ClusterState, service: &Service, deployment: &Deployment) ->
 
 /// The revisions that a service has beside the primary one.
 fn sources(service: &Service) -> Vec<SourceRevision> {
-    let others = service.deployments.iter().skip(1);
-    let source = |deployment: &Deployment| SourceRevision {
+    service.deployments.iter().skip(1).map(source).collect()
+}
+
+fn source(deployment: &Deployment) -> SourceRevision {
+    SourceRevision {
         id: deployment.id.clone(),
         tasks: TaskCounts::default(),
-    };
-    others.map(source).collect()
+    }
 }
 
 /// Says of images what hosts found them to be.

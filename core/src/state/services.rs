@@ -103,6 +103,9 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     if let Some(seconds) = update.health_check_grace_period_secs {
         service.health_check_grace_period_secs = Some(seconds);
     }
+    if let (Some(settings), Some(daemon)) = (update.daemon_settings, &mut service.managed_daemon) {
+        daemon.settings = settings;
+    }
     if let Some(propagate_tags) = update.propagate_tags {
         service.propagate_tags = propagate_tags;
     }
@@ -284,7 +287,10 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         service.status = ServiceStatus::Inactive;
         service.inactive_since = Some(progress.at);
         service.deployments.clear();
-        service.service_deployments.clear();
+        // How a daemon was deleted is told by the deployment that did it.
+        if !service.is_managed_daemon() {
+            service.service_deployments.clear();
+        }
         service.task_sets.clear();
     }
     Ok(put(state, service))

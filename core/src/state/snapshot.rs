@@ -10,7 +10,7 @@ use crate::model::{
     TaskDefinition,
 };
 
-use super::{ClusterState, Document, FeatureLevel, RememberedRequest, TokenKey, task_definitions};
+use super::{ClusterState, Document, FeatureLevel, RememberedRequest, TokenKey, daemons, task_definitions};
 
 /// One record of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,7 +150,10 @@ impl ClusterState {
                 SnapshotRecord::End(expected) if !began => {
                     return Err(SnapshotError::RecordsMissing { expected, found });
                 }
-                SnapshotRecord::End(expected) if expected == found => return Ok(state),
+                SnapshotRecord::End(expected) if expected == found => {
+                    daemons::index(&mut state);
+                    return Ok(state);
+                }
                 SnapshotRecord::End(expected) => return Err(SnapshotError::RecordsMissing { expected, found }),
             }
         }

@@ -54,6 +54,19 @@ pub(super) fn delete(state: &mut ClusterState, key: &TaskDefinitionKey) -> Resul
     Ok(vec![Event::TaskDefinitionDeleted(key.clone())])
 }
 
+/// What runs goes on, and a daemon that uses it keeps using it.
+pub(super) fn delete_of_daemons(
+    state: &mut ClusterState,
+    key: &TaskDefinitionKey,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let mut definition = TaskDefinition::clone(state.active_task_definition(key)?);
+    definition.status = TaskDefinitionStatus::DeleteInProgress;
+    definition.deregistered_at = Some(at);
+    put(state, Arc::new(definition));
+    Ok(vec![Event::TaskDefinitionDeleted(key.clone())])
+}
+
 pub(super) fn forget(state: &mut ClusterState, keys: &[TaskDefinitionKey]) {
     let deleting: BTreeSet<_> = keys.iter().filter(|key| state.index.deleting.contains(*key)).collect();
     let used = state.used_task_definitions(&deleting);

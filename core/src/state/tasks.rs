@@ -81,7 +81,8 @@ fn add(state: &mut ClusterState, task: &Task) -> Result<Event, Rejection> {
 
 fn check_room(state: &ClusterState, id: ContainerInstanceId, task: &Task) -> Result<(), Rejection> {
     let host = state.live_instance(id)?;
-    let takes_tasks = host.status == ContainerInstanceStatus::Active && host.agent_connected;
+    let misses_daemon = state.missing_daemon(id).is_some() && !task.is_of_daemon();
+    let takes_tasks = host.status == ContainerInstanceStatus::Active && host.agent_connected && !misses_daemon;
     if !takes_tasks || host.cluster != task.cluster {
         return Err(Rejection::ContainerInstanceUnavailable(id));
     }

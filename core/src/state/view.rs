@@ -60,7 +60,9 @@ impl ClusterState {
         let first = (key.clone(), ContainerInstanceId(0));
         let last = (key.clone(), ContainerInstanceId(u128::MAX));
         let mut hosts = self.index.instances_by_cluster.range(first..=last);
-        hosts.next().is_some() || self.services_of(key).next().is_some() || self.tasks_of_cluster(key).next().is_some()
+        hosts.next().is_some()
+            || self.services_and_daemons_of(key).next().is_some()
+            || self.tasks_of_cluster(key).next().is_some()
     }
 
     /// All clusters of all accounts and regions.
@@ -68,8 +70,7 @@ impl ClusterState {
         self.clusters.values()
     }
 
-    /// Revisions of an account and region, by family, then by revision.
-    pub fn task_definitions(&self, scope: &Scope) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
+    pub(super) fn all_task_definitions(&self, scope: &Scope) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
         let first = TaskDefinitionKey {
             scope: scope.clone(),
             family: "".into(),
@@ -163,8 +164,8 @@ impl ClusterState {
         Ok(service)
     }
 
-    /// Services of a cluster in name order, deleted ones included as long as they are remembered.
-    pub fn services_of(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<Service>> {
+    /// Services and managed daemons of a cluster in name order, deleted ones included as long as they are remembered.
+    pub fn services_and_daemons_of(&self, cluster: &ClusterKey) -> impl Iterator<Item = &Arc<Service>> {
         let cluster = cluster.clone();
         let from = ServiceKey {
             cluster: cluster.clone(),
@@ -176,7 +177,7 @@ impl ClusterState {
             .take_while(move |s| s.key.cluster == cluster)
     }
 
-    /// All services.
+    /// All services, managed daemons included.
     pub fn all_services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()
     }

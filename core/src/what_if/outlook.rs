@@ -256,10 +256,7 @@ fn not_replaced(after: &ClusterState, service: &Service, now: Timestamp) -> usiz
     let starts = service.starting_deployment().map(|deployment| &deployment.id);
     let tasks = after.live_tasks_of_service(&service.key);
     let wanted = tasks.filter(|task| task.desired_status == DesiredStatus::Running);
-    let is_to_go = |task: &Task| {
-        let drains = task.container_instance.is_some_and(|host| after.is_draining(host));
-        drains || task.deployment() != starts
-    };
+    let is_to_go = |task: &Task| after.must_leave(task) || task.deployment() != starts;
     wanted.filter(|task| is_to_go(task)).count()
 }
 

@@ -117,7 +117,7 @@ impl Rehearsal {
     /// Until when what is deployed of the cluster's services waits by itself, as while it bakes, as far as that is followed. What waits for somebody
     /// goes on when he says so, and not by itself.
     fn deployments_wait_until(&self, began: Timestamp) -> Timestamp {
-        let services = self.state.services_of(&self.cluster);
+        let services = self.state.services_and_daemons_of(&self.cluster);
         let waits = services.filter_map(|service| {
             let lifecycle = service.service_deployment_under_way()?.lifecycle.as_ref()?;
             lifecycle.waits_until.filter(|until| *until > self.now)

@@ -168,6 +168,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         deployment_controller: Default::default(),
         task_sets: vec![],
         zone_rebalancing: false,
+        managed_daemon: None,
         events: imbl::Vector::new(),
         steady: false,
         health_check_grace_period_secs: None,

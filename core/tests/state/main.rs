@@ -2,6 +2,7 @@
 
 mod alarms;
 mod capacity_providers;
+mod daemons;
 mod given;
 mod health;
 mod hosts;

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 use super::alarms::{alarm, minded, set};
 use super::capacity_providers::{capacity_provider, put_providers};
+use super::daemons;
 use super::given::{
     CAPACITY, HOSTS, cluster, definition, no_change, nothing_new, register, register_ecs_agent, register_with, report,
     service, task,
@@ -138,6 +139,31 @@ fn commands() -> impl Strategy<Value = Command> {
         alarms(),
         deploying(),
         deploying_from_outside(),
+        having_daemons(),
+    ]
+}
+
+/// A daemon that comes and goes, on hosts that join its pool.
+fn having_daemons() -> impl Strategy<Value = Command> {
+    let define = Command::RegisterTaskDefinition(definition(&daemons::logs()));
+    let delete_definition = Command::DeleteDaemonTaskDefinition {
+        task_definition: daemons::logs(),
+        at: Timestamp(9),
+    };
+    let gone = ServiceProgress {
+        inactive: true,
+        ..ServiceProgress::nothing_new(cluster().daemon("logs"), Timestamp(9))
+    };
+    let is_gone = Command::RecordServiceProgress(Box::new(gone));
+    prop_oneof![
+        3 => (0..HOSTS).prop_map(daemons::register_in_pool),
+        3 => (0..200u128, 0..HOSTS).prop_map(|(id, host)| daemons::task_of_daemon(id, host)),
+        2 => any::<bool>().prop_map(daemons::create),
+        1 => Just(put_providers(&POOLS)),
+        1 => Just(define),
+        1 => Just(delete_definition),
+        1 => Just(daemons::delete()),
+        1 => Just(is_gone),
     ]
 }
 

@@ -8,6 +8,8 @@ string_enum!(EventType {
     EcsServiceAction = "ECS Service Action",
     EcsDeploymentStateChange = "ECS Deployment State Change",
     EcsHookStateChange = "ECS Hook State Change",
+    EcsDaemonServiceAction = "ECS Daemon Service Action",
+    EcsDaemonDeploymentStateChange = "ECS Daemon Deployment State Change",
 });
 
 string_enum!(JoinRole {

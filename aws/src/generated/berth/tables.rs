@@ -62,7 +62,7 @@ pub(super) static EventGap: m::Shape = m::structure("EventGap", &[
     m::member("to", &PositionText),
     m::member("reason", &String),
 ]);
-pub(super) static EventType: m::Shape = m::string("EventType").values(&["ECS Task State Change", "ECS Container Instance State Change", "ECS Service Action", "ECS Deployment State Change", "ECS Hook State Change"]);
+pub(super) static EventType: m::Shape = m::string("EventType").values(&["ECS Task State Change", "ECS Container Instance State Change", "ECS Service Action", "ECS Deployment State Change", "ECS Hook State Change", "ECS Daemon Service Action", "ECS Daemon Deployment State Change"]);
 pub(super) static EventTypes: m::Shape = m::list("EventTypes", &EventType).max(10);
 pub(super) static ExplainPlacementRequest: m::Shape = m::structure("ExplainPlacementRequest", &[
     m::member("cluster", &String),

@@ -19,6 +19,10 @@ pub(super) fn of(event: &Value) -> String {
             format!("service {}", last_part(text(detail, "serviceArn"))),
             hook(detail),
         ),
+        "ECS Daemon Service Action" | "ECS Daemon Deployment State Change" => {
+            let daemon = last_part(text(detail, "daemonArn"));
+            (format!("daemon {daemon}"), action(detail))
+        }
         _ => (format!("service {subject}"), action(detail)),
     };
     format!("{}  {about}: {what}", text(event, "time"))

@@ -75,6 +75,10 @@ enum Type {
     Deployment,
     /// "ECS Hook State Change"
     Hook,
+    /// "ECS Daemon Service Action"
+    Daemon,
+    /// "ECS Daemon Deployment State Change"
+    DaemonDeployment,
 }
 
 impl From<Type> for EventType {
@@ -85,6 +89,8 @@ impl From<Type> for EventType {
             Type::Service => Self::EcsServiceAction,
             Type::Deployment => Self::EcsDeploymentStateChange,
             Type::Hook => Self::EcsHookStateChange,
+            Type::Daemon => Self::EcsDaemonServiceAction,
+            Type::DaemonDeployment => Self::EcsDaemonDeploymentStateChange,
         }
     }
 }

@@ -231,6 +231,7 @@ fn service(
         deployment_controller: DeploymentController::default(),
         task_sets: vec![],
         zone_rebalancing: false,
+        managed_daemon: None,
         events: Default::default(),
         steady: false,
         health_check_grace_period_secs: service_input::grace_period(state, input.health_check_grace_period_seconds)?,

@@ -32,7 +32,7 @@ pub(crate) async fn handle(
         .filter(|instance| {
             input
                 .status
-                .is_none_or(|status| status.as_str() == instance.status.as_str())
+                .is_none_or(|status| status.as_str() == state.shown_status(instance))
         })
         .filter(|instance| match &filter {
             Some(filter) => filter.holds_for(&Host::from_state(&state, instance).facts()),

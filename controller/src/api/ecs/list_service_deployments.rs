@@ -43,14 +43,10 @@ pub(crate) async fn handle(
 
 fn matches(deployment: &ServiceDeployment, input: &ListServiceDeploymentsRequest) -> bool {
     let status = render::service_deployment_status(deployment.status);
-    let at = deployment.created_at.0;
-    let created = input.created_at.as_ref();
-    let (after, before) = (created.and_then(|c| c.after), created.and_then(|c| c.before));
     // An empty list asks for none in particular.
     let wanted = input.status.as_ref().filter(|wanted| !wanted.is_empty());
     wanted.is_none_or(|wanted| wanted.contains(&status))
-        && after.is_none_or(|after| at > after.0)
-        && before.is_none_or(|before| at < before.0)
+        && service_deployments::is_created_within(deployment, input.created_at.as_ref())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{DesiredStatus as AwsDesiredStatus, ListTasksRequest, ListTasksResponse};
-use berth_core::model::{ClusterKey, DesiredStatus, Task};
+use berth_core::model::{ClusterKey, DesiredStatus, ServiceStatus, Task};
 use berth_core::state::ClusterState;
 
 use super::launch_type;
@@ -22,6 +22,7 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("maxResults", Honoured::All),
     ("startedBy", Honoured::All),
     ("serviceName", Honoured::All),
+    ("daemonName", Honoured::All),
     ("desiredStatus", Honoured::All),
     ("launchType", Honoured::All),
 ]);
@@ -59,6 +60,19 @@ fn narrowest<'s>(
             Some(&state.service(&key).ok_or_else(errors::service_not_found)?.key)
         }
     };
+    let service = match (input.daemon_name.as_deref(), service) {
+        (None, service) => service,
+        (Some(_), Some(_)) => return Err(invalid("serviceName and daemonName cannot be given together.")),
+        (Some(name), None) => {
+            let daemon = state.service(&cluster.daemon(name));
+            let daemon = daemon.filter(|daemon| daemon.status != ServiceStatus::Inactive);
+            Some(
+                &daemon
+                    .ok_or_else(|| invalid("The referenced daemon was not found."))?
+                    .key,
+            )
+        }
+    };
     Ok(match (host, service) {
         (Some(host), None) => Box::new(state.tasks_of_instance(host)),
         (None, Some(service)) => Box::new(state.tasks_of_service(service)),
@@ -81,7 +95,7 @@ fn matches(task: &Task, cluster: &ClusterKey, input: &ListTasksRequest) -> bool 
     let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
     desired
         && task.cluster == *cluster
-        && is(&input.family, Some(task.task_definition.family.as_str()))
+        && is(&input.family, Some(task.task_definition.family.own_name()))
         && is(&input.started_by, task.started_by.as_deref())
         && input
             .launch_type

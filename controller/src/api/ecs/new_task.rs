@@ -4,7 +4,7 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{PropagateTags, Tag, TaskOverride as AwsTaskOverride};
 use berth_core::model::{
     ClusterKey, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskOrigin,
-    TaskOverride, Timestamp,
+    TaskOverride, Timestamp, is_group_of_daemon,
 };
 use berth_core::state::MAX_TAGS;
 
@@ -83,7 +83,7 @@ fn group(definition: &TaskDefinition, given: Option<String>) -> Result<String, A
     let Some(group) = given.filter(|group| !group.is_empty()) else {
         return Ok(format!("family:{}", definition.key.family));
     };
-    if group.starts_with("service:") {
+    if group.starts_with("service:") || is_group_of_daemon(&group) {
         return Err(invalid("Invalid namespace for group."));
     }
     if group.chars().count() > MAX_GROUP {

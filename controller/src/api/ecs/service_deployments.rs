@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use berth_aws::AwsError;
-use berth_core::model::{ArnResource, DeploymentId, Scope, Service, ServiceKey};
+use berth_aws::ecs::CreatedAt;
+use berth_core::model::{ArnResource, DeploymentId, Scope, Service, ServiceDeployment, ServiceKey};
 use berth_core::state::{ClusterState, Feature};
 
 use super::references;
@@ -35,6 +36,13 @@ pub(super) fn check_count(member: &str, given: &[String]) -> Result<(), AwsError
         1..=MAX_NAMED => Ok(()),
         _ => Err(invalid(format!("{member} must not be more than {MAX_NAMED}."))),
     }
+}
+
+/// Whether a deployment was created in the time that a list is asked for.
+pub(super) fn is_created_within(deployment: &ServiceDeployment, asked: Option<&CreatedAt>) -> bool {
+    let at = deployment.created_at.0;
+    let (after, before) = (asked.and_then(|c| c.after), asked.and_then(|c| c.before));
+    after.is_none_or(|after| at > after.0) && before.is_none_or(|before| at < before.0)
 }
 
 /// Which service and which number the ARN of a service deployment names.

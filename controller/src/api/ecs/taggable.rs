@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
-use berth_core::model::{ArnResource, ContainerInstanceStatus, Scope, Tags, TaskDefinitionKey};
+use berth_core::model::{ArnResource, ContainerInstanceStatus, Family, Scope, ServiceStatus, Tags, TaskDefinitionKey};
 use berth_core::state::{ClusterState, Rejection, Taggable};
 
 use super::references::{self, Lookup};
@@ -35,7 +35,17 @@ pub(crate) fn find<'s>(
             let found = state.service(&key);
             found.map(|service| (Taggable::Service(key), &service.tags))
         }
-        ArnResource::ServiceDeployment { .. } | ArnResource::ServiceRevision { .. } | ArnResource::TaskSet { .. } => {
+        ArnResource::Daemon { cluster, daemon } => {
+            let key = scope.cluster(&cluster).daemon(&daemon);
+            let found = state.service(&key);
+            let found = found.filter(|daemon| daemon.status != ServiceStatus::Inactive);
+            found.map(|daemon| (Taggable::Service(key), &daemon.tags))
+        }
+        ArnResource::ServiceDeployment { .. }
+        | ArnResource::ServiceRevision { .. }
+        | ArnResource::TaskSet { .. }
+        | ArnResource::DaemonDeployment { .. }
+        | ArnResource::DaemonRevision { .. } => {
             return Err(invalid(format!("Invalid identifier: {text} carries no tags.")));
         }
         ArnResource::Task { cluster, .. } => {
@@ -59,16 +69,26 @@ pub(crate) fn find<'s>(
             let found = state.capacity_provider(&key);
             found.map(|provider| (Taggable::CapacityProvider(key), &provider.tags))
         }
-        ArnResource::TaskDefinition { family, revision } => {
-            let key = TaskDefinitionKey {
-                scope: scope.clone(),
-                family: family.into(),
-                revision,
-            };
-            let found = state.task_definition(&key);
-            found.map(|definition| (Taggable::TaskDefinition(key), &definition.tags))
+        ArnResource::TaskDefinition { family, revision } => of_definition(state, scope, family.into(), revision),
+        ArnResource::DaemonTaskDefinition { family, revision } => {
+            of_definition(state, scope, Family::for_daemons(&family), revision)
         }
     })
+}
+
+fn of_definition<'s>(
+    state: &'s ClusterState,
+    scope: &Scope,
+    family: Family,
+    revision: u32,
+) -> Option<(Taggable, &'s Tags)> {
+    let key = TaskDefinitionKey {
+        scope: scope.clone(),
+        family,
+        revision,
+    };
+    let found = state.task_definition(&key);
+    found.map(|definition| (Taggable::TaskDefinition(key), &definition.tags))
 }
 
 /// The error of the operations that change tags, for a resource that is not there.

@@ -29,6 +29,10 @@ pub(super) fn find<'s>(
     let found = names.iter().map(|name| {
         Ok(match references::task(state, cluster, name)? {
             Lookup::Missing(arn) => Err(references::missing(arn)),
+            Lookup::Found(task) if task.is_of_daemon() => Err(not_valid(
+                task,
+                "The task belongs to a daemon, and those of daemons are not protected.",
+            )),
             Lookup::Found(task) if task.service().is_none() => Err(not_valid(task, "The task belongs to no service.")),
             Lookup::Found(task) => Ok(&**task),
         })

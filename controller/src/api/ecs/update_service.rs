@@ -87,6 +87,7 @@ fn update(
         )?,
         health_check_grace_period_secs: service_input::grace_period(state, input.health_check_grace_period_seconds)?,
         zone_rebalancing: service_input::zone_rebalancing(state, input.availability_zone_rebalancing.as_ref())?,
+        daemon_settings: None,
         propagate_tags: input.propagate_tags.map(service_input::propagate_tags),
         enable_ecs_managed_tags: input.enable_ecs_managed_tags,
         at: call.now,

@@ -1,5 +1,6 @@
 //! A host takes new tasks only while it is `ACTIVE` and its agent is connected (ECS: `AGENT`), and while no task on it is being stopped for one that is to come:
-//! what becomes free bit by bit would otherwise go to smaller tasks. Pure.
+//! what becomes free bit by bit would otherwise go to smaller tasks. Nor does it while a daemon does not
+//! serve on it that it is not to be without; only daemons come before. Pure.
 
 use super::Filter;
 use crate::model::ContainerInstanceStatus;
@@ -12,8 +13,10 @@ use crate::placement::refusal::Refusal;
 pub(super) struct Agent;
 
 impl Filter for Agent {
-    fn refusal(&self, board: &Board, _: &Need, host: HostIndex) -> Option<Refusal> {
-        reason(board.host(host))
+    fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
+        let found = reason(board.host(host))?;
+        let comes_first = need.is_of_daemon() && matches!(found, Refusal::MissesDaemon(_));
+        (!comes_first).then_some(found)
     }
 }
 
@@ -24,6 +27,9 @@ pub(super) fn reason(host: &Host) -> Option<Refusal> {
     } else if !host.agent_connected {
         Some(Refusal::AgentDisconnected)
     } else {
-        host.makes_room_for.clone().map(Refusal::MakesRoom)
+        host.makes_room_for
+            .clone()
+            .map(Refusal::MakesRoom)
+            .or_else(|| host.missing_daemon.clone().map(Refusal::MissesDaemon))
     }
 }

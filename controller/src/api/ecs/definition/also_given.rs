@@ -1,14 +1,15 @@
 //! Members of a task definition that ask for nothing, such as `privileged: false` or an empty `linuxParameters`: kept as they were given,
 //! since clients compare what they are shown with what they registered. Pure.
 
-use berth_aws::ecs::{RegisterTaskDefinitionRequest, TaskDefinition as AwsTaskDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// A member of the request that is shown elsewhere.
 const TAGS: &str = "tags";
 
 /// The members that are in the request and not in `shown`, as JSON; empty if there are none.
-pub(super) fn of(request: &RegisterTaskDefinitionRequest, shown: &AwsTaskDefinition) -> String {
+pub(super) fn of(request: &impl Serialize, shown: &impl Serialize) -> String {
     let (Ok(Value::Object(mut request)), Ok(shown)) = (serde_json::to_value(request), serde_json::to_value(shown))
     else {
         return String::new();
@@ -18,7 +19,7 @@ pub(super) fn of(request: &RegisterTaskDefinitionRequest, shown: &AwsTaskDefinit
 }
 
 /// `shown` with the members that [`of`] kept.
-pub(in crate::api::ecs) fn add(shown: AwsTaskDefinition, also_given: &str) -> AwsTaskDefinition {
+pub(in crate::api::ecs) fn add<T: Serialize + DeserializeOwned>(shown: T, also_given: &str) -> T {
     let (Ok(more), Ok(mut whole)) = (serde_json::from_str(also_given), serde_json::to_value(&shown)) else {
         return shown;
     };

@@ -2,6 +2,7 @@
 
 pub(in crate::api::ecs) mod also_given;
 mod container;
+pub(super) mod daemon;
 mod dependencies;
 pub(in crate::api::ecs) mod fargate;
 mod health_check;

@@ -14,12 +14,18 @@ pub(crate) fn container_instance(
     instance: &ContainerInstance,
     include: &[ContainerInstanceField],
 ) -> Answer {
-    container_instance_with(&state.allocation(instance.id), instance, include)
+    container_instance_with(
+        &state.allocation(instance.id),
+        state.shown_status(instance),
+        instance,
+        include,
+    )
 }
 
-/// The same, where it is known what its tasks hold.
+/// The same, where it is known what its tasks hold and which status it has.
 pub(super) fn container_instance_with(
     allocation: &Allocation,
+    status: &str,
     instance: &ContainerInstance,
     include: &[ContainerInstanceField],
 ) -> Answer {
@@ -37,7 +43,7 @@ pub(super) fn container_instance_with(
         }),
         remaining_resources: Some(resources(allocation.free(registered), &allocation.ports())),
         registered_resources: Some(resources(registered, &Ports::new())),
-        status: Some(instance.status.as_str().to_owned()),
+        status: Some(status.to_owned()),
         agent_connected: Some(instance.agent_connected),
         running_tasks_count: count(allocation.running_tasks()),
         pending_tasks_count: count(allocation.pending_tasks()),

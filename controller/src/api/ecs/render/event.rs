@@ -3,15 +3,17 @@
 
 use berth_aws::Operation;
 use berth_aws::Timestamp as AwsTimestamp;
+use berth_aws::ecs::DaemonDeploymentStatus;
 use berth_aws::ecs::operations::{DescribeContainerInstances, DescribeTasks};
 use berth_aws::model::{Kind, Shape};
-use berth_core::announcements::{Announcement, ServiceAction, Subject};
+use berth_core::announcements::{Announcement, DaemonNews, ServiceAction, Subject};
 use berth_core::model::{
     CapacityProviderKey, Deployment, HookRun, HookStatus, LifecycleStage, RolloutState, ServiceKey, Timestamp,
 };
 use serde_json::{Map, Value, json};
 
 use super::container_instance::container_instance_with;
+use super::daemon::daemon_deployment_status;
 use super::task::task_on;
 
 /// `detail-type` of each kind of event.
@@ -20,6 +22,8 @@ pub(crate) const CONTAINER_INSTANCE: &str = "ECS Container Instance State Change
 pub(crate) const SERVICE_ACTION: &str = "ECS Service Action";
 pub(crate) const DEPLOYMENT: &str = "ECS Deployment State Change";
 pub(crate) const HOOK: &str = "ECS Hook State Change";
+pub(crate) const DAEMON_ACTION: &str = "ECS Daemon Service Action";
+pub(crate) const DAEMON_DEPLOYMENT: &str = "ECS Daemon Deployment State Change";
 
 /// The `detail-type` of an announcement.
 pub(crate) fn detail_type(announcement: &Announcement) -> &'static str {
@@ -29,6 +33,10 @@ pub(crate) fn detail_type(announcement: &Announcement) -> &'static str {
         Subject::Service { .. } => SERVICE_ACTION,
         Subject::Deployment { .. } => DEPLOYMENT,
         Subject::Hook { .. } => HOOK,
+        Subject::Daemon { news, .. } => match news {
+            DaemonNews::Deployment { .. } => DAEMON_DEPLOYMENT,
+            DaemonNews::TaskStartImpaired { .. } => DAEMON_ACTION,
+        },
     }
 }
 
@@ -41,8 +49,12 @@ pub(crate) fn event(announcement: &Announcement, history: u64) -> Value {
             let shape = element_of(DescribeTasks::MODEL.output, "tasks");
             (task.arn(), described(&shown, shape, announcement.at))
         }
-        Subject::ContainerInstance { host, allocation } => {
-            let shown = container_instance_with(allocation, host, &[]);
+        Subject::ContainerInstance {
+            host,
+            allocation,
+            status,
+        } => {
+            let shown = container_instance_with(allocation, status, host, &[]);
             let shape = element_of(DescribeContainerInstances::MODEL.output, "containerInstances");
             let mut detail = described(&shown, shape, announcement.at);
             detail["clusterArn"] = host.cluster.arn().into();
@@ -60,6 +72,7 @@ pub(crate) fn event(announcement: &Announcement, history: u64) -> Value {
             let detail = hook_state(service, &arn, *stage, hook, announcement.at);
             (arn, detail)
         }
+        Subject::Daemon { daemon, news } => daemon_news(daemon, news, announcement.at),
     };
     json!({
         "version": "0",
@@ -174,6 +187,66 @@ fn hook_state(
         "serviceDeploymentArn": service_deployment,
         "updatedAt": text(at),
     })
+}
+
+/// What a daemon says, and the resource that it says it of.
+fn daemon_news(daemon: &ServiceKey, news: &DaemonNews, at: Timestamp) -> (String, Value) {
+    let mut detail = json!({"clusterArn": daemon.cluster.arn(), "daemonArn": daemon.arn()});
+    let mut add = |member: &str, value: String| detail[member] = value.into();
+    let resource = match news {
+        DaemonNews::Deployment {
+            id,
+            status,
+            reason,
+            has_target,
+        } => {
+            let status = daemon_deployment_status(*status);
+            let kind = match status {
+                DaemonDeploymentStatus::RollbackFailed => "ERROR",
+                _ => "INFO",
+            };
+            add("eventType", kind.to_owned());
+            add("eventName", format!("DAEMON_DEPLOYMENT_{}", status.as_str()));
+            add("daemonDeploymentArn", daemon.service_deployment_arn(id));
+            if *has_target {
+                add("targetDaemonRevisionArn", daemon.service_revision_arn(id));
+            }
+            if let Some(reason) = reason {
+                add("reason", reason.clone());
+            }
+            add("updatedAt", text(at));
+            daemon.arn()
+        }
+        DaemonNews::TaskStartImpaired {
+            revision,
+            task_definition,
+            host,
+            capacity_provider,
+            task,
+            reason,
+        } => {
+            add("eventType", "WARNING".to_owned());
+            add("eventName", "DAEMON_TASK_START_IMPAIRED".to_owned());
+            add("daemonRevisionArn", daemon.service_revision_arn(revision));
+            add("daemonTaskDefinitionArn", task_definition.arn());
+            let failure = task.map_or("TASK_CREATION_FAILED", |_| "TASK_FAILED_TO_RUN");
+            add("failureType", failure.to_owned());
+            if let Some(host) = host {
+                add("containerInstanceArn", daemon.cluster.container_instance_arn(*host));
+            }
+            if let Some(name) = capacity_provider {
+                add("capacityProviderName", name.to_string());
+            }
+            add("createdAt", text(at));
+            add("reason", reason.clone());
+            let task = task.map(|task| daemon.cluster.task_arn(task));
+            if let Some(task) = &task {
+                add("taskArn", task.clone());
+            }
+            task.unwrap_or_else(|| daemon.arn())
+        }
+    };
+    (resource, detail)
 }
 
 /// A time as details of events have it.

@@ -4,6 +4,8 @@
 mod capacity_provider;
 pub(crate) mod cluster;
 pub(crate) mod container_instance;
+mod daemon;
+mod daemon_task_definition;
 pub(crate) mod event;
 mod network_interface;
 mod service;
@@ -13,6 +15,13 @@ mod task_definition;
 mod task_set;
 
 pub(in crate::api) use capacity_provider::capacity_provider;
+pub(super) use daemon::{
+    daemon, daemon_deployment, daemon_deployment_status, daemon_deployment_summary, daemon_revision, daemon_status,
+    daemon_summary, daemon_updated_at, newest_deployment_arn,
+};
+pub(super) use daemon_task_definition::{
+    daemon_task_definition, daemon_task_definition_status, daemon_task_definition_summary,
+};
 pub(in crate::api) use service::service;
 pub(super) use service_deployment::{
     service_deployment, service_deployment_brief, service_revision, status as service_deployment_status,
@@ -24,7 +33,7 @@ pub(super) use task_set::task_set;
 use berth_core::model::{Timestamp, TransportProtocol};
 
 /// A time of an answer.
-pub(super) fn time(at: Timestamp) -> berth_aws::Timestamp {
+pub(in crate::api::ecs) fn time(at: Timestamp) -> berth_aws::Timestamp {
     berth_aws::Timestamp(at.0)
 }
 

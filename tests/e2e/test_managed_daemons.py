@@ -1,0 +1,199 @@
+"""Managed daemons over boto3: one task on each host of a pool, before other tasks come, replaced step by step, brought back and deleted."""
+
+import collections
+
+import pytest
+from botocore.exceptions import ClientError, WaiterError
+
+import berth
+
+CLUSTER = "shop"
+SOON = {"Delay": 1, "MaxAttempts": 90}
+BROKEN = {"name": "agent", "image": "agent:broken", "cpu": 32, "memory": 32, "environment": [{"name": "BERTH_SIM_START_ERROR", "value": "no such file"}]}
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    pools = ["--capacity-provider", "gpu", "--capacity-provider", "plain"]
+    with berth.dev(tmp_path_factory.mktemp("daemons"), "--runtime", "simulated", "--hosts", 4, "--cluster", CLUSTER, *pools) as process:
+        ecs = berth.client(process.endpoint)
+        for pool in ["gpu", "plain"]:
+            ecs.create_capacity_provider(name=pool, autoScalingGroupProvider={"autoScalingGroupArn": pool})
+        ecs.put_cluster_capacity_providers(cluster=CLUSTER, capacityProviders=["gpu", "plain"], defaultCapacityProviderStrategy=[])
+        app = {"name": "app", "image": "web", "cpu": 64, "memory": 64}
+        ecs.register_task_definition(family="web", networkMode="host", containerDefinitions=[app])
+        for image in ["agent:1", "agent:2"]:
+            agent = {"name": "agent", "image": image, "cpu": 32, "memory": 32}
+            ecs.register_daemon_task_definition(family="agent", containerDefinitions=[agent])
+        process.ecs = ecs
+        yield process
+
+
+@pytest.fixture(scope="module")
+def ecs(dev):
+    return dev.ecs
+
+
+def create(ecs, name, pools, definition="agent:1", **more):
+    created = ecs.create_daemon(clusterArn=CLUSTER, daemonName=name, daemonTaskDefinitionArn=definition, capacityProviderArns=pools, **more)
+    successful(ecs, created)
+    return created
+
+
+def successful(ecs, answer):
+    ecs.get_waiter("daemon_deployment_successful").wait(daemonDeploymentArns=[answer["deploymentArn"]], WaiterConfig=SOON)
+
+
+def deployment(ecs, answer):
+    return ecs.describe_daemon_deployments(daemonDeploymentArns=[answer["deploymentArn"]])["daemonDeployments"][0]
+
+
+def delete(ecs, created):
+    deleted = ecs.delete_daemon(daemonArn=created["daemonArn"])
+    assert deleted["status"] == "DELETE_IN_PROGRESS"
+    successful(ecs, deleted)
+
+
+def tasks_by_host(ecs, name):
+    """Task definitions of a daemon's running tasks, by host."""
+    hosts = collections.defaultdict(list)
+    for task in berth.running(ecs, CLUSTER, daemonName=name):
+        hosts[task["containerInstanceArn"]].append(berth.id_of(task["taskDefinitionArn"]))
+    return dict(hosts)
+
+
+def hosts_of(ecs, pool):
+    return {host["containerInstanceArn"] for host in berth.instances_of(ecs, CLUSTER) if host["capacityProviderName"] == pool}
+
+
+def test_daemon_has_a_task_on_each_host_of_its_pool_and_says_what_it_is(ecs):
+    tags = [{"key": "team", "value": "platform"}]
+    created = create(ecs, "logs", ["gpu"], tags=tags, propagateTags="DAEMON", enableECSManagedTags=True)
+    ecs.get_waiter("daemon_active").wait(daemonArn=created["daemonArn"], WaiterConfig=SOON)
+    gpu = hosts_of(ecs, "gpu")
+    assert tasks_by_host(ecs, "logs") == {host: ["agent:1"] for host in gpu}
+    daemon = ecs.describe_daemon(daemonArn=created["daemonArn"])["daemon"]
+    revision = daemon["currentRevisions"][0]
+    assert (revision["totalRunningCount"], revision["totalWithoutDaemonCount"]) == (len(gpu), 0)
+    task = berth.running(ecs, CLUSTER, daemonName="logs")[0]
+    assert (task["group"], task["capacityProviderName"]) == ("daemon:logs", "gpu")
+    assert ":daemon-task-definition/agent:1" in task["taskDefinitionArn"]
+    of_task = {tag["key"]: tag["value"] for tag in ecs.list_tags_for_resource(resourceArn=task["taskArn"])["tags"]}
+    assert of_task == {"team": "platform", "aws:ecs:clusterName": CLUSTER, "aws:ecs:daemonName": "logs"}
+    listed = ecs.list_daemons(clusterArn=CLUSTER)["daemonSummariesList"]
+    assert [daemon["daemonArn"] for daemon in listed] == [created["daemonArn"]]
+    assert ecs.list_services(cluster=CLUSTER)["serviceArns"] == []
+    delete(ecs, created)
+    with pytest.raises(ClientError, match="DaemonNotFoundException"):
+        ecs.describe_daemon(daemonArn=created["daemonArn"])
+    with pytest.raises(WaiterError):
+        ecs.get_waiter("daemon_active").wait(daemonArn=created["daemonArn"], WaiterConfig=SOON)
+    assert berth.running(ecs, CLUSTER) == []
+
+
+def test_update_replaces_tasks_host_by_host_and_leaves_other_tasks_where_they_are(ecs):
+    created = create(ecs, "logs", ["gpu", "plain"])
+    ecs.create_service(cluster=CLUSTER, serviceName="web", taskDefinition="web", desiredCount=4)
+    berth.wait_stable(ecs, CLUSTER, "web")
+    before = {task["taskArn"] for task in berth.running(ecs, CLUSTER, serviceName="web")}
+    update = ecs.update_daemon(
+        daemonArn=created["daemonArn"],
+        daemonTaskDefinitionArn="agent:2",
+        capacityProviderArns=["gpu", "plain"],
+        deploymentConfiguration={"drainPercent": 50.0},
+    )
+    least = len(tasks_by_host(ecs, "logs"))
+    while (status := deployment(ecs, update)["status"]) not in ("SUCCESSFUL", "STOPPED", "ROLLBACK_SUCCESSFUL"):
+        least = min(least, len(tasks_by_host(ecs, "logs")))
+    assert status == "SUCCESSFUL"
+    assert least >= 2, "two of four hosts have the daemon at any time"
+    assert set(map(tuple, tasks_by_host(ecs, "logs").values())) == {("agent:2",)}
+    assert {task["taskArn"] for task in berth.running(ecs, CLUSTER, serviceName="web")} == before
+    summaries = ecs.list_daemon_deployments(daemonArn=created["daemonArn"])["daemonDeployments"]
+    assert [summary["status"] for summary in summaries] == ["SUCCESSFUL", "SUCCESSFUL"]
+    target = deployment(ecs, update)["targetDaemonRevision"]
+    assert target["totalRunningInstanceCount"] == 4
+    ecs.delete_service(cluster=CLUSTER, service="web", force=True)
+    delete(ecs, created)
+
+
+def test_tasks_leave_the_host_of_a_critical_daemon_that_ends_and_it_takes_others_once_that_is_back(ecs):
+    created = create(ecs, "logs", ["gpu"])
+    gpu = hosts_of(ecs, "gpu")
+    task = berth.running(ecs, CLUSTER, daemonName="logs")[0]
+    host = task["containerInstanceArn"]
+    ran = ecs.start_task(cluster=CLUSTER, taskDefinition="web", containerInstances=[host])["tasks"][0]
+    ecs.get_waiter("tasks_running").wait(cluster=CLUSTER, tasks=[ran["taskArn"]], WaiterConfig=SOON)
+    ecs.stop_task(cluster=CLUSTER, task=task["taskArn"])
+    ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=[ran["taskArn"]], WaiterConfig=SOON)
+    stopped = ecs.describe_tasks(cluster=CLUSTER, tasks=[ran["taskArn"]])["tasks"][0]
+    assert "Daemon logs, which is critical, has stopped" in stopped["stoppedReason"]
+    active = lambda: {h["containerInstanceArn"] for h in berth.instances_of(ecs, CLUSTER) if h["status"] == "ACTIVE"}
+    berth.wait_until(lambda: gpu <= active(), "the daemon is back, and its host takes tasks", 60)
+    assert set(tasks_by_host(ecs, "logs")) == gpu
+    delete(ecs, created)
+
+
+def test_revision_that_does_not_start_is_rolled_back_and_told(dev):
+    ecs = dev.ecs
+    created = create(ecs, "logs", ["gpu", "plain"])
+    ecs.register_daemon_task_definition(family="broken", containerDefinitions=[BROKEN])
+    update = ecs.update_daemon(
+        daemonArn=created["daemonArn"], daemonTaskDefinitionArn="broken", capacityProviderArns=["gpu", "plain"], critical=False
+    )
+    with pytest.raises(WaiterError, match="terminal failure state"):
+        successful(ecs, update)
+    over = berth.wait_until(lambda: (d := deployment(ecs, update))["status"] == "ROLLBACK_SUCCESSFUL" and d, "it is back", 60)
+    assert over["circuitBreaker"]["status"] == "TRIGGERED" and over["circuitBreaker"]["failureCount"] >= 3
+    assert "circuit breaker" in over["rollback"]["reason"]
+    source = over["sourceDaemonRevisions"][0]["arn"]
+    assert over["rollback"]["rollbackTargetDaemonRevisionArn"] == source
+    assert set(map(tuple, tasks_by_host(ecs, "logs").values())) == {("agent:1",)}
+    revision = ecs.describe_daemon_revisions(daemonRevisionArns=[source])["daemonRevisions"][0]
+    assert revision["critical"] and revision["containerImages"][0]["imageDigest"].startswith("sha256:")
+    told = dev.run("events", "-o", "json", "--type", "daemon-deployment", "--type", "daemon", check=False).stdout
+    assert "DAEMON_DEPLOYMENT_ROLLBACK_SUCCESSFUL" in told and "DAEMON_TASK_START_IMPAIRED" in told
+    delete(ecs, created)
+
+
+def test_daemon_task_definition_is_deleted_once_no_daemon_has_it(ecs):
+    ecs.register_daemon_task_definition(family="short", containerDefinitions=[{"name": "a", "image": "a", "cpu": 8, "memory": 16}])
+    ecs.get_waiter("daemon_task_definition_active").wait(daemonTaskDefinition="short", WaiterConfig=SOON)
+    created = create(ecs, "short", ["plain"], "short:1")
+    ecs.delete_daemon_task_definition(daemonTaskDefinition="short:1")
+    found = ecs.describe_daemon_task_definition(daemonTaskDefinition="short:1")["daemonTaskDefinition"]
+    assert found["status"] == "DELETE_IN_PROGRESS"
+    with pytest.raises(ClientError, match="not ACTIVE"):
+        create(ecs, "again", ["plain"], "short:1")
+    delete(ecs, created)
+    ecs.get_waiter("daemon_task_definition_deleted").wait(daemonTaskDefinition="short:1", WaiterConfig=SOON)
+
+
+@pytest.mark.containers
+def test_daemon_of_real_containers_is_there_before_a_service(tmp_path, sample_image):
+    pool = ["--capacity-provider", "metal"]
+    with berth.dev(tmp_path, "--runtime", "containerd", "--cluster", CLUSTER, "--hosts", 2, *pool) as process:
+        process.run("image", "import", sample_image)
+        ecs = berth.client(process.endpoint)
+        ecs.create_capacity_provider(name="metal", autoScalingGroupProvider={"autoScalingGroupArn": "metal"})
+        ecs.put_cluster_capacity_providers(cluster=CLUSTER, capacityProviders=["metal"], defaultCapacityProviderStrategy=[])
+        container = {"name": "app", "image": "berth-sample:latest", "cpu": 10, "memory": 32, "stopTimeout": 2}
+        ecs.register_task_definition(family="web", networkMode="bridge", containerDefinitions=[container])
+        for _ in range(2):
+            ecs.register_daemon_task_definition(family="agent", containerDefinitions=[container])
+        created = ecs.create_daemon(
+            clusterArn=CLUSTER, daemonName="agent", daemonTaskDefinitionArn="agent:1", capacityProviderArns=["metal"]
+        )
+        ecs.create_service(cluster=CLUSTER, serviceName="web", taskDefinition="web", desiredCount=2)
+        berth.wait_stable(ecs, CLUSTER, "web")
+        successful(ecs, created)
+        agents = {task["containerInstanceArn"]: task["startedAt"] for task in berth.running(ecs, CLUSTER, daemonName="agent")}
+        assert len(agents) == 2
+        for task in berth.running(ecs, CLUSTER, serviceName="web"):
+            assert task["createdAt"] >= agents[task["containerInstanceArn"]]
+        updated = ecs.update_daemon(daemonArn=created["daemonArn"], daemonTaskDefinitionArn="agent:2", capacityProviderArns=["metal"])
+        successful(ecs, updated)
+        assert set(map(tuple, tasks_by_host(ecs, "agent").values())) == {("agent:2",)}
+        delete(ecs, created)
+        ecs.delete_service(cluster=CLUSTER, service="web", force=True)
+        berth.wait_until(lambda: not berth.tasks_of(ecs, CLUSTER), "nothing is left", 60)
