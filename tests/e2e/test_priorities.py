@@ -80,7 +80,7 @@ def test_what_becomes_free_goes_to_the_highest_priority_first_and_is_used_within
     assert arn in [task["taskArn"] for task in ended] and len(ended) == 2
     last = max(task["stoppedAt"] for task in ended).timestamp()
     created = min(task["createdAt"] for task in running(ecs, "b-same") + running(ecs, "c-same")).timestamp()
-    assert 0 <= created - last < 1, f"room was used {created - last} s after it was there"
+    assert 0 <= created - last < 2, f"room was used {created - last} s after it was there"
 
 
 def test_preemption_is_off_until_the_cluster_says_otherwise_and_is_told_by_both_services(dev):

@@ -61,7 +61,7 @@ def test_service_starts_once_what_it_names_is_steady_and_runs_on_whatever_become
     steady = [event for event in berth.service_of(ecs, "shop", "db")["events"] if event["message"].endswith("has reached a steady state.")]
     first = min(task["createdAt"] for task in tasks(ecs, "web"))
     waited = (first - steady[-1]["createdAt"]).total_seconds()
-    assert 0 <= waited < 1, f"it started {waited} s after the other was steady"
+    assert 0 <= waited < 2, f"it started {waited} s after the other was steady"
 
     # What has begun goes on.
     ecs.update_service(cluster="shop", service="db", desiredCount=0)

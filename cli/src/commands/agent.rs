@@ -313,6 +313,9 @@ fn attribute(text: &str) -> Result<(String, Option<String>)> {
     if name.is_empty() {
         bail!("an attribute needs a name: NAME or NAME=VALUE");
     }
+    if ["ecs.capability.", "berth."].iter().any(|own| name.starts_with(own)) {
+        bail!("the attribute {name} is one that the agent itself gives a host that can do what it says");
+    }
     Ok((name.to_owned(), value))
 }
 

@@ -15,6 +15,7 @@ use super::server::AgentsHandle;
 use super::session::{self, deposed};
 use crate::api::ports::{EcsAgentFailure, EcsAgents, PortFuture, RegisteringHost};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// How long such an agent may be silent before it counts as disconnected: it calls when a task changes, and else three times in that span.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
@@ -87,7 +88,7 @@ async fn admit(
 async fn stay(context: &Context, callers: &Callers, admitted: Admitted, state: Arc<SessionState>, called: Arc<Notify>) {
     let Admitted { agent, host, term, .. } = admitted;
     let mut led_term = context.group.watch_led_term();
-    let mut last_heard_at = context.clock.now();
+    let (mut last_heard_at, mut silent_at) = (context.clock.now(), Instant::now() + SILENCE);
     tracing::info!(container_instance = %host, term, "an agent that speaks ECS's API has a session");
     loop {
         tokio::select! {
@@ -95,7 +96,9 @@ async fn stay(context: &Context, callers: &Callers, admitted: Admitted, state: A
             () = context.stop.cancelled() => break,
             () = state.end.cancelled() => break,
             () = deposed(&mut led_term, term) => break,
-            () = called.notified() => last_heard_at = context.clock.now(),
+            () = called.notified() => {
+                (last_heard_at, silent_at) = (context.clock.now(), Instant::now() + SILENCE);
+            }
             () = state.changed.notified() => {
                 // It asks by itself what it is to run.
                 state.take_changes();
@@ -105,7 +108,7 @@ async fn stay(context: &Context, callers: &Callers, admitted: Admitted, state: A
                     break;
                 }
             }
-            () = tokio::time::sleep(SILENCE) => break,
+            () = tokio::time::sleep_until(silent_at) => break,
         }
     }
     tracing::info!(container_instance = %host, "the session of an agent that speaks ECS's API ended");

@@ -257,12 +257,17 @@ impl Instruments {
             "Container instances, by status and by whether their agent is connected",
             &state.hosts,
         );
-        add(to, "berth_services", "Services, by status", &state.services);
+        add(
+            to,
+            "berth_services",
+            "Services, by status, without managed daemons",
+            &state.services,
+        );
         add(to, "berth_tasks", "Tasks, by last status", &state.tasks);
         add(
             to,
             "berth_tasks_missing",
-            "Tasks that services want and have not: no host has room, or their starts fail and wait for a retry",
+            "Tasks that services and managed daemons want and have not: no host has room, or their starts fail and wait for a retry",
             &state.tasks_missing,
         );
     }

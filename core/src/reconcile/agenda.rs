@@ -127,7 +127,10 @@ impl Agenda {
                 self.enqueue(Subject::Retention);
             }
             // They may say other priorities, and whether tasks are stopped for others.
-            Event::TagsChanged(Taggable::Service(key)) => self.enqueue(Subject::Service(key.clone())),
+            Event::TagsChanged(Taggable::Service(key)) => {
+                self.enqueue(Subject::Service(key.clone()));
+                self.enqueue_unplaced(&key.cluster);
+            }
             Event::TagsChanged(Taggable::Cluster(cluster)) => self.enqueue_unplaced(cluster),
             Event::TagsChanged(_) => {}
             Event::ClusterUpdated(cluster) => self.enqueue(Subject::AwayHostsOf(cluster.clone())),
@@ -229,8 +232,13 @@ impl Agenda {
         })
     }
 
-    /// Has services looked at before anything else, in this order.
+    /// Has services looked at before anything else, in this order. Those that stood first anyway stand there once.
     pub(super) fn put_first(&mut self, services: Vec<ServiceKey>) {
+        let moved: BTreeSet<&ServiceKey> = services.iter().collect();
+        let is_moved = |subject: &Subject| matches!(subject, Subject::Service(key) if moved.contains(key));
+        while self.queue.front().is_some_and(is_moved) {
+            self.queue.pop_front();
+        }
         for service in services.into_iter().rev() {
             let subject = Subject::Service(service);
             self.queued.insert(subject.clone());

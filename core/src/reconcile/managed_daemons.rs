@@ -64,6 +64,8 @@ pub(super) fn empty_hosts_left(pass: &mut Pass<'_>, service: &Service) {
     for host in &daemon.left {
         let tasks = pass.state.tasks_of_instance(*host);
         let alone = tasks.filter(|task| task.service().is_none() && task.desired_status == DesiredStatus::Running);
+        // A host that has gone to another pool since, or that this daemon has left for another, misses it no more.
+        let alone = alone.filter(|task| pass.state.must_leave(task));
         victims.extend(alone.cloned());
     }
     let name = service.key.name.of_daemon().unwrap_or_default();

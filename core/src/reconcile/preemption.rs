@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::model::{
     ContainerInstance, ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, RESERVED_TCP_PORTS, Resources,
-    Service, ServiceKey, Task, TaskId, Timestamp, TransportProtocol,
+    SchedulingStrategy, Service, ServiceKey, Task, TaskId, Timestamp, TransportProtocol,
 };
 use crate::placement::{Refusal, Unplaced};
 use crate::state::{ClusterState, Command, Feature, keeps_failing};
@@ -133,6 +133,10 @@ fn may_preempt(state: &ClusterState, service: &Service, deployment: &Deployment,
 
 /// Tasks that the service lacks of its desired count: what a deployment starts beyond that waits for room of its own.
 fn beyond(state: &ClusterState, service: &Service) -> usize {
+    if service.scheduling_strategy == SchedulingStrategy::Daemon {
+        // It is asked for host by host, and each wants one; tasks on hosts that drain are not those that are lacked.
+        return usize::MAX;
+    }
     let whole = state.service(&service.key).map_or(0, |service| service.desired_count);
     let wanted = state.live_tasks_of_service(&service.key);
     let wanted = wanted

@@ -15,7 +15,7 @@ pub const MAX_ALARMS: usize = 5_000;
 /// Longest definition of an alarm, so that as many as there may be fit into memory.
 pub const MAX_ALARM_DEFINITION_BYTES: usize = 16 * 1024;
 
-/// For how many minutes a deployment that alarms are to roll back bakes at most, where nobody said for how long (ECS: less than 5).
+/// For how many minutes a deployment that alarms are to roll back bakes at most, where nobody said for how long: it is Berth's rule; ECS says "less than 5 minutes" of its own, and not how it computes them.
 const LONGEST_DEFAULT_BAKE_MINUTES: u32 = 5;
 
 /// Makes an alarm, or writes anew what one is meant to watch, which keeps its state and its tags (CloudWatch's rule).

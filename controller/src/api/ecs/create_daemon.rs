@@ -9,7 +9,7 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{daemons, idempotency, references, render, tags};
+use super::{daemons, idempotency, references, render, service_dependencies, tags};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -121,6 +121,8 @@ fn daemon(
     request_digest: String,
 ) -> Result<Service, AwsError> {
     let (settings, configuration) = daemons::settings(input.deployment_configuration.as_ref(), input.critical)?;
+    let tags = tags::from_request(input.tags)?;
+    service_dependencies::check_daemon(&tags)?;
     Ok(Service {
         key,
         status: ServiceStatus::Active,
@@ -147,7 +149,7 @@ fn daemon(
         health_check_grace_period_secs: None,
         propagate_tags: daemons::propagate_tags(input.propagate_tags),
         enable_ecs_managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
-        tags: tags::from_request(input.tags)?,
+        tags,
         created_at: call.now,
         created_by: call.caller_arn.clone(),
         request_digest,
