@@ -12,14 +12,15 @@ use super::{ClusterState, Event, Rejection, service_deployments, services};
 
 /// Says of a deployment of `service` that begins, its primary one, which revision serves until traffic is shifted, and what traffic is like until
 /// then: as it was. Where tasks are replaced one by one, traffic goes to all of them.
-pub(super) fn prepare(service: &Service, begun: &mut ServiceDeployment) {
+pub(super) fn prepare(state: &ClusterState, service: &Service, begun: &mut ServiceDeployment) {
     if !begun.configuration.strategy.shifts_traffic() {
         return;
     }
     let before = service.current_service_deployment();
     let before = before.map(|before| before.traffic.among(|id| is_source(service, id)));
     begun.traffic = before.unwrap_or_default();
-    begun.serving = serving(service, &begun.traffic).map(|serving| serving.id.clone());
+    let serving = serving(state, service, &begun.traffic);
+    begun.serving = serving.map(|serving| serving.id.clone());
     let is_alone = service.deployments.len() == 2;
     if let Some(serving) = begun.serving.as_ref().filter(|_| is_alone) {
         begun.traffic = Traffic::all_to(serving.clone());
@@ -36,8 +37,14 @@ fn is_source(service: &Service, id: &DeploymentId) -> bool {
 
 /// Of the deployments before the primary one, that of the last revision that was reached; where it has no tasks, that with the most production
 /// traffic, and of several the newest. None that was given up, unless traffic goes to it.
-fn serving<'s>(service: &'s Service, traffic: &Traffic) -> Option<&'s Deployment> {
+fn serving<'s>(state: &ClusterState, service: &'s Service, traffic: &Traffic) -> Option<&'s Deployment> {
+    let has_tasks = |id: &DeploymentId| {
+        let mut tasks = state.live_tasks_of_service(&service.key);
+        tasks.any(|task| task.deployment() == Some(id))
+    };
+    // A service that wanted no tasks has reached whatever it was given, be it something that cannot run.
     let reached = service.last_reached().map(|revision| &revision.id);
+    let reached = reached.filter(|id| has_tasks(id));
     let production = |id: &DeploymentId| traffic.of(id).map_or(TrafficShare::NONE, |(production, _)| production);
     let candidates = service.deployments.iter().skip(1).enumerate();
     let candidates =

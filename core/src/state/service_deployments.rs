@@ -36,7 +36,7 @@ pub(super) fn begin(state: &ClusterState, service: &mut Service, at: Timestamp) 
     }
     let mut begun = ServiceDeployment::new(revision, service.deployment_configuration.clone());
     begun.sources = sources(service);
-    lifecycle::prepare(service, &mut begun);
+    lifecycle::prepare(state, service, &mut begun);
     alarms::monitor(state, &service.key.cluster.scope, &mut begun);
     service.service_deployments.push_front(Arc::new(begun));
     forget_surplus(service);
