@@ -142,20 +142,7 @@ mod tests {
     use super::*;
 
     fn report(task: u128, status: TaskStatus) -> TaskReport {
-        TaskReport {
-            task: TaskId(task),
-            status,
-            containers: Vec::new(),
-            pull_started_at: None,
-            pull_stopped_at: None,
-            started_at: None,
-            execution_stopped_at: None,
-            stopped_at: None,
-            stop_code: None,
-            stopped_reason: None,
-            health: None,
-            network_interface: None,
-        }
+        TaskReport::new(TaskId(task), status)
     }
 
     fn waiting(board: &ReportBoard) -> Vec<(u128, TaskStatus)> {

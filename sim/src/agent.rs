@@ -402,17 +402,12 @@ impl Agent {
 fn report(task: TaskId, (status, health): Known, wanted_end: bool, clock: Timestamp) -> TaskReport {
     let own_end = status > TaskStatus::Running && !wanted_end;
     TaskReport {
-        task,
-        status,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
         started_at: (status == TaskStatus::Running).then_some(clock),
         execution_stopped_at: (status > TaskStatus::Stopping).then_some(clock),
         stopped_at: (status == TaskStatus::Stopped).then_some(clock),
         stop_code: own_end.then_some(StopCode::EssentialContainerExited),
         stopped_reason: own_end.then(|| "Essential container in task exited".to_owned()),
         health,
-        network_interface: None,
+        ..TaskReport::new(task, status)
     }
 }

@@ -235,18 +235,12 @@ impl Bench {
     fn report_of(&self, task: TaskId, status: TaskStatus) -> TaskReport {
         let ended = status == TaskStatus::Stopped;
         TaskReport {
-            task,
-            status,
-            containers: vec![],
-            pull_started_at: None,
-            pull_stopped_at: None,
             started_at: Some(self.now),
             execution_stopped_at: ended.then_some(self.now),
             stopped_at: ended.then_some(self.now),
             stop_code: ended.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
-            health: None,
-            network_interface: None,
+            ..TaskReport::new(task, status)
         }
     }
 

@@ -69,6 +69,8 @@ pub(super) struct SessionState {
     changes: Mutex<Changes>,
     /// There are changes.
     pub(super) changed: Notify,
+    /// The agent called, where it is one that calls and is not called.
+    pub(super) called: Notify,
 }
 
 /// What a session has to tell its agent.
@@ -95,6 +97,7 @@ impl SessionState {
             log_calls,
             changes: Mutex::new(changes),
             changed: Notify::new(),
+            called: Notify::new(),
         };
         state.changed.notify_one();
         (Arc::new(state), calls)

@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::Context;
-use super::ecs_agents::Callers;
 use super::logs::{LogError, LogPage, LogQuery};
 use super::registry::Registry;
 use super::reports::Recorder;
@@ -60,7 +59,6 @@ pub enum AgentsError {
 pub struct AgentsHandle {
     registry: Arc<Registry>,
     service: Sessions,
-    callers: Arc<Callers>,
 }
 
 impl std::fmt::Debug for AgentsHandle {
@@ -78,11 +76,6 @@ impl AgentsHandle {
 
     pub(super) fn context(&self) -> &Arc<Context> {
         &self.service.context
-    }
-
-    /// The agents that call and are not called.
-    pub(super) fn callers(&self) -> &Arc<Callers> {
-        &self.callers
     }
 
     /// Number of agents that have a session.
@@ -167,12 +160,7 @@ pub fn begin(
             stop.run_until_cancelled(recording)
         );
     };
-    let handle = AgentsHandle {
-        registry,
-        service,
-        callers: Arc::default(),
-    };
-    (handle, tokio::spawn(helpers))
+    (AgentsHandle { registry, service }, tokio::spawn(helpers))
 }
 
 /// Serves agents without TLS until `stop` is cancelled.

@@ -9,7 +9,7 @@ use berth_aws::{AwsError, Operation, Timestamp as AwsTimestamp};
 use berth_core::ids::IdSource;
 use berth_core::model::{
     AgentId, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, HostDescription, LogIndex, Resources, Scope,
-    TaskId, TaskReport, TaskStatus, Timestamp,
+    Timestamp,
 };
 use berth_core::placement::Seed;
 use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone};
@@ -492,22 +492,4 @@ fn request(operation: &str, input: &Value) -> Request<Bytes> {
         )
         .body(Bytes::from(input.to_string()))
         .expect("a valid request")
-}
-
-/// What a host says of a task that has come so far, and of nothing else.
-pub(crate) fn report_of(task: TaskId, status: TaskStatus) -> TaskReport {
-    TaskReport {
-        task,
-        status,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
-        health: None,
-        network_interface: None,
-    }
 }

@@ -289,17 +289,10 @@ pub(crate) fn report(task: TaskId, status: TaskStatus) -> TaskReport {
     let now = SystemClock.now();
     let ended = status == TaskStatus::Stopped;
     TaskReport {
-        task,
-        status,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
         started_at: (status == TaskStatus::Running).then_some(now),
-        execution_stopped_at: None,
         stopped_at: ended.then_some(now),
         stop_code: ended.then_some(StopCode::EssentialContainerExited),
         stopped_reason: ended.then(|| "Essential container in task exited".to_owned()),
-        health: None,
-        network_interface: None,
+        ..TaskReport::new(task, status)
     }
 }

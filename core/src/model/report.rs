@@ -110,3 +110,24 @@ pub struct TaskReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_interface: Option<NetworkInterface>,
 }
+
+impl TaskReport {
+    /// One that says how far the task has come, and nothing else.
+    #[must_use]
+    pub fn new(task: TaskId, status: TaskStatus) -> Self {
+        Self {
+            task,
+            status,
+            containers: vec![],
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: None,
+            execution_stopped_at: None,
+            stopped_at: None,
+            stop_code: None,
+            stopped_reason: None,
+            health: None,
+            network_interface: None,
+        }
+    }
+}

@@ -45,3 +45,20 @@ pub struct ContainerChange {
     /// Ports as bound, all of them.
     pub network_bindings: Option<Vec<NetworkBinding>>,
 }
+
+impl StateChange {
+    /// One that says nothing yet.
+    #[must_use]
+    pub fn nothing_new(task: TaskId, at: Timestamp) -> Self {
+        Self {
+            task,
+            status: None,
+            reason: None,
+            containers: vec![],
+            pull_started_at: None,
+            pull_stopped_at: None,
+            execution_stopped_at: None,
+            at,
+        }
+    }
+}

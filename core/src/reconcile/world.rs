@@ -164,18 +164,13 @@ impl World {
         let ahead_ms = host.and_then(|host| self.ahead_ms.get(&host));
         let clock = self.now.plus_ms(ahead_ms.copied().unwrap_or_default());
         TaskReport {
-            task,
-            status,
-            containers: vec![],
-            pull_started_at: None,
-            pull_stopped_at: None,
             started_at: (status == TaskStatus::Running).then_some(clock),
             execution_stopped_at: (status > TaskStatus::Stopping).then_some(clock),
             stopped_at: (status == TaskStatus::Stopped).then_some(clock),
             stop_code: ends.then_some(StopCode::EssentialContainerExited),
             stopped_reason: ends.then(|| "Essential container in task exited".to_owned()),
             health: self.state.task(task).and_then(|task| self.health_of(task)),
-            network_interface: None,
+            ..TaskReport::new(task, status)
         }
     }
 

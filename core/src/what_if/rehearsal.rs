@@ -241,17 +241,10 @@ fn next_status(task: &Task) -> Option<TaskStatus> {
 fn report(task: TaskId, status: TaskStatus, now: Timestamp) -> TaskReport {
     let ends = status == TaskStatus::Stopped;
     TaskReport {
-        task,
-        status,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
         started_at: (!ends).then_some(now),
         execution_stopped_at: ends.then_some(now),
         stopped_at: ends.then_some(now),
         stop_code: ends.then_some(StopCode::EssentialContainerExited),
-        stopped_reason: None,
-        health: None,
-        network_interface: None,
+        ..TaskReport::new(task, status)
     }
 }

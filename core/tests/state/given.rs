@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use berth_core::model::{
     AgentId, Attributes, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
     DeploymentConfiguration, DeploymentStatus, EcsAgent, HostDescription, MemoryMib, NetworkMode, PropagateTags,
-    Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, StateChange, Tags, Task,
+    Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags, Task,
     TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus, Timestamp,
     TransportProtocol,
 };
@@ -52,20 +52,6 @@ pub(crate) fn register_ecs_agent(number: u128, at: i64) -> Command {
     command
 }
 
-/// What such an agent says of a task that has not changed.
-pub(crate) fn nothing_new(task: u128, at: i64) -> StateChange {
-    StateChange {
-        task: TaskId(task),
-        status: None,
-        reason: None,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
-        execution_stopped_at: None,
-        at: Timestamp(at),
-    }
-}
-
 pub(crate) fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16>) -> Task {
     let web = TaskDefinitionKey {
         scope: cluster().scope,
@@ -86,20 +72,7 @@ pub(crate) fn task(id: u128, host: u128, cpu: u32, memory: u32, port: Option<u16
 }
 
 pub(crate) fn report(id: u128, status: TaskStatus) -> TaskReport {
-    TaskReport {
-        task: TaskId(id),
-        status,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
-        started_at: None,
-        execution_stopped_at: None,
-        stopped_at: None,
-        stop_code: None,
-        stopped_reason: None,
-        health: None,
-        network_interface: None,
-    }
+    TaskReport::new(TaskId(id), status)
 }
 
 pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {

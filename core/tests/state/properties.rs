@@ -18,8 +18,7 @@ use super::alarms::{alarm, minded, set};
 use super::capacity_providers::{capacity_provider, put_providers};
 use super::daemons;
 use super::given::{
-    CAPACITY, HOSTS, cluster, definition, no_change, nothing_new, register, register_ecs_agent, register_with, report,
-    service, task,
+    CAPACITY, HOSTS, cluster, definition, no_change, register, register_ecs_agent, register_with, report, service, task,
 };
 use super::lifecycle::paused;
 use super::service_deployments::{found, web};
@@ -65,7 +64,7 @@ fn commands() -> impl Strategy<Value = Command> {
         }),
         (0..200u128, status.clone()).prop_map(|(id, status)| Command::SubmitStateChange(Box::new(StateChange {
             status: Some(status),
-            ..nothing_new(id, 7)
+            ..StateChange::nothing_new(TaskId(id), Timestamp(7))
         }))),
         prop::collection::vec((0..200u128).prop_map(TaskId), 0..3).prop_map(|tasks| {
             Command::RecordFailedHealthChecks {

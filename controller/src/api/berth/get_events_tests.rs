@@ -12,7 +12,7 @@ use berth_core::state::Command;
 use serde_json::{Value, json};
 
 use super::places;
-use crate::api::testing::{HISTORY, Harness, NOW, report_of};
+use crate::api::testing::{HISTORY, Harness, NOW};
 
 async fn harness() -> Harness {
     let harness = Harness::new();
@@ -38,7 +38,7 @@ fn report(harness: &Harness, task: &str, status: TaskStatus) {
     let id = task.rsplit('/').next().expect("an id").parse().expect("an id");
     let report = TaskReport {
         started_at: (status == TaskStatus::Running).then_some(NOW),
-        ..report_of(id, status)
+        ..TaskReport::new(id, status)
     };
     let command = Command::RecordTaskReports {
         container_instance: ContainerInstanceId(1),

@@ -62,7 +62,7 @@ mod tests {
     use berth_core::state::{Command, DeploymentProgress, ServiceProgress};
     use serde_json::{Value, json};
 
-    use crate::api::testing::{Harness, NOW, report_of};
+    use crate::api::testing::{Harness, NOW};
 
     fn cluster() -> ClusterKey {
         Scope::new("123456789012", "us-east-1").cluster("default")
@@ -110,7 +110,7 @@ mod tests {
         harness.state.apply(&Command::CreateTasks { tasks }).expect("created");
         let report = |id| TaskReport {
             started_at: Some(long_ago),
-            ..report_of(TaskId(id), TaskStatus::Running)
+            ..TaskReport::new(TaskId(id), TaskStatus::Running)
         };
         let running = Command::RecordTaskReports {
             container_instance: host,

@@ -86,19 +86,15 @@ fn created_before<'s>(
     token: Option<&ClientToken>,
     key: &ServiceKey,
 ) -> Result<Option<&'s Service>, AwsError> {
-    let Some(token) = token else { return Ok(None) };
-    match state.remembered_request(token) {
-        Ok(Some(_)) => {
-            let made = state
-                .service(key)
-                .filter(|daemon| daemon.status != ServiceStatus::Inactive);
-            made.map(|daemon| Some(&**daemon)).ok_or_else(|| {
-                invalid("The daemon that was created with this clientToken is deleted. Use another clientToken.")
-            })
-        }
-        Ok(None) => Ok(None),
-        Err(_) => Err(invalid(errors::TOKEN_REUSED)),
+    if !idempotency::is_repeated(state, token)? {
+        return Ok(None);
     }
+    let made = state
+        .service(key)
+        .filter(|daemon| daemon.status != ServiceStatus::Inactive);
+    made.map(|daemon| Some(&**daemon)).ok_or_else(|| {
+        invalid("The daemon that was created with this clientToken is deleted. Use another clientToken.")
+    })
 }
 
 fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {

@@ -116,14 +116,11 @@ pub(crate) async fn handle(
 fn check_launch_type(definition: &TaskDefinition, input: &CreateServiceRequest) -> Result<(), AwsError> {
     let launch_type = input.launch_type.as_ref().map(|launch_type| launch_type.as_str());
     launch_type::check_compatible(definition, launch_type)?;
-    let beside = launch_type::Beside {
-        platform_version: input.platform_version.as_deref(),
-        constraints: input
-            .placement_constraints
-            .as_ref()
-            .is_some_and(|given| !given.is_empty()),
-        strategies: input.placement_strategy.as_ref().is_some_and(|given| !given.is_empty()),
-    };
+    let beside = launch_type::Beside::of_request(
+        input.platform_version.as_deref(),
+        input.placement_constraints.as_deref(),
+        input.placement_strategy.as_deref(),
+    );
     launch_type::check_beside(launch_type, beside)?;
     match launch_type == Some(FARGATE) && input.scheduling_strategy == Some(AwsStrategy::Daemon) {
         true => Err(invalid(
@@ -171,12 +168,8 @@ fn created_before<'s>(
     token: Option<&ClientToken>,
     key: &ServiceKey,
 ) -> Result<Option<&'s Service>, AwsError> {
-    let Some(token) = token else { return Ok(None) };
-    match state.remembered_request(token) {
-        Ok(Some(_)) => Ok(state.service(key).map(|service| &**service)),
-        Ok(None) => Ok(None),
-        Err(_) => Err(invalid(errors::TOKEN_REUSED)),
-    }
+    let is_repeated = idempotency::is_repeated(state, token)?;
+    Ok(state.service(key).filter(|_| is_repeated).map(|service| &**service))
 }
 
 fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {

@@ -102,18 +102,15 @@ fn created_before<'s>(
     token: Option<&ClientToken>,
     service: &'s Service,
 ) -> Result<Option<&'s TaskSet>, AwsError> {
-    let Some(token) = token else { return Ok(None) };
-    match state.remembered_request(token) {
-        Ok(None) => Ok(None),
-        Ok(Some(_)) => {
-            let mut sets = service.task_sets.iter();
-            let made = sets.find(|set| set.client_token.as_deref() == Some(token.token.as_str()));
-            made.map(Some).ok_or_else(|| {
-                invalid("The task set that was created with this clientToken is deleted. Use another clientToken.")
-            })
-        }
-        Err(_) => Err(invalid(errors::TOKEN_REUSED)),
-    }
+    let is_repeated = idempotency::is_repeated(state, token)?;
+    let Some(token) = token.filter(|_| is_repeated) else {
+        return Ok(None);
+    };
+    let mut sets = service.task_sets.iter();
+    let made = sets.find(|set| set.client_token.as_deref() == Some(token.token.as_str()));
+    made.map(Some).ok_or_else(|| {
+        invalid("The task set that was created with this clientToken is deleted. Use another clientToken.")
+    })
 }
 
 fn task_set(

@@ -11,15 +11,13 @@ use berth_core::model::{
 use berth_core::state::{ClusterState, Command, Feature, Rejection};
 
 use super::references::{self, Lookup};
+use super::stop_task::reason;
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, client, invalid};
 use crate::api::ports::EcsAgentFailure;
 
 /// What is answered to a change that was recorded.
 pub(super) const ACKNOWLEDGED: &str = "ACCEPT";
-
-/// Longest reason that is kept, as of `StopTask`.
-const MAX_REASON: usize = 1024;
 
 /// Most containers or ports that one change can tell of.
 const MAX_LISTED: usize = 100;
@@ -75,20 +73,6 @@ pub(super) async fn task(
     Ok(task)
 }
 
-/// A change that says nothing yet.
-pub(super) fn nothing_new(task: &Task, call: &Call) -> StateChange {
-    StateChange {
-        task: task.id,
-        status: None,
-        reason: None,
-        containers: vec![],
-        pull_started_at: None,
-        pull_stopped_at: None,
-        execution_stopped_at: None,
-        at: call.now,
-    }
-}
-
 /// Records a change.
 pub(super) async fn record(api: &Api, change: StateChange) -> Result<(), AwsError> {
     api.propose(Command::SubmitStateChange(Box::new(change))).await?;
@@ -127,16 +111,6 @@ fn one_of<S: Copy>(given: Option<&str>, known: &[S], name: fn(S) -> &'static str
     found
         .map(Some)
         .ok_or_else(|| invalid(format!("{given} is no status here; it must be one of {}.", names())))
-}
-
-/// A reason, which must not be too long.
-pub(super) fn reason(given: Option<String>) -> Result<Option<String>, AwsError> {
-    match given.filter(|text| !text.is_empty()) {
-        Some(text) if text.chars().count() > MAX_REASON => Err(invalid(format!(
-            "The reason must not be longer than {MAX_REASON} characters."
-        ))),
-        text => Ok(text),
-    }
 }
 
 /// Containers of a task that changed.

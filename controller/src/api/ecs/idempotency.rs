@@ -1,12 +1,12 @@
 //! Client tokens: the caller's promise that two requests are one. Pure.
 
 use berth_aws::AwsError;
-use berth_core::state::ClientToken;
+use berth_core::state::{ClientToken, ClusterState};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::api::context::Call;
-use crate::api::errors::invalid;
+use crate::api::errors::{TOKEN_REUSED, invalid};
 
 /// Longest token (ECS: 64 characters).
 const MAX_TOKEN: usize = 64;
@@ -36,6 +36,17 @@ pub(super) fn client_token(
         request_digest: digest.to_owned(),
         at: call.now,
     }))
+}
+
+/// Whether the request came before with the same token, and what it made is remembered.
+///
+/// # Errors
+/// `InvalidParameterException` if another request had the token.
+pub(super) fn is_repeated(state: &ClusterState, token: Option<&ClientToken>) -> Result<bool, AwsError> {
+    let Some(token) = token else { return Ok(false) };
+    let remembered = state.remembered_request(token);
+    let remembered = remembered.map_err(|_| invalid(TOKEN_REUSED))?;
+    Ok(remembered.is_some())
 }
 
 /// A digest of a request, equal for equal requests.

@@ -1,7 +1,7 @@
 //! `launchType` of requests and answers, and what goes with it: EC2 is every host of the cluster, FARGATE those that offer it. Pure.
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{LaunchType, errors as ecs};
+use berth_aws::ecs::{LaunchType, PlacementConstraint, PlacementStrategy, errors as ecs};
 use berth_core::model::{FARGATE, TaskDefinition};
 
 use super::definition::fargate;
@@ -24,6 +24,21 @@ pub(super) struct Beside<'a> {
     pub(super) platform_version: Option<&'a str>,
     pub(super) constraints: bool,
     pub(super) strategies: bool,
+}
+
+impl<'a> Beside<'a> {
+    /// What a request for a service says.
+    pub(super) fn of_request(
+        platform_version: Option<&'a str>,
+        constraints: Option<&[PlacementConstraint]>,
+        strategies: Option<&[PlacementStrategy]>,
+    ) -> Self {
+        Self {
+            platform_version,
+            constraints: constraints.is_some_and(|given| !given.is_empty()),
+            strategies: strategies.is_some_and(|given| !given.is_empty()),
+        }
+    }
 }
 
 /// Refuses tasks of a definition that cannot be of the launch type; EC2 where none is named.

@@ -262,7 +262,7 @@ mod tests {
         let report = |status: TaskStatus, interface: Option<NetworkInterface>| {
             let report = TaskReport {
                 network_interface: interface,
-                ..crate::api::testing::report_of(id, status)
+                ..TaskReport::new(id, status)
             };
             let command = Command::RecordTaskReports {
                 container_instance: ContainerInstanceId(2),

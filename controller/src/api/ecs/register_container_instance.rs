@@ -64,11 +64,14 @@ pub(crate) async fn handle(
     };
     let registered = api.ecs_agents().register(registering).await;
     let id = registered.map_err(|failure| ecs_agents::failure(&failure))?;
-    api.propose(Command::RecordForeignPorts {
-        container_instance: id,
-        ports,
-    })
-    .await?;
+    if !ports.is_empty() {
+        let container_instance = id;
+        api.propose(Command::RecordForeignPorts {
+            container_instance,
+            ports,
+        })
+        .await?;
+    }
     if !given_tags.is_empty() {
         let resource = Taggable::ContainerInstance(id);
         let tags = given_tags;

@@ -16,13 +16,7 @@ const MAX_REASON: usize = 1024;
 const DEFAULT_REASON: &str = "Task stopped by user";
 
 pub(crate) async fn handle(api: &Api, call: &Call, input: StopTaskRequest) -> Result<StopTaskResponse, AwsError> {
-    let reason = input.reason.filter(|reason| !reason.is_empty());
-    let reason = reason.unwrap_or_else(|| DEFAULT_REASON.to_owned());
-    if reason.chars().count() > MAX_REASON {
-        return Err(invalid(format!(
-            "The reason must not be longer than {MAX_REASON} characters."
-        )));
-    }
+    let reason = reason(input.reason)?.unwrap_or_else(|| DEFAULT_REASON.to_owned());
     let state = api.read().await?;
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     let task = input.task.unwrap_or_default();
@@ -44,4 +38,17 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: StopTaskRequest) -> Re
     Ok(StopTaskResponse {
         task: Some(render::task(&state, task, true)),
     })
+}
+
+/// The reason that a request gives, if it gives one.
+///
+/// # Errors
+/// `InvalidParameterException` for one that is too long.
+pub(super) fn reason(given: Option<String>) -> Result<Option<String>, AwsError> {
+    match given.filter(|text| !text.is_empty()) {
+        Some(text) if text.chars().count() > MAX_REASON => Err(invalid(format!(
+            "The reason must not be longer than {MAX_REASON} characters."
+        ))),
+        text => Ok(text),
+    }
 }

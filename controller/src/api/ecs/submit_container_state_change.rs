@@ -2,6 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{ContainerStateChange, SubmitContainerStateChangeRequest, SubmitContainerStateChangeResponse};
+use berth_core::model::StateChange;
 
 use super::ecs_agents;
 use crate::api::context::{Api, Call};
@@ -21,7 +22,7 @@ pub(crate) async fn handle(
         status: input.status,
         ..ContainerStateChange::default()
     };
-    let mut change = ecs_agents::nothing_new(&task, call);
+    let mut change = StateChange::nothing_new(task.id, call.now);
     change.containers = vec![ecs_agents::container(&task, container)?];
     ecs_agents::record(api, change).await?;
     Ok(SubmitContainerStateChangeResponse {

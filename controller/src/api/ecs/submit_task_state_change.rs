@@ -2,9 +2,10 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{SubmitTaskStateChangeRequest, SubmitTaskStateChangeResponse};
-use berth_core::model::Timestamp;
+use berth_core::model::{StateChange, Timestamp};
 
 use super::ecs_agents;
+use super::stop_task::reason;
 use crate::api::context::{Api, Call};
 use crate::api::members::{Honoured, refuse_others};
 
@@ -28,9 +29,9 @@ pub(crate) async fn handle(
     refuse_others(&input, &HONOURED)?;
     let task = ecs_agents::task(api, call, input.cluster.as_deref(), input.task.as_deref()).await?;
     let time = |given: Option<berth_aws::Timestamp>| given.map(|given| Timestamp(given.0));
-    let mut change = ecs_agents::nothing_new(&task, call);
+    let mut change = StateChange::nothing_new(task.id, call.now);
     change.status = ecs_agents::task_status(input.status.as_deref())?;
-    change.reason = ecs_agents::reason(input.reason)?;
+    change.reason = reason(input.reason)?;
     change.containers = ecs_agents::containers(&task, input.containers.unwrap_or_default())?;
     change.pull_started_at = time(input.pull_started_at);
     change.pull_stopped_at = time(input.pull_stopped_at);

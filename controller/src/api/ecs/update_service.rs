@@ -112,14 +112,11 @@ fn check_launch_type(
     if let Some(definition) = definition {
         launch_type::check_compatible(definition, launch_type)?;
     }
-    let beside = launch_type::Beside {
-        platform_version: input.platform_version.as_deref(),
-        constraints: input
-            .placement_constraints
-            .as_ref()
-            .is_some_and(|given| !given.is_empty()),
-        strategies: input.placement_strategy.as_ref().is_some_and(|given| !given.is_empty()),
-    };
+    let beside = launch_type::Beside::of_request(
+        input.platform_version.as_deref(),
+        input.placement_constraints.as_deref(),
+        input.placement_strategy.as_deref(),
+    );
     launch_type::check_beside(launch_type, beside)
 }
 
