@@ -288,11 +288,13 @@ def measure_services(group, hosts, count):
 def services(directory, arguments):
     for count in (1, 3):
         with contextlib.ExitStack() as stack:
+            home = pathlib.Path(directory) / f"{count}-members"
+            home.mkdir()
             if count == 1:
-                group = [members.Member(pathlib.Path(directory) / "alone", "controller-1", "--bootstrap", RUST_LOG="warn").ready()]
+                group = [members.Member(home, "controller-1", "--bootstrap", RUST_LOG="warn").ready()]
                 stack.callback(group[0].stop)
             else:
-                three = members.Group(pathlib.Path(directory) / "three", count)
+                three = members.Group(home, count)
                 stack.callback(three.stop)
                 group = [three.leader(), *three.followers()]
             hosts = Hosts(directory, HOSTS_OF_SERVICES, [member.agent_endpoint for member in group])
