@@ -31,6 +31,8 @@ const MAX_ROUNDS: usize = 10_000;
 #[derive(Default)]
 struct Passes {
     times: Vec<Duration>,
+    /// What taking in what changed took between them.
+    between: Duration,
     commands: usize,
 }
 
@@ -40,10 +42,11 @@ impl Passes {
         let longest = self.times.iter().max().copied().unwrap_or_default();
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         println!(
-            "{what:<44} {:>5} passes  {:>9.1} ms  longest {:>7.2} ms  {:>6} commands",
+            "{what:<44} {:>5} passes  {:>9.1} ms  longest {:>7.2} ms  between them {:>7.1} ms  {:>6} commands",
             self.times.len(),
             ms(total),
             ms(longest),
+            ms(self.between),
             self.commands
         );
     }
@@ -186,18 +189,32 @@ impl Bench {
         });
     }
 
+    /// A pass, and what it decided; how much that was.
+    fn pass(&mut self, passes: &mut Passes) -> usize {
+        let began = Instant::now();
+        let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
+        passes.times.push(began.elapsed());
+        passes.commands += commands.len();
+        commands.iter().for_each(|command| self.apply(command));
+        commands.len()
+    }
+
+    /// What a leader does between passes.
+    fn keep_up(&mut self, passes: &mut Passes) {
+        let began = Instant::now();
+        self.agenda.keep_up(&self.state);
+        passes.between += began.elapsed();
+    }
+
     /// Passes until nothing is left to do now.
     fn settle(&mut self) -> Passes {
         let mut passes = Passes::default();
         for _ in 0..MAX_ROUNDS {
+            self.keep_up(&mut passes);
             if !self.agenda.has_work() {
                 return passes;
             }
-            let began = Instant::now();
-            let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
-            passes.times.push(began.elapsed());
-            passes.commands += commands.len();
-            commands.iter().for_each(|command| self.apply(command));
+            self.pass(&mut passes);
         }
         panic!("still busy after {MAX_ROUNDS} passes");
     }
@@ -250,20 +267,16 @@ impl Bench {
         for _ in 0..MAX_ROUNDS {
             let passes = self.settle();
             all.commands += passes.commands;
+            all.between += passes.between;
             all.times.extend(passes.times);
             if self.hosts_work() {
                 continue;
             }
             // What comes due: tasks that have proved to stay up.
             self.now = self.now.plus_ms(20_000);
-            let began = Instant::now();
-            let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
-            if commands.is_empty() && !self.agenda.has_work() {
+            if self.pass(&mut all) == 0 && !self.agenda.has_work() {
                 return all;
             }
-            all.times.push(began.elapsed());
-            all.commands += commands.len();
-            commands.iter().for_each(|command| self.apply(command));
         }
         panic!("still busy after {MAX_ROUNDS} rounds");
     }

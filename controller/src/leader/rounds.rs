@@ -224,6 +224,9 @@ impl Rounds {
             self.paused_until = Some(Instant::now() + PAUSE_AFTER_FAILURE);
         }
         self.group.metrics().round_took(began.elapsed());
+        if let Some((_, agenda)) = &mut self.leading {
+            agenda.keep_up(&self.group.view().view);
+        }
     }
 
     /// Puts what did not come about on the agenda again, for after a pause.

@@ -285,6 +285,11 @@ impl Board {
         self.hosts[host.position()].is_available
     }
 
+    /// What tasks usually take.
+    pub(super) fn typical(&self) -> &TypicalTasks {
+        &self.typical
+    }
+
     /// What is drawn at random comes of it.
     pub(super) fn seed(&self) -> Seed {
         self.seed

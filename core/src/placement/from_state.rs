@@ -284,6 +284,7 @@ mod tests {
                 }
                 let anew = PlacementProblem::from_state(&state, &cluster(), []).hosts;
                 for _ in 0..2 {
+                    known.keep_up(&state);
                     let hosts = known.of(&state, &cluster());
                     prop_assert!(hosts.iter().map(|host| &**host).eq(&anew));
                 }

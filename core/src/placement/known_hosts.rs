@@ -52,6 +52,13 @@ impl KeptPlanner {
         };
         self.0.insert(planner)
     }
+
+    /// Brings the planner that there is up to its hosts, for requests like the last.
+    fn keep_up(&mut self, hosts: &[Arc<Host>], changed: BTreeSet<HostIndex>) {
+        if let Some((typical, seed)) = self.0.as_ref().map(Planner::terms) {
+            self.brought_up_to(hosts, changed, typical, seed);
+        }
+    }
 }
 
 /// Whoever has a copy finds out anew what it needs of what planners know.
@@ -96,6 +103,17 @@ impl KnownHosts {
     #[cfg(test)]
     pub(super) fn of(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &[Arc<Host>] {
         &self.catch_up(state, cluster).hosts
+    }
+
+    /// Takes in now what changed of the hosts of clusters where tasks were placed, so that the next plan there need not.
+    pub fn keep_up(&mut self, state: &ClusterState) {
+        // Where hosts came or went, the next plan begins anew.
+        self.clusters
+            .retain(|cluster, known| known.describe_anew(state, cluster));
+        for known in self.clusters.values_mut().filter(|known| !known.changed.is_empty()) {
+            let changed = std::mem::take(&mut known.changed);
+            known.planner.keep_up(&known.hosts, changed);
+        }
     }
 
     /// Forgets the hosts of a cluster that is gone.

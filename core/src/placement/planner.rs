@@ -237,6 +237,11 @@ impl Planner {
         chosen.into_iter().map(|(task, _)| task).collect()
     }
 
+    /// What tasks usually take, and the seed.
+    pub(super) fn terms(&self) -> (TypicalTasks, Seed) {
+        (self.board.typical().clone(), self.board.seed())
+    }
+
     pub(super) fn board(&self) -> &Board {
         &self.board
     }

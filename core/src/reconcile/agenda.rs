@@ -61,6 +61,11 @@ impl Agenda {
         Self::default()
     }
 
+    /// Takes in what has changed of hosts, where there is time for that: the next tasks are placed the sooner.
+    pub fn keep_up(&mut self, state: &ClusterState) {
+        self.hosts.keep_up(state);
+    }
+
     /// Everything there is, for a leader that knows nothing of what happened before.
     #[must_use]
     pub fn everything(state: &ClusterState) -> Self {

@@ -74,6 +74,7 @@ impl World {
     pub(crate) fn reconcile_checking(&mut self, mut check: impl FnMut(&ClusterState, &Self)) -> Vec<Command> {
         let mut decided = vec![];
         for _ in 0..MAX_ROUNDS {
+            self.agenda.keep_up(&self.state);
             let commands = reconcile(&self.state, &mut self.agenda, self.now, &mut self.ids);
             if commands.is_empty() && !self.agenda.has_work() {
                 return decided;

@@ -103,8 +103,9 @@ struct Index {
     lost: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
     tasks_by_cluster: OrdMap<ClusterKey, OrdSet<TaskId>>,
     tasks_by_service: OrdMap<ServiceKey, OrdSet<TaskId>>,
-    /// Of the tasks of each service, those that are not over: few beside those that are remembered where tasks keep failing.
-    live_by_service: OrdMap<ServiceKey, OrdSet<TaskId>>,
+    /// Of the tasks of each service, those that are not over: few beside those that are remembered where tasks keep failing. Themselves, since a
+    /// look at one among all tasks takes longer than what is wanted to know of it.
+    live_by_service: OrdMap<ServiceKey, OrdMap<TaskId, Arc<Task>>>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
     /// Tasks that are ending so that a task of a service fits in their place, by that service.
     making_room: OrdMap<ServiceKey, OrdSet<TaskId>>,

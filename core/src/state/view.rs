@@ -202,8 +202,8 @@ impl ClusterState {
 
     /// Tasks of a service that are not over, in id order.
     pub fn live_tasks_of_service(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Task>> {
-        let ids = self.index.live_by_service.get(service);
-        ids.into_iter().flatten().filter_map(|id| self.tasks.get(id))
+        let live = self.index.live_by_service.get(service);
+        live.into_iter().flat_map(OrdMap::values)
     }
 
     /// Tasks of a host in id order, stopped ones included as long as they are remembered.
@@ -343,21 +343,21 @@ impl ClusterState {
         if let Some(stopped_at) = stopped_at(&task) {
             index.stopped.insert((stopped_at, task.id));
         }
-        self.index_liveness(&task);
-        self.tasks.insert(task.id, Arc::new(task));
+        let task = Arc::new(task);
+        if let Some(service) = task.service() {
+            self.index_liveness(service, &task);
+        }
+        self.tasks.insert(task.id, task);
     }
 
-    /// Keeps the index of the tasks that are not over in step, which few changes of a task concern.
-    fn index_liveness(&mut self, task: &Task) {
-        let was_live = self.tasks.get(&task.id).is_some_and(|known| !known.is_stopped());
-        let Some(service) = task.service().filter(|_| was_live == task.is_stopped()) else {
-            return;
-        };
+    fn index_liveness(&mut self, service: &ServiceKey, task: &Arc<Task>) {
         let live = &mut self.index.live_by_service;
-        if was_live {
+        if task.is_stopped() {
             remove(live, service, task.id);
+        } else if let Some(tasks) = live.get_mut(service) {
+            tasks.insert(task.id, Arc::clone(task));
         } else {
-            insert(live, service, task.id);
+            live.insert(service.clone(), OrdMap::unit(task.id, Arc::clone(task)));
         }
     }
 
@@ -471,10 +471,36 @@ fn insert<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<TaskId>>, key: &K, task: 
     index.entry(key.clone()).or_default().insert(task);
 }
 
+/// The tasks of something, by themselves or by their ids.
+trait Tasks: Clone {
+    fn take_out(&mut self, task: TaskId);
+    fn is_empty(&self) -> bool;
+}
+
+impl Tasks for OrdSet<TaskId> {
+    fn take_out(&mut self, task: TaskId) {
+        self.remove(&task);
+    }
+
+    fn is_empty(&self) -> bool {
+        OrdSet::is_empty(self)
+    }
+}
+
+impl Tasks for OrdMap<TaskId, Arc<Task>> {
+    fn take_out(&mut self, task: TaskId) {
+        self.remove(&task);
+    }
+
+    fn is_empty(&self) -> bool {
+        OrdMap::is_empty(self)
+    }
+}
+
 /// Leaves no empty set behind: a state that was built from a snapshot has none, and must be equal.
-fn remove<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<TaskId>>, key: &K, task: TaskId) {
+fn remove<K: Ord + Clone, T: Tasks>(index: &mut OrdMap<K, T>, key: &K, task: TaskId) {
     if let Some(tasks) = index.get_mut(key) {
-        tasks.remove(&task);
+        tasks.take_out(task);
         if tasks.is_empty() {
             index.remove(key);
         }

@@ -127,6 +127,7 @@ impl LeaderLoop {
         if !leading.under_way.is_empty() {
             return vec![];
         }
+        leading.agenda.keep_up(&shown.view);
         let mut state = ClusterState::clone(&shown.view);
         let mut chains = plan_requests(&mut self.requests, &mut leading.agenda, &mut state, ids, effects);
         if !paused {

@@ -179,6 +179,9 @@ pub(super) fn strategy_of(strategy: &PlacementStrategy, group: GroupIndex, board
     }
 }
 
+/// What each strategy says, the first weighing most; the least is the best.
+pub(super) type Ranks = [u64; MAX_STRATEGIES];
+
 /// Where a rank comes from in an order of hosts that kinds of requests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RankSource {
@@ -309,15 +312,25 @@ impl Ranking {
     }
 
     /// How good it is to stop this task.
-    pub(super) fn ranks_to_stop(
+    pub(super) fn ranks_to_stop(&self, board: &Board, host: HostIndex, task: TaskId, holds: &Holding) -> Ranks {
+        let mut ranks = Ranks::default();
+        for (rank, strategy) in ranks.iter_mut().zip(&self.strategies) {
+            *rank = strategy.rank_to_stop(board, host, task, holds);
+        }
+        ranks
+    }
+
+    /// How good it is to stop this task beside those of other hosts of its class: shared ranks are left out.
+    pub(super) fn ranks_to_stop_within_class(
         &self,
         board: &Board,
         host: HostIndex,
         task: TaskId,
         holds: &Holding,
-    ) -> [u64; MAX_STRATEGIES] {
-        let mut ranks = [0; MAX_STRATEGIES];
-        for (rank, strategy) in ranks.iter_mut().zip(&self.strategies) {
+    ) -> Ranks {
+        let mut ranks = Ranks::default();
+        let own = ranks.iter_mut().zip(&self.strategies);
+        for (rank, strategy) in own.filter(|(_, strategy)| level_of(&***strategy).is_none()) {
             *rank = strategy.rank_to_stop(board, host, task, holds);
         }
         ranks
