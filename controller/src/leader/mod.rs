@@ -13,6 +13,7 @@ mod rounds;
 use std::sync::Arc;
 
 use berth_core::ids::IdSource;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -21,10 +22,15 @@ use crate::replica::StateGroup;
 
 pub use handle::LeaderHandle;
 
-/// Starts the loop; it works while this member leads, and ends when the group stops. `ids` must be seeded by the
+/// Starts the loop on a runtime; it works while this member leads, and ends when the group stops. `ids` must be seeded by the
 /// operating system, since ids must not repeat.
-pub fn start(group: StateGroup, clock: Arc<dyn Clock>, ids: IdSource) -> (LeaderHandle, JoinHandle<()>) {
+pub fn start(
+    group: StateGroup,
+    clock: Arc<dyn Clock>,
+    ids: IdSource,
+    runtime: &Handle,
+) -> (LeaderHandle, JoinHandle<()>) {
     let (requests, waiting) = mpsc::channel(handle::MAX_WAITING_REQUESTS);
     let rounds = rounds::Rounds::new(group, clock, ids, waiting);
-    (LeaderHandle::new(requests), tokio::spawn(rounds.run()))
+    (LeaderHandle::new(requests), runtime.spawn(rounds.run()))
 }

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::client_port::ClientPort;
-use super::cluster_thread::ClusterThread;
 use super::member_file::{IDENTITY_FOLDER, MEMBER_FILE, MemberFile};
 use super::options::{ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
+use super::own_thread::OwnThread;
 use super::{address, bind, caught_up, first_certificate, ids, open_group};
 use crate::agents::{self, AgentsHandle};
 use crate::api::RootCredentials;
@@ -64,7 +64,7 @@ struct Opening<'a> {
     cluster: &'a ClusterOptions,
     clock: Arc<dyn Clock>,
     listen: SocketAddr,
-    thread: &'a ClusterThread,
+    thread: &'a OwnThread,
 }
 
 /// Starts the member, and waits until it has caught up with its group.
@@ -78,7 +78,7 @@ pub(super) async fn start(
 ) -> Result<Member, ControllerError> {
     let listener = bind(cluster.listen, "members and agents").await?;
     let listen = address(&listener)?;
-    let thread = ClusterThread::start().map_err(ControllerError::ClusterThread)?;
+    let thread = OwnThread::start("cluster").map_err(ControllerError::Thread)?;
     let opening = Opening {
         options,
         cluster,
@@ -144,7 +144,7 @@ impl Opened {
     /// Serves the port, and looks after the certificate.
     fn serve(
         &self,
-        thread: ClusterThread,
+        thread: OwnThread,
         listener: TcpListener,
         sessions: &AgentsHandle,
         stops: &Stops,
@@ -158,10 +158,10 @@ impl Opened {
             joining: JoiningService::new(self.registrar.clone()),
         };
         // Events of a connection come to the runtime on which its listener was made.
-        let listener = listener.into_std().map_err(ControllerError::ClusterThread)?;
+        let listener = listener.into_std().map_err(ControllerError::Thread)?;
         let stop = stops.peers.clone();
         let serving = thread.spawn(async move {
-            let listener = TcpListener::from_std(listener).map_err(ControllerError::ClusterThread)?;
+            let listener = TcpListener::from_std(listener).map_err(ControllerError::Thread)?;
             let serving = cluster_port::serve(listener, tls, services, stop);
             serving.await.map_err(ControllerError::ClusterPort)
         });

@@ -5,10 +5,10 @@
 mod api_certificate;
 mod client_port;
 mod cluster;
-mod cluster_thread;
 mod first_certificate;
 mod member_file;
 mod options;
+mod own_thread;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ use cluster::Stops;
 pub use first_certificate::FirstCertificateError;
 pub use member_file::{MEMBER_FILE, MemberFileError, is_member};
 pub use options::{ApiTls, ClusterOptions, ClusterStart, ControllerError, ControllerOptions};
+use own_thread::OwnThread;
 
 /// The folder of the store in the data directory.
 pub const STORE_FOLDER: &str = "store";
@@ -60,6 +61,7 @@ pub struct Controller {
     network: Option<PeerNetwork>,
     /// Ends when the group does.
     leader: JoinHandle<()>,
+    _leader_thread: OwnThread,
     parts: JoinSet<Result<(), ControllerError>>,
     /// The ports of clients and agents, and what else asks something of the group.
     stops: Stops,
@@ -139,7 +141,8 @@ impl Controller {
             parts.spawn(async move { Ok(serving.await?) });
         }
         port.secure(&base.registrar, &mut parts)?;
-        let leader = serve_clients(&options, &base, &port, clock, &stops, &mut parts)?;
+        let leader_thread = OwnThread::start("leader").map_err(ControllerError::Thread)?;
+        let leader = serve_clients(&options, &base, &port, clock, &stops, &leader_thread, &mut parts)?;
         Ok(Self {
             data_dir: options.data_dir,
             listen,
@@ -151,6 +154,7 @@ impl Controller {
             group: base.group,
             network: base.network,
             leader,
+            _leader_thread: leader_thread,
             parts,
             stops,
         })
@@ -299,6 +303,7 @@ fn serve_clients(
     port: &ClientPort,
     clock: Arc<dyn Clock>,
     stops: &Stops,
+    leader_thread: &OwnThread,
     parts: &mut JoinSet<Result<(), ControllerError>>,
 ) -> Result<JoinHandle<()>, ControllerError> {
     let (group, stop) = (&base.group, &stops.serving);
@@ -309,7 +314,7 @@ fn serve_clients(
             Ok(())
         });
     }
-    let (runner, leader) = leader::start(group.clone(), Arc::clone(&clock), ids()?);
+    let (runner, leader) = leader::start(group.clone(), Arc::clone(&clock), ids()?, leader_thread.runtime());
     let api_parts = ApiParts {
         replica: Arc::new(group.clone()),
         runner: Arc::new(runner),

@@ -262,9 +262,9 @@ pub enum ControllerError {
     /// The port for members and agents ended.
     #[error("the server for members and agents failed")]
     ClusterPort(#[source] tonic::transport::Error),
-    /// The system gave no thread for it.
-    #[error("cannot start the thread that speaks with members and agents")]
-    ClusterThread(#[source] std::io::Error),
+    /// The system gave no thread for members and agents, or for the leader's loop.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// A part ended that should run for as long as the controller.
     #[error("{0}")]
     Ended(String),

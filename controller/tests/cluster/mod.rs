@@ -14,6 +14,7 @@ use berth_core::reconcile::StandaloneRequest;
 use berth_core::state::{ClientToken, ClusterState, Command, Event, UpdateCluster};
 use berth_raft::{FeedItem, RaftOptions};
 use berth_storage::MemoryStorage;
+use tokio::runtime::Handle;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -51,7 +52,12 @@ impl TestCluster {
 
     /// The leader's loop over a group that runs already.
     pub(crate) fn of(group: StateGroup) -> Self {
-        let (leader, _) = leader::start(group.clone(), Arc::new(SystemClock), IdSource::from_seed(7));
+        let (leader, _) = leader::start(
+            group.clone(),
+            Arc::new(SystemClock),
+            IdSource::from_seed(7),
+            &Handle::current(),
+        );
         let ids = std::sync::Mutex::new(IdSource::from_seed(11));
         Self { group, leader, ids }
     }

@@ -1,7 +1,8 @@
-//! The thread on which a member speaks with other members and with agents. Shell.
+//! Threads with a runtime of their own, apart from that of clients. Shell.
 //!
-//! A runtime of its own with one thread, apart from that of clients: what members say to each other is not to wait behind what clients ask,
-//! and a message that comes in wakes one thread where a runtime of several wakes two or three, which is most of what a message costs.
+//! One speaks with other members and with agents: what members say to each other is not to wait behind what clients ask, and a message that comes in
+//! wakes one thread where a runtime of several wakes two or three, which is most of what a message costs. The leader's loop has another: what it
+//! decides in one go may take some ten milliseconds, for which no client is to wait.
 
 use std::future::Future;
 use std::io;
@@ -10,20 +11,21 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The thread; it ends when this is dropped.
-pub(super) struct ClusterThread {
+/// A thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct OwnThread {
     runtime: Handle,
     _ends: DropGuard,
 }
 
-impl ClusterThread {
-    pub(super) fn start() -> io::Result<Self> {
+impl OwnThread {
+    pub(super) fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let end = CancellationToken::new();
         let ends = end.clone().drop_guard();
         std::thread::Builder::new()
-            .name("cluster".to_owned())
+            .name(name.to_owned())
             .spawn(move || runtime.block_on(end.cancelled_owned()))?;
         Ok(Self {
             runtime: handle,
