@@ -8,6 +8,7 @@ mod age;
 mod client;
 mod cluster;
 mod commands;
+mod counted;
 mod data_directory;
 mod declared;
 mod following;

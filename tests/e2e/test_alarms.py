@@ -149,10 +149,12 @@ def test_alarm_in_the_bake_time_brings_the_revision_before_back(dev):
     set_state(dev, "baked-errors", "ALARM")
     over = wait_for(dev, arn, "ROLLBACK_SUCCESSFUL")
     assert over["alarms"] == {"status": "TRIGGERED", "alarmNames": ["baked-errors"], "triggeredAlarmNames": ["baked-errors"]}
-    assert over["rollback"]["reason"] == "ECS deployment failed: alarm detected."
+    why = "ECS deployment failed: alarm detected. Alarm baked-errors went off."
+    assert over["rollback"]["reason"] == why
+    assert over["statusReason"].startswith(f"{why} Rolled back to deploymentId ecs-svc/")
     service = berth.service_of(dev.ecs, CLUSTER, "baked")
     assert service["taskDefinition"] == first
-    failed = f"(deployment ecs-svc/{arn.rsplit('/', 1)[-1]}) deployment failed: alarm detected."
+    failed = f"(deployment ecs-svc/{arn.rsplit('/', 1)[-1]}) deployment failed: alarm detected. Alarm baked-errors went off."
     assert failed in messages(dev, "baked")
     details = [event["detail"] for event in told(dev, "deployment") if event["detail"]["eventName"] == "SERVICE_DEPLOYMENT_FAILED"]
     assert "ECS deployment failed: alarm detected." in [detail["reason"] for detail in details]

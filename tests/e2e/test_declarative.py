@@ -1,6 +1,7 @@
 """`berth apply`, `diff`, `wait` and `delete`: files that say what a cluster is to be, and what boto3 sees of it."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -116,6 +117,39 @@ def test_applied_twice_does_nothing_and_a_changed_member_is_all_that_changes(sho
     assert berth.service_of(ecs, "shop", "web")["runningCount"] == 3
 
 
+def test_wait_lasts_until_the_deployment_is_completed_and_says_why_it_was_rolled_back(shop, tmp_path):
+    process, ecs = shop
+    definition, service = WEB.replace("web", "fragile").split("---")[1:]
+    service += "deploymentConfiguration: {deploymentCircuitBreaker: {enable: true, rollback: true}}\n"
+    good = written(tmp_path, "good.yaml", f"{definition}---{service}")
+    assert "service fragile: stable, 2 tasks run" in run(process, CHANGES, "apply", "-f", good, "--wait").stdout
+    assert berth.service_of(ecs, "shop", "fragile")["deployments"][0]["rolloutState"] == "COMPLETED"
+
+    # So what fails right after the wait has something to return to.
+    fails = "      - {name: BERTH_SIM_EXIT_AFTER_MS, value: 1}\n      - {name: BERTH_SIM_EXIT_CODE, value: 3}\n---"
+    ended = run(process, ERROR, "apply", "-f", written(tmp_path, "bad.yaml", f"{definition}{fails}{service}"), "--wait").stderr
+    assert "rolled back from fragile:2" in ended and "ECS deployment circuit breaker: tasks failed to start. " in ended, ended
+    assert "tasks of fragile:2 failed, the last of them (task " in ended and "`berth logs fragile` shows what it wrote" in ended, ended
+    arn = berth.service_of(ecs, "shop", "fragile")["currentServiceDeployment"]
+
+    def over():
+        found = ecs.describe_service_deployments(serviceDeploymentArns=[arn])["serviceDeployments"][0]
+        return found if found["status"] == "ROLLBACK_SUCCESSFUL" else None
+
+    reason = berth.wait_until(over, "it is rolled back", 30)["statusReason"]
+    assert re.match(r"ECS deployment circuit breaker: tasks failed to start\. \d+ tasks of fragile:2 failed, the last of them ", reason), reason
+    assert " Rolled back to deploymentId ecs-svc/" in reason, reason
+    waited = run(process, ERROR, "wait", "fragile").stderr
+    assert f"service fragile: was rolled back from fragile:2 to fragile:1: {reason}" in waited, waited
+
+    # What ended before is no matter to files that say what the service is.
+    as_it_is = written(tmp_path, "as-it-is.yaml", service.replace("taskDefinition: fragile", "taskDefinition: fragile:1"))
+    assert "service fragile: stable" in run(process, NOTHING, "apply", "-f", as_it_is, "--wait").stdout
+    run(process, CHANGES, "apply", "-f", good, "--wait")
+    run(process, NOTHING, "wait", "fragile")
+    ecs.delete_service(cluster="shop", service="fragile", force=True)
+
+
 def test_deleted_services_are_gone_and_their_definitions_inactive(shop, tmp_path):
     process, ecs = shop
     text = WEB.split("---", 1)[1].replace("serviceName: web", "serviceName: gone").replace("family: web", "family: gone").replace("taskDefinition: web", "taskDefinition: gone")
@@ -210,7 +244,7 @@ def test_compose_file_becomes_services_in_their_order(shop, tmp_path):
     file = written(tmp_path, "shop/compose.yaml", COMPOSE)
     done = run(process, CHANGES, "apply", "-f", file, "--wait")
     lines = done.stdout.splitlines()
-    assert lines.index("service db: stable, 1 tasks run") < lines.index("service web in cluster shop: created"), lines
+    assert lines.index("service db: stable, 1 task runs") < lines.index("service web in cluster shop: created"), lines
     container = newest(ecs, "shop-web")["containerDefinitions"][0]
     assert (container["image"], container["memory"], container["portMappings"]) == (
         "busybox:1",

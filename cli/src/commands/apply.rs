@@ -1,5 +1,6 @@
 //! `berth apply`: makes a cluster what files say. Shell.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use clap::Args;
 use super::values;
 use crate::cluster::Cluster;
 use crate::declared::carry_out::Worker;
+use crate::declared::ended;
 use crate::declared::files::FileArguments;
 use crate::declared::live::Live;
 use crate::declared::plan::{Plan, Step, Verb};
@@ -51,12 +53,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let live = Live::new(target.client()?);
     let plan = Plan::make(&live, declared, &target.cluster).await?;
     let cluster = Cluster::of(&target)?;
+    let past = match arguments.wait {
+        true => past(&cluster, &plan).await?,
+        false => BTreeMap::new(),
+    };
     let mut worker = Worker::new(&live);
     for step in &plan.steps {
         // Without --wait the services wait for each other by themselves.
         let after = step.resource.after.as_slice();
         if arguments.wait && !after.is_empty() && step.verb != Verb::Leave {
-            let settled = settling::wait(&cluster, &before(step, after), arguments.timeout).await?;
+            let settled = settling::wait(&cluster, &before(step, after, &past), arguments.timeout).await?;
             if settled != Settled::Stable {
                 return Ok(code(&plan, settled));
             }
@@ -70,22 +76,37 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let awaited: Vec<Awaited> = services
         .map(|step| Awaited {
             revision: worker.revision_given(step),
-            ..awaited(step, &step.resource.name)
+            ..awaited(step, &step.resource.name, &past)
         })
         .collect();
     let settled = settling::wait(&cluster, &awaited, arguments.timeout).await?;
     Ok(code(&plan, settled))
 }
 
+/// What was over before anything was changed, by cluster and service: the services' newest deployments, however they ended.
+type Past = BTreeMap<(String, String), String>;
+
+async fn past(cluster: &Cluster, plan: &Plan) -> Result<Past> {
+    let mut past = Past::new();
+    for step in plan.steps.iter().filter(|step| step.verb != Verb::Create) {
+        let Some(name) = &step.cluster else { continue };
+        let over = ended::over_before(&cluster.beside(name), &step.resource.name).await?;
+        past.extend(over.map(|arn| ((name.clone(), step.resource.name.clone()), arn)));
+    }
+    Ok(past)
+}
+
 /// The services that come before the one of a step.
-fn before(step: &Step, names: &[String]) -> Vec<Awaited> {
-    names.iter().map(|name| awaited(step, name)).collect()
+fn before(step: &Step, names: &[String], past: &Past) -> Vec<Awaited> {
+    names.iter().map(|name| awaited(step, name, past)).collect()
 }
 
 /// A service of the cluster that a step is about.
-fn awaited(step: &Step, service: &str) -> Awaited {
+fn awaited(step: &Step, service: &str, past: &Past) -> Awaited {
+    let cluster = step.cluster.clone().unwrap_or_default();
     Awaited {
-        cluster: step.cluster.clone().unwrap_or_default(),
+        over_before: past.get(&(cluster.clone(), service.to_owned())).cloned(),
+        cluster,
         service: service.to_owned(),
         revision: None,
     }

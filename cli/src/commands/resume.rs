@@ -86,6 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         cluster: cluster.name().to_owned(),
         service: name.to_owned(),
         revision: None,
+        over_before: None,
     };
     Ok(match settling::wait(&cluster, &[awaited], arguments.timeout).await? {
         Settled::Stable => ExitCode::SUCCESS,

@@ -78,6 +78,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         cluster: cluster.name().to_owned(),
         service: name.to_owned(),
         revision: Some(wanted),
+        over_before: None,
     };
     Ok(match settling::wait(&cluster, &[awaited], arguments.timeout).await? {
         Settled::Stable => ExitCode::from(CHANGES),

@@ -17,9 +17,9 @@ use crate::target::TargetArguments;
 /// Flags of `berth wait`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A service is stable once it has one deployment and all tasks that are wanted run.\n\
-                        Exit codes: 0 all are stable, 3 the time is over and tasks of a service found no host, 1 an error, a deployment that failed, or \
-                        another reason why the time is over."
+    after_help = "A service is stable once it has one deployment, which is completed, and all tasks that are wanted run.\n\
+                        Exit codes: 0 all are stable, 3 the time is over and tasks of a service found no host, 1 an error, a newest deployment that failed, \
+                        was stopped or rolled back, or another reason why the time is over."
 )]
 pub(crate) struct Arguments {
     /// Services to wait for
@@ -52,6 +52,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         cluster: last_part(cluster).to_owned(),
         service: service.to_owned(),
         revision: None,
+        over_before: None,
     };
     let named = arguments
         .services

@@ -10,6 +10,7 @@ mod check;
 mod compare;
 mod compose;
 mod document;
+pub(crate) mod ended;
 pub(crate) mod files;
 pub(crate) mod live;
 pub(crate) mod plan;

@@ -1,4 +1,4 @@
-//! Waits until services are stable: one deployment, and all tasks that are wanted run.
+//! Waits until services are stable: one deployment, which is completed, and all tasks that are wanted run.
 //!
 //! Owns when a service is stable, what is said on the way, and when it is no use to wait any longer. Shell.
 
@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use berth_aws::Timestamp;
-use berth_aws::ecs::{
-    Deployment, DeploymentRolloutState, DeploymentStrategy, SchedulingStrategy, Service, StabilityStatus, Task, TaskSet,
-};
+use berth_aws::ecs::{Deployment, DeploymentRolloutState, DeploymentStrategy, Service, StabilityStatus, Task, TaskSet};
 use tokio::time::Instant;
 
+use super::ended;
 use crate::age::now;
 use crate::cluster::{Cluster, last_part, primary};
-use crate::{output, paused, protected, shortfall};
+use crate::{counted, output, paused, protected, shortfall};
 
 /// How often services are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,11 +38,13 @@ pub(crate) struct Awaited {
     pub(crate) service: String,
     /// The revision that it is to run, as `family:revision`, if that matters.
     pub(crate) revision: Option<String>,
+    /// The service deployment, by its ARN, that was over before what is waited for began, so that it does not matter how.
+    pub(crate) over_before: Option<String>,
 }
 
 /// How far a service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     Stable,
     Underway(String),
     /// There is no use in waiting.
@@ -66,14 +67,22 @@ pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Durati
                 return Err(of.no_service(&awaited[index].service));
             };
             let name = &awaited[index].service;
+            let is_first_look = !began.contains_key(&index);
             let first = began.entry(index).or_insert_with(|| service.clone());
-            if primary_of(first).is_some() && primary_of(first) != primary_of(&service) {
-                let why = instead(&of, first, &service).await?;
-                output::complain(&format!("service {name}: {why}"));
-                return Ok(Settled::Failed);
-            }
-            let how = match progress(&service, awaited[index].revision.as_deref()) {
-                Progress::Stable => format!("stable, {} tasks run", service.running_count.unwrap_or(0)),
+            let found = progress(&service, awaited[index].revision.as_deref());
+            // What becomes of a deployment is asked for when there may be news of it.
+            let is_under_way = matches!(found, Progress::Underway(_));
+            let may_be_over = is_first_look || !is_under_way || ended::has_turned(first, &service);
+            let found = match ended::deployed_instead(first, &service) {
+                Some(why) => Progress::Over(why),
+                None if may_be_over => ended::as_deployed(&of, &awaited[index], &service, found).await?,
+                None => found,
+            };
+            let how = match found {
+                Progress::Stable => format!(
+                    "stable, {}",
+                    counted::tasks_run(service.running_count.unwrap_or(0).into())
+                ),
                 Progress::Underway(how) => {
                     unsettled.push(index);
                     how
@@ -134,32 +143,6 @@ async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], ti
         }
     }
     Ok(outcome)
-}
-
-/// The deployment to which it is on its way: another one once it is rolled back.
-fn primary_of(service: &Service) -> Option<&str> {
-    primary(service)?.id.as_deref()
-}
-
-/// What the service does instead of what was waited for: it returns to what it was, or somebody deploys something else.
-async fn instead(cluster: &Cluster, first: &Service, now: &Service) -> Result<String> {
-    let definition = |service: &Service| {
-        service
-            .task_definition
-            .as_deref()
-            .map(last_part)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (wanted, has) = (definition(first), definition(now));
-    let current = now.current_service_deployment.as_ref();
-    if current.is_none() || first.current_service_deployment.as_ref() != current {
-        return Ok(format!("has been given another deployment meanwhile, of {has}"));
-    }
-    let described = paused::deployment(cluster, now).await?;
-    let reason = described.and_then(|found| found.status_reason);
-    let why = format!("is rolled back from {wanted} to {has}: {}", reason.unwrap_or_default());
-    with_last_failure(cluster, now, why).await
 }
 
 /// The sentence, and how the task of the service ended that failed last, if one did.
@@ -232,10 +215,9 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
             revision.unwrap_or_default()
         ));
     }
-    // How many tasks a daemon service wants is known once its first deployment was looked at.
-    let is_counted = service.scheduling_strategy != Some(SchedulingStrategy::Daemon)
-        || primary.rollout_state == Some(DeploymentRolloutState::Completed);
-    if deployments.len() == 1 && running == desired && is_counted && !goes_through_stages(service, primary) {
+    // Tasks that have just begun to run may fail still, and nothing can return to what is not completed.
+    let is_completed = primary.rollout_state != Some(DeploymentRolloutState::InProgress);
+    if deployments.len() == 1 && running == desired && is_completed {
         return Progress::Stable;
     }
     let of_primary = primary.running_count.unwrap_or(0);
@@ -244,6 +226,9 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
         0 if of_primary == desired && goes_through_stages(service, primary) => {
             format!("all tasks of {definition} run, and its deployment is not over: it bakes, or waits at a hook")
         }
+        0 if of_primary == desired && desired > 0 => {
+            format!("all tasks of {definition} run, and its deployment is not over")
+        }
         0 => format!("{of_primary} of {desired} tasks of {definition} run"),
         earlier => format!("{of_primary} of {desired} tasks of {definition} run, {earlier} earlier ones still"),
     })
@@ -251,6 +236,8 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
 
 #[cfg(test)]
 mod tests {
+    use berth_aws::ecs::SchedulingStrategy;
+
     use super::*;
 
     fn deployment(status: &str, revision: u32, running: i32) -> Deployment {
@@ -274,11 +261,26 @@ mod tests {
         }
     }
 
+    fn completed(revision: u32, running: i32) -> Deployment {
+        Deployment {
+            rollout_state: Some(DeploymentRolloutState::Completed),
+            ..deployment("PRIMARY", revision, running)
+        }
+    }
+
     #[test]
-    fn service_is_stable_once_one_deployment_has_all_tasks() {
+    fn service_is_stable_once_its_one_deployment_has_all_tasks_and_is_completed() {
+        assert_eq!(
+            progress(&service(3, vec![completed(2, 3)]), Some("web:2")),
+            Progress::Stable
+        );
         assert_eq!(
             progress(&service(3, vec![deployment("PRIMARY", 2, 3)]), Some("web:2")),
-            Progress::Stable
+            Progress::Underway("all tasks of web:2 run, and its deployment is not over".to_owned())
+        );
+        assert_eq!(
+            progress(&service(2, vec![completed(2, 2)]), Some("web:2")),
+            Progress::Underway("2 of 3 tasks of web:2 run".to_owned())
         );
         assert_eq!(
             progress(

@@ -8,7 +8,7 @@ use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgre
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::Tally;
-use super::{dependencies, early_success, events, stages, zone_balance};
+use super::{causes, dependencies, early_success, events, stages, zone_balance};
 
 /// A sentence that says the same as before is said again after this long: often enough to show that it still holds,
 /// seldom enough to leave room for others among the 100 that a service keeps.
@@ -22,6 +22,8 @@ const LONG_WAIT_MS: i64 = 30 * 1_000;
 struct GivenUp {
     /// What becomes of it, in a sentence.
     reason: String,
+    /// What is known of the cause beyond that, in a sentence.
+    details: Option<String>,
     /// Why the service returns to what it was, at the beginning of a sentence.
     because: String,
     /// What the service says of it.
@@ -38,18 +40,25 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
         return;
     };
     let mut progress = nothing_new(pass, service);
-    let (mut reason, mut said) = (why.reason, vec![why.said]);
+    let (mut reason, mut said) = (why.reason.clone(), vec![why.said]);
+    let mut in_detail = [Some(why.reason), why.details]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
     if why.rolls_back {
         progress.rollback = rollback(pass, service, primary, &why.because);
         if progress.rollback.is_none() {
             let returns = service
                 .service_deployment_under_way()
                 .is_some_and(|d| d.status == ServiceDeploymentStatus::RollbackInProgress);
-            reason.push_str(if returns {
+            let tail = if returns {
                 " It is what was to be rolled back to."
             } else {
                 " There is no completed deployment to roll back to."
-            });
+            };
+            reason.push_str(tail);
+            in_detail.push_str(tail);
         }
     }
     if let Some(rollback) = &progress.rollback {
@@ -64,7 +73,7 @@ pub(super) fn give_up(pass: &mut Pass<'_>, service: &Service) {
                 (true, None) => ServiceDeploymentStatus::RollbackFailed,
                 (false, None) => ServiceDeploymentStatus::Stopped,
             },
-            reason: Some(reason.clone()),
+            reason: Some(in_detail),
             by_circuit_breaker: why.by_circuit_breaker,
         });
     progress.deployments = vec![DeploymentProgress {
@@ -102,6 +111,7 @@ fn given_up(pass: &Pass<'_>, service: &Service, primary: &Deployment) -> Option<
         && !resets_failures(pass, service, &Tally::of(&pass.state, service));
     has_failed.then(|| GivenUp {
         reason: "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+        details: causes::failed_tasks(&pass.state, service, primary),
         because: "ECS deployment circuit breaker".to_owned(),
         said: events::deployment_failed(&service.key.name, &primary.id),
         rolls_back: breaker.rollback || status == Some(ServiceDeploymentStatus::RollbackInProgress),
@@ -114,10 +124,12 @@ fn alarmed(service: &Service, primary: &Deployment) -> Option<GivenUp> {
     let current = service.service_deployment_under_way()?;
     let fails = current.status.is_forward() && current.has_triggered_alarms();
     let alarms = current.configuration.alarms.as_ref().filter(|_| fails)?;
+    let details = causes::triggered_alarms(current);
     Some(GivenUp {
         reason: "ECS deployment failed: alarm detected.".to_owned(),
         because: "ECS deployment failed: alarm detected".to_owned(),
-        said: events::alarm_detected(&service.key.name, &primary.id),
+        said: events::alarm_detected(&service.key.name, &primary.id, details.as_deref()),
+        details,
         rolls_back: alarms.rollback,
         by_circuit_breaker: false,
     })
@@ -128,6 +140,7 @@ fn told(service: &Service, primary: &Deployment, rolls_back: bool) -> GivenUp {
     let because = format!("ECS deployment {} was told to stop", primary.id);
     GivenUp {
         reason: format!("{because}."),
+        details: None,
         because,
         said: events::deployment_stopped(&service.key.name, &primary.id),
         rolls_back,
@@ -141,6 +154,7 @@ fn stage_failed(service: &Service, primary: &Deployment, reason: String) -> Give
         because: format!("ECS deployment {} failed", primary.id),
         said: events::deployment_failed_since(&service.key.name, &primary.id, &reason),
         reason,
+        details: None,
         rolls_back: true,
         by_circuit_breaker: false,
     }
@@ -186,10 +200,15 @@ fn proceeds(service: &Service, is_reached: bool, reason: &str) -> Option<Service
         S::RollbackInProgress if is_reached => S::RollbackSuccessful,
         _ => return None,
     };
+    // What came of it hides no cause.
+    let reason = match service.primary().filter(|_| status == S::RollbackSuccessful) {
+        Some(primary) => causes::returned(current, &primary.id),
+        None => reason.to_owned(),
+    };
     Some(ServiceDeploymentProgress {
         id: current.id().clone(),
         status,
-        reason: Some(reason.to_owned()),
+        reason: Some(reason),
         by_circuit_breaker: false,
     })
 }

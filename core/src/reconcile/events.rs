@@ -119,8 +119,10 @@ pub(super) fn deployment_failed(service: &ServiceName, deployment: &DeploymentId
     format!("(service {service}) (deployment {deployment}) deployment failed: tasks failed to start.")
 }
 
-pub(super) fn alarm_detected(service: &ServiceName, deployment: &DeploymentId) -> String {
-    format!("(service {service}) (deployment {deployment}) deployment failed: alarm detected.")
+/// ECS's sentence; which alarms it were is said by `details`.
+pub(super) fn alarm_detected(service: &ServiceName, deployment: &DeploymentId, details: Option<&str>) -> String {
+    let details = details.map(|details| format!(" {details}")).unwrap_or_default();
+    format!("(service {service}) (deployment {deployment}) deployment failed: alarm detected.{details}")
 }
 
 /// What ECS does not say: it ignores them silently.

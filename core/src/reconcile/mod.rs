@@ -6,6 +6,7 @@
 //! how hosts run tasks. Pure.
 
 mod agenda;
+mod causes;
 mod daemon;
 mod dependencies;
 mod deployment;
