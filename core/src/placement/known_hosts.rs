@@ -12,13 +12,17 @@ use super::planner::Planner;
 use super::problem::{Host, TaskRequest, typical_of};
 use super::scale_in::ScaleIn;
 use super::seed::Seed;
-use crate::model::{ClusterKey, ContainerInstanceId, ContainerInstanceStatus, Manner, TaskId};
+use crate::model::{
+    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, Manner, ServiceName, TaskId,
+};
 use crate::state::{ClusterState, HostsSeen};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
     clusters: BTreeMap<ClusterKey, Known>,
+    /// Hosts that refuse tasks since their room is kept for one of a service, whatever the state says.
+    kept_room: BTreeMap<ContainerInstanceId, ServiceName>,
 }
 
 /// The hosts of a cluster.
@@ -31,6 +35,8 @@ struct Known {
     planner: KeptPlanner,
     /// Hosts that the planner knows as they were.
     changed: BTreeSet<HostIndex>,
+    /// Hosts that are to be described anew although the state says the same of them.
+    outdated: BTreeSet<ContainerInstanceId>,
 }
 
 /// A planner, once tasks were placed.
@@ -69,11 +75,20 @@ impl Clone for Known {
             hosts: self.hosts.clone(),
             planner: KeptPlanner::default(),
             changed: BTreeSet::new(),
+            outdated: self.outdated.clone(),
         }
     }
 }
 
 impl KnownHosts {
+    /// Has these hosts refuse tasks until this is called again, since their room is kept for a service.
+    pub fn keep_room(&mut self, kept: BTreeMap<ContainerInstanceId, ServiceName>) {
+        let before = std::mem::replace(&mut self.kept_room, kept);
+        for known in self.clusters.values_mut() {
+            known.outdated.extend(before.keys().chain(self.kept_room.keys()));
+        }
+    }
+
     /// Decides where tasks go in a cluster as it is now.
     pub fn place(
         &mut self,
@@ -108,8 +123,9 @@ impl KnownHosts {
     /// Takes in now what changed of the hosts of clusters where tasks were placed, so that the next plan there need not.
     pub fn keep_up(&mut self, state: &ClusterState) {
         // Where hosts came or went, the next plan begins anew.
+        let kept = &self.kept_room;
         self.clusters
-            .retain(|cluster, known| known.describe_anew(state, cluster));
+            .retain(|cluster, known| known.describe_anew(state, cluster, kept));
         for known in self.clusters.values_mut().filter(|known| !known.changed.is_empty()) {
             let changed = std::mem::take(&mut known.changed);
             known.planner.keep_up(&known.hosts, changed);
@@ -134,31 +150,39 @@ impl KnownHosts {
     }
 
     fn catch_up(&mut self, state: &ClusterState, cluster: &ClusterKey) -> &mut Known {
-        let known = self.clusters.entry(cluster.clone());
-        let known = known.or_insert_with(|| Known::of(state, cluster));
-        if !known.describe_anew(state, cluster) {
-            *known = Known::of(state, cluster);
+        let (known, kept) = (self.clusters.entry(cluster.clone()), &self.kept_room);
+        let known = known.or_insert_with(|| Known::of(state, cluster, kept));
+        if !known.describe_anew(state, cluster, kept) {
+            *known = Known::of(state, cluster, kept);
         }
         known
     }
 }
 
 impl Known {
-    fn of(state: &ClusterState, cluster: &ClusterKey) -> Self {
+    fn of(state: &ClusterState, cluster: &ClusterKey, kept: &BTreeMap<ContainerInstanceId, ServiceName>) -> Self {
         let hosts = state.container_instances_of(cluster);
         Self {
             seen: state.hosts_seen(),
-            hosts: hosts.map(|host| Arc::new(Host::from_state(state, host))).collect(),
+            hosts: hosts.map(|host| Arc::new(describe(state, host, kept))).collect(),
             planner: KeptPlanner::default(),
             changed: BTreeSet::new(),
+            outdated: BTreeSet::new(),
         }
     }
 
     /// Describes what changed as it is now. Whether that could be: not if there are others than before.
-    fn describe_anew(&mut self, state: &ClusterState, cluster: &ClusterKey) -> bool {
-        for id in state.hosts_changed_since(&self.seen) {
+    fn describe_anew(
+        &mut self,
+        state: &ClusterState,
+        cluster: &ClusterKey,
+        kept: &BTreeMap<ContainerInstanceId, ServiceName>,
+    ) -> bool {
+        let mut changed = state.hosts_changed_since(&self.seen);
+        changed.append(&mut self.outdated);
+        for id in changed {
             let place = self.hosts.binary_search_by_key(&id, |host| host.id).ok();
-            match (place, host_of(state, cluster, id)) {
+            match (place, host_of(state, cluster, id, kept)) {
                 (Some(place), Some(host)) => {
                     self.hosts[place] = Arc::new(host);
                     self.changed.insert(HostIndex::at(place));
@@ -172,10 +196,25 @@ impl Known {
     }
 }
 
-fn host_of(state: &ClusterState, cluster: &ClusterKey, id: ContainerInstanceId) -> Option<Host> {
+fn host_of(
+    state: &ClusterState,
+    cluster: &ClusterKey,
+    id: ContainerInstanceId,
+    kept: &BTreeMap<ContainerInstanceId, ServiceName>,
+) -> Option<Host> {
     let instance = state.container_instance(id)?;
     let is_there = instance.cluster == *cluster && instance.status != ContainerInstanceStatus::Inactive;
-    is_there.then(|| Host::from_state(state, instance))
+    is_there.then(|| describe(state, instance, kept))
+}
+
+fn describe(
+    state: &ClusterState,
+    instance: &ContainerInstance,
+    kept: &BTreeMap<ContainerInstanceId, ServiceName>,
+) -> Host {
+    let mut host = Host::from_state(state, instance);
+    host.makes_room_for = host.makes_room_for.or_else(|| kept.get(&instance.id).cloned());
+    host
 }
 
 /// The same for hosts that somebody else keeps, such as those of a recording.

@@ -8,6 +8,7 @@ use crate::placement::KnownHosts;
 use crate::state::{ClusterState, Command, Event, Taggable};
 
 use super::dependencies::Dependents;
+use super::kept_room::KeptRoom;
 use super::waiting::Waiting;
 
 /// Something that a reconciler looks at as a whole.
@@ -42,6 +43,8 @@ pub struct Agenda {
     pub(super) waiting: Waiting,
     /// Services that wait for others.
     pub(super) dependents: Dependents,
+    /// Hosts whose room is kept for a service.
+    pub(super) kept_room: KeptRoom,
     /// Hosts as placement saw them last.
     pub(super) hosts: KnownHosts,
     /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
@@ -70,6 +73,7 @@ impl Agenda {
     #[must_use]
     pub fn everything(state: &ClusterState) -> Self {
         let mut agenda = Self::new();
+        agenda.kept_room = KeptRoom::of(state);
         for host in state.all_container_instances() {
             agenda.enqueue(Subject::Host(host.id));
         }
@@ -113,6 +117,10 @@ impl Agenda {
                 }
                 if change.to == TaskStatus::Stopped {
                     self.enqueue_unplaced(&change.cluster);
+                    let kept_for = change.container_instance.and_then(|host| self.kept_room.for_whom(host));
+                    if let Some(service) = kept_for.cloned() {
+                        self.enqueue(Subject::Service(service));
+                    }
                     if !self.wakes.contains_key(&Subject::Retention) {
                         self.enqueue(Subject::Retention);
                     }

@@ -17,9 +17,11 @@ mod endings_properties;
 mod events;
 mod health;
 mod hosts;
+mod kept_room;
 mod limits;
 mod managed_daemons;
 mod moving;
+mod outlines;
 mod pass;
 mod placing;
 mod preemption;
@@ -98,6 +100,7 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
             Subject::Service(key) => {
                 together::plan(&mut pass, &key);
                 service::reconcile(&mut pass, &key);
+                pass.agenda.kept_room.looked_at(&pass.state, &key);
             }
             Subject::Rebalance(cluster) => rebalance::reconcile(&mut pass, &cluster),
             Subject::Zones(cluster) => zone_balance::reconcile(&mut pass, &cluster),

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::ids::IdSource;
 use crate::model::{ServiceKey, Timestamp};
-use crate::state::{ClusterState, Command, apply};
+use crate::state::{ClusterState, Command, Event, apply};
 
 use super::agenda::{Agenda, Subject};
+use super::outlines::Outlines;
 use super::together::Together;
 use super::waiting::Turn;
 
@@ -21,6 +22,8 @@ pub(super) struct Pass<'a> {
     pub(super) commands: Vec<Command>,
     /// Hosts that services were found together, and that they have not put tasks on yet.
     pub(super) together: Together,
+    /// Hosts as those see them who look for tasks to be stopped.
+    pub(super) outlines: Outlines,
     /// Services that waited for room and were put before others of lower priority: once, since room only becomes less in a pass.
     pub(super) gave_way_to: BTreeSet<ServiceKey>,
     /// Where the service that is being looked at stood among those that wait, if it has got nothing since.
@@ -36,6 +39,7 @@ impl<'a> Pass<'a> {
             ids,
             commands: vec![],
             together: Together::default(),
+            outlines: Outlines::default(),
             gave_way_to: BTreeSet::new(),
             turn: None,
         }
@@ -45,11 +49,18 @@ impl<'a> Pass<'a> {
     /// come back from the log, as those of anybody's commands do.
     pub(super) fn decide(&mut self, command: Command) -> bool {
         let index = self.state.applied();
-        let accepted = apply(&mut self.state, index, &command).is_ok();
-        if accepted {
-            self.commands.push(command);
+        let Ok(events) = apply(&mut self.state, index, &command) else {
+            return false;
+        };
+        for event in events {
+            if let Event::TaskChanged(change) = event
+                && let Some(host) = change.container_instance
+            {
+                self.outlines.forget(host);
+            }
         }
-        accepted
+        self.commands.push(command);
+        true
     }
 
     /// Looks at a service again at the latest at `at`.

@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    ContainerInstance, ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, RESERVED_TCP_PORTS, Resources,
-    SchedulingStrategy, Service, ServiceKey, Task, TaskId, Timestamp, TransportProtocol,
+    ContainerInstance, ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, Resources, SchedulingStrategy,
+    Service, ServiceKey, Task, TaskId, Timestamp,
 };
 use crate::placement::{Refusal, Unplaced};
 use crate::state::{ClusterState, Command, Feature, keeps_failing};
 
 use super::limits::Limits;
+use super::outlines::{Ground, Outlines};
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::{Tally, is_running, is_unhealthy};
@@ -71,10 +72,10 @@ pub(super) fn make_room(
     if !may_preempt(&pass.state, service, deployment, pass.now) {
         return room;
     }
-    let refused = why.hosts.iter().map(|host| (host.host, host.refusals.as_slice()));
-    let mut search = Search::new(&pass.state, service, prototype, refused, pass.now);
-    room.tasks = search.comes_anyway();
     let wanted = lacking.min(beyond(&pass.state, service));
+    let refused = why.hosts.iter().map(|host| (host.host, host.refusals.as_slice()));
+    let mut search = Search::new(&pass.state, &mut pass.outlines, service, prototype, refused, pass.now);
+    room.tasks = search.comes_anyway();
     let mut found = vec![];
     while room.tasks < wanted
         && found.len() < MAX_AT_ONCE
@@ -104,7 +105,8 @@ pub(crate) fn proposal<'r>(
     if !may_preempt(state, service, deployment, now) || beyond(state, service) == 0 {
         return None;
     }
-    let mut search = Search::new(state, service, prototype, refused, now);
+    let mut outlines = Outlines::default();
+    let mut search = Search::new(state, &mut outlines, service, prototype, refused, now);
     let least = search.least()?;
     (search.comes_anyway() == 0).then_some((least.host, least.tasks))
 }
@@ -179,6 +181,7 @@ struct Candidate {
 /// A search for what is missed least.
 struct Search<'s> {
     state: &'s ClusterState,
+    outlines: &'s mut Outlines,
     now: Timestamp,
     priority: Priority,
     needs: Resources,
@@ -194,6 +197,7 @@ struct Search<'s> {
 impl<'s> Search<'s> {
     fn new<'r>(
         state: &'s ClusterState,
+        outlines: &'s mut Outlines,
         service: &'s Service,
         prototype: &'s Task,
         refused: impl Iterator<Item = (ContainerInstanceId, &'r [Refusal])>,
@@ -208,6 +212,7 @@ impl<'s> Search<'s> {
         let hosts = making.into_iter().chain(others.into_iter().take(MAX_HOSTS));
         Self {
             state,
+            outlines,
             now,
             priority: Priority::of(&service.tags),
             needs: prototype.reservation,
@@ -219,21 +224,28 @@ impl<'s> Search<'s> {
     }
 
     /// How many of the tasks fit where others are about to be over: those that make room for the service, and those that stop for whatever reason.
-    fn comes_anyway(&self) -> usize {
-        self.instances().map(|host| self.times(&self.ground(host))).sum()
+    fn comes_anyway(&mut self) -> usize {
+        let (state, now) = (self.state, self.now);
+        let (needs, ports) = (self.needs, self.ports);
+        let outlines = &mut self.outlines;
+        let hosts = self.hosts.iter().filter_map(|host| state.container_instance(*host));
+        hosts
+            .map(|host| outlines.of(state, host, now).ground.times(needs, ports))
+            .sum()
     }
 
     /// What is missed least of all that would make one more task fit.
     fn least(&mut self) -> Option<Sacrifice> {
-        let hosts: Vec<_> = self.instances().cloned().collect();
+        let (state, now, priority) = (self.state, self.now, self.priority);
+        let outlines = &mut self.outlines;
+        let hosts = self.hosts.iter().filter_map(|host| state.container_instance(*host));
+        let may_make_room = |host: &&Arc<ContainerInstance>| {
+            let lowest = outlines.of(state, host, now).lowest;
+            lowest.is_some_and(|lowest| priority.may_preempt(lowest))
+        };
+        let hosts: Vec<_> = hosts.filter(may_make_room).cloned().collect();
         let found = hosts.iter().filter_map(|host| self.on_host(host));
         found.min_by_key(|sacrifice| sacrifice.loss)
-    }
-
-    fn instances(&self) -> impl Iterator<Item = &Arc<ContainerInstance>> {
-        self.hosts
-            .iter()
-            .filter_map(|host| self.state.container_instance(*host))
     }
 
     /// What a host has left once all is over that is stopping or is to be stopped.
@@ -360,82 +372,18 @@ fn size(task: &Arc<Task>) -> u64 {
     u64::from(task.reservation.cpu.0) + u64::from(task.reservation.memory.0)
 }
 
-/// What a host has left beside the tasks that stay.
-struct Ground {
-    cpu: i64,
-    memory: i64,
-    /// Ports, and how many hold them.
-    ports: BTreeMap<(TransportProtocol, u16), usize>,
-}
-
-impl Ground {
-    fn of(state: &ClusterState, host: &ContainerInstance, stays: impl Fn(&Task) -> bool) -> Self {
-        let capacity = host.host.capacity;
-        let reserved = RESERVED_TCP_PORTS.map(|port| (TransportProtocol::Tcp, port));
-        let held = reserved.into_iter().chain(host.foreign_ports.iter().copied());
-        let mut ground = Self {
-            cpu: i64::from(capacity.cpu.0),
-            memory: i64::from(capacity.memory.0),
-            ports: held.map(|port| (port, 1)).collect(),
-        };
-        let tasks = state.tasks_of_instance(host.id);
-        let staying = tasks.filter(|task| !task.is_stopped() && stays(task));
-        staying.for_each(|task| ground.keep(task));
-        ground
-    }
-
-    fn keep(&mut self, task: &Task) {
-        self.cpu -= i64::from(task.reservation.cpu.0);
-        self.memory -= i64::from(task.reservation.memory.0);
-        for port in ports(task) {
-            *self.ports.entry(port).or_default() += 1;
-        }
-    }
-
-    fn release(&mut self, task: &Task) {
-        self.cpu += i64::from(task.reservation.cpu.0);
-        self.memory += i64::from(task.reservation.memory.0);
-        for port in ports(task) {
-            if let Some(holders) = self.ports.get_mut(&port) {
-                *holders = holders.saturating_sub(1);
-            }
-        }
-    }
-
-    /// How many tasks with such needs fit.
-    fn times(&self, needs: Resources, ports: &Ports) -> usize {
-        if ports
-            .iter()
-            .any(|port| self.ports.get(port).is_some_and(|holders| *holders > 0))
-        {
-            return 0;
-        }
-        let of = |free: i64, needs: u32| match needs {
-            // As often as the other fits.
-            0 => usize::MAX,
-            needs => usize::try_from(free / i64::from(needs)).unwrap_or(0),
-        };
-        let most = of(self.cpu, needs.cpu.0).min(of(self.memory, needs.memory.0));
-        let holds_nothing = ports.is_empty() && most < usize::MAX;
-        most.min(if holds_nothing { usize::MAX } else { 1 })
-    }
-}
-
-/// Ports that a task holds on its host.
-fn ports(task: &Task) -> Ports {
-    let bound = task.containers.iter().flat_map(|container| &container.network_bindings);
-    let bound = bound.map(|binding| (binding.protocol, binding.host_port));
-    task.host_ports.iter().copied().chain(bound).collect()
-}
-
 fn stop(pass: &mut Pass<'_>, service: &Service, sacrifice: &Sacrifice) -> bool {
     let (name, priority) = (&service.key.name, Priority::of(&service.tags));
-    pass.decide(Command::PreemptTasks {
+    let is_stopped = pass.decide(Command::PreemptTasks {
         tasks: sacrifice.tasks.iter().map(|task| task.id).collect(),
         by: service.key.clone(),
         reason: format!("Preempted by (service {name}), whose priority is {priority}."),
         at: pass.now,
-    })
+    });
+    if is_stopped {
+        pass.agenda.kept_room.keep(sacrifice.host, &service.key);
+    }
+    is_stopped
 }
 
 /// Has the services whose tasks are stopped say so; returns what the one for whom they are says.

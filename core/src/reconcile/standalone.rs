@@ -47,7 +47,8 @@ pub enum StandalonePlan {
     Refused(Rejection),
 }
 
-/// Plans `requests` in the order of their priorities, equal ones in their own; each sees what those before it take. The agenda knows the hosts.
+/// Plans `requests` in the order of their priorities, equal ones in their own; each sees what those before it take. The agenda knows the hosts,
+/// and whose room was made for a service that is yet to be looked at.
 #[must_use]
 pub fn plan_standalone(
     state: &ClusterState,
@@ -75,6 +76,7 @@ pub fn plan_standalone(
         }
     }
     let records = state.uses(Feature::PlacementRecords);
+    agenda.hosts.keep_room(agenda.kept_room.names());
     let mut answers: BTreeMap<TaskId, Answer> = BTreeMap::new();
     for (cluster, requests) in by_cluster {
         let plan = agenda.hosts.place(state, cluster, &requests, Manner::OneByOne, seed);
@@ -90,6 +92,7 @@ pub fn plan_standalone(
             (decision.task, answer)
         }));
     }
+    agenda.hosts.keep_room(BTreeMap::new());
     let planned = requests.iter().zip(ready);
     planned
         .map(|(request, known)| known.unwrap_or_else(|| put_together(request, &answers)))

@@ -75,6 +75,12 @@ impl ClusterState {
         ids.into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 
+    /// Tasks that are ending so that one of a service fits in their place, of all services, with those.
+    pub fn all_tasks_making_room(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<Task>)> {
+        let all = self.index.making_room.iter();
+        all.flat_map(move |(service, ids)| ids.iter().filter_map(move |id| Some((service, self.tasks.get(id)?))))
+    }
+
     /// Whether a task that is stopped comes back by itself or said that it need not: what is not of a service is stopped for another only where it was
     /// given a priority.
     #[must_use]
