@@ -24,10 +24,20 @@ enum NotReady {
     Deleted,
     WantsNone,
     Failed,
-    Deploying,
+    /// It has a deployment that is not completed, which may wait in turn.
+    Deploying {
+        wants_none: bool,
+    },
     Unsteady,
     /// It waits in turn, by way of these.
     Circle(Vec<ServiceName>),
+}
+
+impl NotReady {
+    /// Whether it may wait for the service that waits for it.
+    fn may_wait_in_turn(&self) -> bool {
+        matches!(self, Self::Deploying { .. })
+    }
 }
 
 impl fmt::Display for NotReady {
@@ -35,9 +45,9 @@ impl fmt::Display for NotReady {
         f.write_str(match self {
             Self::Missing => "does not exist yet",
             Self::Deleted => "is deleted",
-            Self::WantsNone => "wants no task",
+            Self::WantsNone | Self::Deploying { wants_none: true } => "wants no task",
             Self::Failed => "has a deployment that failed",
-            Self::Deploying => "has a deployment that is not completed",
+            Self::Deploying { wants_none: false } => "has a deployment that is not completed",
             Self::Unsteady => "is not steady",
             Self::Circle(names) => {
                 let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
@@ -91,7 +101,7 @@ pub(super) fn held_back(pass: &mut Pass<'_>, service: &Service, deployment: &Dep
 
 /// Whether a deployment of a service waits for other services.
 pub(super) fn is_held_back(state: &ClusterState, service: &Service, deployment: &Deployment) -> bool {
-    waits(state, service, deployment).is_some()
+    awaited(state, service, deployment).next().is_some()
 }
 
 /// What the service's next task waits for beside a host, in a sentence.
@@ -100,16 +110,43 @@ pub(crate) fn waits_for(state: &ClusterState, service: &Service) -> Option<Strin
 }
 
 fn waits(state: &ClusterState, service: &Service, deployment: &Deployment) -> Option<String> {
-    let names = dependencies_of(&service.tags);
-    if names.is_empty() || !is_yet_to_begin(state, service, deployment) {
-        return None;
+    let mut awaited: Vec<(ServiceName, NotReady)> = awaited(state, service, deployment).collect();
+    if awaited.iter().any(|(_, why)| why.may_wait_in_turn()) {
+        name_circle(state, service, &mut awaited);
     }
-    let key_of = |name: &ServiceName| service.key.cluster.service(name.as_str());
-    let not_ready = names
+    let awaited: Vec<String> = awaited
         .iter()
-        .filter_map(|name| Some((name, not_ready(state, &service.key, &key_of(name))?)));
-    let not_ready: Vec<String> = not_ready.map(|(name, why)| format!("(service {name}) {why}")).collect();
-    (!not_ready.is_empty()).then(|| events::waits_for_services(&service.key.name, &not_ready))
+        .map(|(name, why)| format!("(service {name}) {why}"))
+        .collect();
+    (!awaited.is_empty()).then(|| events::waits_for_services(&service.key.name, &awaited))
+}
+
+/// The services that a deployment of a service waits for, and why it does, whether they wait for it in turn or not.
+fn awaited<'s>(
+    state: &'s ClusterState,
+    service: &'s Service,
+    deployment: &Deployment,
+) -> impl Iterator<Item = (ServiceName, NotReady)> + use<'s> {
+    let names = dependencies_of(&service.tags);
+    let waits = !names.is_empty() && is_yet_to_begin(state, service, deployment);
+    let names = names.into_iter().filter(move |_| waits);
+    names.filter_map(|name| {
+        let why = not_ready(state, &service.key.cluster.service(name.as_str()))?;
+        Some((name, why))
+    })
+}
+
+/// Says of the service on the way by which `service` waits for itself, if there is one, that it does.
+fn name_circle(state: &ClusterState, service: &Service, awaited: &mut [(ServiceName, NotReady)]) {
+    let Some(way) = circle(state, &service.key, &dependencies_of(&service.tags)) else {
+        return;
+    };
+    let on_the_way = awaited
+        .iter_mut()
+        .filter(|(name, why)| why.may_wait_in_turn() && way.contains(name));
+    for (_, why) in on_the_way {
+        *why = NotReady::Circle(way.clone());
+    }
 }
 
 /// Whether the deployment has no task, and none that its service could not do without before either.
@@ -125,7 +162,7 @@ fn is_yet_to_begin(state: &ClusterState, service: &Service, deployment: &Deploym
         && !tasks.any(|task| task.deployment() == Some(&deployment.id))
 }
 
-fn not_ready(state: &ClusterState, waiting: &ServiceKey, key: &ServiceKey) -> Option<NotReady> {
+fn not_ready(state: &ClusterState, key: &ServiceKey) -> Option<NotReady> {
     let Some(service) = state.service(key) else {
         return Some(NotReady::Missing);
     };
@@ -133,13 +170,9 @@ fn not_ready(state: &ClusterState, waiting: &ServiceKey, key: &ServiceKey) -> Op
     match service.status {
         ServiceStatus::Draining | ServiceStatus::Inactive => Some(NotReady::Deleted),
         ServiceStatus::Active if rollout == Some(RolloutState::Failed) => Some(NotReady::Failed),
-        ServiceStatus::Active if rollout == Some(RolloutState::InProgress) => {
-            match circle(state, waiting, &dependencies_of_key(state, waiting)) {
-                Some(names) if names.contains(&key.name) => Some(NotReady::Circle(names)),
-                _ if service.desired_count == 0 => Some(NotReady::WantsNone),
-                _ => Some(NotReady::Deploying),
-            }
-        }
+        ServiceStatus::Active if rollout == Some(RolloutState::InProgress) => Some(NotReady::Deploying {
+            wants_none: service.desired_count == 0,
+        }),
         ServiceStatus::Active if service.desired_count == 0 => Some(NotReady::WantsNone),
         ServiceStatus::Active => (!service.steady).then_some(NotReady::Unsteady),
     }
