@@ -20,7 +20,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 impl EcsAgents for AgentsHandle {
     fn register(&self, host: RegisteringHost) -> PortFuture<'_, Result<ContainerInstanceId, EcsAgentFailure>> {
-        Box::pin(async move { admit(self.context(), host).await.map_err(failure) })
+        let applicant = Applicant::without_tasks((host.cluster, host.agent), Some(host.host), host.previous);
+        Box::pin(async move { admit(self.context(), applicant).await.map_err(failure) })
     }
 
     fn heard<'a>(&'a self, host: &'a ContainerInstance) -> PortFuture<'a, Result<(), EcsAgentFailure>> {
@@ -30,22 +31,19 @@ impl EcsAgents for AgentsHandle {
                 session.called.notify_one();
                 return Ok(());
             }
-            let again = RegisteringHost {
-                cluster: host.cluster.clone(),
-                agent: host.agent.clone(),
-                previous: Some(host.id),
-                host: host.host.clone(),
-            };
-            self.register(again).await.map(|_| ())
+            // What it is may have changed since the caller looked.
+            let agent = (host.cluster.clone(), host.agent.clone());
+            let applicant = Applicant::without_tasks(agent, None, Some(host.id));
+            let admitted = admit(self.context(), applicant).await;
+            admitted.map(|_| ()).map_err(failure)
         })
     }
 }
 
 /// Gives the agent a session, which lasts for as long as it calls.
-async fn admit(context: &Arc<Context>, host: RegisteringHost) -> Result<ContainerInstanceId, Refused> {
+async fn admit(context: &Arc<Context>, applicant: Applicant) -> Result<ContainerInstanceId, Refused> {
     // Nobody takes what it is asked for: it would not hear of it.
     let (state, _) = SessionState::new(context.stop.child_token());
-    let applicant = Applicant::without_tasks((host.cluster, host.agent), host.host, host.previous);
     let admitted = opening::admit(context, applicant, false, &state).await?;
     let (id, context) = (admitted.host, Arc::clone(context));
     tokio::spawn(async move { stay(&context, admitted, state).await });

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use berth_core::model::{AgentId, ContainerInstanceId, HostDescription, HostSettings, Scope, TaskId, TaskReport};
+use berth_core::model::{
+    AgentId, ContainerInstanceId, ContainerInstanceStatus, HostDescription, HostSettings, Scope, TaskId, TaskReport,
+};
 use berth_core::state::{Command, Feature, Rejection};
 use berth_proto::record::{self, RecordError, RecordKind};
 use berth_proto::v1::{self, ProtocolVersion, RefusalCode, Refused, Register, Registered};
@@ -24,14 +26,19 @@ const MAX_NAME_BYTES: usize = 255;
 /// What an agent said of itself.
 pub(super) struct Applicant {
     pub(super) agent: AgentKey,
-    host: HostDescription,
+    /// Its host; nothing where that is what it was.
+    host: Option<HostDescription>,
     previous: Option<ContainerInstanceId>,
     tasks: BTreeSet<TaskId>,
 }
 
 impl Applicant {
     /// One that says nothing of its tasks.
-    pub(super) fn without_tasks(agent: AgentKey, host: HostDescription, previous: Option<ContainerInstanceId>) -> Self {
+    pub(super) fn without_tasks(
+        agent: AgentKey,
+        host: Option<HostDescription>,
+        previous: Option<ContainerInstanceId>,
+    ) -> Self {
         Self {
             agent,
             host,
@@ -90,7 +97,7 @@ pub(super) fn read(register: &Register) -> Result<Applicant, Refused> {
     let previous = previous(&register.container_instance_arn)?;
     Ok(Applicant {
         agent,
-        host,
+        host: Some(host),
         previous,
         tasks: reported_tasks(register),
     })
@@ -140,8 +147,13 @@ pub(super) async fn admit(
     };
     let (cluster, agent) = applicant.agent.clone();
     hold_to_account(context, cluster.scope.account.as_str()).await?;
-    check_level(context, &applicant.host)?;
+    applicant.host.iter().try_for_each(|host| check_level(context, host))?;
     let mut slot = context.registry.hold_slot(&applicant.agent).await;
+    // Nobody else registers the agent from here on, so that what is known now is not put in the place of something newer.
+    let host = match applicant.host {
+        Some(host) => host,
+        None => known_host(context, applicant.previous).await?,
+    };
     if let Some(older) = slot.replace(None) {
         older.end.cancel();
     }
@@ -150,7 +162,7 @@ pub(super) async fn admit(
         previous: applicant.previous,
         cluster: cluster.clone(),
         agent: agent.clone(),
-        host: applicant.host,
+        host,
         at: context.clock.now(),
     };
     match context.group.propose_in_term(command, term).await {
@@ -186,6 +198,19 @@ pub(super) async fn admit(
         answer,
         tasks: applicant.tasks,
     })
+}
+
+/// What is known of the host of an agent that has been `previous`.
+async fn known_host(context: &Context, previous: Option<ContainerInstanceId>) -> Result<HostDescription, Refused> {
+    let published = context.group.read().await;
+    let published = published.map_err(|error| refused(RefusalCode::Unavailable, error.to_string()))?;
+    let known = previous.and_then(|id| published.view.container_instance(id));
+    let known = known.filter(|known| known.status != ContainerInstanceStatus::Inactive);
+    match (known, previous) {
+        (Some(known), _) => Ok(known.host.clone()),
+        (None, Some(id)) => Err(deregistered(id)),
+        (None, None) => Err(refused(RefusalCode::Invalid, "host_description is missing".to_owned())),
+    }
 }
 
 /// Refuses a host that says more of itself than every controller can read yet.
@@ -321,24 +346,30 @@ pub(crate) mod testing {
         let cluster = Scope::new("123456789012", "us-east-1").cluster("web");
         Applicant {
             agent: (cluster, AgentId::from(agent)),
-            host: HostDescription {
-                host_name: "host-1".to_owned(),
-                capacity: Resources::new(1024, 1024),
-                attributes: BTreeMap::new(),
-                agent_version: "1".to_owned(),
-                runtime_version: "1".to_owned(),
-                capacity_provider: None,
-                ecs_agent: None,
-            },
+            host: Some(description()),
             previous: None,
             tasks: BTreeSet::new(),
+        }
+    }
+
+    pub(in super::super) fn description() -> HostDescription {
+        HostDescription {
+            host_name: "host-1".to_owned(),
+            capacity: Resources::new(1024, 1024),
+            attributes: BTreeMap::new(),
+            agent_version: "1".to_owned(),
+            runtime_version: "1".to_owned(),
+            capacity_provider: None,
+            ecs_agent: None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{applicant, leading_context};
+    use berth_core::model::{Cluster, Resources};
+
+    use super::testing::{applicant, description, leading_context};
     use super::*;
 
     #[tokio::test]
@@ -358,11 +389,47 @@ mod tests {
         let context = leading_context().await;
         let (session, _calls) = SessionState::new(context.stop.child_token());
         let mut applicant = applicant("agent-1");
-        applicant.host.capacity_provider = Some("gpu".into());
+        applicant.host = Some(HostDescription {
+            capacity_provider: Some("gpu".into()),
+            ..description()
+        });
         let refused = admit(&context, applicant, false, &session).await;
         let refused = refused.expect_err("the level is not raised");
         assert_eq!(refused.code(), RefusalCode::Unavailable);
         assert!(refused.message.contains("gpu"), "{}", refused.message);
+    }
+
+    #[tokio::test]
+    async fn host_of_an_agent_that_says_nothing_of_it_stays_what_it_was_said_to_be_last() {
+        let context = leading_context().await;
+        let (cluster, _) = applicant("agent-1").agent;
+        let create = Command::CreateCluster(Cluster::new(cluster, context.clock.now()));
+        let term = context.led_term().expect("leads");
+        let created = context.group.propose_in_term(create, term).await.expect("committed");
+        created.outcome.expect("created");
+        let admitted = async |host: Option<HostDescription>, previous| {
+            let (session, _calls) = SessionState::new(context.stop.child_token());
+            let applicant = Applicant::without_tasks(applicant("agent-1").agent, host, previous);
+            admit(&context, applicant, false, &session)
+                .await
+                .map(|admitted| admitted.host)
+        };
+        let larger = HostDescription {
+            capacity: Resources::new(2048, 2048),
+            ..description()
+        };
+        let id = admitted(Some(description()), None).await.expect("comes in");
+        assert_eq!(
+            admitted(Some(larger.clone()), Some(id)).await.expect("is larger now"),
+            id
+        );
+        assert_eq!(admitted(None, Some(id)).await.expect("is known"), id);
+        let view = context.group.view();
+        assert_eq!(view.view.container_instance(id).map(|known| &known.host), Some(&larger));
+        let unknown = admitted(None, Some(ContainerInstanceId(9)))
+            .await
+            .expect_err("is not known");
+        assert_eq!(unknown.code(), RefusalCode::Deregistered);
     }
 
     #[tokio::test]
