@@ -146,4 +146,9 @@ def test_tags_that_say_nothing_are_refused(dev):
     refused(lambda: allow_preemption(ecs, "yes"), "neither enabled nor disabled")
     misspelt = [{"key": "berth:prio", "value": "90"}]
     refused(lambda: ecs.run_task(cluster="shop", taskDefinition="half", tags=misspelt), "reserved")
+    misplaced = [{"key": "berth:preemption", "value": "enabled"}]
+    named = {"cluster": "shop", "serviceName": "web", "taskDefinition": "half", "desiredCount": 1}
+    refused(lambda: ecs.create_service(**named, tags=misplaced), "The tag berth:preemption has no meaning on a service. It has one on a cluster.")
+    arn = ecs.describe_clusters(clusters=["shop"])["clusters"][0]["clusterArn"]
+    refused(lambda: ecs.tag_resource(resourceArn=arn, tags=tags(90)), "The tag berth:priority has no meaning on a cluster. It has one on a service, ")
     assert ecs.list_services(cluster="shop")["serviceArns"] == []

@@ -8,7 +8,7 @@ use berth_aws::{AwsError, Timestamp as AwsTimestamp};
 use berth_core::model::{Alarm, AlarmKey, AlarmState, Scope, Tags};
 use berth_core::state::{ClusterState, Feature, Rejection};
 
-use crate::api::ecs::tags;
+use crate::api::ecs::tags::{self, Carrier};
 use crate::api::errors;
 use crate::api::ports::ProposeFailure;
 
@@ -91,7 +91,7 @@ pub(super) fn tags_of(given: Option<Vec<Tag>>) -> Result<Tags, AwsError> {
         key: tag.key,
         value: tag.value,
     });
-    tags::from_request(Some(as_of_ecs.collect()))
+    tags::from_request(Carrier::Alarm, Some(as_of_ecs.collect()))
         .map_err(|error| cloudwatch::INVALID_PARAMETER_VALUE.error(error.message))
 }
 

@@ -5,7 +5,8 @@ use berth_aws::ecs::{CreateCapacityProviderRequest, CreateCapacityProviderRespon
 use berth_core::model::{CapacityProvider, CapacityProviderKey};
 use berth_core::state::Command;
 
-use super::{capacity_providers, render, tags};
+use super::tags::{self, Carrier};
+use super::{capacity_providers, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors;
 use crate::api::members::{Honoured, refuse_others};
@@ -30,7 +31,7 @@ pub(crate) async fn handle(
             scope: call.scope.clone(),
             name,
         },
-        tags: tags::from_request(input.tags)?,
+        tags: tags::from_request(Carrier::CapacityProvider, input.tags)?,
         created_at: call.now,
     };
     let key = provider.key.clone();

@@ -6,7 +6,8 @@ use berth_core::model::{Cluster, ClusterStatus};
 use berth_core::state::Command;
 
 use super::render;
-use super::{capacity_providers, cluster_settings, names, references, tags};
+use super::tags::{self, Carrier};
+use super::{capacity_providers, cluster_settings, names, references};
 use crate::api::context::{Api, Call};
 use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
@@ -37,7 +38,7 @@ pub(crate) async fn handle(
         capacity_providers: capacity_providers::of_cluster(&call.scope, &capacity_providers)?,
         default_capacity_provider_strategy: capacity_providers::strategy(&call.scope, default_strategy)?,
         settings: cluster_settings::from_request(input.settings)?,
-        tags: tags::from_request(input.tags)?,
+        tags: tags::from_request(Carrier::Cluster, input.tags)?,
         ..Cluster::new(key, call.now)
     };
     let created = !api.propose(Command::CreateCluster(wanted.clone())).await?.is_empty();

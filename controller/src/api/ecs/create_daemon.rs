@@ -9,7 +9,8 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{daemons, idempotency, references, render, service_dependencies, tags};
+use super::tags::{self, Carrier};
+use super::{daemons, idempotency, references, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -117,8 +118,7 @@ fn daemon(
     request_digest: String,
 ) -> Result<Service, AwsError> {
     let (settings, configuration) = daemons::settings(input.deployment_configuration.as_ref(), input.critical)?;
-    let tags = tags::from_request(input.tags)?;
-    service_dependencies::check_daemon(&tags)?;
+    let tags = tags::from_request(Carrier::ManagedDaemon, input.tags)?;
     Ok(Service {
         key,
         status: ServiceStatus::Active,

@@ -11,9 +11,10 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
+use super::tags::{self, Carrier};
 use super::{
     capacity_providers, idempotency, launch_type, network_configuration, placement, references, render,
-    service_dependencies, service_input, tags,
+    service_dependencies, service_input,
 };
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
@@ -232,7 +233,7 @@ fn service(
             .propagate_tags
             .map_or(PropagateTags::None, service_input::propagate_tags),
         enable_ecs_managed_tags: input.enable_ecs_managed_tags.unwrap_or(false),
-        tags: tags::from_request(input.tags)?,
+        tags: tags::from_request(Carrier::Service, input.tags)?,
         created_at: call.now,
         created_by: call.caller_arn.clone(),
         request_digest,

@@ -8,7 +8,8 @@ use berth_core::model::{
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
-use super::{capacity_providers, idempotency, launch_type, network_configuration, references, render, tags, task_sets};
+use super::tags::{self, Carrier};
+use super::{capacity_providers, idempotency, launch_type, network_configuration, references, render, task_sets};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -139,7 +140,7 @@ fn task_set(
         steady_at: call.now,
         failed_tasks: 0,
         backoff: StartBackoff::default(),
-        tags: tags::from_request(input.tags)?,
+        tags: tags::from_request(Carrier::TaskSet, input.tags)?,
         created_at: call.now,
         updated_at: call.now,
     })

@@ -8,7 +8,9 @@ use berth_core::model::{
 };
 use berth_core::state::MAX_TAGS;
 
-use super::{overrides, tags};
+use super::overrides;
+use super::tags::{self, Carrier};
+
 use crate::api::errors::invalid;
 
 /// Longest `group` (ECS: 255 characters).
@@ -122,7 +124,7 @@ fn all_tags(
             ));
         }
     };
-    all.extend(tags::from_request(own)?);
+    all.extend(tags::from_request(Carrier::Task, own)?);
     if all.len() > MAX_TAGS {
         return Err(invalid(format!("A resource can have at most {MAX_TAGS} tags.")));
     }

@@ -14,7 +14,8 @@ use berth_core::model::{
 use berth_core::state::{ClusterState, Command, Rejection, Taggable};
 
 use super::references::{self, Lookup};
-use super::{attributes, ecs_agents, render, tags};
+use super::tags::{self, Carrier};
+use super::{attributes, ecs_agents, render};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, client, invalid};
 use crate::api::members::{Honoured, refuse_others};
@@ -50,7 +51,7 @@ pub(crate) async fn handle(
     ecs_agents::check_level(&state)?;
     let cluster = references::cluster_key(&call.scope, input.cluster.as_deref())?;
     let known = known(&state, &cluster, input.container_instance_arn.as_deref())?;
-    let given_tags = tags::from_request(input.tags.clone())?;
+    let given_tags = tags::from_request(Carrier::ContainerInstance, input.tags.clone())?;
     let (host, ports) = describe(&input, known)?;
     let (agent, host_name) = match known {
         Some(known) => (known.agent.clone(), known.host.host_name.clone()),

@@ -48,27 +48,8 @@ pub(super) fn check_tagged(state: &ClusterState, resource: &Taggable, tags: &Tag
     let Taggable::Service(key) = resource else {
         return Ok(());
     };
-    if state
-        .service(key)
-        .is_some_and(|service| service.managed_daemon.is_some())
-    {
-        return check_daemon(tags);
-    }
     let controller = state.service(key).map(|service| service.deployment_controller);
     check(state, key, controller.unwrap_or_default(), tags)
-}
-
-/// Refuses the tag for a managed daemon: no other task runs on its hosts before it, so that it would wait for what waits for it.
-///
-/// # Errors
-/// `InvalidParameterException`.
-pub(super) fn check_daemon(tags: &Tags) -> Result<(), AwsError> {
-    match dependencies_of(tags).is_empty() {
-        true => Ok(()),
-        false => Err(invalid(format!(
-            "The tag {DEPENDS_ON_TAG} is not supported for a managed daemon: services wait until it runs on their hosts."
-        ))),
-    }
 }
 
 #[cfg(test)]

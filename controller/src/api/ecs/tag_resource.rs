@@ -4,14 +4,15 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{TagResourceRequest, TagResourceResponse};
 use berth_core::state::Command;
 
-use super::{service_dependencies, taggable, tags};
+use super::tags::{self, Carrier};
+use super::{service_dependencies, taggable};
 use crate::api::context::{Api, Call};
 
 pub(crate) async fn handle(api: &Api, call: &Call, input: TagResourceRequest) -> Result<TagResourceResponse, AwsError> {
     let state = api.read().await?;
     let found = taggable::find(&state, &call.scope, input.resource_arn.as_deref())?;
     let (resource, _) = found.ok_or_else(taggable::not_found)?;
-    let tags = tags::from_request(input.tags)?;
+    let tags = tags::from_request(Carrier::of(&state, &resource), input.tags)?;
     service_dependencies::check_tagged(&state, &resource, &tags)?;
     let outcome = api.try_propose(Command::TagResource { resource, tags }).await;
     outcome.map_err(|failure| taggable::failure(&failure))?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::also_given;
 use crate::api::context::Call;
 use crate::api::ecs::render;
+use crate::api::ecs::tags::{self, Carrier};
 use crate::api::members::{Honoured, refuse_others};
 
 /// What Berth honours of a daemon task definition; of its containers, what it honours of those of task definitions.
@@ -35,6 +36,9 @@ pub(in crate::api::ecs) fn from_request(
 ) -> Result<TaskDefinition, AwsError> {
     refuse_others(input, &HONOURED)?;
     let mut definition = super::from_request(call, as_of_tasks(input)?)?;
+    for (key, value) in &definition.tags {
+        tags::check_own(Carrier::DaemonTaskDefinition, key, value)?;
+    }
     definition.key.family = Family::for_daemons(definition.key.family.as_str());
     definition.also_given.clear();
     definition.also_given = also_given::of(input, &render::daemon_task_definition(&definition, false));

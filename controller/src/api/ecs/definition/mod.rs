@@ -18,7 +18,8 @@ use berth_core::model::{
     ContainerDefinition, FARGATE, NetworkMode, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus,
 };
 
-use super::{names, placement, render, tags};
+use super::tags::{self, Carrier};
+use super::{names, placement, render};
 use crate::api::context::Call;
 use crate::api::errors::client;
 use crate::api::members::{Honoured, refuse_others};
@@ -106,7 +107,7 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
         memory: input.memory.as_deref().map(quantity::task_memory).transpose()?,
         placement_constraints: placement::of_definition(input.placement_constraints.unwrap_or_default())?,
         requires_compatibilities: requires.iter().map(|c| c.as_str().to_owned()).collect(),
-        tags: tags::from_request(input.tags)?,
+        tags: tags::from_request(Carrier::TaskDefinition, input.tags)?,
         registered_at: call.now,
         deregistered_at: None,
         registered_by: call.caller_arn.clone(),
