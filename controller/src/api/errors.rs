@@ -15,6 +15,19 @@ use super::ports::{AdministrationFailure, LogFailure, ProposeFailure, Unavailabl
 /// What is said of a client token that comes with another request than before.
 pub(super) const TOKEN_REUSED: &str = "The clientToken was used before with a request that has other parameters.";
 
+/// Refuses what may not be recorded before every controller can read it: unless `is_upgraded`, `what` is not yet, such as "Alarms are not supported".
+///
+/// # Errors
+/// What `error` makes of that.
+pub(super) fn check_upgraded(is_upgraded: bool, error: fn(String) -> AwsError, what: &str) -> Result<(), AwsError> {
+    match is_upgraded {
+        true => Ok(()),
+        false => Err(error(format!(
+            "{what} yet: not every controller of the cluster has been upgraded."
+        ))),
+    }
+}
+
 /// The AWS error for a command that took no effect, or is not known to have.
 pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
     match failure {

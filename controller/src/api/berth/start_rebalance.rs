@@ -26,11 +26,11 @@ pub(crate) async fn handle(
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?
         .key
         .clone();
-    if !state.uses(Feature::Rebalancing) {
-        return Err(errors::client(
-            "Tasks cannot be moved yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
+    errors::check_upgraded(
+        state.uses(Feature::Rebalancing),
+        errors::client,
+        "Tasks cannot be moved",
+    )?;
     let given = input.moves.unwrap_or_default();
     if given.is_empty() || given.len() > MAX_MOVES {
         return Err(invalid(format!(

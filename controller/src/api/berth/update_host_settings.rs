@@ -8,7 +8,7 @@ use berth_core::state::{Command, Feature, UpdateCluster};
 use super::describe_host_settings::render;
 use crate::api::context::{Api, Call};
 use crate::api::ecs::references;
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 
 pub(crate) async fn handle(
     api: &Api,
@@ -16,11 +16,8 @@ pub(crate) async fn handle(
     input: UpdateHostSettingsRequest,
 ) -> Result<UpdateHostSettingsResponse, AwsError> {
     let key = references::cluster_key(&call.scope, input.cluster.as_deref())?;
-    if input.stopped_tasks_kept_ms.is_some() && !api.uses(Feature::StoppedTasksKept) {
-        return Err(invalid(
-            "stoppedTasksKeptMs cannot be changed yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
+    let is_readable = input.stopped_tasks_kept_ms.is_none() || api.uses(Feature::StoppedTasksKept);
+    errors::check_upgraded(is_readable, invalid, "stoppedTasksKeptMs cannot be changed")?;
     // The model admits no negative numbers.
     let ms = |value: Option<i32>| value.and_then(|ms| u32::try_from(ms).ok());
     let update = UpdateCluster {

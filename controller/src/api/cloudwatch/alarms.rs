@@ -17,12 +17,7 @@ use crate::api::ports::ProposeFailure;
 /// # Errors
 /// `ValidationError`.
 pub(super) fn check_level(state: &ClusterState) -> Result<(), AwsError> {
-    match state.uses(Feature::Alarms) {
-        true => Ok(()),
-        false => Err(invalid(
-            "Alarms are not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    errors::check_upgraded(state.uses(Feature::Alarms), invalid, "Alarms are not supported")
 }
 
 /// CloudWatch's error for a value that it does not take.

@@ -11,7 +11,7 @@ use berth_core::model::{
 use berth_core::state::{ClusterState, Feature};
 
 use super::references;
-use crate::api::errors::{client, invalid};
+use crate::api::errors::{self, client, invalid};
 use crate::api::members::Honoured;
 
 /// Most capacity providers of a cluster and of a strategy (ECS: 20).
@@ -39,12 +39,11 @@ pub(super) const GROUP: Honoured = Honoured::Members(&[
 /// # Errors
 /// `InvalidParameterException`.
 pub(super) fn check_level(state: &ClusterState) -> Result<(), AwsError> {
-    match state.uses(Feature::CapacityProviders) {
-        true => Ok(()),
-        false => Err(invalid(
-            "Capacity providers are not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    errors::check_upgraded(
+        state.uses(Feature::CapacityProviders),
+        invalid,
+        "Capacity providers are not supported",
+    )
 }
 
 /// The name of a capacity provider to create.

@@ -12,7 +12,7 @@ use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 use super::tags::{self, Carrier};
 use super::{daemons, idempotency, references, render};
 use crate::api::context::{Api, Call};
-use crate::api::errors::{self, invalid};
+use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
 use crate::api::ports::ProposeFailure;
 
@@ -59,11 +59,7 @@ pub(crate) async fn handle(
             let state = api.read().await?;
             return Err(exists(&state, &key));
         }
-        // ConflictException is none of the errors that CreateDaemon has.
-        Err(ProposeFailure::Rejected(Rejection::ClientTokenReused { .. })) => {
-            return Err(invalid(errors::TOKEN_REUSED));
-        }
-        Err(failure) => return Err(errors::failure(&failure)),
+        Err(failure) => return Err(idempotency::failure(&failure)),
     }
     let state = api.read().await?;
     state

@@ -103,11 +103,7 @@ pub(crate) async fn handle(
             let state = api.read().await?;
             return Err(exists(&state, &key));
         }
-        // ConflictException is none of the errors that CreateService has.
-        Err(ProposeFailure::Rejected(Rejection::ClientTokenReused { .. })) => {
-            return Err(invalid(errors::TOKEN_REUSED));
-        }
-        Err(failure) => return Err(errors::failure(&failure)),
+        Err(failure) => return Err(idempotency::failure(&failure)),
     }
     let state = api.read().await?;
     let created = state.service(&key).ok_or_else(errors::service_not_found)?;

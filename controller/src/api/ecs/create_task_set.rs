@@ -6,14 +6,13 @@ use berth_core::ids::IdSource;
 use berth_core::model::{
     CapacityProviderStrategy, DeploymentId, Service, StartBackoff, TaskDefinitionKey, TaskSet, TaskSetStatus,
 };
-use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
+use berth_core::state::{ClientToken, ClusterState, Command};
 
 use super::tags::{self, Carrier};
 use super::{capacity_providers, idempotency, launch_type, network_configuration, references, render, task_sets};
 use crate::api::context::{Api, Call};
 use crate::api::errors::{self, invalid};
 use crate::api::members::{Honoured, refuse_others};
-use crate::api::ports::ProposeFailure;
 
 /// Longest `externalId`: the model has no limit, and a state has.
 const MAX_EXTERNAL_ID: usize = 255;
@@ -71,14 +70,8 @@ pub(crate) async fn handle(
         task_set: Box::new(task_set),
         client_token: client_token.clone(),
     };
-    match api.try_propose(command).await {
-        Ok(_) => {}
-        // ConflictException is none of the errors that CreateTaskSet has.
-        Err(ProposeFailure::Rejected(Rejection::ClientTokenReused { .. })) => {
-            return Err(invalid(errors::TOKEN_REUSED));
-        }
-        Err(failure) => return Err(errors::failure(&failure)),
-    }
+    let outcome = api.try_propose(command).await;
+    outcome.map_err(|failure| idempotency::failure(&failure))?;
     let state = api.read().await?;
     let service = state.service(&key).ok_or_else(errors::service_not_found)?;
     // The same request may have come twice at once, and the other been first.

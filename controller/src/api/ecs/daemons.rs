@@ -12,7 +12,7 @@ use berth_core::model::{
 use berth_core::state::{ClusterState, Feature};
 
 use super::{capacity_providers, names, references};
-use crate::api::errors::{client, invalid};
+use crate::api::errors::{self, client, invalid};
 use crate::api::members::Honoured;
 
 /// On which share of its hosts the task of a daemon is replaced at once, where nobody says it (ECS: 25 %).
@@ -29,12 +29,11 @@ pub(super) const CONFIGURATION: Honoured =
 /// # Errors
 /// `ClientException`.
 pub(super) fn check_level(state: &ClusterState) -> Result<(), AwsError> {
-    match state.uses(Feature::ManagedDaemons) {
-        true => Ok(()),
-        false => Err(client(
-            "Managed daemons are not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    errors::check_upgraded(
+        state.uses(Feature::ManagedDaemons),
+        client,
+        "Managed daemons are not supported",
+    )
 }
 
 /// Refuses the name of a daemon with anything but letters, digits, hyphens and underscores.

@@ -10,7 +10,7 @@ use berth_core::model::{AlarmName, DeploymentAlarms, EarlySuccess, FailureThresh
 use berth_core::state::{ClusterState, Feature};
 
 use super::render::count;
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 
 /// With how many failures the circuit breaker is to give up, if the request says so.
 ///
@@ -113,12 +113,7 @@ pub(super) fn render_alarms(alarms: &DeploymentAlarms) -> AwsAlarms {
 }
 
 fn check_level(state: &ClusterState, feature: Feature, member: &str) -> Result<(), AwsError> {
-    match state.uses(feature) {
-        true => Ok(()),
-        false => Err(invalid(format!(
-            "{member} is not supported yet: not every controller of the cluster has been upgraded."
-        ))),
-    }
+    errors::check_upgraded(state.uses(feature), invalid, &format!("{member} is not supported"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use berth_core::model::{
 use berth_core::state::{ClusterState, Feature};
 
 use super::render::count;
-use crate::api::errors::{client, invalid};
+use crate::api::errors::{self, client, invalid};
 
 /// The longest wait of a deployment (ECS: a day).
 const MAX_BAKE_MINUTES: i32 = 1_440;
@@ -47,12 +47,11 @@ pub(super) fn of_request(
     let asks_for_stages = changes.strategy.is_some_and(|kind| kind != StrategyKind::Rolling)
         || changes.bake_minutes.is_some_and(|minutes| minutes > 0)
         || changes.lifecycle_hooks.is_some_and(|hooks| !hooks.is_empty());
-    if asks_for_stages || changes.linear.is_some() || changes.canary.is_some() {
-        return Err(client(
-            "Other deployment strategies than ROLLING, bake times and lifecycle hooks are not supported yet: not every controller of the \
-             cluster has been upgraded.",
-        ));
-    }
+    errors::check_upgraded(
+        !asks_for_stages && changes.linear.is_none() && changes.canary.is_none(),
+        client,
+        "Other deployment strategies than ROLLING, bake times and lifecycle hooks are not supported",
+    )?;
     // They ask for what happens anyway, and older controllers could not read them.
     Ok(DeploymentConfigurationChanges::default())
 }

@@ -27,12 +27,11 @@ const MAX_LISTED: usize = 100;
 /// # Errors
 /// `ClientException`.
 pub(super) fn check_level(state: &ClusterState) -> Result<(), AwsError> {
-    match state.uses(Feature::EcsAgents) {
-        true => Ok(()),
-        false => Err(client(
-            "Agents that speak ECS's own API are not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    errors::check_upgraded(
+        state.uses(Feature::EcsAgents),
+        client,
+        "Agents that speak ECS's own API are not supported",
+    )
 }
 
 /// The error that an agent gets.

@@ -1,12 +1,13 @@
 //! Client tokens: the caller's promise that two requests are one. Pure.
 
 use berth_aws::AwsError;
-use berth_core::state::{ClientToken, ClusterState};
+use berth_core::state::{ClientToken, ClusterState, Rejection};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::api::context::Call;
-use crate::api::errors::{TOKEN_REUSED, invalid};
+use crate::api::errors::{self, TOKEN_REUSED, invalid};
+use crate::api::ports::ProposeFailure;
 
 /// Longest token (ECS: 64 characters).
 const MAX_TOKEN: usize = 64;
@@ -36,6 +37,15 @@ pub(super) fn client_token(
         request_digest: digest.to_owned(),
         at: call.now,
     }))
+}
+
+/// The AWS error for a creation of a service, a daemon or a task set that took no effect: ConflictException, which `RunTask` has for a token that was used before, is none of
+/// theirs.
+pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
+    match failure {
+        ProposeFailure::Rejected(Rejection::ClientTokenReused { .. }) => invalid(TOKEN_REUSED),
+        other => errors::failure(other),
+    }
 }
 
 /// Whether the request came before with the same token, and what it made is remembered.

@@ -61,11 +61,11 @@ pub(super) fn from_request(
     let Some(given) = given.and_then(|given| given.awsvpc_configuration) else {
         return Ok(None);
     };
-    if !state.uses(Feature::TaskNetworkInterfaces) {
-        return Err(invalid(
-            "networkConfiguration is not supported yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
+    errors::check_upgraded(
+        state.uses(Feature::TaskNetworkInterfaces),
+        invalid,
+        "networkConfiguration is not supported",
+    )?;
     read(given).map(Some)
 }
 

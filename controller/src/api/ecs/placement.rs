@@ -12,7 +12,7 @@ use berth_core::placement::query_language::Expression;
 use berth_core::placement::{MAX_STRATEGIES, Refusal, SpreadField, Unplaced};
 use berth_core::state::{ClusterState, Feature};
 
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 
 /// Most constraints of a request (ECS: 10).
 const MAX_CONSTRAINTS: usize = 10;
@@ -77,12 +77,11 @@ pub(in crate::api) fn strategies(
         PlacementStrategy::Extension { extension } => Some(extension.field()),
         _ => None,
     };
-    match strategies.iter().find_map(beyond_ecs) {
-        Some(field) if !state.uses(Feature::PlacementExtensions) => Err(invalid(format!(
-            "The binpack placement strategy cannot use the field '{field}' yet: not every controller of the cluster has been upgraded."
-        ))),
-        _ => Ok(strategies),
+    if let Some(field) = strategies.iter().find_map(beyond_ecs) {
+        let what = format!("The binpack placement strategy cannot use the field '{field}'");
+        errors::check_upgraded(state.uses(Feature::PlacementExtensions), invalid, &what)?;
     }
+    Ok(strategies)
 }
 
 fn strategy(given: AwsStrategy) -> Result<PlacementStrategy, AwsError> {

@@ -7,7 +7,7 @@ use berth_core::state::{Command, Event, Feature};
 
 use super::{definition, render, tags};
 use crate::api::context::{Api, Call};
-use crate::api::errors::client;
+use crate::api::errors::{self, client};
 
 pub(crate) async fn handle(
     api: &Api,
@@ -21,17 +21,16 @@ pub(crate) async fn handle(
     let needs_level = |container: &ContainerDefinition| {
         container.health_check.is_some() || !container.depends_on.is_empty() || container.start_timeout_secs.is_some()
     };
-    if definition.containers.iter().any(needs_level) && !api.uses(Feature::ContainerHealth) {
-        return Err(client(
-            "Health checks, dependencies and start timeouts of containers are not supported yet: not every controller of the cluster has \
-             been upgraded.",
-        ));
-    }
-    if definition.network_mode == NetworkMode::Awsvpc && !api.uses(Feature::TaskNetworkInterfaces) {
-        return Err(client(
-            "The network mode awsvpc is not supported yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
+    errors::check_upgraded(
+        !definition.containers.iter().any(needs_level) || api.uses(Feature::ContainerHealth),
+        client,
+        "Health checks, dependencies and start timeouts of containers are not supported",
+    )?;
+    errors::check_upgraded(
+        definition.network_mode != NetworkMode::Awsvpc || api.uses(Feature::TaskNetworkInterfaces),
+        client,
+        "The network mode awsvpc is not supported",
+    )?;
     let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;
     let registered = events.into_iter().find_map(|event| match event {
         Event::TaskDefinitionRegistered(key) => Some(key),

@@ -8,7 +8,7 @@ use berth_core::model::{ArnResource, DeploymentId, Scope, Service, ServiceDeploy
 use berth_core::state::{ClusterState, Feature};
 
 use super::references;
-use crate::api::errors::{client, invalid};
+use crate::api::errors::{self, client, invalid};
 
 /// Most service deployments or service revisions that one request can name (ECS: 20).
 const MAX_NAMED: usize = 20;
@@ -18,12 +18,11 @@ const MAX_NAMED: usize = 20;
 /// # Errors
 /// `ClientException`.
 pub(super) fn check_level(state: &ClusterState) -> Result<(), AwsError> {
-    match state.uses(Feature::ServiceDeployments) {
-        true => Ok(()),
-        false => Err(client(
-            "Service deployments are not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    errors::check_upgraded(
+        state.uses(Feature::ServiceDeployments),
+        client,
+        "Service deployments are not supported",
+    )
 }
 
 /// Refuses lists that are empty or too long.

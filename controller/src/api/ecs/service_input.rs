@@ -9,7 +9,7 @@ use berth_core::model::{CircuitBreaker, DeploymentConfigurationChanges, Deployme
 use berth_core::state::{ClusterState, Feature};
 
 use super::{deployment_criteria, deployment_stages, names, task_sets};
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 use crate::api::members::Honoured;
 
 /// Most tasks of a service (ECS: 5,000).
@@ -67,12 +67,10 @@ pub(super) fn zone_rebalancing(
     given: Option<&AvailabilityZoneRebalancing>,
 ) -> Result<Option<bool>, AwsError> {
     let wanted = given.map(|given| *given == AvailabilityZoneRebalancing::Enabled);
-    if wanted == Some(true) && !state.uses(Feature::ZoneRebalancing) {
-        return Err(invalid(
-            "availabilityZoneRebalancing is not supported yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
-    Ok(wanted.filter(|_| state.uses(Feature::ZoneRebalancing)))
+    let is_upgraded = state.uses(Feature::ZoneRebalancing);
+    let is_readable = is_upgraded || wanted != Some(true);
+    errors::check_upgraded(is_readable, invalid, "availabilityZoneRebalancing is not supported")?;
+    Ok(wanted.filter(|_| is_upgraded))
 }
 
 /// A desired count; whether the service can have one is checked where the request is applied.
@@ -98,11 +96,8 @@ pub(super) fn configuration(
 ) -> Result<DeploymentConfigurationChanges, AwsError> {
     let breaker = given.deployment_circuit_breaker.as_ref();
     let says_reset = breaker.is_some_and(|breaker| breaker.reset_on_healthy_task.is_some());
-    if says_reset && !state.uses(Feature::ResetOnHealthyTask) {
-        return Err(invalid(
-            "resetOnHealthyTask is not supported yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
+    let is_readable = !says_reset || state.uses(Feature::ResetOnHealthyTask);
+    errors::check_upgraded(is_readable, invalid, "resetOnHealthyTask is not supported")?;
     let stages = deployment_stages::of_request(state, &given)?;
     let threshold = deployment_criteria::threshold(state, breaker)?;
     let early_success = deployment_criteria::early_success(state, given.early_success_criteria.as_ref())?;
@@ -139,13 +134,10 @@ pub(super) fn grace_period(state: &ClusterState, given: Option<i32>) -> Result<O
             "healthCheckGracePeriodSeconds must not be negative, not {seconds}."
         ))
     })?;
-    match state.uses(Feature::ContainerHealth) {
-        true => Ok(Some(seconds)),
-        false if seconds == 0 => Ok(None),
-        false => Err(invalid(
-            "healthCheckGracePeriodSeconds is not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    let is_upgraded = state.uses(Feature::ContainerHealth);
+    let is_readable = is_upgraded || seconds == 0;
+    errors::check_upgraded(is_readable, invalid, "healthCheckGracePeriodSeconds is not supported")?;
+    Ok(is_upgraded.then_some(seconds))
 }
 
 /// Where tasks get tags from.

@@ -17,12 +17,7 @@ const ID: &str = "ecs-svc/";
 /// # Errors
 /// `InvalidParameterException`.
 pub(super) fn check_level(state: &ClusterState) -> Result<(), AwsError> {
-    match state.uses(Feature::TaskSets) {
-        true => Ok(()),
-        false => Err(invalid(
-            "Task sets are not supported yet: not every controller of the cluster has been upgraded.",
-        )),
-    }
+    errors::check_upgraded(state.uses(Feature::TaskSets), invalid, "Task sets are not supported")
 }
 
 /// The active service that a request about its task sets names.

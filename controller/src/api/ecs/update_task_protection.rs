@@ -7,7 +7,7 @@ use berth_core::state::{Command, Feature};
 
 use super::{references, task_protection};
 use crate::api::context::{Api, Call};
-use crate::api::errors::invalid;
+use crate::api::errors::{self, invalid};
 
 /// Most tasks of one request (ECS: 10).
 const MAX_TASKS: usize = 10;
@@ -26,11 +26,11 @@ pub(crate) async fn handle(
         .ok_or_else(|| invalid("protectionEnabled must not be null."))?;
     let protected_until = until(is_wanted, input.expires_in_minutes, call.now)?;
     let state = api.read().await?;
-    if !state.uses(Feature::TaskProtection) {
-        return Err(invalid(
-            "Tasks cannot be protected yet: not every controller of the cluster has been upgraded.",
-        ));
-    }
+    errors::check_upgraded(
+        state.uses(Feature::TaskProtection),
+        invalid,
+        "Tasks cannot be protected",
+    )?;
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
     let found = task_protection::find(&state, &cluster.key, input.tasks, MAX_TASKS)?;
     let tasks: Vec<TaskId> = found.iter().flatten().map(|task| task.id).collect();
