@@ -25,8 +25,9 @@ pub struct Service {
     pub api_version: &'static str,
     /// XML namespace of answers; empty for JSON services.
     pub xml_namespace: &'static str,
-    /// True if clients know errors by the codes that they have in query protocols, whatever is spoken: they spoke one before.
-    pub query_errors: bool,
+    /// True if clients of a service that speaks JSON may speak the query protocol as well, which they did before: they know errors by the codes of that, whatever
+    /// they speak.
+    pub also_query: bool,
     /// The error for input that breaks a constraint of the model.
     pub validation: &'static ErrorKind,
     /// Every operation, sorted by name.

@@ -12,6 +12,9 @@ use crate::model::{OperationModel, Service};
 use crate::protocol::{self, Protocol, form_fields};
 use crate::sigv4;
 
+/// Operations that an answer names to who called one that there is not.
+const MAX_NAMED: usize = 10;
+
 /// An operation that a request calls.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -21,6 +24,28 @@ pub struct Call {
     pub operation: &'static OperationModel,
     /// The input as [`protocol::read`] takes it: a JSON document, or a form.
     pub input: Bytes,
+    /// What the caller speaks, which may be another protocol than that of the service.
+    pub protocol: Protocol,
+}
+
+impl Call {
+    /// An answer of the operation, which the service wrote in its own protocol, as the caller understands it.
+    #[must_use]
+    pub fn answer(&self, response: Response<Bytes>, request_id: &str) -> Response<Bytes> {
+        if self.protocol == self.service.protocol || response.status() != http::StatusCode::OK {
+            return response;
+        }
+        protocol::answer_to_form(self.service, self.operation, response.body(), request_id)
+    }
+
+    /// An error of the operation, as the caller understands it.
+    #[must_use]
+    pub fn refuse(&self, error: &AwsError, request_id: &str) -> Response<Bytes> {
+        if self.protocol == self.service.protocol {
+            return protocol::write_error(self.service, error, request_id);
+        }
+        protocol::write_error_in(self.protocol, self.service.xml_namespace, error, request_id)
+    }
 }
 
 /// Finds the operation that a request calls, given the service in its verified credential scope.
@@ -60,11 +85,14 @@ fn by_target(candidates: &[&'static Service], parts: &Parts, target: &str, body:
     let is_json =
         |service: &&&'static Service| service.protocol != Protocol::AwsQuery && service.target_prefix == prefix;
     let service = candidates.iter().find(is_json).copied().ok_or_else(unknown)?;
-    let operation = service.operation(name).ok_or_else(unknown)?;
+    let operation = service
+        .operation(name)
+        .ok_or_else(|| not_served(service, format!("{} has no operation {name} here", service.name)))?;
     Ok(Call {
         service,
         operation,
         input: body.clone(),
+        protocol: service.protocol,
     })
 }
 
@@ -86,26 +114,47 @@ fn by_action(candidates: &[&'static Service], parts: &Parts, body: &Bytes) -> Re
         return Err(common::UNKNOWN_OPERATION.error(format!("The request names no operation: {}", known(candidates))));
     };
     let version = find("Version").unwrap_or_default();
-    let serves = |service: &&&'static Service| service.protocol == Protocol::AwsQuery && service.api_version == version;
+    let serves = |service: &&&'static Service| speaks_query(service) && service.api_version == version;
+    // AWS's words.
+    let said = || format!("Could not find operation {action} for version {version}");
     let service = candidates.iter().find(serves).copied();
-    match service.and_then(|service| Some((service, service.operation(action)?))) {
-        Some((service, operation)) => Ok(Call {
-            service,
-            operation,
-            input: form,
-        }),
-        None => {
-            Err(common::UNKNOWN_OPERATION.error(format!("Could not find operation {action} for version {version}")))
-        }
-    }
+    let service = service.ok_or_else(|| common::UNKNOWN_OPERATION.error(said()))?;
+    let operation = service.operation(action);
+    let operation = operation.ok_or_else(|| not_served(service, said()))?;
+    Ok(Call {
+        service,
+        operation,
+        input: match service.protocol {
+            Protocol::AwsQuery => form,
+            Protocol::AwsJson10 | Protocol::AwsJson11 => protocol::document_of_form(service, operation, &form)?,
+        },
+        protocol: Protocol::AwsQuery,
+    })
+}
+
+fn speaks_query(service: &Service) -> bool {
+    service.protocol == Protocol::AwsQuery || service.also_query
+}
+
+/// The error for an operation that a service does not have; of a small one, with those that it has.
+fn not_served(service: &Service, said: String) -> AwsError {
+    let has: Vec<&str> = service.operations.iter().map(|operation| operation.name).collect();
+    let has = match has.len() > MAX_NAMED {
+        true => String::new(),
+        false => format!(". Served of {} are: {}", service.name, has.join(", ")),
+    };
+    common::UNKNOWN_OPERATION.error(format!("{said}{has}"))
 }
 
 /// How the operations of these services are called, for who called them otherwise.
 fn known(candidates: &[&'static Service]) -> String {
-    let ways = candidates.iter().map(|service| match service.protocol {
-        Protocol::AwsQuery => format!("send Action and Version={}", service.api_version),
-        _ => format!("send X-Amz-Target: {}.<operation>", service.target_prefix),
+    let ways = candidates.iter().flat_map(|service| {
+        let is_json = service.protocol != Protocol::AwsQuery;
+        let json = is_json.then(|| format!("send X-Amz-Target: {}.<operation>", service.target_prefix));
+        let query = speaks_query(service).then(|| format!("send Action and Version={}", service.api_version));
+        [json, query]
     });
+    let ways = ways.flatten();
     ways.collect::<Vec<_>>().join(" or ")
 }
 
@@ -132,7 +181,11 @@ fn form(parts: &Parts, body: &Bytes) -> Bytes {
 #[must_use]
 pub fn refuse(parts: &Parts, error: &AwsError, request_id: &str) -> Response<Bytes> {
     if let Some(service) = claimed_service(parts) {
-        return protocol::write_error(service, error, request_id);
+        let is_form = target(parts).is_none() && content_type(parts).contains("x-www-form-urlencoded");
+        return match service.also_query && is_form {
+            true => protocol::write_error_in(Protocol::AwsQuery, service.xml_namespace, error, request_id),
+            false => protocol::write_error(service, error, request_id),
+        };
     }
     let json = target(parts).is_some() || content_type(parts).contains("json");
     let protocol = if json { Protocol::AwsJson11 } else { Protocol::AwsQuery };

@@ -87,8 +87,35 @@ fn route_unknown_operation_is_named() {
     );
     assert_eq!(
         refused.message,
-        "Could not find operation MakeCoffee for version 2011-06-15"
+        "Could not find operation MakeCoffee for version 2011-06-15. Served of sts are: GetCallerIdentity"
     );
+    let target = post("GraniteServiceVersion20100801.GetMetricData");
+    let refused = route(&target, &Bytes::new(), "monitoring").unwrap_err();
+    assert!(
+        refused
+            .message
+            .starts_with("cloudwatch has no operation GetMetricData here. Served of cloudwatch are: DeleteAlarms, "),
+        "{}",
+        refused.message
+    );
+}
+
+#[test]
+fn route_form_to_a_service_that_speaks_json_and_did_speak_query_is_the_same_call() {
+    let form = Bytes::from_static(b"Action=SetAlarmState&Version=2010-08-01&AlarmName=a+b&StateValue=OK&StateReason=r");
+    let call = route(&post(""), &form, "monitoring").unwrap();
+    assert_eq!(call.operation.name, "SetAlarmState");
+    let document: serde_json::Value = serde_json::from_slice(&call.input).unwrap();
+    assert_eq!(
+        document,
+        serde_json::json!({"AlarmName": "a b", "StateValue": "OK", "StateReason": "r"})
+    );
+    let refused = route(
+        &post(""),
+        &Bytes::from_static(b"Action=ListClusters&Version=2014-11-13"),
+        "ecs",
+    );
+    assert_eq!(refused.unwrap_err().kind.query_code, "InvalidAction");
 }
 
 #[test]

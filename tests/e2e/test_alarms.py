@@ -2,8 +2,16 @@
 events of hooks."""
 
 import json
+import urllib.error
+import urllib.parse
+import urllib.request
+import xml.etree.ElementTree as ElementTree
 
+import botocore.session
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 import berth
@@ -117,6 +125,68 @@ def test_alarm_is_what_was_written_and_says_what_was_set(dev):
     assert cloudwatch.describe_alarms(AlarmNamePrefix="kept-")["MetricAlarms"] == []
 
 
+def query_client(dev, folder):
+    """A client of before CloudWatch spoke JSON: the same model, which says that forms alone are spoken."""
+    session = botocore.session.get_session()
+    model = session.get_component("data_loader").load_service_model("cloudwatch", "service-2")
+    model["metadata"].update(protocol="query", protocols=["query"])
+    for member in ("awsQueryCompatible", "jsonVersion", "targetPrefix"):
+        model["metadata"].pop(member, None)
+    place = folder / "cloudwatch/2010-08-01/service-2.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(model))
+    session = botocore.session.get_session({"data_path": ("data_path", None, str(folder), None)})
+    keys = {"aws_access_key_id": berth.ACCESS_KEY, "aws_secret_access_key": berth.SECRET}
+    client = session.create_client("cloudwatch", endpoint_url=dev.endpoint, region_name=berth.REGION, **keys)
+    assert client.meta.service_model.metadata["protocols"] == ["query"]
+    return client
+
+
+def test_clients_that_speak_cloudwatchs_query_protocol_alone_do_the_same(dev, tmp_path):
+    older = query_client(dev, tmp_path)
+    older.put_metric_alarm(AlarmName="older-errors", **ERRORS, Tags=[{"Key": "team", "Value": "web & shop"}])
+    older.set_alarm_state(AlarmName="older-errors", StateValue="ALARM", StateReason="37 < 40 errors")
+    found = older.describe_alarms(AlarmNames=["older-errors"])["MetricAlarms"][0]
+    same = dev.cloudwatch.describe_alarms(AlarmNames=["older-errors"])["MetricAlarms"][0]
+    assert found == same and found["StateReason"] == "37 < 40 errors" and found["Dimensions"] == ERRORS["Dimensions"]
+    assert older.list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"] == [{"Key": "team", "Value": "web & shop"}]
+    older.tag_resource(ResourceARN=found["AlarmArn"], Tags=[{"Key": "env", "Value": "prod"}])
+    older.untag_resource(ResourceARN=found["AlarmArn"], TagKeys=["team"])
+    assert older.list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"] == [{"Key": "env", "Value": "prod"}]
+    with pytest.raises(older.exceptions.ResourceNotFound) as missing:
+        older.set_alarm_state(AlarmName="nowhere", StateValue="OK", StateReason="r")
+    assert missing.value.response["Error"]["Message"] == "There is no alarm with the name nowhere."
+    with pytest.raises(ClientError) as unserved:
+        older.get_metric_statistics(Namespace="n", MetricName="m", StartTime=0, EndTime=1, Period=60)
+    assert unserved.value.response["Error"]["Code"] == "InvalidAction"
+    older.delete_alarms(AlarmNames=["older-errors"])
+    assert dev.cloudwatch.describe_alarms(AlarmNames=["older-errors"])["MetricAlarms"] == []
+
+
+def form(dev, **fields):
+    """The answer to a signed form, whatever its status."""
+    body = urllib.parse.urlencode({"Version": "2010-08-01", **fields})
+    request = AWSRequest("POST", dev.endpoint + "/", {"Content-Type": "application/x-www-form-urlencoded"}, body)
+    SigV4Auth(Credentials(berth.ACCESS_KEY, berth.SECRET), "monitoring", berth.REGION).add_auth(request)
+    sent = urllib.request.Request(request.url, body.encode(), dict(request.headers.items()))
+    try:
+        with urllib.request.urlopen(sent, timeout=10) as answer:
+            return answer.status, ElementTree.fromstring(answer.read())
+    except urllib.error.HTTPError as refused:
+        return refused.code, ElementTree.fromstring(refused.read())
+
+
+def test_signed_form_is_answered_in_xml(dev):
+    space = "{http://monitoring.amazonaws.com/doc/2010-08-01/}"
+    status, put = form(dev, Action="PutMetricAlarm", AlarmName="form", Threshold="2.5", EvaluationPeriods="1")
+    assert (status, put.tag) == (200, f"{space}PutMetricAlarmResponse")
+    status, described = form(dev, Action="DescribeAlarms", **{"AlarmNames.member.1": "form"})
+    found = described.find(f"{space}DescribeAlarmsResult/{space}MetricAlarms/{space}member")
+    assert (status, found.findtext(f"{space}AlarmName"), found.findtext(f"{space}Threshold")) == (200, "form", "2.5")
+    status, refused = form(dev, Action="SetAlarmState", AlarmName="form", StateValue="HOT", StateReason="r")
+    assert (status, refused.findtext(f"{space}Error/{space}Code")) == (400, "ValidationError"), ElementTree.tostring(refused)
+
+
 def test_what_is_wrong_is_refused_with_the_errors_of_cloudwatch(dev):
     cloudwatch = dev.cloudwatch
     with pytest.raises(cloudwatch.exceptions.ResourceNotFound) as missing:
@@ -134,6 +204,7 @@ def test_what_is_wrong_is_refused_with_the_errors_of_cloudwatch(dev):
     with pytest.raises(ClientError) as unserved:
         cloudwatch.get_metric_statistics(Namespace="n", MetricName="m", StartTime=0, EndTime=1, Period=60)
     assert unserved.value.response["Error"]["Code"] == "InvalidAction"
+    assert "has no operation GetMetricStatistics here. Served of cloudwatch are: DeleteAlarms, DescribeAlarms" in unserved.value.response["Error"]["Message"]
     with pytest.raises(ClientError) as unknown:
         dev.ecs.update_service(cluster=CLUSTER, service="any", deploymentConfiguration={"alarms": alarms("nowhere")})
     assert unknown.value.response["Error"]["Code"] in ("InvalidParameterException", "ServiceNotFoundException")

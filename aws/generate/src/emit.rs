@@ -454,7 +454,7 @@ fn operations(config: &Config, model: &Model) -> Result<String> {
         "    xml_namespace: {},\n    validation: errors::VALIDATION,",
         literal(&metadata.xml_namespace)
     )?;
-    writeln!(text, "    query_errors: {},", metadata.aws_query_compatible.is_some())?;
+    writeln!(text, "    also_query: {},", metadata.aws_query_compatible.is_some())?;
     writeln!(text, "    operations: OPERATIONS,\n    errors: errors::ALL,\n}};")?;
     let paths: Vec<String> = names
         .iter()

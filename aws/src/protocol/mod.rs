@@ -14,7 +14,7 @@ use http::header::CONTENT_TYPE;
 
 use crate::check;
 use crate::error::{AwsError, common};
-use crate::model::{Operation, Service};
+use crate::model::{Operation, OperationModel, Service};
 
 /// The header in which answers of the JSON protocols name an error.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
@@ -73,7 +73,7 @@ pub fn write<O: Operation>(output: &O::Output, request_id: &str) -> Response<Byt
 #[must_use]
 pub fn write_error(service: &Service, error: &AwsError, request_id: &str) -> Response<Bytes> {
     let mut response = write_error_in(service.protocol, service.xml_namespace, error, request_id);
-    if service.query_errors {
+    if service.also_query {
         let fault = if error.kind.is_sender_fault() {
             "Sender"
         } else {
@@ -85,6 +85,33 @@ pub fn write_error(service: &Service, error: &AwsError, request_id: &str) -> Res
         }
     }
     response
+}
+
+/// The document that says what a form does, for an operation of a service that speaks JSON.
+///
+/// # Errors
+/// `MalformedInput` for a form that cannot be read; the service's validation error for a field that the operation does not have.
+pub(crate) fn document_of_form(service: &Service, operation: &OperationModel, form: &[u8]) -> Result<Bytes, AwsError> {
+    let value = query::read(service, operation.input, form)?;
+    Ok(value.to_string().into())
+}
+
+/// The answer of an operation of a service that speaks JSON, for who asked with a form.
+pub(crate) fn answer_to_form(
+    service: &Service,
+    operation: &OperationModel,
+    document: &[u8],
+    request_id: &str,
+) -> Response<Bytes> {
+    let value = serde_json::from_slice(document).map_err(|error| error.to_string());
+    match value.and_then(|value| query::write(service, operation, &value, request_id)) {
+        Ok(body) => respond(Protocol::AwsQuery, 200, request_id, body),
+        Err(error) => {
+            let message = format!("the answer of {} could not be written: {error}", operation.name);
+            let error = common::INTERNAL_FAILURE.error(message);
+            write_error_in(Protocol::AwsQuery, service.xml_namespace, &error, request_id)
+        }
+    }
 }
 
 /// Writes an error in a protocol, for requests whose service is not known.

@@ -122,15 +122,15 @@ async fn serve(
     span.in_scope(|| match outcome {
         Ok(response) => {
             tracing::debug!(status = response.status().as_u16(), "answered");
-            response
+            called.answer(response, &request_id)
         }
         Err(error) if error.kind.is_sender_fault() || error.kind == &common::NOT_IMPLEMENTED => {
             tracing::debug!(code = error.kind.code, message = %error.message, "refused");
-            protocol::write_error(called.service, &error, &request_id)
+            called.refuse(&error, &request_id)
         }
         Err(error) => {
             tracing::warn!(code = error.kind.code, message = %error.message, "a request could not be served");
-            protocol::write_error(called.service, &error, &request_id)
+            called.refuse(&error, &request_id)
         }
     })
 }

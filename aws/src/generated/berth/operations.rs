@@ -562,7 +562,7 @@ pub static SERVICE: Service = Service {
     api_version: "2026-11-01",
     xml_namespace: "",
     validation: errors::VALIDATION,
-    query_errors: false,
+    also_query: false,
     operations: OPERATIONS,
     errors: errors::ALL,
 };

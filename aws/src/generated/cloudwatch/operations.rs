@@ -163,7 +163,7 @@ pub static SERVICE: Service = Service {
     api_version: "2010-08-01",
     xml_namespace: "http://monitoring.amazonaws.com/doc/2010-08-01/",
     validation: errors::VALIDATION,
-    query_errors: true,
+    also_query: true,
     operations: OPERATIONS,
     errors: errors::ALL,
 };

@@ -1864,7 +1864,7 @@ pub static SERVICE: Service = Service {
     api_version: "2014-11-13",
     xml_namespace: "",
     validation: errors::VALIDATION,
-    query_errors: false,
+    also_query: false,
     operations: OPERATIONS,
     errors: errors::ALL,
 };

@@ -37,7 +37,7 @@ pub static SERVICE: Service = Service {
     api_version: "2011-06-15",
     xml_namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
     validation: errors::VALIDATION,
-    query_errors: false,
+    also_query: false,
     operations: OPERATIONS,
     errors: errors::ALL,
 };

@@ -57,6 +57,77 @@ mod tests {
         assert_eq!(members, expected);
     }
 
+    /// The status and the body of an answer to a form.
+    async fn ask(harness: &Harness, form: &str) -> (u16, String) {
+        let response = harness
+            .send_form("monitoring", &format!("Version=2010-08-01&{form}"))
+            .await;
+        let body = String::from_utf8(response.body().to_vec()).expect("text");
+        (response.status().as_u16(), body)
+    }
+
+    #[tokio::test]
+    async fn clients_that_speak_the_query_protocol_are_understood_and_answered_in_xml() {
+        let harness = Harness::new();
+        let put = "Action=PutMetricAlarm&AlarmName=a&Threshold=1.5&Period=60&Dimensions.member.1.Name=n&Dimensions.member.1.Value=v\
+                   &Tags.member.1.Key=team&Tags.member.1.Value=web";
+        let (status, body) = ask(&harness, put).await;
+        assert_eq!(status, 200, "{body}");
+        assert!(body.starts_with("<PutMetricAlarmResponse"), "{body}");
+        let set = "Action=SetAlarmState&AlarmName=a&StateValue=ALARM&StateReason=hot+now";
+        let (status, body) = ask(&harness, set).await;
+        assert_eq!(status, 200, "{body}");
+        let (status, body) = ask(&harness, "Action=DescribeAlarms&AlarmNames.member.1=a").await;
+        assert_eq!(status, 200, "{body}");
+        for part in [
+            "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\"><DescribeAlarmsResult>",
+            "<AlarmName>a</AlarmName>",
+            "<StateValue>ALARM</StateValue>",
+            "<StateReason>hot now</StateReason>",
+            "<Threshold>1.5</Threshold>",
+            "<Dimensions><member><Name>n</Name><Value>v</Value></member></Dimensions>",
+        ] {
+            assert!(body.contains(part), "{part}: {body}");
+        }
+        let arn = harness.cluster("x").scope.alarm("a").arn();
+        let (_, body) = ask(&harness, &format!("Action=ListTagsForResource&ResourceARN={arn}")).await;
+        assert!(
+            body.contains("<Tags><member><Key>team</Key><Value>web</Value></member></Tags>"),
+            "{body}"
+        );
+        ask(&harness, "Action=DeleteAlarms&AlarmNames.member.1=a").await;
+        let (_, body) = ask(&harness, "Action=DescribeAlarms").await;
+        assert!(!body.contains("<AlarmName>"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn errors_that_clients_of_the_query_protocol_get_have_its_form_and_codes() {
+        let harness = Harness::new();
+        for (form, status, code) in [
+            (
+                "Action=SetAlarmState&AlarmName=b&StateValue=OK&StateReason=r",
+                404,
+                "ResourceNotFound",
+            ),
+            ("Action=SetAlarmState&AlarmName=a", 400, "ValidationError"),
+            (
+                "Action=SetAlarmState&AlarmName=a&StateValue=OK&StateReason=r&Color=red",
+                400,
+                "ValidationError",
+            ),
+            ("Action=GetMetricData", 400, "InvalidAction"),
+            ("AlarmName=a", 400, "InvalidAction"),
+        ] {
+            let (found, body) = ask(&harness, form).await;
+            assert_eq!(found, status, "{body}");
+            assert!(body.starts_with("<ErrorResponse"), "{body}");
+            assert!(body.contains(&format!("<Code>{code}</Code>")), "{body}");
+        }
+        let (_, body) = ask(&harness, "Action=GetMetricData").await;
+        let says = "Could not find operation GetMetricData for version 2010-08-01. Served of cloudwatch are: DeleteAlarms, DescribeAlarms, ";
+        assert!(body.contains(says), "{body}");
+    }
+
     #[tokio::test]
     async fn errors_have_the_codes_by_which_clients_of_cloudwatch_know_them() {
         let harness = Harness::new();
