@@ -150,6 +150,67 @@ def test_wait_lasts_until_the_deployment_is_completed_and_says_why_it_was_rolled
     ecs.delete_service(cluster="shop", service="fragile", force=True)
 
 
+WATCHED = """
+kind: Alarm
+AlarmName: watched-errors
+MetricName: 5xx
+Namespace: web
+Dimensions: [{Name: service, Value: watched}]
+Statistic: Sum
+Period: 60
+EvaluationPeriods: 1
+Threshold: 10
+ComparisonOperator: GreaterThanThreshold
+Tags: [{Key: team, Value: web}]
+---
+kind: Service
+serviceName: watched
+cluster: shop
+taskDefinition: watched
+desiredCount: 1
+deploymentConfiguration:
+  alarms: {alarmNames: [watched-errors], enable: true, rollback: true}
+  bakeTimeInMinutes: 0
+"""
+
+
+def test_alarm_is_declared_beside_the_service_whose_deployments_mind_it(shop, tmp_path):
+    process, ecs = shop
+    cloudwatch = berth.client(process.endpoint, "cloudwatch")
+    text = WEB.split("---")[1].replace("family: web", "family: watched") + "---" + WATCHED
+    file = written(tmp_path, "watched.yaml", text)
+    planned = run(process, CHANGES, "plan", "-f", file).stdout
+    assert "+ alarm watched-errors" in planned and "service:watched" in planned, planned
+    done = run(process, CHANGES, "apply", "-f", file, "--wait").stdout.splitlines()
+    assert done.index("alarm watched-errors: created") < done.index("service watched in cluster shop: created"), done
+    service = berth.service_of(ecs, "shop", "watched")
+    assert service["deploymentConfiguration"]["alarms"] == {"alarmNames": ["watched-errors"], "enable": True, "rollback": True}
+    run(process, NOTHING, "apply", "-f", file)
+    cloudwatch.set_alarm_state(AlarmName="watched-errors", StateValue="OK", StateReason="the test says so")
+    run(process, NOTHING, "diff", "-f", file)
+
+    changed = written(tmp_path, "changed.yaml", text.replace("Threshold: 10", "Threshold: 20").replace("Value: web}", "Value: shop}").replace("\nStatistic: Sum", ""))
+    difference = run(process, CHANGES, "diff", "-f", changed).stdout.splitlines()
+    assert difference == [
+        "~ alarm watched-errors",
+        '    - Statistic: "Sum"',
+        "    ~ Threshold: 10.0 -> 20.0",
+        '    ~ Tags[team]: "web" -> "shop"',
+        "0 to create, 1 to change, 2 as they are",
+    ], difference
+    run(process, CHANGES, "apply", "-f", changed)
+    found = cloudwatch.describe_alarms(AlarmNames=["watched-errors"])["MetricAlarms"][0]
+    assert (found["Threshold"], found["StateValue"], "Statistic" in found) == (20.0, "OK", False)
+    assert cloudwatch.list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"] == [{"Key": "team", "Value": "shop"}]
+    run(process, NOTHING, "apply", "-f", changed)
+
+    refused = run(process, ERROR, "diff", "-f", written(tmp_path, "pager.yaml", text.replace("Threshold: 10", "AlarmActions: [\"arn:aws:sns:us-east-1:1:p\"]"))).stderr
+    assert "alarm watched-errors: AlarmActions: AlarmActions is not supported by Berth yet" in refused, refused
+    deleted = run(process, CHANGES, "delete", "-f", changed).stdout.splitlines()
+    assert deleted == ["service watched in cluster shop: deleted", "alarm watched-errors: deleted", "task definition watched:1: deregistered"], deleted
+    assert cloudwatch.describe_alarms(AlarmNames=["watched-errors"])["MetricAlarms"] == []
+
+
 def test_deleted_services_are_gone_and_their_definitions_inactive(shop, tmp_path):
     process, ecs = shop
     text = WEB.split("---", 1)[1].replace("serviceName: web", "serviceName: gone").replace("family: web", "family: gone").replace("taskDefinition: web", "taskDefinition: gone")

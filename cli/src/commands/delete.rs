@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use berth_aws::cloudwatch::operations::DeleteAlarms;
 use berth_aws::ecs::operations::{
     DeleteCapacityProvider, DeleteCluster, DeleteService, DeregisterTaskDefinition, UpdateService,
 };
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Args, Debug)]
 #[command(
     after_help = "Services go first: they are drained, and their tasks stop. Then all active revisions of the families of the files are deregistered, and \
-                        clusters and capacity providers deleted.\nExit codes: 0 nothing of the files was there, 2 something was deleted, 1 an error."
+                        alarms, clusters and capacity providers deleted.\nExit codes: 0 nothing of the files was there, 2 something was deleted, 1 an error."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -134,6 +135,8 @@ async fn delete(live: &Live, resource: &Resource) -> Result<bool> {
             }
             return Ok(!revisions.is_empty());
         }
+        Kind::Alarm if live.alarm(name).await?.is_none() => return Ok(false),
+        Kind::Alarm => live.call::<DeleteAlarms>(&json!({"AlarmNames": [name]})).await?,
         Kind::Cluster if live.cluster(name).await?.is_none() => return Ok(false),
         Kind::CapacityProvider if live.capacity_provider(name).await?.is_none() => return Ok(false),
         Kind::Cluster => live.call::<DeleteCluster>(&json!({"cluster": name})).await?,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use berth_aws::cloudwatch::operations::{self as cloudwatch, PutMetricAlarm};
 use berth_aws::ecs::operations::{
     CreateCapacityProvider, CreateCluster, CreateService, PutClusterCapacityProviders, RegisterTaskDefinition,
     TagResource, UntagResource, UpdateCluster, UpdateService,
@@ -102,6 +103,9 @@ impl<'l> Worker<'l> {
             Mutation::UpdateService => live.call::<UpdateService>(&input).await,
             Mutation::TagResource => live.call::<TagResource>(&input).await,
             Mutation::UntagResource => live.call::<UntagResource>(&input).await,
+            Mutation::PutMetricAlarm => live.call::<PutMetricAlarm>(&input).await,
+            Mutation::TagAlarm => live.call::<cloudwatch::TagResource>(&input).await,
+            Mutation::UntagAlarm => live.call::<cloudwatch::UntagResource>(&input).await,
         }
     }
 }

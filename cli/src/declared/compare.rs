@@ -14,14 +14,17 @@ const KEYED: &[(&str, &[&str])] = &[
     ("containerDefinitions", &["name"]),
     ("defaultCapacityProviderStrategy", &["capacityProvider"]),
     ("dependsOn", &["containerName"]),
+    ("Dimensions", &["Name"]),
     ("environment", &["name"]),
     ("extraHosts", &["hostname"]),
+    ("Metrics", &["Id"]),
     ("mountPoints", &["containerPath"]),
     ("portMappings", &["containerPort", "protocol", "hostPort"]),
     ("secrets", &["name"]),
     ("settings", &["name"]),
     ("systemControls", &["namespace"]),
     ("tags", &["key"]),
+    ("Tags", &["Key"]),
     ("ulimits", &["name"]),
     ("volumes", &["name"]),
     ("volumesFrom", &["sourceContainer"]),
@@ -155,8 +158,8 @@ fn lists(path: &str, old: &[Value], new: &[Value], found: &mut Vec<Difference>) 
 /// Elements that are known by the same key. One that is there is something even if it asks for nothing, as an empty variable does.
 fn elements(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<Difference>) {
     if [old, new].into_iter().flatten().all(is_pair) {
-        let value = |element: &Value| element["value"].clone();
-        let (was, is) = (old.map(value), new.map(value));
+        let value = |element: &Value| element.get("value").or(element.get("Value")).cloned();
+        let (was, is) = (old.and_then(value), new.and_then(value));
         if was != is {
             found.push(Difference::new(path, was, is));
         }
@@ -173,7 +176,8 @@ fn elements(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Ve
 fn is_pair(element: &Value) -> bool {
     let has = |member| element.get(member).is_some();
     let members = element.as_object().map_or(0, Map::len);
-    members == 2 && has("value") && (has("name") || has("key"))
+    let of_ecs = has("value") && (has("name") || has("key"));
+    members == 2 && (of_ecs || has("Value") && (has("Name") || has("Key")))
 }
 
 /// The elements by their keys; `None` if some have no key, or the same one.
@@ -290,6 +294,23 @@ mod tests {
             [
                 "~ deploymentConfiguration.maximumPercent: 200 -> 150",
                 "~ desiredCount: 2 -> 3"
+            ]
+        );
+    }
+
+    #[test]
+    fn tags_and_dimensions_of_alarms_are_known_by_their_names_too() {
+        let of = |team: &str| {
+            json!({"Dimensions": [{"Name": "service", "Value": "web"}, {"Name": "zone", "Value": "a"}],
+                "Tags": [{"Key": "team", "Value": team}], "Threshold": 10.0})
+        };
+        let mut other = of("web");
+        other["Dimensions"] = json!([{"Name": "zone", "Value": "b"}, {"Name": "service", "Value": "web"}]);
+        assert_eq!(
+            text(of("shop"), other, Extent::Whole),
+            [
+                "~ Dimensions[zone]: \"a\" -> \"b\"",
+                "~ Tags[team]: \"shop\" -> \"web\""
             ]
         );
     }

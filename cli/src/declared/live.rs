@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use berth_aws::Operation;
+use berth_aws::cloudwatch::operations::{DescribeAlarms, ListTagsForResource};
+use berth_aws::cloudwatch::{DescribeAlarmsInput, ListTagsForResourceInput};
 use berth_aws::ecs::operations::{
     DescribeCapacityProviders, DescribeClusters, DescribeServices, DescribeTaskDefinition, ListTaskDefinitions,
 };
@@ -74,6 +76,28 @@ impl Live {
         let answer = self.client.call::<DescribeCapacityProviders>(&request).await?;
         let mut providers = answer.capacity_providers.unwrap_or_default().into_iter();
         Ok(providers.next().map(serde_json::to_value).transpose()?)
+    }
+
+    /// An alarm, with its tags as a member.
+    ///
+    /// # Errors
+    /// If the controller cannot be asked, or there is none of its kind yet that knows alarms.
+    pub(crate) async fn alarm(&self, name: &str) -> Result<Option<Value>> {
+        let request = DescribeAlarmsInput {
+            alarm_names: Some(vec![name.to_owned()]),
+            ..Default::default()
+        };
+        let described = self.client.call::<DescribeAlarms>(&request).await?;
+        let Some(alarm) = described.metric_alarms.unwrap_or_default().into_iter().next() else {
+            return Ok(None);
+        };
+        let request = ListTagsForResourceInput {
+            resource_arn: alarm.alarm_arn.clone(),
+        };
+        let listed = self.client.call::<ListTagsForResource>(&request).await?;
+        let mut alarm = serde_json::to_value(alarm)?;
+        alarm["Tags"] = serde_json::to_value(listed.tags.unwrap_or_default())?;
+        Ok(Some(alarm))
     }
 
     /// The newest active revision of a family, with its tags as a member.

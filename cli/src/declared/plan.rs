@@ -51,6 +51,9 @@ pub(crate) enum Mutation {
     UpdateService,
     TagResource,
     UntagResource,
+    PutMetricAlarm,
+    TagAlarm,
+    UntagAlarm,
 }
 
 /// One thing, and what is to be done with it.
@@ -94,6 +97,7 @@ impl Plan {
                 Kind::CapacityProvider => Some(planner.capacity_provider(resource).await?),
                 Kind::Cluster => Some(planner.cluster(resource).await?),
                 Kind::TaskDefinition => Some(planner.task_definition(resource).await?),
+                Kind::Alarm => Some(planner.alarm(resource).await?),
                 Kind::Service => planner.service(resource, cluster).await?,
             };
             steps.extend(step);
@@ -187,6 +191,21 @@ impl Planner<'_> {
         let input = Value::Object(resource.request.clone());
         let calls = vec![Call::new(Mutation::RegisterTaskDefinition, input)];
         Ok(changed(resource, None, found, calls))
+    }
+
+    /// An alarm is written whole; its state and its tags stay.
+    async fn alarm(&mut self, resource: Resource) -> Result<Step> {
+        let Some(there) = self.live.alarm(&resource.name).await? else {
+            return Ok(created(resource, None, Mutation::PutMetricAlarm));
+        };
+        let (tags, input) = apart(&resource.request, "Tags");
+        let found = differences(Some(&shown::of_alarm(&there)), Some(&resource.shown), Extent::Whole);
+        let calls = match found.is_empty() {
+            true => vec![],
+            false => vec![Call::new(Mutation::PutMetricAlarm, Value::Object(input))],
+        };
+        let step = changed(resource, None, found, calls);
+        Ok(step.with_tags_of(&TAGS_OF_ALARMS, &there, "AlarmArn", tags))
     }
 
     async fn service(&mut self, resource: Resource, default: &str) -> Result<Option<Step>> {
@@ -382,6 +401,34 @@ impl Revision {
     }
 }
 
+/// How the operations on tags of a service call what they need.
+struct TagWords {
+    tags: &'static str,
+    key: &'static str,
+    arn: &'static str,
+    keys: &'static str,
+    tag: Mutation,
+    untag: Mutation,
+}
+
+const TAGS: TagWords = TagWords {
+    tags: "tags",
+    key: "key",
+    arn: "resourceArn",
+    keys: "tagKeys",
+    tag: Mutation::TagResource,
+    untag: Mutation::UntagResource,
+};
+
+const TAGS_OF_ALARMS: TagWords = TagWords {
+    tags: "Tags",
+    key: "Key",
+    arn: "ResourceARN",
+    keys: "TagKeys",
+    tag: Mutation::TagAlarm,
+    untag: Mutation::UntagAlarm,
+};
+
 impl Call {
     fn new(operation: Mutation, input: Value) -> Self {
         Self { operation, input }
@@ -398,26 +445,32 @@ impl Step {
     }
 
     /// With the calls that bring the tags of what is `there` to those that the file names; a file that names none leaves them alone.
-    fn with_tags(mut self, there: &Value, arn: &str, wanted: Option<Value>) -> Self {
+    fn with_tags(self, there: &Value, arn: &str, wanted: Option<Value>) -> Self {
+        self.with_tags_of(&TAGS, there, arn, wanted)
+    }
+
+    fn with_tags_of(mut self, words: &TagWords, there: &Value, arn: &str, wanted: Option<Value>) -> Self {
         let Some(wanted) = wanted else { return self };
-        let (old, new) = (json!({"tags": there["tags"]}), json!({"tags": wanted}));
+        let there_are = &there[words.tags];
+        let (old, new) = (json!({words.tags: there_are}), json!({words.tags: wanted}));
         let found = differences(Some(&old), Some(&new), Extent::Named);
         if found.is_empty() {
             return self;
         }
         let keys = |tags: &Value| -> BTreeSet<String> {
             let tags = tags.as_array().into_iter().flatten();
-            tags.filter_map(|tag| Some(tag["key"].as_str()?.to_owned())).collect()
+            tags.filter_map(|tag| Some(tag[words.key].as_str()?.to_owned()))
+                .collect()
         };
-        let gone: Vec<String> = keys(&there["tags"]).difference(&keys(&wanted)).cloned().collect();
+        let gone: Vec<String> = keys(there_are).difference(&keys(&wanted)).cloned().collect();
         let arn = &there[arn];
         if !gone.is_empty() {
-            let input = json!({"resourceArn": arn, "tagKeys": gone});
-            self.calls.push(Call::new(Mutation::UntagResource, input));
+            let input = json!({words.arn: arn, words.keys: gone});
+            self.calls.push(Call::new(words.untag, input));
         }
         if found.iter().any(|difference| difference.new.is_some()) {
-            let input = json!({"resourceArn": arn, "tags": wanted});
-            self.calls.push(Call::new(Mutation::TagResource, input));
+            let input = json!({words.arn: arn, words.tags: wanted});
+            self.calls.push(Call::new(words.tag, input));
         }
         self.verb = Verb::Change;
         self.differences.extend(found);

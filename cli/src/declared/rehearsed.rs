@@ -136,9 +136,13 @@ fn operation(mutation: Mutation) -> Option<RehearsedOperation> {
         Mutation::RegisterTaskDefinition => RehearsedOperation::RegisterTaskDefinition,
         Mutation::CreateService => RehearsedOperation::CreateService,
         Mutation::UpdateService => RehearsedOperation::UpdateService,
-        Mutation::CreateCluster | Mutation::UpdateCluster | Mutation::TagResource | Mutation::UntagResource => {
-            return None;
-        }
+        Mutation::PutMetricAlarm => RehearsedOperation::PutMetricAlarm,
+        Mutation::CreateCluster
+        | Mutation::UpdateCluster
+        | Mutation::TagResource
+        | Mutation::UntagResource
+        | Mutation::TagAlarm
+        | Mutation::UntagAlarm => return None,
     })
 }
 

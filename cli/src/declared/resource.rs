@@ -1,7 +1,8 @@
-//! What a document of a file declares: a kind, and the request by which ECS makes such a thing.
+//! What a document of a file declares: a kind, and the request by which ECS, or CloudWatch, makes such a thing.
 //!
 //! Owns the kinds and the check of one document, with all that can be told without asking a controller. Pure.
 
+use berth_aws::cloudwatch::operations::PutMetricAlarm;
 use berth_aws::ecs::operations::{CreateCapacityProvider, CreateCluster, CreateService, RegisterTaskDefinition};
 use berth_aws::model::Shape;
 use berth_aws::{AwsError, Operation, protocol};
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Cluster,
     /// `RegisterTaskDefinition`.
     TaskDefinition,
+    /// `PutMetricAlarm`, of CloudWatch.
+    Alarm,
     /// `CreateService`.
     Service,
 }
@@ -40,7 +43,7 @@ pub(crate) struct Resource {
     pub(crate) name: String,
     /// The members of the request that makes it, as the file has them.
     pub(crate) request: Map<String, Value>,
-    /// What `RegisterTaskDefinition` answers with, but for what each revision has of its own; of other kinds null.
+    /// What a task definition or an alarm is shown as with what is given of it, but for what each revision has of its own and for tags; of other kinds null.
     pub(crate) shown: Value,
     /// Where it stands.
     pub(crate) place: Place,
@@ -56,10 +59,11 @@ pub(crate) struct Resource {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Cluster,
         Self::CapacityProvider,
         Self::TaskDefinition,
+        Self::Alarm,
         Self::Service,
     ];
 
@@ -69,6 +73,7 @@ impl Kind {
             Self::CapacityProvider => "CapacityProvider",
             Self::Cluster => "Cluster",
             Self::TaskDefinition => "TaskDefinition",
+            Self::Alarm => "Alarm",
             Self::Service => "Service",
         }
     }
@@ -79,6 +84,7 @@ impl Kind {
             Self::CapacityProvider => "capacity provider",
             Self::Cluster => "cluster",
             Self::TaskDefinition => "task definition",
+            Self::Alarm => "alarm",
             Self::Service => "service",
         }
     }
@@ -89,6 +95,7 @@ impl Kind {
             Self::CapacityProvider => "name",
             Self::Cluster => "clusterName",
             Self::TaskDefinition => "family",
+            Self::Alarm => "AlarmName",
             Self::Service => "serviceName",
         }
     }
@@ -98,6 +105,7 @@ impl Kind {
             Self::CapacityProvider => CreateCapacityProvider::MODEL.input,
             Self::Cluster => CreateCluster::MODEL.input,
             Self::TaskDefinition => RegisterTaskDefinition::MODEL.input,
+            Self::Alarm => PutMetricAlarm::MODEL.input,
             Self::Service => CreateService::MODEL.input,
         }
     }
@@ -109,6 +117,7 @@ impl Kind {
             ("serviceName", Self::Service),
             ("clusterName", Self::Cluster),
             ("autoScalingGroupProvider", Self::CapacityProvider),
+            ("AlarmName", Self::Alarm),
         ];
         let found = telling.iter().find(|(member, _)| node.get(member).is_some());
         found.map(|(_, kind)| *kind)
@@ -203,6 +212,10 @@ impl Resource {
             Kind::Service => preview::service(&protocol::read::<CreateService>(&body)?)?,
             Kind::TaskDefinition => {
                 let shown = preview::task_definition(protocol::read::<RegisterTaskDefinition>(&body)?)?;
+                return Ok(serde_json::to_value(shown).unwrap_or_default());
+            }
+            Kind::Alarm => {
+                let shown = preview::alarm(protocol::read::<PutMetricAlarm>(&body)?)?;
                 return Ok(serde_json::to_value(shown).unwrap_or_default());
             }
         }
@@ -356,7 +369,7 @@ mod tests {
         for (text, said) in [
             (
                 "kind: Deployment",
-                "f.yaml:1: kind: \"Deployment\" is none of Cluster, CapacityProvider, TaskDefinition, Service",
+                "f.yaml:1: kind: \"Deployment\" is none of Cluster, CapacityProvider, TaskDefinition, Alarm, Service",
             ),
             ("kind: service", "did you mean Service?"),
             ("a: b", "the kinds are Cluster"),
@@ -380,6 +393,24 @@ mod tests {
         let problems = declared(text).expect_err("refused");
         assert!(
             problems[0].starts_with("f.yaml:3: task definition web: ipcMode: "),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn alarm_is_shown_with_the_defaults_of_cloudwatch_and_held_to_what_berth_honours() {
+        let text = "kind: Alarm\nAlarmName: errors\nThreshold: 10\nPeriod: 60\nEvaluationPeriods: 1\nTags: [{Key: a, Value: 1}]\n";
+        let resource = declared(text).expect("valid");
+        assert_eq!((resource.kind, resource.name.as_str()), (Kind::Alarm, "errors"));
+        assert_eq!(resource.shown["Threshold"], 10.0);
+        assert_eq!(resource.shown["ActionsEnabled"], true);
+        assert!(resource.shown.get("Tags").is_none());
+        let problems = declared(&format!(
+            "{text}AlarmActions: [\"arn:aws:sns:us-east-1:123456789012:pager\"]\n"
+        ));
+        let problems = problems.expect_err("refused");
+        assert!(
+            problems[0].starts_with("f.yaml:7: alarm errors: AlarmActions: AlarmActions is not supported by Berth yet"),
             "{problems:?}"
         );
     }

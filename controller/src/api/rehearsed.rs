@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_aws::{AwsError, ecs};
+use berth_aws::model::Service;
+use berth_aws::{AwsError, cloudwatch, ecs};
 use berth_core::model::LogIndex;
 use berth_core::state::{ClusterState, Command, Event, apply};
 use serde_json::Value;
@@ -54,7 +55,7 @@ impl Replica for StateCopy {
     }
 }
 
-/// The commands that requests of ECS's API come to, each carried out after those before it.
+/// The commands that requests of ECS's API, and of CloudWatch's, come to, each carried out after those before it.
 ///
 /// # Errors
 /// What the first that is refused would be refused with, and which it is.
@@ -76,12 +77,10 @@ pub(super) async fn commands(
     })));
     let rehearsing = Arc::new(api.over(Arc::clone(&copy) as Arc<dyn Replica>));
     for (number, (operation, input)) in (1..).zip(requests) {
-        let route = ecs::SERVICE
-            .operation(&operation)
-            .and_then(|model| dispatch::find(&ecs::SERVICE, model));
-        let Some(route) = route else {
+        let of = |service: &'static Service| dispatch::find(service, service.operation(&operation)?);
+        let Some(route) = of(&ecs::SERVICE).or_else(|| of(&cloudwatch::SERVICE)) else {
             return Err(invalid(format!(
-                "Request {number}: {operation} is no operation of ecs that is supported."
+                "Request {number}: {operation} is no operation of ecs or cloudwatch that is supported."
             )));
         };
         let answer = (route.serve)(Arc::clone(&rehearsing), call.clone(), input.to_string().into()).await;

@@ -64,6 +64,7 @@ string_enum!(RehearsedOperation {
     CreateService = "CreateService",
     UpdateService = "UpdateService",
     DeleteService = "DeleteService",
+    PutMetricAlarm = "PutMetricAlarm",
 });
 
 string_enum!(RemedyType {

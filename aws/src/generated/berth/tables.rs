@@ -345,7 +345,7 @@ pub(super) static RebalanceMeasure: m::Shape = m::structure("RebalanceMeasure", 
     m::member("headroom", &Headroom),
 ]);
 pub(super) static RebalanceStatus: m::Shape = m::string("RebalanceStatus").values(&["IN_PROGRESS", "ENDED"]);
-pub(super) static RehearsedOperation: m::Shape = m::string("RehearsedOperation").values(&["CreateCapacityProvider", "PutClusterCapacityProviders", "RegisterTaskDefinition", "CreateService", "UpdateService", "DeleteService"]);
+pub(super) static RehearsedOperation: m::Shape = m::string("RehearsedOperation").values(&["CreateCapacityProvider", "PutClusterCapacityProviders", "RegisterTaskDefinition", "CreateService", "UpdateService", "DeleteService", "PutMetricAlarm"]);
 pub(super) static RehearsedRequest: m::Shape = m::structure("RehearsedRequest", &[
     m::required("operation", &RehearsedOperation),
     m::required("input", &RequestDocument),

@@ -17,12 +17,8 @@ const DEFAULT_PERIOD_SECS: i32 = 60;
 
 pub(crate) async fn handle(api: &Api, call: &Call, mut input: PutMetricAlarmInput) -> Result<Empty, AwsError> {
     alarms::check_level(&*api.read().await?)?;
+    check(&input)?;
     let name = input.alarm_name.take().unwrap_or_default();
-    if name.chars().any(|character| character.is_ascii_control()) {
-        return Err(invalid("AlarmName can't contain ASCII control characters."));
-    }
-    check_metrics(&input)?;
-    check_actions(&input)?;
     let tags = alarms::tags_of(input.tags.take())?;
     let found_after_secs = found_after(&input);
     let definition = serde_json::to_string(&with_defaults(input)).map_err(|error| invalid(error.to_string()))?;
@@ -41,6 +37,26 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: PutMetricAlarmInpu
     let outcome = api.try_propose(Command::PutAlarm(Box::new(alarm))).await;
     outcome.map_err(|failure| alarms::failure(&failure))?;
     Ok(Empty {})
+}
+
+/// What the model cannot say of a request.
+fn check(input: &PutMetricAlarmInput) -> Result<(), AwsError> {
+    let mut name = input.alarm_name.iter().flat_map(|name| name.chars());
+    if name.any(|character| character.is_ascii_control()) {
+        return Err(invalid("AlarmName can't contain ASCII control characters."));
+    }
+    check_metrics(input)?;
+    check_actions(input)
+}
+
+/// What `DescribeAlarms` shows of an alarm that this request makes, as far as the request says it, but for tags.
+///
+/// # Errors
+/// As `PutMetricAlarm`.
+pub(in crate::api) fn preview(input: PutMetricAlarmInput) -> Result<PutMetricAlarmInput, AwsError> {
+    check(&input)?;
+    alarms::tags_of(input.tags.clone())?;
+    Ok(with_defaults(PutMetricAlarmInput { tags: None, ..input }))
 }
 
 /// One metric or several (CloudWatch's rule).

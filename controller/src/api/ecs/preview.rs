@@ -3,6 +3,7 @@
 //! Owns nothing; the same functions as the operations themselves. Pure.
 
 use berth_aws::AwsError;
+use berth_aws::cloudwatch::PutMetricAlarmInput;
 use berth_aws::ecs::{
     CreateCapacityProviderRequest, CreateClusterRequest, CreateServiceRequest, RegisterTaskDefinitionRequest,
     TaskDefinition,
@@ -10,6 +11,7 @@ use berth_aws::ecs::{
 use berth_core::model::{Scope, Timestamp};
 
 use super::{create_capacity_provider, create_cluster, create_service, definition, render, service_input};
+use crate::api::cloudwatch::put_metric_alarm;
 use crate::api::context::Call;
 use crate::api::members::refuse_others;
 
@@ -59,6 +61,14 @@ pub fn cluster(request: &CreateClusterRequest) -> Result<(), AwsError> {
 /// `ClientException` with the name of the first such member.
 pub fn capacity_provider(request: &CreateCapacityProviderRequest) -> Result<(), AwsError> {
     refuse_others(request, &create_capacity_provider::HONOURED)
+}
+
+/// What `DescribeAlarms` of CloudWatch shows of an alarm that this request makes, as far as the request says it, but for tags.
+///
+/// # Errors
+/// As `PutMetricAlarm`.
+pub fn alarm(request: PutMetricAlarmInput) -> Result<PutMetricAlarmInput, AwsError> {
+    put_metric_alarm::preview(request)
 }
 
 #[cfg(test)]
