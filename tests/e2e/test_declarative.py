@@ -320,9 +320,9 @@ def test_compose_file_becomes_services_in_their_order(shop, tmp_path):
     assert tags == [{"key": "berth:depends-on", "value": "db"}]
 
     stranger = written(tmp_path, "other/compose.yaml", COMPOSE)
-    refused = run(process, ERROR, "apply", "-f", stranger).stderr
+    refused = run(process, ERROR, "apply", "-f", stranger, "--cluster", "other").stderr
     assert "there is no cluster other" in refused, refused
-    refused = run(process, ERROR, "apply", "-f", stranger, "--cluster", "shop").stderr
+    refused = run(process, ERROR, "apply", "-f", stranger).stderr
     assert "it runs the task definition shop-web, and would run other-web" in refused, refused
     unknown = written(tmp_path, "shop/unknown.yaml", COMPOSE.replace("    ports:", "    volumes: [data:/data]\n    ports:"))
     refused = run(process, ERROR, "apply", "-f", unknown).stderr

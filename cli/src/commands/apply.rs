@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If the files are refused, before anything is changed; if the controller refuses something.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let declared = arguments.files.read(arguments.target.cluster_given())?;
+    let declared = arguments.files.read()?;
     let target = arguments.target.find()?;
     let live = Live::new(target.client()?);
     let plan = Plan::make(&live, declared, &target.cluster).await?;

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If the files are refused, or the controller cannot be asked.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let declared = arguments.files.read(arguments.target.cluster_given())?;
+    let declared = arguments.files.read()?;
     let target = arguments.target.find()?;
     let live = Live::new(target.client()?);
     let plan = Plan::make(&live, declared, &target.cluster).await?;

@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     );
     let declared = match arguments.files.files.is_empty() {
         true => vec![],
-        false => arguments.files.read(arguments.target.cluster_given())?.resources,
+        false => arguments.files.read()?.resources,
     };
     let target = arguments.target.find()?;
     let awaited = |cluster: &str, service: &str| Awaited {

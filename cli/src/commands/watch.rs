@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cluster::last_part;
+use crate::counted;
 use crate::following::{Follower, OtherControllers, WAIT_MS, tell_gap};
 use crate::output::{self, Format};
 use crate::target::TargetArguments;
@@ -122,8 +123,8 @@ fn line(change: &ResourceChange) -> String {
     let (running, pending) = (count("runningCount"), count("pendingCount"));
     let tasks = || {
         format!(
-            "{} tasks run, {} are on their way",
-            count("runningTasksCount"),
+            "{}, {} are on their way",
+            counted::tasks_run(count("runningTasksCount")),
             count("pendingTasksCount")
         )
     };

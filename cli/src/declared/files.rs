@@ -38,12 +38,11 @@ pub(crate) struct Declared {
 }
 
 impl FileArguments {
-    /// Reads and checks all files. `cluster` is that of a flag or the environment: the one of the services that name none, and of all of a
-    /// Compose file.
+    /// Reads and checks all files.
     ///
     /// # Errors
     /// [`Problems`] with all that is wrong in them; others if a file cannot be read.
-    pub(crate) fn read(&self, cluster: Option<&str>) -> Result<Declared> {
+    pub(crate) fn read(&self) -> Result<Declared> {
         ensure!(
             !self.files.is_empty(),
             "-f is missing: name the files, a folder of them, or - for standard input"
@@ -55,7 +54,7 @@ impl FileArguments {
             match document::read(&text) {
                 Ok(documents) => {
                     for node in documents.into_iter().flat_map(elements) {
-                        match of_document(&path, &file, node, cluster) {
+                        match of_document(&path, &file, node) {
                             Ok(found) => resources.extend(found),
                             Err(found) => problems.extend(found),
                         }
@@ -87,7 +86,7 @@ fn elements(node: Node) -> Vec<Node> {
     }
 }
 
-fn of_document(path: &Path, file: &str, node: Node, cluster: Option<&str>) -> Result<Vec<Resource>, Vec<Problem>> {
+fn of_document(path: &Path, file: &str, node: Node) -> Result<Vec<Resource>, Vec<Problem>> {
     if node.get(KIND).is_none() && node.get("services").is_some() {
         let folder = folder_of(path);
         let variables = compose::Variables::of(&folder).map_err(|reason| {
@@ -101,7 +100,7 @@ fn of_document(path: &Path, file: &str, node: Node, cluster: Option<&str>) -> Re
                 reason,
             }]
         })?;
-        return compose::read(file, &folder, &variables, cluster, &node);
+        return compose::read(file, &folder, &variables, &node);
     }
     Ok(vec![Resource::of_document(file, node)?])
 }
@@ -188,7 +187,7 @@ mod tests {
         let arguments = FileArguments {
             files: vec![folder.to_owned()],
         };
-        arguments.read(None)
+        arguments.read()
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::change::{self, Remedy};
-use crate::model::{ContainerInstanceId, SchedulingStrategy, Service, Task, TaskStatus, Timestamp};
+use crate::model::{ContainerInstanceId, Priority, SchedulingStrategy, Service, Task, TaskStatus, Timestamp};
 use crate::placement::{self, FilterKind, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
@@ -67,24 +67,45 @@ fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: 
     answer.notes.extend(reconcile::waits_for_services(state, service));
     let priority = state.priority_of_service(&service.key);
     let making: Vec<&Arc<Task>> = state.tasks_making_room_for(&service.key).collect();
-    if !making.is_empty() {
+    let is_made = !making.is_empty();
+    if is_made {
         let tasks = named(making);
         answer.notes.push(format!(
             "Its priority is {priority}, and room is being made for it: {tasks} will be over soon."
         ));
     }
+    if answer.fitting() > 0 {
+        return answer;
+    }
     let refused = answer.hosts.iter().map(|host| (host.host.id, host.refusals.as_slice()));
-    let proposal = (answer.fitting() == 0).then(|| reconcile::preemption_proposal(state, service, task, refused, now));
-    if let Some((host, tasks)) = proposal.flatten() {
+    let proposal = reconcile::preemption_proposal(state, service, task, refused, now);
+    if proposal.is_none() && !is_made && state.preempts(&service.key.cluster) {
+        answer.notes.push(nobody_gives_way(priority));
+    }
+    if let Some((host, tasks)) = proposal {
         let host = state
             .container_instance(host)
             .map_or_else(|| host.to_string(), |host| host.host.host_name.clone());
-        let tasks = named(&tasks);
+        let (tasks, margin) = (named(&tasks), Priority::MARGIN);
         answer.notes.push(format!(
-            "Its priority is {priority}, for which these of lower priority are stopped on {host} where it lacks a task: {tasks}."
+            "Its priority is {priority}, for which these, whose priority is lower by {margin} at least, are stopped on {host} where it lacks a task: {tasks}."
         ));
     }
     answer
+}
+
+/// That no tasks would be stopped for a service of this priority, where the cluster has tasks stopped for others.
+fn nobody_gives_way(priority: Priority) -> String {
+    let margin = Priority::MARGIN;
+    match priority.highest_preempted() {
+        Some(highest) => format!(
+            "Its priority is {priority}, for which tasks of priority {highest} or lower may be stopped, {margin} less at least; no host would take it \
+             after that."
+        ),
+        None => format!(
+            "Its priority is {priority}, for which no tasks may be stopped: theirs would have to be lower by {margin} at least."
+        ),
+    }
 }
 
 /// Tasks with their groups.

@@ -74,6 +74,15 @@ impl Priority {
         self.0
     }
 
+    /// The highest priority of tasks that may be stopped for one of this priority, if there is any.
+    #[must_use]
+    pub fn highest_preempted(self) -> Option<Self> {
+        self.0
+            .checked_sub(Self::MARGIN)
+            .filter(|number| *number >= Self::LOWEST.0)
+            .map(Self)
+    }
+
     /// Whether a task of priority `other` may be stopped for one of this priority.
     #[must_use]
     pub fn may_preempt(self, other: Self) -> bool {
@@ -136,6 +145,8 @@ mod tests {
         assert!(!priority("59").may_preempt(priority("50")));
         assert!(!priority("50").may_preempt(priority("50")));
         assert!(!priority("1").may_preempt(priority("100")));
+        assert_eq!(priority("60").highest_preempted(), Some(priority("50")));
+        assert_eq!(priority("10").highest_preempted(), None);
     }
 
     #[test]

@@ -44,14 +44,18 @@ pub(super) fn waits_for_services(service: &ServiceName, others: &[String]) -> St
 }
 
 pub(super) fn makes_room(service: impl Display, host: &str, tasks: &[TaskId]) -> Vec<String> {
-    in_tens(tasks, |count, list| {
-        format!("(service {service}) is making room on {host}, where {count} tasks of lower priority stop: {list}.")
+    in_tens(tasks, |count, list| match count {
+        1 => format!("(service {service}) is making room on {host}, where 1 task of lower priority stops: {list}."),
+        _ => {
+            format!("(service {service}) is making room on {host}, where {count} tasks of lower priority stop: {list}.")
+        }
     })
 }
 
 pub(super) fn preempted(service: &ServiceName, by: &ServiceName, host: &str, tasks: &[TaskId]) -> Vec<String> {
     in_tens(tasks, |count, list| {
-        format!("(service {service}) has lost {count} tasks on {host}, preempted by (service {by}): {list}.")
+        let tasks = if count == 1 { "task" } else { "tasks" };
+        format!("(service {service}) has lost {count} {tasks} on {host}, preempted by (service {by}): {list}.")
     })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::last_part;
-use crate::short_id;
+use crate::{counted, short_id};
 
 /// The event as people read it: when, what it is about, and what happened.
 pub(super) fn of(event: &Value) -> String {
@@ -81,8 +81,8 @@ fn hook(detail: &Value) -> String {
 fn action(detail: &Value) -> String {
     let name = text(detail, "eventName");
     match text(detail, "reason") {
-        "" => match detail["desiredCount"].as_u64() {
-            Some(count) => format!("{name}: {count} tasks"),
+        "" => match detail["desiredCount"].as_i64() {
+            Some(count) => format!("{name}: {}", counted::tasks(count)),
             None => name.to_owned(),
         },
         reason => format!("{name}: {reason}"),

@@ -62,8 +62,8 @@ impl Row {
             running_tasks: host.running_tasks_count.unwrap_or(0),
             pending_tasks: host.pending_tasks_count.unwrap_or(0),
             registered_at: host.registered_at.map(Timestamp::iso8601),
-            agent_version: version.and_then(|version| version.agent_version.clone()),
-            runtime_version: version.and_then(|version| version.docker_version.clone()),
+            agent_version: version.and_then(|version| said(&version.agent_version)),
+            runtime_version: version.and_then(|version| said(&version.docker_version)),
             registered: host.registered_at,
             connection_changed,
         }
@@ -100,6 +100,11 @@ impl Row {
             version.join(", "),
         ]
     }
+}
+
+/// What an agent says of itself; one that speaks ECS's API may say nothing.
+fn said(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
 }
 
 fn zone(host: &ContainerInstance) -> Option<String> {
@@ -183,6 +188,21 @@ mod tests {
                 "0.1.0, containerd 1.6"
             ]
         );
+    }
+
+    #[test]
+    fn host_whose_agent_says_no_versions_shows_none() {
+        let silent = ContainerInstance {
+            version_info: Some(VersionInfo {
+                agent_version: Some(String::new()),
+                docker_version: Some(String::new()),
+                ..Default::default()
+            }),
+            ..named("host-1")
+        };
+        let row = Row::of(&silent, None);
+        assert_eq!(row.cells(8, Timestamp(0))[10], "");
+        assert_eq!((row.agent_version, row.runtime_version), (None, None));
     }
 
     #[test]

@@ -59,7 +59,7 @@ type Answered = (Question, Option<PredictChangesResponse>);
 /// # Errors
 /// If the files are refused, a request would be, or the controller cannot be asked.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let declared = arguments.files.read(arguments.target.cluster_given())?;
+    let declared = arguments.files.read()?;
     let target = arguments.target.find()?;
     let intention = match arguments.delete {
         true => deletion(declared, &target).await?,

@@ -30,7 +30,6 @@ pub(crate) fn read(
     file: &str,
     folder: &Path,
     variables: &Variables,
-    cluster: Option<&str>,
     node: &Node,
 ) -> Result<Vec<Resource>, Vec<Problem>> {
     let mut faults = Faults::of(file);
@@ -53,7 +52,6 @@ pub(crate) fn read(
     for (key, service) in services {
         let translator = Translator {
             project: &project,
-            cluster: cluster.unwrap_or(&project),
             folder,
             variables,
             file,
@@ -194,7 +192,7 @@ mod tests {
         std::fs::write(folder.path().join("web.env"), "LOG=file\nFROM_FILE=1\n").expect("written");
         let variables = Variables::exactly(&[("TAG", "2"), ("HOME_PAGE", "https://example.org")]);
         let node = document::read(text).expect("readable").remove(0);
-        let resources = read("compose.yaml", folder.path(), &variables, None, &node);
+        let resources = read("compose.yaml", folder.path(), &variables, &node);
         resources.map_err(|problems| problems.iter().map(Problem::to_string).collect())
     }
 
@@ -246,7 +244,7 @@ services:
         let service = Value::Object(named(&resources, Kind::Service, "web").request.clone());
         assert_eq!(
             service,
-            json!({"serviceName": "web", "cluster": "shop", "taskDefinition": "shop-web", "desiredCount": 3})
+            json!({"serviceName": "web", "taskDefinition": "shop-web", "desiredCount": 3})
         );
     }
 

@@ -57,7 +57,6 @@ const INSTEAD: [(&str, &str); 6] = [
 /// Turns one service into resources.
 pub(super) struct Translator<'c> {
     pub(super) project: &'c str,
-    pub(super) cluster: &'c str,
     pub(super) folder: &'c Path,
     pub(super) variables: &'c Variables,
     pub(super) file: &'c str,
@@ -154,11 +153,8 @@ impl Translator<'_> {
         if !is_daemon && !service.iter().any(|(member, _)| *member == "desiredCount") {
             service.push(("desiredCount", Node::plain(line, 1)));
         }
-        for (member, text) in [
-            ("serviceName", name),
-            ("cluster", self.cluster),
-            ("taskDefinition", &family),
-        ] {
+        // A service that names no cluster goes where all do that name none.
+        for (member, text) in [("serviceName", name), ("taskDefinition", &family)] {
             service.push((member, Node::text(line, text)));
         }
         let mut origins = made.origins;

@@ -48,8 +48,9 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: RemoveHostRequest) -> 
                 .count();
             if tasks > 0 && input.force != Some(true) {
                 let name = &host.host.host_name;
+                let noun = if tasks == 1 { "task" } else { "tasks" };
                 return Err(errors::invalid(format!(
-                    "Host {name} still has {tasks} tasks. Drain it first, with `berth hosts drain {name}`, or remove it with --force, which stops them."
+                    "Host {name} still has {tasks} {noun}. Drain it first, with `berth hosts drain {name}`, or remove it with --force, which stops them."
                 )));
             }
             api.propose(Command::DeregisterContainerInstance {
