@@ -15,6 +15,7 @@ pub(crate) fn task_spec(id: u128, image: &str) -> TaskSpec {
         network_mode: NetworkMode::Bridge,
         cpu: None,
         memory: None,
+        fargate: false,
         containers: vec![ContainerSpec {
             name: "main".to_owned(),
             image: image.to_owned(),

@@ -12,8 +12,8 @@ use berth_aws::ecs::operations::{
 };
 use berth_aws::ecs::{
     ContainerInstance, Deployment, DescribeContainerInstancesRequest, DescribeServicesRequest, DescribeTasksRequest,
-    DesiredStatus, ListClustersRequest, ListContainerInstancesRequest, ListServicesRequest, ListTasksRequest, Service,
-    Task,
+    DesiredStatus, LaunchType, ListClustersRequest, ListContainerInstancesRequest, ListServicesRequest,
+    ListTasksRequest, Service, Task,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -120,21 +120,38 @@ impl Cluster {
     /// # Errors
     /// If the cluster cannot be asked.
     pub(crate) async fn task_arns(&self, service: Option<&str>, wanted: DesiredStatus) -> Result<Vec<String>> {
+        let request = ListTasksRequest {
+            service_name: service.map(str::to_owned),
+            desired_status: Some(wanted),
+            ..Default::default()
+        };
+        let listed = self.list_tasks(request).await;
+        listed.map_err(|error| self.explain_service(error, service))
+    }
+
+    /// ARNs of the tasks of the launch type FARGATE on a host, of which this is wanted.
+    ///
+    /// # Errors
+    /// If the cluster cannot be asked.
+    pub(crate) async fn fargate_task_arns(&self, host: &str, wanted: DesiredStatus) -> Result<Vec<String>> {
+        let request = ListTasksRequest {
+            container_instance: Some(host.to_owned()),
+            launch_type: Some(LaunchType::Fargate),
+            desired_status: Some(wanted),
+            ..Default::default()
+        };
+        self.list_tasks(request).await
+    }
+
+    /// All that a request lists, whatever page it is on.
+    async fn list_tasks(&self, mut request: ListTasksRequest) -> Result<Vec<String>> {
+        request.cluster = self.named();
         let mut arns = Vec::new();
-        let mut next_token = None;
         for _ in 0..MAX_PAGES {
-            let request = ListTasksRequest {
-                cluster: self.named(),
-                service_name: service.map(str::to_owned),
-                desired_status: Some(wanted),
-                next_token,
-                ..Default::default()
-            };
-            let page = self.call::<ListTasks>(&request).await;
-            let page = page.map_err(|error| self.explain_service(error, service))?;
+            let page = self.call::<ListTasks>(&request).await?;
             arns.extend(page.task_arns.unwrap_or_default());
-            next_token = page.next_token.filter(|token| !token.is_empty());
-            if next_token.is_none() {
+            request.next_token = page.next_token.filter(|token| !token.is_empty());
+            if request.next_token.is_none() {
                 return Ok(arns);
             }
         }

@@ -11,6 +11,7 @@ mod commands;
 mod counted;
 mod data_directory;
 mod declared;
+mod fargate;
 mod following;
 mod host_names;
 mod https;

@@ -133,6 +133,7 @@ impl Bench {
             network_mode_given: false,
             cpu: None,
             memory: None,
+            runtime_platform: None,
             placement_constraints: vec![],
             requires_compatibilities: vec![],
             tags: Tags::new(),
@@ -153,6 +154,7 @@ impl Bench {
             desired_count: tasks,
             launch_type: None,
             capacity_provider_strategy: vec![],
+            platform_version: PlatformVersion::default(),
             network_configuration: None,
             placement_constraints: vec![],
             placement_strategy: vec![

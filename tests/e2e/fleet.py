@@ -14,14 +14,14 @@ SERVICE = "steady"
 class Host:
     """A machine with a containerd and an agent, which joins through a controller."""
 
-    def __init__(self, machine, directory, through, image, zone, token=None, **variables):
+    def __init__(self, machine, directory, through, image, zone, token=None, arguments=(), **variables):
         self.variables = variables
         self.name, self.machine, self.directory = machine.name, machine, directory
         self.containerd = containerd.Containerd(directory / f"{self.name}-containerd", machine.prefix)
         self.agent = None
         self.arguments = [
             "agent", "--cluster", CLUSTER, "--data-dir", directory / self.name, "--host-name", self.name, "--zone", zone,
-            "--containerd", self.containerd.socket, "--containerd-namespace", machine.namespace,
+            "--containerd", self.containerd.socket, "--containerd-namespace", machine.namespace, *arguments,
         ]
         try:
             self.containerd.import_image(image, machine.namespace)

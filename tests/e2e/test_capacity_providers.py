@@ -141,7 +141,8 @@ def test_what_ecs_or_berth_does_not_take_is_refused_by_name(dev):
         (service(desiredCount=1, launchType="EC2", capacityProviderStrategy=strategy(gpu=(0, 1))), "InvalidParameterException", "both a launch type"),
         (service(desiredCount=1, capacityProviderStrategy=zero), "InvalidParameterException", "weight value greater than zero"),
         (service(desiredCount=1, capacityProviderStrategy=strategy(other=(0, 1))), "InvalidParameterException", "not associated with the cluster"),
-        (service(desiredCount=1, capacityProviderStrategy=strategy(FARGATE=(0, 1))), "ClientException", "FARGATE is not supported by Berth"),
+        (service(desiredCount=1, capacityProviderStrategy=strategy(FARGATE=(0, 1))), "InvalidParameterException", "not associated with the cluster"),
+        (service(desiredCount=1, capacityProviderStrategy=strategy(FARGATE=(0, 1), gpu=(0, 1))), "InvalidParameterException", "cannot contain a mix"),
         (service(schedulingStrategy="DAEMON"), "InvalidParameterException", "DAEMON scheduling strategy"),
     ]:
         refused(call, code, part)

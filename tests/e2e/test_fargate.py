@@ -1,5 +1,6 @@
 """Tasks of the launch type FARGATE, which go to hosts that offer it alone, over boto3."""
 
+import json
 import pathlib
 
 import pytest
@@ -75,3 +76,91 @@ def test_task_finds_no_host_where_none_offers_it_and_what_fargate_has_not_is_ref
         with pytest.raises(ClientError) as refused:
             definition(ecs, "wrong", **more)
         assert refused.value.response["Error"]["Message"].startswith(said)
+
+
+@pytest.fixture(scope="module")
+def offering(tmp_path_factory):
+    """Three simulated hosts that offer both of ECS's own capacity providers, which the cluster has."""
+    arguments = ["--runtime", "simulated", "--hosts", 3, "--azs", 3, "--cluster", CLUSTER, "--fargate", "--fargate-spot"]
+    with berth.dev(tmp_path_factory.mktemp("offering"), *arguments) as process:
+        process.ecs = berth.client(process.endpoint)
+        definition(process.ecs, "web")
+        yield process
+
+
+def weights(**providers):
+    return [{"capacityProvider": name, "weight": weight, "base": 0} for name, weight in providers.items()]
+
+
+def test_capacity_providers_of_ecs_are_there_and_cannot_be_changed(offering):
+    ecs = offering.ecs
+    described = {provider["name"]: provider for provider in ecs.describe_capacity_providers()["capacityProviders"]}
+    for name in ("FARGATE", "FARGATE_SPOT"):
+        assert (described[name]["status"], described[name]["type"]) == ("ACTIVE", name)
+        assert described[name]["capacityProviderArn"].endswith(f"capacity-provider/{name}")
+        assert "autoScalingGroupProvider" not in described[name]
+    group = {"autoScalingGroupArn": "FARGATE"}
+    for call in [
+        lambda: ecs.create_capacity_provider(name="FARGATE", autoScalingGroupProvider=group),
+        lambda: ecs.update_capacity_provider(name="FARGATE", autoScalingGroupProvider={}),
+        lambda: ecs.delete_capacity_provider(capacityProvider="FARGATE_SPOT"),
+    ]:
+        with pytest.raises(ClientError) as refused:
+            call()
+        assert refused.value.response["Error"]["Code"] == "ClientException"
+
+
+def test_tasks_of_fargate_spot_are_interrupted_as_their_host_is_drained(offering):
+    ecs = offering.ecs
+    ecs.put_cluster_capacity_providers(
+        cluster=CLUSTER, capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=weights(FARGATE=1)
+    )
+    default = ecs.run_task(cluster=CLUSTER, taskDefinition="web", networkConfiguration=NETWORK)["tasks"][0]
+    assert (default["launchType"], default["capacityProviderName"]) == ("FARGATE", "FARGATE")
+    service = ecs.create_service(
+        cluster=CLUSTER, serviceName="web", taskDefinition="web", desiredCount=6, networkConfiguration=NETWORK, platformVersion="1.4.0",
+        capacityProviderStrategy=weights(FARGATE=1, FARGATE_SPOT=1),
+    )["service"]
+    assert "launchType" not in service and service["platformVersion"] == "1.4.0"
+    berth.wait_stable(ecs, CLUSTER, "web")
+    tasks = berth.running(ecs, CLUSTER, serviceName="web")
+    assert sorted(task["capacityProviderName"] for task in tasks) == ["FARGATE"] * 3 + ["FARGATE_SPOT"] * 3
+    rows = json.loads(offering.run("ps", "--format", "json").stdout)
+    spot = next(task for task in tasks if task["capacityProviderName"] == "FARGATE_SPOT")
+    host = next(row["host"] for row in rows if row["taskArn"] == spot["taskArn"])
+    assert host.startswith("host-")
+    hosts = json.loads(offering.run("hosts", "--format", "json").stdout)
+    assert {(row["fargate"], row["fargateSpot"]) for row in hosts} == {("simulated", "simulated")}
+    offering.run("hosts", "drain", host)
+
+    def interrupted():
+        task = ecs.describe_tasks(cluster=CLUSTER, tasks=[spot["taskArn"]])["tasks"][0]
+        return task["lastStatus"] == "STOPPED" and task
+
+    task = berth.wait_until(interrupted, "the task is stopped", 60)
+    assert (task["stopCode"], task["stoppedReason"]) == ("SpotInterruption", "Your Spot Task was interrupted.")
+    berth.wait_stable(ecs, CLUSTER, "web")
+    assert len(berth.running(ecs, CLUSTER, serviceName="web")) == 6
+    ecs.update_service(cluster=CLUSTER, service="web", capacityProviderStrategy=[], forceNewDeployment=True)
+    berth.wait_stable(ecs, CLUSTER, "web")
+    back = berth.service_of(ecs, CLUSTER, "web")
+    assert back["launchType"] == "FARGATE" and "capacityProviderStrategy" not in back
+
+
+def test_platform_of_a_definition_decides_where_its_tasks_go(offering):
+    ecs = offering.ecs
+    here = berth.attribute(berth.instances_of(ecs, CLUSTER)[0], "ecs.cpu-architecture")
+    other = {"x86_64": "ARM64", "arm64": "X86_64"}[here]
+    own = here.upper()
+    registered = definition(ecs, "here", runtimePlatform={"cpuArchitecture": own, "operatingSystemFamily": "LINUX"})
+    assert registered["runtimePlatform"] == {"cpuArchitecture": own, "operatingSystemFamily": "LINUX"}
+    run = lambda family: ecs.run_task(cluster=CLUSTER, taskDefinition=family, launchType="FARGATE", networkConfiguration=NETWORK)
+    [task] = run("here")["tasks"]
+    assert {"name": "ecs.cpu-architecture", "value": here} in task["attributes"]
+    definition(ecs, "elsewhere", runtimePlatform={"cpuArchitecture": other})
+    answer = run("elsewhere")
+    assert answer["tasks"] == []
+    assert any(failure["reason"] == "ATTRIBUTE" and "ecs.cpu-architecture" in failure["detail"] for failure in answer["failures"]), answer
+    with pytest.raises(ClientError) as refused:
+        definition(ecs, "windows", runtimePlatform={"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"})
+    assert "WINDOWS_SERVER_2022_CORE is not supported" in refused.value.response["Error"]["Message"]

@@ -243,6 +243,7 @@ pub(crate) fn task(id: u128, environment: &[(&str, &str)]) -> TaskSpec {
         network_mode: NetworkMode::Bridge,
         cpu: None,
         memory: None,
+        fargate: false,
         containers: vec![ContainerSpec {
             name: "main".to_owned(),
             image: "busybox".to_owned(),

@@ -183,6 +183,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         network_mode: NetworkMode::Host,
         cpu: None,
         memory: None,
+        fargate: false,
         containers: vec![container],
     }
 }

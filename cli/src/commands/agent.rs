@@ -11,15 +11,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use berth_agent::image::RegistryOptions;
 use berth_agent::network::{DEFAULT_SUBNET_ID, Subnet};
-use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions};
+use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions, OciRuntime};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, has_joined, host};
-use berth_core::model::{Attributes, CapacityProviderName, Resources, Scope, attribute_names};
+use berth_core::model::{Attributes, CapacityProviderName, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::values;
 use crate::data_directory::{self, LEDGER_FOLDER, Program};
+use crate::fargate::FargateArguments;
 use crate::join_token::JoinArguments;
 use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
@@ -57,9 +58,8 @@ pub(crate) struct Arguments {
     /// The addresses for tasks of this host, a network such as 10.177.3.0/24 [default: a free one of 10.177.0.0/16]
     #[arg(long, value_name = "CIDR")]
     task_network: Option<Subnet>,
-    /// Offer this host to tasks of the launch type FARGATE
-    #[arg(long)]
-    fargate: bool,
+    #[command(flatten)]
+    fargate: FargateArguments,
     /// The capacity provider whose pool this host belongs to
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Option<CapacityProviderName>,
@@ -95,7 +95,7 @@ pub(crate) struct Arguments {
     insecure_registry: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EngineName {
     Containerd,
     Simulated,
@@ -117,17 +117,21 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Err(refused) => return not_let_in(&refused),
     };
     private_directory(&data_dir)?;
+    let fargate_runtime = arguments.fargate.runtime(arguments.runtime == EngineName::Simulated)?;
     let found = match arguments.runtime {
         EngineName::Simulated => None,
         EngineName::Containerd => Some(containerd(&arguments, &data_dir).await?),
     };
+    let attributes = attributes(&arguments, fargate_runtime.as_ref());
     let (runtime, logs, version): (Arc<dyn Runtime>, Arc<dyn LogSource>, _) = match &found {
         None => {
             let runtime = SimulatedRuntime::new();
             (Arc::new(runtime.clone()), Arc::new(runtime), "simulated".to_owned())
         }
         Some(found) => {
-            let runtime = Arc::new(ContainerdRuntime::open(found, host_options(&arguments, &data_dir)).await?);
+            let mut options = host_options(&arguments, &data_dir);
+            options.fargate_runtime = fargate_runtime.unwrap_or_else(OciRuntime::runc);
+            let runtime = Arc::new(ContainerdRuntime::open(found, options).await?);
             if !arguments.keep_images {
                 let (runtime, after) = (Arc::clone(&runtime), arguments.remove_images_after);
                 // Until the process ends.
@@ -140,7 +144,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             )
         }
     };
-    let config = config(&arguments, &data_dir, version, token)?;
+    let config = AgentConfig {
+        attributes,
+        ..config(&arguments, &data_dir, version, token)?
+    };
     let shutdown = CancellationToken::new();
     let started = tokio::select! {
         started = Agent::start(config, runtime, logs, shutdown.clone()) => started,
@@ -290,14 +297,14 @@ fn config(
         host_name,
         availability_zone: arguments.zone.clone(),
         capacity_provider: arguments.capacity_provider.clone(),
-        attributes: attributes(arguments),
+        attributes: Attributes::new(),
         capacity,
         runtime_version,
     })
 }
 
-fn attributes(arguments: &Arguments) -> Attributes {
-    let offered = arguments.fargate.then(|| (attribute_names::FARGATE.to_owned(), None));
+fn attributes(arguments: &Arguments, fargate_runtime: Option<&OciRuntime>) -> Attributes {
+    let offered = arguments.fargate.attributes(fargate_runtime);
     arguments.attribute.iter().cloned().chain(offered).collect()
 }
 

@@ -386,7 +386,8 @@ mod tests {
         assert_eq!(
             declared(text).expect_err("refused"),
             [
-                "f.yaml:7: task definition web: containerDefinitions[0].secrets: The member containerDefinitions[0].secrets is not supported by Berth yet."
+                "f.yaml:7: task definition web: containerDefinitions[0].secrets: The member containerDefinitions[0].secrets is not supported by Berth yet. Leave it out, and give \
+                 the values in environment."
             ]
         );
         let text = "kind: TaskDefinition\nfamily: web\nipcMode: host\ncontainerDefinitions:\n- {name: web, image: i, memory: 64}\n";

@@ -48,10 +48,33 @@ fn check(value: &Value, honoured: &Honoured, path: &str) -> Result<(), AwsError>
             match members.iter().find(|(known, _)| known == name) {
                 Some((_, honoured)) => check(value, honoured, &path),
                 None if asks_for_nothing(value) => Ok(()),
-                None => Err(errors::CLIENT.error(format!("The member {path} is not supported by Berth yet."))),
+                None => Err(errors::CLIENT.error(format!(
+                    "The member {path} is not supported by Berth yet.{}",
+                    remedy(name)
+                ))),
             }
         }),
         (Honoured::Members(_), _) => Ok(()),
+    }
+}
+
+/// What to do without a member that files made for ECS often have.
+fn remedy(member: &str) -> &'static str {
+    match member {
+        "executionRoleArn" => {
+            " It names a role of AWS, by which images and secrets are fetched. Leave it out: hosts fetch images from registries that want no \
+             credentials, and `berth image import` brings others."
+        }
+        "taskRoleArn" => {
+            " It names a role of AWS, and hosts have no credentials of it for containers. Leave it out; what a container needs to call AWS can be \
+             in its environment."
+        }
+        "logConfiguration" => " Leave it out: what containers write is kept on their hosts, and `berth logs` shows it.",
+        "ephemeralStorage" => {
+            " Hosts cannot hold the files of a task to a size. Leave it out: tasks may use what is free on the disks of their hosts."
+        }
+        "secrets" | "environmentFiles" => " Leave it out, and give the values in environment.",
+        _ => "",
     }
 }
 
@@ -92,9 +115,24 @@ mod tests {
             (error.kind.code, error.message.as_str()),
             (
                 "ClientException",
-                "The member parts[1].secrets is not supported by Berth yet."
+                "The member parts[1].secrets is not supported by Berth yet. Leave it out, and give the values in environment."
             )
         );
+    }
+
+    #[test]
+    fn member_that_files_for_ecs_often_have_is_refused_with_what_to_do_instead() {
+        for (member, part) in [
+            ("executionRoleArn", "`berth image import`"),
+            ("taskRoleArn", "in its environment"),
+            ("logConfiguration", "`berth logs`"),
+            ("ephemeralStorage", "free on the disks"),
+        ] {
+            let error = refuse_others(&json!({member: "x"}), &HONOURED).expect_err("refused");
+            let begins = format!("The member {member} is not supported by Berth yet. ");
+            assert!(error.message.starts_with(&begins), "{}", error.message);
+            assert!(error.message.contains(part), "{}", error.message);
+        }
     }
 
     #[test]

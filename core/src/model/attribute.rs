@@ -15,8 +15,12 @@ pub mod names {
     pub const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
     /// Present where tasks can have an address of their own (ECS's name).
     pub const TASK_ENI: &str = "ecs.capability.task-eni";
-    /// Present where tasks of the launch type `FARGATE` go.
+    /// Present where tasks of the launch type `FARGATE` go; its value is what runs their containers.
     pub const FARGATE: &str = "berth.fargate";
+    /// Present where tasks of the capacity provider `FARGATE_SPOT` go; its value is what runs their containers.
+    pub const FARGATE_SPOT: &str = "berth.fargate-spot";
+    /// Present where several containers of a task of the launch type `FARGATE` can share its network.
+    pub const FARGATE_SIDECARS: &str = "berth.fargate-sidecars";
     /// What the subnet of those addresses is called (ECS's name).
     pub const SUBNET_ID: &str = "ecs.subnet-id";
 }

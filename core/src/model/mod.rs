@@ -12,6 +12,7 @@ mod daemon;
 mod deployment_configuration;
 mod deployment_criteria;
 mod deployment_strategy;
+mod fargate;
 mod health;
 mod host_settings;
 mod lifecycle;
@@ -52,6 +53,9 @@ pub use deployment_configuration::{
 };
 pub use deployment_criteria::{EarlySuccess, FailureThreshold, SourceCleanup};
 pub use deployment_strategy::{CanaryShift, DeploymentStrategy, LinearShift, StrategyKind};
+pub use fargate::{
+    CpuArchitecture, FARGATE, PlatformVersion, PredefinedCapacityProvider, RuntimePlatform, launch_type_of,
+};
 pub use health::{HealthCheck, HealthStatus, TaskHealth};
 pub use host_settings::{HostSettings, HostSettingsChange, HostSettingsError};
 pub use lifecycle::{HookAction, HookRun, HookStatus, Lifecycle, LifecycleHook, LifecycleStage};
@@ -59,7 +63,7 @@ pub use names::{
     AccountId, AgentId, AlarmName, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
     Family, Region, Scope, ServiceKey, ServiceName, TaskDefinitionKey, TaskId,
 };
-pub use network::{FARGATE, NetworkConfiguration, NetworkInterface};
+pub use network::{NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
 pub use priority::{InvalidPriorityTag, PREEMPTION_TAG, Priority, allows_preemption, read_preemption};

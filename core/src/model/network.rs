@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkMode, PlacementConstraint, TaskDefinition, attribute_names};
-
-/// The launch type of tasks that go to hosts which offer it alone.
-pub const FARGATE: &str = "FARGATE";
+use super::{
+    CapacityProviderStrategyItem, FARGATE, NetworkMode, PlacementConstraint, TaskDefinition, attribute_names,
+    launch_type_of,
+};
 
 /// Where tasks of the network mode `awsvpc` get their addresses from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,21 +32,33 @@ pub struct NetworkInterface {
 }
 
 impl TaskDefinition {
-    /// What a host has to say of itself for a task of this definition and launch type to go there.
+    /// What a host has to say of itself for a task of this definition to go there, which is asked for with a launch type or a strategy. What the
+    /// capacity provider of a task asks of its host is beside that.
     #[must_use]
     pub fn required_attributes(
         &self,
         network: Option<&NetworkConfiguration>,
         launch_type: Option<&str>,
+        strategy: &[CapacityProviderStrategyItem],
     ) -> Vec<PlacementConstraint> {
         let needs = |name: &str, values: Vec<String>| PlacementConstraint::Attribute {
             name: name.to_owned(),
             values,
         };
         let mut needed = vec![];
-        if launch_type == Some(FARGATE) {
-            needed.push(needs(attribute_names::FARGATE, vec![]));
+        if launch_type_of(strategy, launch_type) == Some(FARGATE) {
+            if strategy.is_empty() {
+                needed.push(needs(attribute_names::FARGATE, vec![]));
+            }
+            if self.containers.len() > 1 {
+                needed.push(needs(attribute_names::FARGATE_SIDECARS, vec![]));
+            }
         }
+        needed.extend(
+            self.runtime_platform
+                .iter()
+                .flat_map(|platform| platform.required_attributes()),
+        );
         if self.network_mode == NetworkMode::Awsvpc {
             let subnets = network.map(|given| given.subnets.clone()).unwrap_or_default();
             needed.push(needs(attribute_names::TASK_ENI, vec![]));

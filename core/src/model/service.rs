@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CapacityProviderStrategy, DeploymentConfiguration, DeploymentController, DeploymentId, ManagedDaemon,
-    NetworkConfiguration, PlacementConstraint, PlacementStrategy, ServiceDeployment, ServiceDeploymentStatus,
-    ServiceKey, ServiceRevision, Tags, TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
+    NetworkConfiguration, PlacementConstraint, PlacementStrategy, PlatformVersion, ServiceDeployment,
+    ServiceDeploymentStatus, ServiceKey, ServiceRevision, Tags, TaskDefinitionKey, TaskSet, Timestamp, attribute_names,
 };
 
 /// Whether a service is kept at its desired count.
@@ -187,6 +187,10 @@ pub struct Service {
     /// [`Feature::CapacityProviders`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capacity_provider_strategy: CapacityProviderStrategy,
+    /// The platform version that it asks for, where its tasks are of the launch type `FARGATE`. With
+    /// [`Feature::FargatePlatform`](crate::state::Feature) alone, unless it is the newest.
+    #[serde(default, skip_serializing_if = "PlatformVersion::is_latest")]
+    pub platform_version: PlatformVersion,
     /// Where its tasks get their addresses from, if they have some of their own. With
     /// [`Feature::TaskNetworkInterfaces`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -83,6 +83,9 @@ pub enum StopCode {
     ServiceSchedulerInitiated,
     /// Its host was lost or deregistered.
     TerminationNotice,
+    /// Its host drains, and it was given to the capacity provider `FARGATE_SPOT`. With
+    /// [`Feature::FargatePlatform`](crate::state::Feature) alone.
+    SpotInterruption,
 }
 
 impl StopCode {
@@ -95,6 +98,7 @@ impl StopCode {
             Self::UserInitiated => "UserInitiated",
             Self::ServiceSchedulerInitiated => "ServiceSchedulerInitiated",
             Self::TerminationNotice => "TerminationNotice",
+            Self::SpotInterruption => "SpotInterruption",
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Container, ContainerDependency, ContainerStatus, CpuUnits, HealthCheck, MemoryMib, NetworkMode,
-    PlacementConstraint, Resources, RestartPolicy, Tags, TaskDefinitionKey, Timestamp,
+    PlacementConstraint, Resources, RestartPolicy, RuntimePlatform, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Whether new tasks may use a revision.
@@ -130,6 +130,9 @@ pub struct TaskDefinition {
     pub cpu: Option<CpuUnits>,
     /// Task-level memory limit.
     pub memory: Option<MemoryMib>,
+    /// The platform that it is made for, as far as it says so. With [`Feature::FargatePlatform`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_platform: Option<RuntimePlatform>,
     /// Constraints on every task of this definition (`memberOf` only).
     pub placement_constraints: Vec<PlacementConstraint>,
     /// `requiresCompatibilities` as given.

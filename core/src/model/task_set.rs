@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, NetworkConfiguration, RolloutState, Service,
-    StartBackoff, Tags, TaskDefinitionKey, Timestamp,
+    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, NetworkConfiguration, PlatformVersion,
+    RolloutState, Service, StartBackoff, Tags, TaskDefinitionKey, Timestamp,
 };
 
 /// Who decides what a service runs.
@@ -129,6 +129,10 @@ pub struct TaskSet {
     pub launch_type: Option<String>,
     /// How its tasks are divided among capacity providers; they go to any host where it is empty.
     pub capacity_provider_strategy: CapacityProviderStrategy,
+    /// The platform version that it asks for, where its tasks are of the launch type `FARGATE`. With
+    /// [`Feature::FargatePlatform`](crate::state::Feature) alone, unless it is the newest.
+    #[serde(default, skip_serializing_if = "PlatformVersion::is_latest")]
+    pub platform_version: PlatformVersion,
     /// Where its tasks get their addresses from, if they have some of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_configuration: Option<NetworkConfiguration>,
@@ -198,6 +202,7 @@ impl Service {
             desired_count: set.computed_desired_count(self.desired_count),
             launch_type: set.launch_type.clone(),
             capacity_provider_strategy: set.capacity_provider_strategy.clone(),
+            platform_version: set.platform_version,
             network_configuration: set.network_configuration.clone(),
             deployments: vec![deployment],
             task_sets: vec![],

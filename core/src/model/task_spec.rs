@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ContainerDefinition, ContainerDependency, CpuUnits, HealthCheck, MemoryMib, PortMapping, RestartPolicy, Task,
-    TaskDefinition, TaskId,
+    ContainerDefinition, ContainerDependency, CpuUnits, FARGATE, HealthCheck, MemoryMib, PortMapping, RestartPolicy,
+    Task, TaskDefinition, TaskId,
 };
 
 /// How a task reaches the network.
@@ -42,6 +42,9 @@ pub struct TaskSpec {
     pub cpu: Option<CpuUnits>,
     /// Task-level memory limit on all containers together.
     pub memory: Option<MemoryMib>,
+    /// Whether it is of the launch type `FARGATE`, whose containers the host may run by something stronger.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fargate: bool,
     /// Containers in the order of the task definition.
     pub containers: Vec<ContainerSpec>,
 }
@@ -107,6 +110,7 @@ impl TaskSpec {
             network_mode: definition.network_mode,
             cpu: task.overrides.cpu.or(definition.cpu),
             memory: task.overrides.memory.or(definition.memory),
+            fargate: task.launch_type.as_deref() == Some(FARGATE),
             containers: definition.containers.iter().map(|c| container_spec(task, c)).collect(),
         }
     }

@@ -7,7 +7,10 @@ use super::gpus::Gpus;
 use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
 use super::scale_in::StopCandidate;
 use super::strategy::{service_default, standalone_default};
-use crate::model::{CapacityProviderName, ClusterKey, ContainerInstance, RESERVED_TCP_PORTS, Task, TransportProtocol};
+use crate::model::{
+    CapacityProviderName, ClusterKey, ContainerInstance, PredefinedCapacityProvider, RESERVED_TCP_PORTS, Task,
+    TransportProtocol,
+};
 use crate::state::ClusterState;
 
 impl PlacementProblem {
@@ -70,12 +73,16 @@ impl TaskRequest {
             ([], None) => standalone_default(),
             (named, _) => named.to_vec(),
         };
+        // ECS's own capacity providers are no pools: a host of one may be in a pool as well.
+        let predefined = task.capacity_provider.as_ref().and_then(PredefinedCapacityProvider::of);
+        let mut constraints = task.placement_constraints.clone();
+        constraints.extend(predefined.map(PredefinedCapacityProvider::required_attribute));
         let ask = Ask {
             group: task.group.clone(),
             shape: Shape::of(task.reservation),
             host_ports: task.host_ports.clone(),
-            capacity_provider: task.capacity_provider.clone(),
-            constraints: task.placement_constraints.clone(),
+            capacity_provider: task.capacity_provider.clone().filter(|_| predefined.is_none()),
+            constraints,
             strategies,
         };
         Self::new(task.id, ask)

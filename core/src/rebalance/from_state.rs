@@ -62,18 +62,21 @@ pub fn moves(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Times
 
 /// The hosts of a cluster and the tasks on them.
 fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timestamp) -> RebalanceProblem {
-    let mut services: BTreeMap<&ServiceKey, (Option<Stays>, Option<TaskRequest>)> = BTreeMap::new();
+    let mut services: BTreeMap<&ServiceKey, (Option<Stays>, Option<Task>)> = BTreeMap::new();
     let (mut tasks, mut requests, mut in_pools) = (vec![], Requests::default(), InPools::new());
     for task in state.tasks_of_cluster(cluster).filter(|task| !task.is_stopped()) {
         let Some(host) = task.container_instance else { continue };
         let of_service = task.service().map(|key| {
             let known = services.entry(key);
-            known.or_insert_with(|| of_service(state, key, wish, now)).clone()
+            &*known.or_insert_with(|| of_service(state, key, wish, now))
         });
         let held = requests.of(task);
-        let (stays, replacement) = of_service.unwrap_or((Some(Stays::Standalone), None));
+        let (stays, next) = match of_service {
+            Some((stays, next)) => (*stays, next.as_ref()),
+            None => (Some(Stays::Standalone), None),
+        };
         tasks.push(PlacedTask {
-            replacement: replacement.map_or_else(|| held.clone(), |next| in_pool_of(&mut in_pools, next, &held)),
+            replacement: next.map_or_else(|| held.clone(), |next| in_pool_of(&mut in_pools, next, task)),
             held,
             gpus: GpuSet::default(),
             host,
@@ -89,34 +92,24 @@ fn problem(state: &ClusterState, cluster: &ClusterKey, wish: &Wish, now: Timesta
     }
 }
 
-/// What replacements ask for of another capacity provider than the next task of their service, by the group: those that are alike share it.
+/// What replacements ask for, by the group and the capacity provider: those that are alike share it.
 type InPools = BTreeMap<(String, Option<CapacityProviderName>), Arc<Ask>>;
 
 /// What takes the place of a task, of the same capacity provider.
-fn in_pool_of(in_pools: &mut InPools, replacement: TaskRequest, held: &TaskRequest) -> TaskRequest {
-    if replacement.capacity_provider == held.capacity_provider {
-        return replacement;
-    }
-    let key = (replacement.group.clone(), held.capacity_provider.clone());
+fn in_pool_of(in_pools: &mut InPools, next: &Task, held: &Task) -> TaskRequest {
+    let key = (next.group.clone(), held.capacity_provider.clone());
     let ask = in_pools.entry(key).or_insert_with(|| {
-        Arc::new(Ask {
+        let replacement = Task {
             capacity_provider: held.capacity_provider.clone(),
-            ..Ask::clone(&replacement.ask)
-        })
+            ..next.clone()
+        };
+        TaskRequest::of(&replacement).ask
     });
-    TaskRequest {
-        ask: Arc::clone(ask),
-        ..replacement
-    }
+    TaskRequest::new(next.id, Arc::clone(ask))
 }
 
 /// Why the tasks of a service stay, and what a replacement of one asks for.
-fn of_service(
-    state: &ClusterState,
-    key: &ServiceKey,
-    wish: &Wish,
-    now: Timestamp,
-) -> (Option<Stays>, Option<TaskRequest>) {
+fn of_service(state: &ClusterState, key: &ServiceKey, wish: &Wish, now: Timestamp) -> (Option<Stays>, Option<Task>) {
     let Some(service) = state.service(key) else {
         return (Some(Stays::Service(Unready::Deleted)), None);
     };
@@ -129,7 +122,7 @@ fn of_service(
         None if next.is_none() => Some(Stays::Service(Unready::Deploying)),
         _ => unready,
     };
-    (stays, next.as_ref().map(TaskRequest::of))
+    (stays, next)
 }
 
 fn is_wanted(task: &Task) -> bool {

@@ -1,14 +1,20 @@
 //! Hosts: given up when their agent stays away, forgotten when they left long ago, and reason to look at services. Pure.
 
+use std::sync::Arc;
+
 use crate::model::{
-    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, SchedulingStrategy, ServiceKey,
-    ServiceStatus, Timestamp,
+    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus,
+    PredefinedCapacityProvider, SchedulingStrategy, ServiceKey, ServiceStatus, StopCode, Task, TaskId, Timestamp,
 };
 use crate::state::Command;
 
 use super::agenda::Subject;
 use super::pass::Pass;
+use super::stopping::MAX_TASKS_PER_COMMAND;
 use super::{retention, zone_balance};
+
+/// Why tasks of the capacity provider `FARGATE_SPOT` stop (ECS's sentence).
+const SPOT_INTERRUPTED: &str = "Your Spot Task was interrupted.";
 
 /// Hosts of a cluster that are given up within [`MASS_LOSS_WINDOW_MS`] whatever its size: losses that happen.
 const HOSTS_GIVEN_UP_AT_ONCE: usize = 10;
@@ -37,6 +43,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
     }
     zone_balance::look_later(pass, &host.cluster);
     give_up_if_lost(pass, &host);
+    interrupt_spot(pass, &host);
     let services: Vec<ServiceKey> = pass
         .state
         .tasks_of_instance(id)
@@ -45,6 +52,28 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, id: ContainerInstanceId) {
         .collect();
     for service in services {
         pass.agenda.enqueue(Subject::Service(service));
+    }
+}
+
+/// Stops the tasks of the capacity provider `FARGATE_SPOT` on a host that drains, all at once, as ECS does where such capacity goes: what they
+/// belong to keeps no tasks in place of them first, and those of no service stop as well.
+fn interrupt_spot(pass: &mut Pass<'_>, host: &ContainerInstance) {
+    if host.status != ContainerInstanceStatus::Draining {
+        return;
+    }
+    let is_spot = |task: &&Arc<Task>| {
+        let provider = task.capacity_provider.as_ref().and_then(PredefinedCapacityProvider::of);
+        provider == Some(PredefinedCapacityProvider::FargateSpot) && task.desired_status == DesiredStatus::Running
+    };
+    let tasks = pass.state.tasks_of_instance(host.id);
+    let ids: Vec<TaskId> = tasks.filter(is_spot).map(|task| task.id).collect();
+    for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {
+        pass.decide(Command::StopTasks {
+            tasks: ids.to_vec(),
+            stop_code: StopCode::SpotInterruption,
+            reason: SPOT_INTERRUPTED.to_owned(),
+            at: pass.now,
+        });
     }
 }
 

@@ -43,6 +43,8 @@ mod waiting;
 mod zone_balance;
 
 #[cfg(test)]
+mod fargate_tests;
+#[cfg(test)]
 mod pools;
 #[cfg(test)]
 mod preemption_properties;

@@ -117,3 +117,16 @@ pub(super) fn alarm_state(text: &str) -> AlarmState {
     let found = all.into_iter().find(|state| state.as_str() == text);
     found.expect("a state of an alarm")
 }
+
+/// Weights of capacity providers, such as `plain:1,gpu:3`.
+pub(super) fn strategy_of(weights: &str) -> CapacityProviderStrategy {
+    let item = |part: &str| {
+        let (name, weight) = part.split_once(':').expect("a name and a weight");
+        CapacityProviderStrategyItem {
+            capacity_provider: name.into(),
+            weight: weight.parse().expect("a weight"),
+            base: 0,
+        }
+    };
+    weights.split(',').map(item).collect()
+}

@@ -9,7 +9,7 @@ use crate::model::*;
 use crate::state::{Command, StopType, Taggable, UpdateCluster};
 
 use super::Agenda;
-use super::scenario_words::{alarm_state, changes, configure, failure_threshold, health_status};
+use super::scenario_words::{alarm_state, changes, configure, failure_threshold, health_status, strategy_of};
 use super::world::{START, World, cluster};
 
 #[path = "scenario_daemons.rs"]
@@ -78,7 +78,8 @@ impl Stage {
         match verb {
             "host" => {
                 let (zone, pool) = (options.get("zone").unwrap_or(&"a"), options.get("pool").copied());
-                let id = self.world.add_host_of(subject, zone, needs, pool);
+                let offers: Vec<&str> = options.get("offers").map_or(vec![], |names| names.split(',').collect());
+                let id = self.world.add_host_offering(subject, zone, needs, pool, &offers);
                 let seconds = |key: &str| options.get(key).map(|s| s.parse::<i64>().expect("seconds"));
                 let ahead_s = seconds("ahead").unwrap_or(0) - seconds("behind").unwrap_or(0);
                 self.world.ahead_ms.insert(id, ahead_s * 1_000);
@@ -136,9 +137,13 @@ impl Stage {
                     .tags
                     .extend(priority.map(|number| (Priority::TAG.to_owned(), number)));
                 daemons::make_managed(service, &args, &options);
+                if let Some(weights) = options.get("weights") {
+                    service.capacity_provider_strategy = strategy_of(weights);
+                }
             }),
             "tag" => self.tag(subject, args[1]),
             "pools" => self.world.add_capacity_providers(&args),
+            "predefined-pools" => self.world.put_capacity_providers(&args),
             "update-daemon" => self.update_daemon(subject, &args, &options),
             "delete-daemon" => self.delete_daemon(subject),
             "run" => self.run(subject, options["host"]),

@@ -32,7 +32,7 @@ pub(super) fn prototype(
     let mut task = Task::new(service.key.cluster.clone(), definition, origin, now);
     let blueprint = task.blueprint_mut();
     blueprint.started_by = Some(deployment.id.as_str().to_owned());
-    blueprint.launch_type = service.launch_type.clone();
+    blueprint.launch_type = service.launches_on().map(str::to_owned);
     blueprint.placement_constraints = constraints(service, definition);
     // None where the service names none, which is the same to placement.
     blueprint.placement_strategy = service.placement_strategy.clone();
@@ -88,8 +88,11 @@ pub(super) fn task(prototype: &Task, placed: &Placed) -> Task {
 }
 
 fn constraints(service: &Service, definition: &TaskDefinition) -> Vec<PlacementConstraint> {
-    let mut all =
-        definition.required_attributes(service.network_configuration.as_ref(), service.launch_type.as_deref());
+    let mut all = definition.required_attributes(
+        service.network_configuration.as_ref(),
+        service.launch_type.as_deref(),
+        &service.capacity_provider_strategy,
+    );
     all.extend(service.placement_constraints.iter().cloned());
     all.extend(definition.placement_constraints.iter().cloned());
     all

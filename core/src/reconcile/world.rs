@@ -209,11 +209,25 @@ impl World {
         capacity: Resources,
         capacity_provider: Option<&str>,
     ) -> ContainerInstanceId {
-        let attributes = [(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()))];
+        self.add_host_offering(name, zone, capacity, capacity_provider, &[])
+    }
+
+    /// A host with further attributes.
+    pub(crate) fn add_host_offering(
+        &mut self,
+        name: &str,
+        zone: &str,
+        capacity: Resources,
+        capacity_provider: Option<&str>,
+        offers: &[&str],
+    ) -> ContainerInstanceId {
+        let zone = (attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.to_owned()));
+        let offers = offers.iter().map(|name| ((*name).to_owned(), None));
+        let attributes = offers.chain([zone]);
         let host = HostDescription {
             host_name: name.to_owned(),
             capacity,
-            attributes: attributes.into_iter().collect(),
+            attributes: attributes.collect(),
             agent_version: "0.1.0".to_owned(),
             runtime_version: "simulated".to_owned(),
             capacity_provider: capacity_provider.map(Into::into),
@@ -245,6 +259,11 @@ impl World {
             };
             self.apply(Command::CreateCapacityProvider(provider)).expect("creates");
         }
+        self.put_capacity_providers(names);
+    }
+
+    /// Gives the cluster these capacity providers, which there are.
+    pub(crate) fn put_capacity_providers(&mut self, names: &[&str]) {
         let put = Command::PutClusterCapacityProviders {
             cluster: cluster(),
             capacity_providers: names.iter().map(|name| (*name).into()).collect(),
@@ -292,6 +311,7 @@ impl World {
             network_mode_given: false,
             cpu: None,
             memory: None,
+            runtime_platform: None,
             placement_constraints: vec![],
             requires_compatibilities: vec![],
             tags: Tags::new(),
@@ -351,6 +371,7 @@ impl World {
             desired_count: 1,
             launch_type: None,
             capacity_provider_strategy: vec![],
+            platform_version: PlatformVersion::default(),
             network_configuration: None,
             placement_constraints: vec![],
             placement_strategy: vec![],
@@ -410,6 +431,7 @@ impl World {
             task_definition: definition(service, revision),
             launch_type: None,
             capacity_provider_strategy: vec![],
+            platform_version: PlatformVersion::default(),
             network_configuration: None,
             scale,
             steady: false,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::model::{
     CapacityProvider, CapacityProviderKey, CapacityProviderName, CapacityProviderStrategy,
-    CapacityProviderStrategyItem, Cluster, ClusterKey, ClusterStatus, Service, ServiceStatus,
+    CapacityProviderStrategyItem, Cluster, ClusterKey, ClusterStatus, PredefinedCapacityProvider, Service,
+    ServiceStatus,
 };
 
-use super::{ClusterState, Event, MAX_TAGS, Rejection};
+use super::{ClusterState, Event, Feature, MAX_TAGS, Rejection};
 
 pub(super) fn create(state: &mut ClusterState, provider: &CapacityProvider) -> Result<Vec<Event>, Rejection> {
     if state.capacity_providers.contains_key(&provider.key) {
@@ -88,7 +89,10 @@ fn names(strategy: &[CapacityProviderStrategyItem], name: &CapacityProviderName)
 /// Whether a cluster can have the capacity providers that it names: each exists, and its strategy names no other.
 pub(super) fn check_of_cluster(state: &ClusterState, cluster: &Cluster) -> Result<(), Rejection> {
     let scope = &cluster.key.scope;
-    for name in &cluster.capacity_providers {
+    let is_predefined = |name: &&CapacityProviderName| {
+        state.uses(Feature::FargatePlatform) && PredefinedCapacityProvider::of(name).is_some()
+    };
+    for name in cluster.capacity_providers.iter().filter(|name| !is_predefined(name)) {
         state.existing_capacity_provider(&scope.capacity_provider(name.as_str()))?;
     }
     check_in(cluster, &cluster.default_capacity_provider_strategy)

@@ -9,9 +9,9 @@ use crate::model::{
     AgentId, Alarm, AlarmKey, AlarmState, CapacityProvider, CapacityProviderKey, CapacityProviderName,
     CapacityProviderStrategy, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus,
     DaemonSettings, DeploymentConfigurationChanges, DeploymentId, HookAction, HostDescription, HostReports,
-    HostSettingsChange, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Ports, PropagateTags, Rebalance,
-    Scale, Scope, Service, ServiceKey, StateChange, StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId,
-    TaskReport, TaskSet, Timestamp,
+    HostSettingsChange, NetworkConfiguration, PlacementConstraint, PlacementStrategy, PlatformVersion, Ports,
+    PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey, StateChange, StopCode, Tags, Task, TaskDefinition,
+    TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -464,6 +464,10 @@ pub struct UpdateService {
     /// [`Feature::CapacityProviders`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_provider_strategy: Option<CapacityProviderStrategy>,
+    /// The platform version that its tasks are to run on; another than before begins a deployment. With
+    /// [`Feature::FargatePlatform`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<PlatformVersion>,
     /// Where its tasks are to get their addresses from; another than before begins a deployment. With
     /// [`Feature::TaskNetworkInterfaces`](super::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -501,6 +505,7 @@ impl UpdateService {
             placement_constraints: None,
             placement_strategy: None,
             capacity_provider_strategy: None,
+            platform_version: None,
             network_configuration: None,
             deployment_configuration: DeploymentConfigurationChanges::default(),
             health_check_grace_period_secs: None,

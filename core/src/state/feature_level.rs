@@ -67,6 +67,8 @@ pub enum Feature {
     Preemption,
     /// Capacity providers have daemons: a task of each on every host.
     ManagedDaemons,
+    /// Tasks go by the capacity providers `FARGATE` and `FARGATE_SPOT`, services name platform versions, and task definitions their platform.
+    FargatePlatform,
 }
 
 impl Feature {
@@ -99,7 +101,8 @@ impl Feature {
             | Self::DeploymentCriteria
             | Self::Alarms
             | Self::Preemption
-            | Self::ManagedDaemons => 2,
+            | Self::ManagedDaemons
+            | Self::FargatePlatform => 2,
         }
     }
 }

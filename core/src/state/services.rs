@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::{
-    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, NetworkConfiguration, NetworkMode,
-    RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus, StartBackoff, Task, TaskDefinitionKey,
-    Timestamp, UnsupportedByDaemon, UnworkableConfiguration,
+    CapacityProviderStrategy, Deployment, DeploymentId, DeploymentStatus, FARGATE, NetworkConfiguration, NetworkMode,
+    PlatformVersion, RolloutState, SchedulingStrategy, Service, ServiceKey, ServiceStatus, StartBackoff, Task,
+    TaskDefinitionKey, Timestamp, UnsupportedByDaemon, UnworkableConfiguration,
 };
 
 use super::{
@@ -62,7 +62,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     let mut service = Service::clone(state.active_service(&update.service)?);
     let deploys =
         update.task_definition.is_some() || update.force_new_deployment || update.capacity_provider_strategy.is_some();
-    let deploys = deploys || update.network_configuration.is_some();
+    let deploys = deploys || update.network_configuration.is_some() || update.platform_version.is_some();
     if service.is_external() && deploys {
         return Err(Rejection::DeployedByTaskSets(update.service.clone()));
     }
@@ -77,6 +77,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     if let Some(strategy) = &update.capacity_provider_strategy {
         change_capacity(state, &mut service, strategy, update.force_new_deployment)?;
     }
+    service.platform_version = platform_version(&service, update);
     set_network(state, &mut service, update.network_configuration.as_ref())?;
     if let Some(count) = update.desired_count {
         if service.scheduling_strategy == SchedulingStrategy::Daemon {
@@ -135,9 +136,21 @@ fn change_capacity(
         return Err(Rejection::NewDeploymentNeeded(service.key.clone()));
     }
     capacity_providers::check_associated(state, &service.key.cluster, strategy)?;
+    // What goes back to the launch type goes back to the one that its capacity providers had.
+    service.launch_type = service
+        .launches_on()
+        .filter(|launch_type| strategy.is_empty() && *launch_type == FARGATE)
+        .map(str::to_owned);
     service.capacity_provider_strategy.clone_from(strategy);
-    service.launch_type = None;
     Ok(())
+}
+
+/// The platform version that the service asks for from now on.
+fn platform_version(service: &Service, update: &UpdateService) -> PlatformVersion {
+    match service.launches_on() {
+        Some(FARGATE) => update.platform_version.unwrap_or(service.platform_version),
+        _ => PlatformVersion::default(),
+    }
 }
 
 /// What the service runs from now on has addresses of its own or not, and so has its network configuration a meaning or not.
@@ -173,7 +186,11 @@ fn newly_deployed(service: &Service, update: &UpdateService) -> Option<TaskDefin
     let wanted = update.task_definition.as_ref().or(current)?;
     let network = update.network_configuration.as_ref();
     let is_other_network = network.is_some() && network != service.network_configuration.as_ref();
-    (update.force_new_deployment || is_other_network || Some(wanted) != current).then(|| wanted.clone())
+    let is_other_platform = update
+        .platform_version
+        .is_some_and(|version| version != service.platform_version);
+    let is_other = is_other_network || is_other_platform || Some(wanted) != current;
+    (update.force_new_deployment || is_other).then(|| wanted.clone())
 }
 
 /// Whether the parts of a service go together, whichever requests brought them.

@@ -44,6 +44,7 @@ pub(super) fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         network_mode: NetworkMode::Bridge,
         cpu: None,
         memory: None,
+        fargate: false,
         containers: containers.iter().map(container).collect(),
     }
 }

@@ -222,3 +222,17 @@ fn cluster_that_is_deleted_lets_its_capacity_providers_go() {
         tell_state(&mut state, &command).expect("accepted");
     }
 }
+
+#[test]
+fn capacity_providers_of_ecs_are_there_without_being_created_once_all_members_know_them() {
+    let put = put_providers(&["FARGATE", "FARGATE_SPOT"]);
+    let mut state = ClusterState::at_newest_level();
+    tell_state(&mut state, &register(0, 0)).expect("registers");
+    tell_state(&mut state, &put).expect("puts");
+    let names = &state.cluster(&cluster()).expect("there").capacity_providers;
+    assert_eq!(names, &["FARGATE".into(), "FARGATE_SPOT".into()]);
+    let mut old = ClusterState::default();
+    tell_state(&mut old, &register(0, 0)).expect("registers");
+    let refused = tell_state(&mut old, &put);
+    assert_eq!(refused, Err(Rejection::CapacityProviderNotFound(key("FARGATE"))));
+}

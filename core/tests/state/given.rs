@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     AgentId, Attributes, ClusterKey, ContainerDefinition, ContainerInstanceId, CpuUnits, Deployment,
-    DeploymentConfiguration, DeploymentStatus, EcsAgent, HostDescription, MemoryMib, NetworkMode, PropagateTags,
-    Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags, Task,
-    TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus, Timestamp,
-    TransportProtocol,
+    DeploymentConfiguration, DeploymentStatus, EcsAgent, HostDescription, MemoryMib, NetworkMode, PlatformVersion,
+    PropagateTags, Resources, RolloutState, SchedulingStrategy, Scope, Service, ServiceStatus, StartBackoff, Tags,
+    Task, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskReport, TaskStatus,
+    Timestamp, TransportProtocol,
 };
 use berth_core::state::{Command, UpdateService};
 
@@ -103,6 +103,7 @@ pub(crate) fn definition(key: &TaskDefinitionKey) -> TaskDefinition {
         network_mode_given: true,
         cpu: None,
         memory: None,
+        runtime_platform: None,
         placement_constraints: vec![],
         requires_compatibilities: vec![],
         tags: Tags::new(),
@@ -121,6 +122,7 @@ pub(crate) fn service(task_definition: &TaskDefinitionKey) -> Service {
         desired_count: 1,
         launch_type: None,
         capacity_provider_strategy: vec![],
+        platform_version: PlatformVersion::default(),
         network_configuration: None,
         placement_constraints: vec![],
         placement_strategy: vec![],

@@ -1,7 +1,8 @@
 //! Task sets: whose service has them, which one serves, how they go.
 
 use berth_core::model::{
-    DeploymentController, DeploymentId, LogIndex, Scale, Service, StartBackoff, Tags, TaskSet, TaskSetStatus, Timestamp,
+    DeploymentController, DeploymentId, LogIndex, PlatformVersion, Scale, Service, StartBackoff, Tags, TaskSet,
+    TaskSetStatus, Timestamp,
 };
 use berth_core::state::{ClusterState, Command, MAX_TASK_SETS, Rejection, ServiceProgress, TaskSetProgress, apply};
 
@@ -32,6 +33,7 @@ pub(crate) fn task_set(id: &str) -> TaskSet {
         task_definition: web(1),
         launch_type: None,
         capacity_provider_strategy: vec![],
+        platform_version: PlatformVersion::default(),
         network_configuration: None,
         scale: Scale::WHOLE,
         steady: false,

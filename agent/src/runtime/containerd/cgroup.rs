@@ -8,19 +8,15 @@ use std::time::Duration;
 use berth_core::model::{TaskId, TaskSpec};
 use tokio::time::Instant;
 
-use super::spec::linux::cgroup_path;
+use super::spec::linux::{PERIOD_US, cgroup_path, quota_us};
 
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 /// Our group under the root.
 const OURS: &str = "berth";
-/// The period of cpu quotas.
-const PERIOD_US: u64 = 100_000;
 /// How long the kernel may take to let go of the group of a container that has ended, and how often that is looked at.
 const REMOVE_WITHIN: Duration = Duration::from_secs(2);
 const REMOVE_POLL: Duration = Duration::from_millis(20);
-/// The smallest quota that the kernel takes.
-const MIN_QUOTA_US: u64 = 1_000;
 
 /// Whether this machine has cgroup v2 alone.
 pub(super) fn is_unified() -> bool {
@@ -32,9 +28,7 @@ pub(super) fn limit_task(task: &TaskSpec) -> Result<(), String> {
     if task.cpu.is_none() && task.memory.is_none() {
         return Ok(());
     }
-    let quota_us = task
-        .cpu
-        .map(|cpu| (u64::from(cpu.0) * PERIOD_US / 1024).max(MIN_QUOTA_US));
+    let quota_us = task.cpu.map(quota_us);
     let memory_bytes = task.memory.map(|memory| u64::from(memory.0) << 20);
     let write = |path: PathBuf, value: String| {
         std::fs::write(&path, value).map_err(|e| format!("the task's limit {} cannot be set: {e}", path.display()))

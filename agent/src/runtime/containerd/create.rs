@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use berth_core::model::NetworkInterface;
-use containerd_client::services::v1::container::Runtime as RuntimeName;
 use containerd_client::services::v1::snapshots::PrepareSnapshotRequest;
 use containerd_client::services::v1::{Container, CreateContainerRequest, CreateTaskRequest, GetRequest};
 use containerd_client::types::Mount;
@@ -24,8 +23,6 @@ use crate::logs::writer::SUBCOMMAND;
 use crate::network::TaskFiles;
 use crate::runtime::{ContainerKey, CreateContainer, RuntimeError};
 
-/// The shim for runc. Its defaults are right: control groups by path, not by systemd.
-const SHIM: &str = "io.containerd.runc.v2";
 /// How containerd names the type of a specification.
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 /// Length of the host name that a container sees, as Docker's.
@@ -126,10 +123,7 @@ async fn make(
     let container = Container {
         id: id.to_owned(),
         image: image.name.clone(),
-        runtime: Some(RuntimeName {
-            name: SHIM.to_owned(),
-            options: None,
-        }),
+        runtime: Some(runtime.oci_runtime_of(request.task).to_containerd()),
         spec: Some(Any {
             type_url: SPEC_TYPE.to_owned(),
             value: spec,
@@ -200,6 +194,7 @@ fn describe(
         files,
         unified_cgroups: runtime.unified_cgroups,
         filters_calls: runtime.filters_calls,
+        is_machine: !runtime.oci_runtime_of(request.task).shares_network(),
     };
     let spec = spec::build(&ingredients).map_err(|e| failed(e.to_string()))?;
     serde_json::to_vec(&spec).map_err(|e| failed(e.to_string()))

@@ -6,6 +6,7 @@
 //! - [`launcher`]: finding or starting containerd.
 //! - `client`: requests, and telling containerd's answers apart.
 //! - `spec`: the OCI specification of a container (pure).
+//! - `oci_runtime`: what runs containers below containerd.
 //! - `create`, `lifecycle`, `restart`, `list`, `probe`: the steps.
 //! - `cleanup`: leaving nothing behind.
 //! - `unused_images`: nor what is used no more.
@@ -18,6 +19,7 @@ pub mod launcher;
 mod lifecycle;
 mod list;
 mod names;
+mod oci_runtime;
 mod probe;
 mod restart;
 mod rootfs;
@@ -42,6 +44,7 @@ use crate::image::{ImageError, ImageStore, RegistryOptions};
 use crate::network::{NetworkError, NetworkOptions, Networks};
 pub use client::Client;
 pub use launcher::{Containerd, ContainerdOptions, LaunchError};
+pub use oci_runtime::{NoSuchRuntime, OciRuntime};
 
 /// Containers created or started at once, by all hosts of a process together: more of them only wait for each other's
 /// processor time, since each costs about 50 ms of it.
@@ -77,6 +80,8 @@ pub struct HostOptions {
     /// The program that containerd starts beside each container to keep its log: `berth` itself, called as
     /// `PROGRAM container-log DIRECTORY`. `None` discards what containers write.
     pub log_program: Option<PathBuf>,
+    /// What runs the containers of tasks of the launch type `FARGATE`.
+    pub fargate_runtime: OciRuntime,
     /// Bounds how many containers start at once.
     pub gate: StartGate,
     /// Networks.
@@ -94,6 +99,7 @@ impl HostOptions {
             namespace: format!("berth-{agent}"),
             data_dir: data_dir.to_owned(),
             log_program: std::env::current_exe().ok(),
+            fargate_runtime: OciRuntime::runc(),
             gate: StartGate::default(),
             network: NetworkOptions::default(),
             registry: RegistryOptions::default(),
@@ -180,6 +186,14 @@ impl ContainerdRuntime {
     /// The first thing that could not be removed; the rest is removed all the same.
     pub async fn clean_up(&self) -> Result<(), RuntimeError> {
         cleanup::clean_up(self).await
+    }
+
+    /// What runs the containers of the task.
+    fn oci_runtime_of(&self, task: &TaskSpec) -> OciRuntime {
+        match task.fargate {
+            true => self.options.fargate_runtime.clone(),
+            false => OciRuntime::runc(),
+        }
     }
 
     /// Tasks of which something may be on the machine: those with files, logs or a network.

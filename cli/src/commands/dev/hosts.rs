@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use berth_agent::network::NetworkOptions;
-use berth_agent::runtime::containerd::{Containerd, ContainerdRuntime, HostOptions, StartGate};
+use berth_agent::runtime::containerd::{Containerd, ContainerdRuntime, HostOptions, OciRuntime, StartGate};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
 use berth_agent::{Agent, AgentConfig, AgentHandle, FileLogs, LogSource};
-use berth_core::model::{ClusterKey, Resources, attribute_names};
+use berth_core::model::{ClusterKey, Resources};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::plan::PlannedHost;
+use crate::fargate::FargateArguments;
 
 /// How long all hosts together may take to register.
 const REGISTER_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,8 +42,10 @@ pub(crate) struct HostSettings {
     pub(crate) keeps_ledgers: bool,
     /// Registries that are spoken to over plain HTTP.
     pub(crate) insecure_registries: Vec<String>,
-    /// Whether hosts offer themselves to tasks of the launch type FARGATE.
-    pub(crate) fargate: bool,
+    /// What hosts offer to tasks of the launch type FARGATE.
+    pub(crate) fargate: FargateArguments,
+    /// What runs the containers of those; nothing where they are simulated.
+    pub(crate) fargate_runtime: Option<OciRuntime>,
     /// What the hosts are called on this machine.
     pub(crate) names: Names,
 }
@@ -238,6 +241,7 @@ impl Hosts {
                     .registry
                     .insecure_registries
                     .clone_from(&settings.insecure_registries);
+                options.fargate_runtime = settings.fargate_runtime.clone().unwrap_or(options.fargate_runtime);
                 let runtime = Arc::new(ContainerdRuntime::open(found, options).await?);
                 (
                     runtime.clone(),
@@ -255,11 +259,7 @@ impl Hosts {
             host_name: planned.name.clone(),
             availability_zone: Some(planned.zone.clone()),
             capacity_provider: planned.capacity_provider.clone(),
-            attributes: settings
-                .fargate
-                .then(|| (attribute_names::FARGATE.to_owned(), None))
-                .into_iter()
-                .collect(),
+            attributes: settings.fargate.attributes(settings.fargate_runtime.as_ref()),
             capacity,
             runtime_version: version,
         };
@@ -381,7 +381,8 @@ mod tests {
             data_dir: data_dir.to_owned(),
             keeps_ledgers: false,
             insecure_registries: vec![],
-            fargate: false,
+            fargate: FargateArguments::default(),
+            fargate_runtime: None,
             names: Names::new("test".to_owned(), planned),
         }
     }

@@ -32,6 +32,7 @@ use self::leftovers::{Claim, Records};
 use self::orders::Changeable;
 use self::plan::PlannedHost;
 use super::values;
+use crate::fargate::FargateArguments;
 use crate::running::{self, Containerd, RunningCluster};
 use crate::signals::StopSignals;
 use crate::target::Target;
@@ -61,9 +62,8 @@ pub(crate) struct Arguments {
     /// A capacity provider; may be given several times, and each gets as many of the hosts as the others
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Vec<CapacityProviderName>,
-    /// Have all hosts offer themselves to tasks of the launch type FARGATE
-    #[arg(long)]
-    fargate: bool,
+    #[command(flatten)]
+    fargate: FargateArguments,
     /// What runs the containers
     #[arg(long, value_enum, default_value_t = WantedEngine::Auto)]
     runtime: WantedEngine,
@@ -283,7 +283,8 @@ async fn serve(
         data_dir: data_dir.to_owned(),
         keeps_ledgers: arguments.data_dir.is_some(),
         insecure_registries: arguments.insecure_registry.clone(),
-        fargate: arguments.fargate,
+        fargate: arguments.fargate.clone(),
+        fargate_runtime: arguments.fargate.runtime(matches!(parts.engine, Engine::Simulated))?,
         names,
     };
     let containerd = match &parts.engine {

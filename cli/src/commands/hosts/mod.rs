@@ -124,11 +124,18 @@ async fn list(cluster: &Cluster, format: Format) -> Result<()> {
 fn table(rows: &[Row], now: Timestamp) -> Table {
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let length = short_id::length(&ids);
-    let mut table = Table::new(&[
+    let mut headings = vec![
         "HOST", "ID", "ZONE", "POOL", "STATUS", "AGENT", "CPU", "MEMORY", "TASKS", "AGE", "VERSION",
-    ]);
+    ];
+    // A column for what few clusters have.
+    let offers_fargate = rows.iter().any(|row| !row.fargate().is_empty());
+    if offers_fargate {
+        headings.push("FARGATE");
+    }
+    let mut table = Table::new(&headings);
     for row in rows {
-        table.row(row.cells(length, now));
+        let fargate = offers_fargate.then(|| row.fargate());
+        table.row(row.cells(length, now).into_iter().chain(fargate));
     }
     table
 }

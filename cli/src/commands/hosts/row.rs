@@ -17,6 +17,8 @@ pub(super) struct Row {
     container_instance_arn: Option<String>,
     availability_zone: Option<String>,
     capacity_provider: Option<String>,
+    fargate: Option<String>,
+    fargate_spot: Option<String>,
     status: Option<String>,
     agent_connected: bool,
     agent_connection_changed_at: Option<String>,
@@ -49,8 +51,10 @@ impl Row {
             name: host_names::name(host),
             id: host_names::id(host).to_owned(),
             container_instance_arn: host.container_instance_arn.clone(),
-            availability_zone: zone(host),
+            availability_zone: attribute(host, "ecs.availability-zone"),
             capacity_provider: host.capacity_provider_name.clone(),
+            fargate: attribute(host, "berth.fargate"),
+            fargate_spot: attribute(host, "berth.fargate-spot"),
             status: host.status.clone(),
             agent_connected: host.agent_connected.unwrap_or(false),
             agent_connection_changed_at: connection_changed.map(Timestamp::iso8601),
@@ -72,6 +76,16 @@ impl Row {
     /// What rows are sorted by.
     pub(super) fn order(&self) -> ((&str, u64), &str) {
         (host_names::order(&self.name), &self.id)
+    }
+
+    /// What it offers to tasks of the launch type FARGATE: what runs them, and whether it may go any day.
+    pub(super) fn fargate(&self) -> String {
+        match (&self.fargate, &self.fargate_spot) {
+            (Some(runs), None) => runs.clone(),
+            (Some(runs), Some(_)) => format!("{runs}, spot"),
+            (None, Some(runs)) => format!("{runs}, spot alone"),
+            (None, None) => String::new(),
+        }
     }
 
     pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 11] {
@@ -107,10 +121,12 @@ fn said(text: &Option<String>) -> Option<String> {
     text.clone().filter(|text| !text.is_empty())
 }
 
-fn zone(host: &ContainerInstance) -> Option<String> {
+fn attribute(host: &ContainerInstance, name: &str) -> Option<String> {
     let mut attributes = host.attributes.iter().flatten();
-    let zone = attributes.find(|attribute| attribute.name.as_deref() == Some("ecs.availability-zone"));
-    zone?.value.clone()
+    attributes
+        .find(|attribute| attribute.name.as_deref() == Some(name))?
+        .value
+        .clone()
 }
 
 fn amount(host: &ContainerInstance, of: &str) -> Amount {

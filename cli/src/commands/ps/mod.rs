@@ -55,7 +55,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let cluster = Cluster::of(&target)?;
     let service = arguments.service.as_deref();
     let arns = cluster.all_task_arns(service).await?;
-    let tasks = cluster.tasks(&arns).await?;
+    let mut tasks = cluster.tasks(&arns).await?;
+    host_names::find_hosts_of_fargate(&cluster, &mut tasks).await?;
     let now = crate::age::now();
     let hosts = host_names::of_tasks(&cluster, &tasks).await?;
     let rows = rows(&tasks, &hosts, arguments.all, now);

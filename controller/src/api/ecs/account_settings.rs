@@ -41,10 +41,16 @@ fn known(name: SettingName) -> Known {
             &["enabled", "enhanced"],
             "there is no CloudWatch that metrics could be sent to",
         ),
-        SettingName::FargateFipsMode | SettingName::FargateEventWindows => {
-            ("disabled", &["enabled"], "there are no tasks on Fargate")
-        }
-        SettingName::FargateTaskRetirementWaitPeriod => ("7", &["0", "14"], "there are no tasks on Fargate"),
+        SettingName::FargateFipsMode | SettingName::FargateEventWindows => (
+            "disabled",
+            &["enabled"],
+            "tasks on Fargate run on hosts of your own, which Berth does not change",
+        ),
+        SettingName::FargateTaskRetirementWaitPeriod => (
+            "7",
+            &["0", "14"],
+            "no task on Fargate is ever retired: hosts of your own are updated when you update them",
+        ),
         SettingName::TagResourceAuthorization => (
             "off",
             &["on"],

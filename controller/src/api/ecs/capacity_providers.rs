@@ -6,7 +6,8 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{AutoScalingGroupProvider, CapacityProviderStrategyItem as Given, LaunchType};
 use berth_core::model::{
-    ArnResource, CapacityProviderName, CapacityProviderStrategy, CapacityProviderStrategyItem, Cluster, Scope,
+    ArnResource, CapacityProviderName, CapacityProviderStrategy, CapacityProviderStrategyItem, Cluster,
+    PredefinedCapacityProvider, Scope,
 };
 use berth_core::state::{ClusterState, Feature};
 
@@ -20,8 +21,6 @@ const MAX_PROVIDERS: usize = 20;
 const MAX_WEIGHT: i32 = 1_000;
 /// Largest base (ECS: 100,000).
 const MAX_BASE: i32 = 100_000;
-/// ECS's own capacity providers, which run tasks on machines of AWS.
-const OF_AWS: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
 
 /// What Berth honours of `autoScalingGroupProvider`: hosts come and go as their owners have them come and go.
 pub(super) const GROUP: Honoured = Honoured::Members(&[
@@ -88,7 +87,7 @@ pub(super) fn group_of(
 /// The capacity provider that a name or ARN means; it need not exist.
 ///
 /// # Errors
-/// `ClientException` for one of AWS's own, `InvalidParameterException` for an ARN of something else or of another account or region.
+/// `InvalidParameterException` for an ARN of something else or of another account or region.
 pub(super) fn name_of(scope: &Scope, given: Option<&str>) -> Result<CapacityProviderName, AwsError> {
     let text = given.unwrap_or_default();
     let name = match references::arn_in(scope, text)? {
@@ -100,13 +99,20 @@ pub(super) fn name_of(scope: &Scope, given: Option<&str>) -> Result<CapacityProv
             )));
         }
     };
-    if OF_AWS.contains(&name.as_str()) {
-        return Err(client(format!(
-            "The capacity provider {name} is not supported by Berth: it runs tasks on machines of AWS, and Berth runs them on hosts of your \
-             own. Use the launch type FARGATE for those that offer it, or create a capacity provider for some of them, and use its name."
-        )));
-    }
     Ok(name.as_str().into())
+}
+
+/// Refuses to have one of ECS's own capacity providers changed.
+///
+/// # Errors
+/// `ClientException`.
+pub(super) fn check_not_predefined(name: &CapacityProviderName, done: &str) -> Result<(), AwsError> {
+    match PredefinedCapacityProvider::of(name) {
+        None => Ok(()),
+        Some(_) => Err(client(format!(
+            "The capacity provider {name} is reserved and cannot be {done}. PutClusterCapacityProviders says which clusters have it."
+        ))),
+    }
 }
 
 /// The capacity providers that a cluster is to have.
@@ -156,6 +162,15 @@ pub(super) fn strategy(scope: &Scope, given: Vec<Given>) -> Result<CapacityProvi
             )));
         }
         strategy.push(item);
+    }
+    let is_predefined =
+        |item: &&CapacityProviderStrategyItem| PredefinedCapacityProvider::of(&item.capacity_provider).is_some();
+    let predefined = strategy.iter().filter(is_predefined).count();
+    if predefined > 0 && predefined < strategy.len() {
+        return Err(invalid(
+            "A capacity provider strategy cannot contain a mix of capacity providers using Auto Scaling groups and Fargate providers. Specify one \
+             or the other and try again.",
+        ));
     }
     if strategy.iter().filter(|item| item.base > 0).count() > 1 {
         return Err(invalid(

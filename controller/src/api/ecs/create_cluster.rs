@@ -131,11 +131,6 @@ mod tests {
     #[tokio::test]
     async fn cluster_with_what_is_not_honoured_is_refused_by_name() {
         for (input, named) in [
-            (json!({"capacityProviders": ["FARGATE"]}), "FARGATE"),
-            (
-                json!({"defaultCapacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}]}),
-                "FARGATE_SPOT",
-            ),
             (
                 json!({"configuration": {"executeCommandConfiguration": {"logging": "NONE"}}}),
                 "configuration",

@@ -4,8 +4,8 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{CreateDaemonRequest, CreateDaemonResponse};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    CapacityProviderStrategy, Deployment, DeploymentController, ManagedDaemon, SchedulingStrategy, Service, ServiceKey,
-    ServiceStatus,
+    CapacityProviderStrategy, Deployment, DeploymentController, ManagedDaemon, PlatformVersion, SchedulingStrategy,
+    Service, ServiceKey, ServiceStatus,
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Rejection};
 
@@ -122,6 +122,7 @@ fn daemon(
         desired_count: 0,
         launch_type: None,
         capacity_provider_strategy,
+        platform_version: PlatformVersion::default(),
         network_configuration: None,
         placement_constraints: vec![],
         placement_strategy: vec![],

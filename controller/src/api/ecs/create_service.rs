@@ -6,8 +6,9 @@ use berth_aws::ecs::{
 };
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    Deployment, DeploymentConfiguration, DeploymentController, FARGATE, PropagateTags, SchedulingStrategy, Service,
-    ServiceKey, ServiceStatus, TaskDefinition, UnsupportedByDaemon,
+    CapacityProviderStrategyItem, Deployment, DeploymentConfiguration, DeploymentController, FARGATE, PlatformVersion,
+    PropagateTags, SchedulingStrategy, Service, ServiceKey, ServiceStatus, TaskDefinition, UnsupportedByDaemon,
+    launch_type_of,
 };
 use berth_core::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
@@ -70,23 +71,25 @@ pub(crate) async fn handle(
             None
         }
     };
+    let capacity = input.capacity_provider_strategy.take();
+    let capacity = match controller {
+        DeploymentController::Ecs => capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?,
+        DeploymentController::External => vec![],
+    };
     let mut network = None;
     if let Some(definition) = definition {
-        check_launch_type(definition, &input)?;
+        check_launch_type(definition, &input, &capacity)?;
         network = network_configuration::of_request(&state, definition, input.network_configuration.take())?;
     }
     let deployments = definition.map(|definition| {
         let id = api.with_ids(IdSource::deployment_id);
         Deployment::new(id, definition.key.clone(), call.now)
     });
-    let capacity = input.capacity_provider_strategy.take();
-    let capacity = match controller {
-        DeploymentController::Ecs => capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?,
-        DeploymentController::External => vec![],
-    };
     let zone_rebalancing = service_input::zone_rebalancing(&state, input.availability_zone_rebalancing.as_ref())?;
+    let platform_version = launch_type::platform_version(&state, input.platform_version.as_deref())?;
     let mut service = Service {
         capacity_provider_strategy: capacity,
+        platform_version: platform_version.unwrap_or_default(),
         network_configuration: network,
         deployment_controller: controller,
         deployments: deployments.into_iter().collect(),
@@ -110,8 +113,13 @@ pub(crate) async fn handle(
     Ok(answer(&state, created))
 }
 
-fn check_launch_type(definition: &TaskDefinition, input: &CreateServiceRequest) -> Result<(), AwsError> {
+fn check_launch_type(
+    definition: &TaskDefinition,
+    input: &CreateServiceRequest,
+    capacity: &[CapacityProviderStrategyItem],
+) -> Result<(), AwsError> {
     let launch_type = input.launch_type.as_ref().map(|launch_type| launch_type.as_str());
+    let launch_type = launch_type_of(capacity, launch_type);
     launch_type::check_compatible(definition, launch_type)?;
     let beside = launch_type::Beside::of_request(
         input.platform_version.as_deref(),
@@ -211,6 +219,7 @@ fn service(
         desired_count,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
         capacity_provider_strategy: vec![],
+        platform_version: PlatformVersion::default(),
         network_configuration: None,
         placement_constraints: placement::constraints(input.placement_constraints.unwrap_or_default())?,
         placement_strategy: placement::strategies(state, input.placement_strategy.unwrap_or_default())?,

@@ -4,7 +4,8 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{CreateTaskSetRequest, CreateTaskSetResponse};
 use berth_core::ids::IdSource;
 use berth_core::model::{
-    CapacityProviderStrategy, DeploymentId, Service, StartBackoff, TaskDefinitionKey, TaskSet, TaskSetStatus,
+    CapacityProviderStrategy, DeploymentId, PlatformVersion, Service, StartBackoff, TaskDefinitionKey, TaskSet,
+    TaskSetStatus, launch_type_of,
 };
 use berth_core::state::{ClientToken, ClusterState, Command};
 
@@ -49,6 +50,9 @@ pub(crate) async fn handle(
     let cluster = references::active_cluster(&state, &call.scope, Some(key.cluster.name.as_str()))?;
     let definition = references::usable_task_definition(&state, &call.scope, input.task_definition.as_deref())?;
     let launch_type = input.launch_type.as_ref().map(|launch_type| launch_type.as_str());
+    let capacity = input.capacity_provider_strategy.take();
+    let capacity = capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?;
+    let launch_type = launch_type_of(&capacity, launch_type);
     launch_type::check_compatible(definition, launch_type)?;
     let beside = launch_type::Beside {
         platform_version: input.platform_version.as_deref(),
@@ -56,12 +60,12 @@ pub(crate) async fn handle(
         strategies: !service.placement_strategy.is_empty(),
     };
     launch_type::check_beside(launch_type, beside)?;
-    let capacity = input.capacity_provider_strategy.take();
-    let capacity = capacity_providers::of_request(cluster, input.launch_type.as_ref(), capacity)?;
+    let platform_version = launch_type::platform_version(&state, input.platform_version.as_deref())?;
     let network = network_configuration::of_request(&state, definition, input.network_configuration.take())?;
     let id = api.with_ids(IdSource::deployment_id);
     let task_set = TaskSet {
         client_token: token,
+        platform_version: platform_version.unwrap_or_default(),
         network_configuration: network,
         ..task_set(call, input, id.clone(), definition.key.clone(), capacity)?
     };
@@ -127,6 +131,7 @@ fn task_set(
         task_definition,
         launch_type: input.launch_type.map(|launch_type| launch_type.as_str().to_owned()),
         capacity_provider_strategy,
+        platform_version: PlatformVersion::default(),
         network_configuration: None,
         scale: task_sets::scale(input.scale.as_ref())?,
         steady: false,

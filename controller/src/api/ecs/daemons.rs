@@ -6,8 +6,8 @@ use berth_aws::AwsError;
 use berth_aws::ecs::{DaemonDeploymentConfiguration, DaemonPropagateTags, errors as ecs};
 use berth_core::model::{
     ArnResource, CapacityProviderStrategy, CapacityProviderStrategyItem, Cluster, DaemonSettings,
-    DeploymentConfiguration, DeploymentId, Family, PropagateTags, Scale, Scope, Service, ServiceKey, ServiceStatus,
-    TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus,
+    DeploymentConfiguration, DeploymentId, Family, PredefinedCapacityProvider, PropagateTags, Scale, Scope, Service,
+    ServiceKey, ServiceStatus, TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus,
 };
 use berth_core::state::{ClusterState, Feature};
 
@@ -169,6 +169,11 @@ pub(super) fn capacity(cluster: &Cluster, given: Option<&[String]>) -> Result<Ca
     let names = capacity_providers::of_cluster(&cluster.key.scope, given.unwrap_or_default())?;
     if names.is_empty() {
         return Err(invalid("capacityProviderArns cannot be empty."));
+    }
+    if let Some(predefined) = names.iter().find(|name| PredefinedCapacityProvider::of(name).is_some()) {
+        return Err(invalid(format!(
+            "The capacity provider {predefined} cannot have daemons: they are for capacity providers of hosts, which CreateCapacityProvider makes."
+        )));
     }
     if let Some(other) = names.iter().find(|name| !cluster.capacity_providers.contains(name)) {
         return Err(invalid(format!(

@@ -20,6 +20,7 @@ pub(crate) async fn handle(
 ) -> Result<DeleteCapacityProviderResponse, AwsError> {
     refuse_others(&input, &HONOURED)?;
     let name = capacity_providers::name_of(&call.scope, input.capacity_provider.as_deref())?;
+    capacity_providers::check_not_predefined(&name, "deleted")?;
     let key = call.scope.capacity_provider(name.as_str());
     let state = api.read().await?;
     let provider = state
@@ -77,8 +78,19 @@ mod tests {
             .call::<DescribeCapacityProviders>(json!({}))
             .await
             .expect("described");
-        assert_eq!(all["capacityProviders"], json!([]));
+        let names = all["capacityProviders"].as_array().into_iter().flatten();
+        assert!(names.map(|provider| &provider["name"]).all(|name| name != "gpu"));
         let error = harness.call::<DeleteCapacityProvider>(delete).await.expect_err("gone");
         assert!(error.message.contains("was not found"), "{}", error.message);
+        let reserved = json!({"capacityProvider": "FARGATE"});
+        let error = harness
+            .call::<DeleteCapacityProvider>(reserved)
+            .await
+            .expect_err("reserved");
+        assert!(
+            error.message.contains("is reserved and cannot be deleted"),
+            "{}",
+            error.message
+        );
     }
 }

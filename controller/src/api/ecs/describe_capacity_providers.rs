@@ -1,7 +1,10 @@
 //! `DescribeCapacityProviders`. Shell.
 
+use std::collections::BTreeMap;
+
 use berth_aws::AwsError;
 use berth_aws::ecs::{CapacityProviderField, DescribeCapacityProvidersRequest, DescribeCapacityProvidersResponse};
+use berth_core::model::{CapacityProviderName, PredefinedCapacityProvider};
 
 use super::{capacity_providers, references, render};
 use crate::api::context::{Api, Call};
@@ -37,7 +40,7 @@ pub(crate) async fn handle(
         keys.push(call.scope.capacity_provider(name.as_str()));
     }
     for key in &keys {
-        if state.capacity_provider(key).is_none() {
+        if state.capacity_provider(key).is_none() && PredefinedCapacityProvider::of(&key.name).is_none() {
             failures.push(references::missing(key.arn()));
         }
     }
@@ -51,15 +54,21 @@ pub(crate) async fn handle(
             crate::api::pagination::MAX_RESULTS
         },
     )?;
-    let all = state.capacity_providers(&call.scope).filter(|provider| {
-        let is_named = named.is_empty() || keys.contains(&provider.key);
-        is_named && of_cluster.is_none_or(|cluster| cluster.capacity_providers.contains(&provider.key.name))
-    });
-    let shown = all.map(|provider| {
+    let created = state.capacity_providers(&call.scope).map(|provider| {
         let answer = render::capacity_provider(provider, with_tags);
-        (provider.key.name.to_string(), answer)
+        (provider.key.name.clone(), answer)
     });
-    let (capacity_providers, next_token) = page.take(shown);
+    let predefined = PredefinedCapacityProvider::ALL.map(|provider| {
+        let answer = render::predefined_capacity_provider(&call.scope, provider);
+        (provider.name().into(), answer)
+    });
+    let all: BTreeMap<CapacityProviderName, _> = created.chain(predefined).collect();
+    let is_asked_for = |name: &CapacityProviderName| {
+        let is_named = named.is_empty() || keys.iter().any(|key| key.name == *name);
+        is_named && of_cluster.is_none_or(|cluster| cluster.capacity_providers.contains(name))
+    };
+    let shown = all.into_iter().filter(|(name, _)| is_asked_for(name));
+    let (capacity_providers, next_token) = page.take(shown.map(|(name, answer)| (name.to_string(), answer)));
     Ok(DescribeCapacityProvidersResponse {
         capacity_providers: Some(capacity_providers),
         failures: Some(failures),
@@ -91,12 +100,24 @@ mod tests {
                 .await
                 .expect("described")
         };
-        assert_eq!(names(&describe(json!({})).await), ["a", "b", "c"]);
-        let first = describe(json!({"maxResults": 2})).await;
-        assert_eq!(names(&first), ["a", "b"]);
+        let all = describe(json!({})).await;
+        assert_eq!(names(&all), ["FARGATE", "FARGATE_SPOT", "a", "b", "c"]);
         assert_eq!(
-            names(&describe(json!({"maxResults": 2, "nextToken": first["nextToken"]})).await),
+            all["capacityProviders"][1],
+            json!({
+                "capacityProviderArn": "arn:aws:ecs:us-east-1:123456789012:capacity-provider/FARGATE_SPOT",
+                "name": "FARGATE_SPOT", "status": "ACTIVE", "type": "FARGATE_SPOT", "tags": []
+            })
+        );
+        let first = describe(json!({"maxResults": 4})).await;
+        assert_eq!(names(&first), ["FARGATE", "FARGATE_SPOT", "a", "b"]);
+        assert_eq!(
+            names(&describe(json!({"maxResults": 4, "nextToken": first["nextToken"]})).await),
             ["c"]
+        );
+        assert_eq!(
+            names(&describe(json!({"capacityProviders": ["FARGATE"]})).await),
+            ["FARGATE"]
         );
         let arn = "arn:aws:ecs:us-east-1:123456789012:capacity-provider/b";
         let named = describe(json!({"capacityProviders": [arn, "x"]})).await;
@@ -111,6 +132,6 @@ mod tests {
         let elsewhere = harness
             .call_in::<DescribeCapacityProviders>("eu-west-1", json!({}))
             .await;
-        assert_eq!(names(&elsewhere.expect("described")), Vec::<&str>::new());
+        assert_eq!(names(&elsewhere.expect("described")), ["FARGATE", "FARGATE_SPOT"]);
     }
 }

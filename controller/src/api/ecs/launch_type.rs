@@ -2,19 +2,16 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{LaunchType, PlacementConstraint, PlacementStrategy, errors as ecs};
-use berth_core::model::{FARGATE, TaskDefinition};
+use berth_core::model::{FARGATE, PlatformVersion, TaskDefinition};
+use berth_core::state::{ClusterState, Feature};
 
 use super::definition::fargate;
-use crate::api::errors::{client, invalid};
+use crate::api::errors::{check_upgraded, client, invalid};
 use crate::api::members::Honoured;
 
 /// Those that there are.
 pub(super) const HONOURED: Honoured = Honoured::Only(&["EC2", FARGATE]);
 
-/// What is asked for where a request names no platform version.
-const LATEST: &str = "LATEST";
-/// What that is.
-const NEWEST: &str = "1.4.0";
 /// The operating system of all hosts, as ECS calls it.
 const PLATFORM_FAMILY: &str = "Linux";
 
@@ -71,9 +68,11 @@ pub(super) fn check_beside(launch_type: Option<&str>, beside: Beside<'_>) -> Res
             None => Ok(()),
         };
     }
-    if let Some(other) = version.filter(|version| *version != LATEST) {
+    if let Some(other) = version.filter(|version| PlatformVersion::of(version).is_none()) {
         return Err(ecs::PLATFORM_UNKNOWN.error(format!(
-            "The specified platform version {other} does not exist. Hosts have one platform version: leave platformVersion out, or use {LATEST}."
+            "The specified platform version {other} does not exist. Hosts have one platform version: leave platformVersion out, or use {} or {}.",
+            PlatformVersion::Latest.as_str(),
+            PlatformVersion::V1_4_0.as_str()
         )));
     }
     if beside.constraints {
@@ -89,6 +88,18 @@ pub(super) fn check_beside(launch_type: Option<&str>, beside: Beside<'_>) -> Res
     }
 }
 
+/// The platform version that a request names, if it does and [`check_beside`] has nothing against it.
+///
+/// # Errors
+/// `InvalidParameterException` for one by its number while there may be controllers that cannot keep it.
+pub(super) fn platform_version(state: &ClusterState, given: Option<&str>) -> Result<Option<PlatformVersion>, AwsError> {
+    let version = given.and_then(PlatformVersion::of);
+    let is_known = state.uses(Feature::FargatePlatform);
+    let is_default = version.is_none_or(|version| version.is_latest());
+    check_upgraded(is_known || is_default, invalid, "platformVersion is not supported")?;
+    Ok(version.filter(|_| is_known))
+}
+
 /// The launch type as requests and answers have it.
 pub(super) fn render(launch_type: Option<&str>) -> LaunchType {
     match launch_type {
@@ -98,18 +109,18 @@ pub(super) fn render(launch_type: Option<&str>) -> LaunchType {
 }
 
 /// The platform version of what is asked for, such as a service, and the platform family; EC2 has none.
-pub(super) fn platform(launch_type: Option<&str>) -> (Option<String>, Option<String>) {
-    of_fargate(launch_type, LATEST)
+pub(super) fn platform(launch_type: Option<&str>, version: PlatformVersion) -> (Option<String>, Option<String>) {
+    of_fargate(launch_type, version)
 }
 
 /// The platform version of what is there, such as a task, and the platform family; EC2 has none.
 pub(super) fn resolved_platform(launch_type: Option<&str>) -> (Option<String>, Option<String>) {
-    of_fargate(launch_type, NEWEST)
+    of_fargate(launch_type, PlatformVersion::default().resolved())
 }
 
-fn of_fargate(launch_type: Option<&str>, version: &str) -> (Option<String>, Option<String>) {
+fn of_fargate(launch_type: Option<&str>, version: PlatformVersion) -> (Option<String>, Option<String>) {
     match launch_type == Some(FARGATE) {
-        true => (Some(version.to_owned()), Some(PLATFORM_FAMILY.to_owned())),
+        true => (Some(version.as_str().to_owned()), Some(PLATFORM_FAMILY.to_owned())),
         false => (None, None),
     }
 }
@@ -117,8 +128,8 @@ fn of_fargate(launch_type: Option<&str>, version: &str) -> (Option<String>, Opti
 #[cfg(test)]
 mod tests {
     use berth_aws::ecs::operations::{
-        CreateService, CreateTaskSet, DescribeClusters, ListTasks, RegisterTaskDefinition, RunTask, StartTask,
-        UpdateService,
+        CreateService, CreateTaskSet, DescribeClusters, ListServices, ListTasks, PutClusterCapacityProviders,
+        RegisterTaskDefinition, RunTask, StartTask, UpdateService,
     };
     use berth_core::model::ContainerInstanceId;
     use serde_json::{Value, json};
@@ -290,7 +301,7 @@ mod tests {
             ),
             (json!({"platformVersion": "1.3.0"}), "platform version 1.3.0"),
             (
-                json!({"capacityProviderStrategy": [], "forceNewDeployment": true}),
+                json!({"capacityProviderStrategy": [{"capacityProvider": "gpu", "weight": 1}], "forceNewDeployment": true}),
                 "does not support launch_type EC2",
             ),
         ] {
@@ -299,6 +310,9 @@ mod tests {
             let error = harness.call::<UpdateService>(input).await.expect_err(said);
             assert!(error.message.contains(said), "{}", error.message);
         }
+        let nothing = json!({"service": "site", "capacityProviderStrategy": []});
+        let service = harness.call::<UpdateService>(nothing).await.expect("updates")["service"].clone();
+        assert_eq!(service["launchType"], "FARGATE", "it had no strategy");
         let input = json!({"serviceName": "sets", "desiredCount": 1, "deploymentController": {"type": "EXTERNAL"}});
         harness.call::<CreateService>(input).await.expect("creates");
         let input = request(json!({"cluster": "default", "service": "sets"}));
@@ -307,6 +321,104 @@ mod tests {
             (&set["launchType"], &set["platformVersion"]),
             (&json!("FARGATE"), &json!("LATEST"))
         );
+    }
+
+    #[tokio::test]
+    async fn service_goes_to_capacity_providers_of_ecs_and_back_to_the_launch_type() {
+        let harness = harness().await;
+        harness.add_host_with(
+            3,
+            &[
+                ("ecs.capability.task-eni", "yes"),
+                ("ecs.subnet-id", "subnet-a"),
+                ("berth.fargate-spot", "yes"),
+            ],
+            None,
+        );
+        let strategy = json!([
+            {"capacityProvider": "FARGATE", "weight": 1, "base": 0}, {"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}
+        ]);
+        let put = json!({
+            "cluster": "default", "capacityProviders": ["FARGATE", "FARGATE_SPOT"], "defaultCapacityProviderStrategy": strategy
+        });
+        harness.call::<PutClusterCapacityProviders>(put).await.expect("put");
+        let mut input = request(json!({"count": 4}));
+        input["launchType"] = Value::Null;
+        let answer = harness.call::<RunTask>(input).await.expect("runs");
+        assert_eq!(answer["failures"], json!([]));
+        let tasks = answer["tasks"].as_array().expect("tasks");
+        let of = |name: &str| tasks.iter().filter(|task| task["capacityProviderName"] == name).count();
+        assert_eq!((of("FARGATE"), of("FARGATE_SPOT")), (2, 2));
+        assert!(tasks.iter().all(|task| task["launchType"] == "FARGATE"));
+        let input = request(json!({"serviceName": "site", "desiredCount": 1}));
+        harness.call::<CreateService>(input).await.expect("creates");
+        let change = json!({"service": "site", "capacityProviderStrategy": strategy, "forceNewDeployment": true});
+        let service = harness.call::<UpdateService>(change).await.expect("updates")["service"].clone();
+        assert_eq!(
+            (
+                &service["launchType"],
+                &service["capacityProviderStrategy"],
+                &service["platformVersion"]
+            ),
+            (&Value::Null, &strategy, &json!("LATEST"))
+        );
+        let input = json!({"launchType": "FARGATE"});
+        let listed = harness.call::<ListServices>(input).await.expect("listed");
+        assert_eq!(listed["serviceArns"].as_array().map(Vec::len), Some(1));
+        let back = json!({"service": "site", "capacityProviderStrategy": [], "forceNewDeployment": true});
+        let service = harness.call::<UpdateService>(back).await.expect("updates")["service"].clone();
+        assert_eq!(
+            (&service["launchType"], &service["capacityProviderStrategy"]),
+            (&json!("FARGATE"), &Value::Null)
+        );
+    }
+
+    #[tokio::test]
+    async fn services_show_the_platform_version_that_was_asked_for_and_another_begins_a_deployment() {
+        let harness = harness().await;
+        let input = request(json!({"serviceName": "site", "desiredCount": 1, "platformVersion": "1.4.0"}));
+        let service = harness.call::<CreateService>(input).await.expect("creates")["service"].clone();
+        assert_eq!(service["platformVersion"], "1.4.0");
+        let update = async |more: Value| {
+            let mut input = more;
+            input["service"] = json!("site");
+            harness.call::<UpdateService>(input).await.expect("updates")["service"].clone()
+        };
+        for (more, version, deployments) in [
+            (json!({"desiredCount": 2}), "1.4.0", 1),
+            (json!({"platformVersion": "1.4.0"}), "1.4.0", 1),
+            (json!({"platformVersion": "LATEST"}), "LATEST", 2),
+        ] {
+            let service = update(more).await;
+            assert_eq!(service["platformVersion"], version);
+            assert_eq!(service["deployments"].as_array().map(Vec::len), Some(deployments));
+            assert_eq!(service["deployments"][0]["platformVersion"], "1.4.0");
+        }
+    }
+
+    #[tokio::test]
+    async fn tasks_of_several_containers_go_to_hosts_that_share_networks_alone() {
+        let harness = harness().await;
+        let container = |name: &str| json!({"name": name, "image": "i"});
+        let input = json!({
+            "family": "pair", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
+            "containerDefinitions": [container("a"), container("b")]
+        });
+        harness.call::<RegisterTaskDefinition>(input).await.expect("registers");
+        let run = request(json!({"taskDefinition": "pair"}));
+        let answer = harness.call::<RunTask>(run.clone()).await.expect("answers");
+        assert_eq!(answer["failures"][0]["reason"], "ATTRIBUTE");
+        assert_eq!(answer["tasks"], json!([]));
+        let own = [("ecs.capability.task-eni", "yes"), ("ecs.subnet-id", "subnet-a")];
+        let sidecars = [
+            own[0],
+            own[1],
+            ("berth.fargate", "runc"),
+            ("berth.fargate-sidecars", "yes"),
+        ];
+        harness.add_host_with(3, &sidecars, None);
+        let answer = harness.call::<RunTask>(run).await.expect("runs");
+        assert_eq!(answer["failures"], json!([]));
     }
 
     #[tokio::test]

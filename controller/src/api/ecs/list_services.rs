@@ -48,7 +48,7 @@ fn matches(service: &Service, input: &ListServicesRequest) -> bool {
         && input.scheduling_strategy.is_none_or(|wanted| wanted == strategy)
         && input
             .launch_type
-            .is_none_or(|wanted| wanted == launch_type::render(service.launch_type.as_deref()))
+            .is_none_or(|wanted| wanted == launch_type::render(service.launches_on()))
         && input
             .resource_management_type
             .is_none_or(|wanted| wanted == ResourceManagementType::Customer)

@@ -3,8 +3,8 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{PropagateTags, Tag, TaskOverride as AwsTaskOverride};
 use berth_core::model::{
-    ClusterKey, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Tags, Task, TaskDefinition, TaskOrigin,
-    TaskOverride, Timestamp, is_group_of_daemon,
+    CapacityProviderStrategy, ClusterKey, NetworkConfiguration, PlacementConstraint, PlacementStrategy, Tags, Task,
+    TaskDefinition, TaskOrigin, TaskOverride, Timestamp, is_group_of_daemon, launch_type_of,
 };
 use berth_core::state::MAX_TAGS;
 
@@ -26,6 +26,7 @@ pub(super) struct TaskInput {
     pub(super) group: Option<String>,
     pub(super) started_by: Option<String>,
     pub(super) launch_type: Option<String>,
+    pub(super) capacity: CapacityProviderStrategy,
     pub(super) overrides: Option<AwsTaskOverride>,
     pub(super) tags: Option<Vec<Tag>>,
     pub(super) propagate_tags: Option<PropagateTags>,
@@ -47,14 +48,14 @@ pub(super) fn prototype(
 ) -> Result<Task, AwsError> {
     let overrides = overrides::from_request(definition, input.overrides)?;
     let mut placement_constraints =
-        definition.required_attributes(input.network.as_ref(), input.launch_type.as_deref());
+        definition.required_attributes(input.network.as_ref(), input.launch_type.as_deref(), &input.capacity);
     placement_constraints.extend(definition.placement_constraints.iter().cloned());
     placement_constraints.extend(input.constraints);
     let mut task = Task::new(cluster.clone(), definition, TaskOrigin::Standalone, now);
     let blueprint = task.blueprint_mut();
     blueprint.group = group(definition, input.group)?;
     blueprint.started_by = started_by(input.started_by)?;
-    blueprint.launch_type = input.launch_type;
+    blueprint.launch_type = launch_type_of(&input.capacity, input.launch_type.as_deref()).map(str::to_owned);
     blueprint.reservation = overrides::reservation(definition, &overrides);
     blueprint.placement_constraints = placement_constraints;
     blueprint.placement_strategy = input.strategies;

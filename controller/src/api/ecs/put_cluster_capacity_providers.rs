@@ -84,16 +84,10 @@ mod tests {
         let all = || json!(["plain", "gpu"]);
         for (providers, strategy, code, part) in [
             (
-                json!(["FARGATE"]),
-                json!([]),
-                "ClientException",
-                "FARGATE is not supported by Berth",
-            ),
-            (
-                json!(["FARGATE_SPOT"]),
-                json!([]),
-                "ClientException",
-                "FARGATE_SPOT is not supported by Berth",
+                json!(["gpu", "FARGATE"]),
+                json!([{"capacityProvider": "gpu", "weight": 1}, {"capacityProvider": "FARGATE", "weight": 1}]),
+                "InvalidParameterException",
+                "cannot contain a mix of capacity providers using Auto Scaling groups and Fargate providers",
             ),
             (
                 json!(["other"]),
@@ -149,6 +143,21 @@ mod tests {
         }
         let answer = harness.call::<DescribeClusters>(json!({})).await.expect("described");
         assert_eq!(answer["clusters"][0]["capacityProviders"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn capacity_providers_of_ecs_can_be_put_beside_others_and_be_the_default() {
+        let harness = harness().await;
+        let strategy = json!([
+            {"capacityProvider": "FARGATE", "weight": 1, "base": 1}, {"capacityProvider": "FARGATE_SPOT", "weight": 4, "base": 0}
+        ]);
+        let input = put(json!(["gpu", "FARGATE", "FARGATE_SPOT"]), strategy.clone());
+        let answer = harness.call::<PutClusterCapacityProviders>(input).await.expect("put");
+        assert_eq!(
+            answer["cluster"]["capacityProviders"],
+            json!(["gpu", "FARGATE", "FARGATE_SPOT"])
+        );
+        assert_eq!(answer["cluster"]["defaultCapacityProviderStrategy"], strategy);
     }
 
     #[tokio::test]

@@ -31,6 +31,11 @@ pub(crate) async fn handle(
         client,
         "The network mode awsvpc is not supported",
     )?;
+    errors::check_upgraded(
+        definition.runtime_platform.is_none() || api.uses(Feature::FargatePlatform),
+        client,
+        "runtimePlatform is not supported",
+    )?;
     let events = api.propose(Command::RegisterTaskDefinition(definition.clone())).await?;
     let registered = events.into_iter().find_map(|event| match event {
         Event::TaskDefinitionRegistered(key) => Some(key),

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use berth_aws::AwsError;
 use berth_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{CapacityProviderName, CapacityProviderStrategyItem, ClusterKey, FARGATE, Task, TaskId};
+use berth_core::model::{
+    CapacityProviderName, CapacityProviderStrategyItem, ClusterKey, FARGATE, PredefinedCapacityProvider, Task, TaskId,
+    launch_type_of,
+};
 use berth_core::reconcile::{StandaloneRequest, divide_at_once};
 use berth_core::state::ClusterState;
 
@@ -68,7 +71,8 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         .launch_type
         .as_ref()
         .map(|launch_type| launch_type.as_str().to_owned());
-    check_compatible(definition, launch_type.as_deref())?;
+    let launched = launch_type_of(&capacity, launch_type.as_deref());
+    check_compatible(definition, launched)?;
     let beside = Beside {
         platform_version: input.platform_version.as_deref(),
         constraints: input
@@ -77,7 +81,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
             .is_some_and(|given| !given.is_empty()),
         strategies: input.placement_strategy.as_ref().is_some_and(|given| !given.is_empty()),
     };
-    check_beside(launch_type.as_deref(), beside)?;
+    check_beside(launched, beside)?;
     if state.container_instances_of(&cluster).next().is_none() {
         return Err(invalid("No Container Instances were found in your cluster."));
     }
@@ -86,6 +90,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
         group: input.group,
         started_by: input.started_by,
         launch_type,
+        capacity: capacity.clone(),
         overrides: input.overrides,
         tags: input.tags,
         propagate_tags: input.propagate_tags,
@@ -118,15 +123,18 @@ pub(crate) async fn handle(api: &Api, call: &Call, mut input: RunTaskRequest) ->
     Ok(answer(&state, &ran.tasks, failures))
 }
 
-/// Refuses tasks for capacity providers of which none has a host.
+/// Refuses tasks for pools of which none has a host; hosts of ECS's own capacity providers are found, or not, by what they say of themselves.
 fn check_has_hosts(
     state: &ClusterState,
     cluster: &ClusterKey,
     capacity: &[CapacityProviderStrategyItem],
 ) -> Result<(), AwsError> {
+    let is_pool =
+        |item: &CapacityProviderStrategyItem| PredefinedCapacityProvider::of(&item.capacity_provider).is_none();
     let is_of = |host: &CapacityProviderName| capacity.iter().any(|item| item.capacity_provider == *host);
     let mut of_hosts = state.container_instances_of(cluster);
-    match capacity.is_empty() || of_hosts.any(|host| host.host.capacity_provider.as_ref().is_some_and(is_of)) {
+    match !capacity.iter().any(is_pool) || of_hosts.any(|host| host.host.capacity_provider.as_ref().is_some_and(is_of))
+    {
         true => Ok(()),
         false => Err(invalid("No Container Instances were found in your capacity provider.")),
     }
@@ -393,7 +401,7 @@ mod tests {
             (
                 "capacityProviderStrategy",
                 json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]),
-                "FARGATE_SPOT is not supported by Berth",
+                "Not associated: FARGATE_SPOT",
             ),
             ("enableExecuteCommand", json!(true), "enableExecuteCommand"),
             ("group", json!("service:web"), "Invalid namespace for group."),

@@ -20,6 +20,7 @@ pub(crate) async fn handle(
 ) -> Result<UpdateCapacityProviderResponse, AwsError> {
     refuse_others(&input, &HONOURED)?;
     let name = capacity_providers::name_of(&call.scope, input.name.as_deref())?;
+    capacity_providers::check_not_predefined(&name, "updated")?;
     let key = call.scope.capacity_provider(name.as_str());
     let state = api.read().await?;
     let provider = state

@@ -3,7 +3,7 @@
 use berth_aws::AwsError;
 use berth_aws::ecs::{CapacityProviderStrategyItem, UpdateServiceRequest, UpdateServiceResponse};
 use berth_core::ids::IdSource;
-use berth_core::model::{CapacityProviderStrategy, Service, ServiceKey, TaskDefinitionKey};
+use berth_core::model::{CapacityProviderStrategy, Service, ServiceKey, TaskDefinitionKey, launch_type_of};
 use berth_core::state::{ClusterState, Command, Feature, UpdateService};
 
 use super::{capacity_providers, launch_type, network_configuration, placement, references, render, service_input};
@@ -80,6 +80,7 @@ fn update(
             .map(|given| placement::strategies(state, given))
             .transpose()?,
         capacity_provider_strategy: capacity(call, state, input.capacity_provider_strategy)?,
+        platform_version: launch_type::platform_version(state, input.platform_version.as_deref())?,
         network_configuration: network_configuration::from_request(state, input.network_configuration)?,
         deployment_configuration: service_input::configuration(
             state,
@@ -102,7 +103,13 @@ fn check_launch_type(
     input: &UpdateServiceRequest,
 ) -> Result<(), AwsError> {
     let is_divided = input.capacity_provider_strategy.is_some();
-    let launch_type = service.launch_type.as_deref().filter(|_| !is_divided);
+    let given = input.capacity_provider_strategy.clone().unwrap_or_default();
+    let given = capacity_providers::strategy(&call.scope, given)?;
+    let launch_type = match given.is_empty() {
+        // Also of one that goes back to the launch type, which is that of its capacity providers.
+        true => service.launches_on(),
+        false => launch_type_of(&given, None),
+    };
     let named = input.task_definition.as_deref().filter(|name| !name.is_empty());
     let runs = || state.task_definition(&service.primary()?.task_definition);
     let definition = match named {
@@ -117,6 +124,13 @@ fn check_launch_type(
         input.placement_constraints.as_deref(),
         input.placement_strategy.as_deref(),
     );
+    // What the service has already and the request says nothing of.
+    let beside = launch_type::Beside {
+        constraints: beside.constraints
+            || (input.placement_constraints.is_none() && !service.placement_constraints.is_empty()),
+        strategies: beside.strategies || (input.placement_strategy.is_none() && !service.placement_strategy.is_empty()),
+        ..beside
+    };
     launch_type::check_beside(launch_type, beside)
 }
 

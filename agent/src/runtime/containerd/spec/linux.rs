@@ -1,5 +1,6 @@
 //! What confines a container: namespaces, control groups, hidden paths, and its system calls as `seccomp` says. Pure.
 
+use berth_core::model::CpuUnits;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxCpuBuilder, LinuxDeviceCgroupBuilder, LinuxMemoryBuilder, LinuxNamespace,
@@ -10,6 +11,11 @@ use super::{Ingredients, seccomp};
 
 /// The kernel's bounds of cpu shares, which are ECS's as well.
 const CPU_SHARES: (u32, u32) = (2, 262_144);
+
+/// The period of cpu quotas.
+pub(in crate::runtime::containerd) const PERIOD_US: u64 = 100_000;
+/// The smallest quota that the kernel takes.
+const MIN_QUOTA_US: u64 = 1_000;
 
 /// Paths that Docker hides.
 const MASKED_PATHS: [&str; 11] = [
@@ -27,6 +33,11 @@ const MASKED_PATHS: [&str; 11] = [
 ];
 /// Paths that Docker makes read-only.
 const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The CPU time in each period that is as many CPU units.
+pub(in crate::runtime::containerd) fn quota_us(cpu: CpuUnits) -> u64 {
+    (u64::from(cpu.0) * PERIOD_US / 1024).max(MIN_QUOTA_US)
+}
 
 /// The control group of a container; its task's is the parent.
 pub(in crate::runtime::containerd) fn cgroup_path(task: &str, container: &str) -> String {
@@ -79,8 +90,15 @@ fn resources(ingredients: &Ingredients<'_>) -> Result<LinuxResources, OciSpecErr
     let bytes = |mib: u32| i64::from(mib) << 20;
     let container = ingredients.container;
     let shares = container.cpu.0.clamp(CPU_SHARES.0, CPU_SHARES.1);
+    let task = ingredients.is_machine.then_some(ingredients.task);
+    let mut cpu = LinuxCpuBuilder::default().shares(u64::from(shares));
+    if let Some(units) = task.and_then(|task| task.cpu) {
+        cpu = cpu
+            .quota(i64::try_from(quota_us(units)).unwrap_or(i64::MAX))
+            .period(PERIOD_US);
+    }
     let mut memory = LinuxMemoryBuilder::default();
-    if let Some(limit) = container.memory {
+    if let Some(limit) = container.memory.or_else(|| task?.memory) {
         memory = memory.limit(bytes(limit.0));
     }
     if let Some(reservation) = container.memory_reservation {
@@ -90,7 +108,7 @@ fn resources(ingredients: &Ingredients<'_>) -> Result<LinuxResources, OciSpecErr
         .devices(vec![
             LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?,
         ])
-        .cpu(LinuxCpuBuilder::default().shares(u64::from(shares)).build()?)
+        .cpu(cpu.build()?)
         .memory(memory.build()?)
         .build()
 }

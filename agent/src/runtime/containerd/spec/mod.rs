@@ -36,6 +36,8 @@ pub(super) struct Ingredients<'a> {
     pub(super) unified_cgroups: bool,
     /// Whether the kernel can filter system calls.
     pub(super) filters_calls: bool,
+    /// Whether the container is a machine of its own, which is as large as its limits say, and the only one of its task.
+    pub(super) is_machine: bool,
 }
 
 /// Why a container cannot be described.
@@ -95,6 +97,11 @@ mod tests {
     }
 
     fn spec_of(container: &ContainerSpec, image: &str) -> Result<Value, SpecError> {
+        spec_on(container, image, false)
+    }
+
+    /// The specification in a task with limits, of a container that is a machine of its own or not.
+    fn spec_on(container: &ContainerSpec, image: &str, is_machine: bool) -> Result<Value, SpecError> {
         let task = TaskSpec {
             task: TaskId(1),
             task_arn: "arn".to_owned(),
@@ -102,8 +109,9 @@ mod tests {
             family: "f".to_owned(),
             revision: 1,
             network_mode: NetworkMode::Host,
-            cpu: None,
-            memory: None,
+            cpu: Some(CpuUnits(512)),
+            memory: Some(MemoryMib(1024)),
+            fargate: is_machine,
             containers: vec![container.clone()],
         };
         let image = format!(
@@ -124,8 +132,30 @@ mod tests {
             files: vec![],
             unified_cgroups: false,
             filters_calls: true,
+            is_machine,
         })?;
         Ok(serde_json::to_value(spec).unwrap())
+    }
+
+    #[test]
+    fn container_that_is_a_machine_is_as_large_as_its_task_and_others_have_limits_of_their_own_alone() {
+        let resources = |is_machine, memory: Option<u32>| {
+            let mut given = container();
+            given.memory = memory.map(MemoryMib);
+            spec_on(&given, "{}", is_machine).unwrap()["linux"]["resources"].clone()
+        };
+        let machine = resources(true, None);
+        assert_eq!(machine["memory"]["limit"], 1024 << 20);
+        assert_eq!(
+            (&machine["cpu"]["quota"], &machine["cpu"]["period"]),
+            (&50_000.into(), &100_000.into())
+        );
+        assert_eq!(resources(true, Some(64))["memory"]["limit"], 64 << 20);
+        let other = resources(false, None);
+        assert_eq!(
+            (&other["memory"]["limit"], &other["cpu"]["quota"]),
+            (&Value::Null, &Value::Null)
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod health_check;
 mod ports;
 pub(super) mod quantity;
 mod restart_policy;
+pub(in crate::api::ecs) mod runtime_platform;
 
 use std::collections::BTreeSet;
 
@@ -37,6 +38,13 @@ const HONOURED: Honoured = Honoured::Members(&[
     ("memory", Honoured::All),
     ("tags", Honoured::All),
     ("placementConstraints", Honoured::All),
+    (
+        "runtimePlatform",
+        Honoured::Members(&[
+            ("cpuArchitecture", Honoured::All),
+            ("operatingSystemFamily", Honoured::All),
+        ]),
+    ),
     (
         "requiresCompatibilities",
         Honoured::Only(&["EC2", "EXTERNAL", "FARGATE"]),
@@ -105,6 +113,7 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
         network_mode_given: input.network_mode.is_some(),
         cpu: input.cpu.as_deref().map(quantity::task_cpu).transpose()?,
         memory: input.memory.as_deref().map(quantity::task_memory).transpose()?,
+        runtime_platform: runtime_platform::from_request(input.runtime_platform)?,
         placement_constraints: placement::of_definition(input.placement_constraints.unwrap_or_default())?,
         requires_compatibilities: requires.iter().map(|c| c.as_str().to_owned()).collect(),
         tags: tags::from_request(Carrier::TaskDefinition, input.tags)?,

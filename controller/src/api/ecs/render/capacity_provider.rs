@@ -5,7 +5,7 @@ use berth_aws::ecs::{
     CapacityProviderType, CapacityProviderUpdateStatus, ManagedDraining, ManagedScaling, ManagedScalingStatus,
     ManagedTerminationProtection,
 };
-use berth_core::model::{CapacityProvider, CapacityProviderStrategyItem};
+use berth_core::model::{CapacityProvider, CapacityProviderStrategyItem, PredefinedCapacityProvider, Scope};
 
 use super::count;
 use crate::api::ecs::tags;
@@ -33,6 +33,21 @@ pub(in crate::api) fn capacity_provider(provider: &CapacityProvider, with_tags: 
             vec![]
         }),
         r#type: Some(CapacityProviderType::Ec2Autoscaling),
+        ..Answer::default()
+    }
+}
+
+/// One of ECS's own capacity providers.
+pub(in crate::api) fn predefined_capacity_provider(scope: &Scope, provider: PredefinedCapacityProvider) -> Answer {
+    Answer {
+        capacity_provider_arn: Some(scope.capacity_provider(provider.name()).arn()),
+        name: Some(provider.name().to_owned()),
+        status: Some(CapacityProviderStatus::Active),
+        tags: Some(vec![]),
+        r#type: Some(match provider {
+            PredefinedCapacityProvider::Fargate => CapacityProviderType::Fargate,
+            PredefinedCapacityProvider::FargateSpot => CapacityProviderType::FargateSpot,
+        }),
         ..Answer::default()
     }
 }

@@ -83,7 +83,8 @@ impl Numbers {
             numbers.container_instances += 1;
             numbers.running_tasks += u64::from(allocation.running_tasks());
             numbers.pending_tasks += u64::from(allocation.pending_tasks());
-            if instance.attribute(attribute_names::FARGATE).is_some() {
+            let of_fargate = [attribute_names::FARGATE, attribute_names::FARGATE_SPOT];
+            if of_fargate.iter().any(|name| instance.attribute(name).is_some()) {
                 numbers.count_fargate(state, instance.id);
             }
         }
@@ -91,11 +92,11 @@ impl Numbers {
             match service.status {
                 ServiceStatus::Active => {
                     numbers.active_services += 1;
-                    numbers.active_on_fargate += usize::from(service.launch_type.as_deref() == Some(FARGATE));
+                    numbers.active_on_fargate += usize::from(service.launches_on() == Some(FARGATE));
                 }
                 ServiceStatus::Draining => {
                     numbers.draining_services += 1;
-                    numbers.draining_on_fargate += usize::from(service.launch_type.as_deref() == Some(FARGATE));
+                    numbers.draining_on_fargate += usize::from(service.launches_on() == Some(FARGATE));
                 }
                 ServiceStatus::Inactive => {}
             }

@@ -14,7 +14,7 @@ mod task;
 mod task_definition;
 mod task_set;
 
-pub(in crate::api) use capacity_provider::capacity_provider;
+pub(in crate::api) use capacity_provider::{capacity_provider, predefined_capacity_provider};
 pub(super) use daemon::{
     daemon, daemon_deployment, daemon_deployment_status, daemon_deployment_summary, daemon_revision, daemon_status,
     daemon_summary, daemon_updated_at, newest_deployment_arn,

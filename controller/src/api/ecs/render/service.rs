@@ -23,7 +23,7 @@ pub(in crate::api) fn service(state: &ClusterState, service: &Service, with_tags
     let counts = state.task_counts(&service.key);
     let shown = service.deployments.iter();
     let shown = shown.filter(|d| d.status != DeploymentStatus::Inactive);
-    let (platform_version, platform_family) = launch_type::platform(service.launch_type.as_deref());
+    let (platform_version, platform_family) = launch_type::platform(service.launches_on(), service.platform_version);
     AwsService {
         service_arn: Some(service.key.arn()),
         service_name: Some(service.key.name.as_str().to_owned()),
@@ -111,7 +111,7 @@ fn current_revisions(service: &Service, counts: &ServiceTaskCounts<'_>) -> Vec<S
 
 fn deployment(service: &Service, deployment: &Deployment, counts: TaskCounts) -> AwsDeployment {
     let is_primary = deployment.status == DeploymentStatus::Primary;
-    let (platform_version, platform_family) = launch_type::resolved_platform(service.launch_type.as_deref());
+    let (platform_version, platform_family) = launch_type::resolved_platform(service.launches_on());
     AwsDeployment {
         id: Some(deployment.id.as_str().to_owned()),
         status: Some(deployment_status(deployment.status).to_owned()),

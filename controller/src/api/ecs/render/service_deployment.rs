@@ -193,7 +193,7 @@ pub(in crate::api::ecs) fn service_revision(
         image: Some(image.image),
         image_digest: image.digest.as_deref().map(str::to_owned),
     };
-    let (platform_version, platform_family) = launch_type::resolved_platform(revision.launch_type.as_deref());
+    let (platform_version, platform_family) = launch_type::resolved_platform(revision.launches_on());
     let images = state.images_of(&service.key, revision);
     AwsServiceRevision {
         service_revision_arn: Some(service.key.service_revision_arn(&revision.id)),

@@ -12,8 +12,11 @@ use berth_core::model::{
 };
 
 use super::{count, protocol, time, unless_empty};
-use crate::api::ecs::definition::{also_given, fargate};
+use crate::api::ecs::definition::{also_given, fargate, runtime_platform};
 use crate::api::ecs::placement;
+
+/// How the names of attributes begin that say what a host can do.
+const CAPABILITY: &str = "ecs.capability.";
 
 /// A task definition.
 pub(in crate::api) fn task_definition(definition: &TaskDefinition) -> AwsTaskDefinition {
@@ -51,6 +54,7 @@ fn what_is_honoured(definition: &TaskDefinition) -> AwsTaskDefinition {
         placement_constraints: Some(placement::render_of_definition(&definition.placement_constraints)),
         compatibilities: Some(compatibilities(definition)),
         requires_compatibilities: unless_empty(&required),
+        runtime_platform: definition.runtime_platform.map(runtime_platform::render),
         cpu: definition.cpu.map(|cpu| cpu.0.to_string()),
         memory: definition.memory.map(|memory| memory.0.to_string()),
         registered_at: Some(time(definition.registered_at)),
@@ -62,9 +66,9 @@ fn what_is_honoured(definition: &TaskDefinition) -> AwsTaskDefinition {
 
 /// What hosts have to be able to do, as ECS names it.
 fn required_attributes(definition: &TaskDefinition) -> Vec<Attribute> {
-    let needed = definition.required_attributes(None, None);
+    let needed = definition.required_attributes(None, None, &[]);
     let names = needed.into_iter().filter_map(|constraint| match constraint {
-        PlacementConstraint::Attribute { name, .. } => Some(name),
+        PlacementConstraint::Attribute { name, .. } => Some(name).filter(|name| name.starts_with(CAPABILITY)),
         PlacementConstraint::DistinctInstance | PlacementConstraint::MemberOf { .. } => None,
     });
     let attribute = |name| Attribute {

@@ -16,7 +16,7 @@ pub(in crate::api::ecs) fn task_set(
     set: &TaskSet,
     with_tags: bool,
 ) -> AwsTaskSet {
-    let (platform_version, platform_family) = launch_type::platform(set.launch_type.as_deref());
+    let (platform_version, platform_family) = launch_type::platform(set.launches_on(), set.platform_version);
     let counts = state.task_counts(&service.key).of(service, &set.id);
     AwsTaskSet {
         id: Some(set.id.as_str().to_owned()),
