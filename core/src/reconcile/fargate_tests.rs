@@ -1,6 +1,7 @@
 //! Services over ECS's own capacity providers in the small world: where their tasks are, and what becomes of them as a host drains.
 
 use crate::model::*;
+use crate::rebalance::{self, Wish};
 use crate::state::Command;
 
 use super::scenario_words::strategy_of;
@@ -127,4 +128,25 @@ fn strategy_that_ends_leaves_the_launch_type_that_its_capacity_providers_had() {
     world.pass_ms(600_000);
     let hosts: Vec<String> = places(&world).into_iter().map(|(_, host)| host).collect();
     assert!(hosts.iter().all(|host| host != "none" && host != "spot"), "{hosts:?}");
+}
+
+#[test]
+fn task_is_not_moved_to_a_host_that_does_not_offer_its_capacity_provider() {
+    let mut world = World::new();
+    for (name, offers) in [("steady", "berth.fargate"), ("spot", "berth.fargate-spot")] {
+        world.add_host_offering(name, "a", ROOM, None, &[offers]);
+    }
+    world.put_capacity_providers(&["FARGATE", "FARGATE_SPOT"]);
+    world.add_definition("web", Resources::new(256, 256), None);
+    world.add_service("web", |service| {
+        service.desired_count = 4;
+        service.capacity_provider_strategy = strategy_of("FARGATE:3,FARGATE_SPOT:1");
+    });
+    world.pass_ms(600_000);
+    let wish = Wish {
+        goal: RebalanceGoal::Defragment,
+        services: Default::default(),
+        max_moves: 10,
+    };
+    assert_eq!(rebalance::moves(&world.state, &cluster(), &wish, world.now), []);
 }

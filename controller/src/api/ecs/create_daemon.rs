@@ -285,6 +285,11 @@ mod tests {
                 "other is not associated with the cluster default",
             ),
             (
+                json!({"capacityProviderArns": [arn("capacity-provider/FARGATE")]}),
+                "InvalidParameterException",
+                "FARGATE cannot have daemons",
+            ),
+            (
                 json!({"capacityProviderArns": ["gpu", "gpu"]}),
                 "InvalidParameterException",
                 "given twice",
