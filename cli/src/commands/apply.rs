@@ -13,6 +13,7 @@ use crate::declared::carry_out::Worker;
 use crate::declared::ended;
 use crate::declared::files::FileArguments;
 use crate::declared::live::Live;
+use crate::declared::looked;
 use crate::declared::plan::{Plan, Step, Verb};
 use crate::declared::settling::{self, Awaited, Settled};
 use crate::output;
@@ -67,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
                 return Ok(code(&plan, settled));
             }
         }
-        output::line(&worker.carry_out(step).await?)?;
+        carry_out(&mut worker, &cluster, &plan, step).await?;
     }
     if !arguments.wait {
         return Ok(code(&plan, Settled::Stable));
@@ -81,6 +82,27 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         .collect();
     let settled = settling::wait(&cluster, &awaited, arguments.timeout).await?;
     Ok(code(&plan, settled))
+}
+
+/// Carries out a step, and says so. Where another service of the cluster is changed after this one, the leader is to look at this one first.
+async fn carry_out(worker: &mut Worker<'_>, cluster: &Cluster, plan: &Plan, step: &Step) -> Result<()> {
+    let is_of_service = step.cluster.is_some() && step.verb != Verb::Leave;
+    let later = plan
+        .steps
+        .iter()
+        .skip_while(|other| !std::ptr::eq(*other, step))
+        .skip(1);
+    let mut others = later.filter(|other| other.cluster == step.cluster && other.verb != Verb::Leave);
+    let (true, Some(name), Some(_)) = (is_of_service, &step.cluster, others.next()) else {
+        return output::line(&worker.carry_out(step).await?);
+    };
+    let (of, service) = (cluster.beside(name), &step.resource.name);
+    let before = match step.verb {
+        Verb::Create => None,
+        _ => looked::newest_event(&of, service).await?,
+    };
+    output::line(&worker.carry_out(step).await?)?;
+    looked::wait(&of, service, before.as_deref()).await
 }
 
 /// What was over before anything was changed, by cluster and service: the services' newest deployments, however they ended.

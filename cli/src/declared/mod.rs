@@ -2,7 +2,7 @@
 //!
 //! Owns the form of the files: documents of a kind whose members are those of ECS's requests, and Compose files. [`files`] reads them with
 //! [`document`] and holds them against the model with [`check`]; [`plan`] compares them ([`compare`]) with what there is ([`live`]) before
-//! anything is changed; [`carry_out`] makes the calls, and [`settling`] waits. [`rehearsed`] asks
+//! anything is changed; [`carry_out`] makes the calls, [`looked`] keeps those for services apart, and [`settling`] waits. [`rehearsed`] asks
 //! what the calls would lead to instead.
 
 pub(crate) mod carry_out;
@@ -13,6 +13,7 @@ mod document;
 pub(crate) mod ended;
 pub(crate) mod files;
 pub(crate) mod live;
+pub(crate) mod looked;
 pub(crate) mod plan;
 mod problem;
 pub(crate) mod rehearsed;
