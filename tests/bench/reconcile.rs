@@ -1,7 +1,8 @@
 //! What it costs to decide what has to change: passes of the reconcilers over a large cluster in one process, without a controller, a log or hosts. Only the passes
 //! are timed, not what is done with their commands. Shell around `berth_core::reconcile`.
 //!
-//! `reconcile-bench [HOSTS TASKS SERVICES]`, by default 10,000 hosts in 3 zones and 100,000 tasks of 2,000 services.
+//! `reconcile-bench [HOSTS TASKS SERVICES]` (without the first part where TASKS is 0), by default 10,000 hosts in 3 zones and 100,000 tasks of 2,000 services. Then, with as many hosts, services of high
+//! priority that wait for room where tasks may be stopped for them.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use berth_core::ids::IdSource;
 use berth_core::model::*;
 use berth_core::reconcile::{Agenda, reconcile};
-use berth_core::state::{ClusterState, Command, UpdateService, apply};
+use berth_core::state::{ClusterState, Command, Taggable, UpdateService, apply};
 
 const HOST: (u32, u32) = (16_384, 65_536);
 const ZONES: usize = 3;
@@ -23,6 +24,10 @@ const DEATHS: usize = 50;
 
 /// Tasks of the service that is updated.
 const ROLLED: u32 = 1_000;
+
+/// Services that wait for room, and those whose tasks fill the hosts.
+const WAITING: usize = 200;
+const FILLING: usize = 20;
 
 /// Rounds in which something must be over.
 const MAX_ROUNDS: usize = 10_000;
@@ -348,6 +353,63 @@ impl Bench {
     }
 }
 
+/// Hosts full of tasks of `priority`, and services of priority 90 that find no room, each of another size; tasks may be stopped for others.
+fn crowded(hosts: usize, priority: &str) -> Bench {
+    let mut bench = Bench::new();
+    bench.add_hosts(hosts);
+    let tag = |resource, key: &str, value: &str| Command::TagResource {
+        resource,
+        tags: [(key.to_owned(), value.to_owned())].into(),
+    };
+    // Ten of them fill a host.
+    let each = u32::try_from(hosts * 10 / FILLING).expect("few");
+    for number in 0..FILLING {
+        let name = format!("filling-{number}");
+        bench.add_service(&name, each, Resources::new(HOST.0 / 10, HOST.1 / 10));
+        let service = Taggable::Service(cluster().service(&name));
+        bench.apply(&tag(service, Priority::TAG, priority));
+    }
+    bench.come_to_rest();
+    bench.apply(&tag(Taggable::Cluster(cluster()), PREEMPTION_TAG, "enabled"));
+    for number in 0..WAITING {
+        let name = format!("waiting-{number}");
+        let more = u32::try_from(number).expect("few");
+        bench.add_service(&name, 1, Resources::new(2_048 + more, 8_192));
+        let service = Taggable::Service(cluster().service(&name));
+        bench.apply(&tag(service, Priority::TAG, "90"));
+    }
+    bench
+}
+
+/// What services that wait for room cost with each task that ends.
+fn preemption(hosts: usize) {
+    for (priority, what) in [("90", "nothing can be stopped for them"), ("10", "all can")] {
+        let mut bench = crowded(hosts, priority);
+        bench.settle().told(&format!("{WAITING} services find no room, {what}"));
+        let key = cluster();
+        let ends: Vec<Task> = bench
+            .state
+            .tasks_of_cluster(&key)
+            .filter(|task| task.desired_status == DesiredStatus::Running)
+            .step_by(1_000)
+            .take(DEATHS)
+            .map(|task| Task::clone(task))
+            .collect();
+        let mut passes = Passes::default();
+        for task in ends {
+            bench.apply(&Command::RecordTaskReports {
+                container_instance: task.container_instance.expect("it runs"),
+                reports: vec![bench.report_of(task.id, TaskStatus::Stopped)],
+                at: bench.now,
+            });
+            let one = bench.settle();
+            passes.commands += one.commands;
+            passes.times.extend(one.times);
+        }
+        passes.told(&format!("a task ends {DEATHS} times, {what}"));
+    }
+}
+
 fn cluster() -> ClusterKey {
     Scope::new("123456789012", "us-east-1").cluster("shop")
 }
@@ -363,9 +425,13 @@ fn definition(family: &str, revision: u32) -> TaskDefinitionKey {
 fn main() {
     let given: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let [hosts, tasks, services] = given[..] else {
-        return run(10_000, 100_000, 2_000);
+        run(10_000, 100_000, 2_000);
+        return preemption(10_000);
     };
-    run(hosts, tasks, services);
+    if tasks > 0 {
+        run(hosts, tasks, services);
+    }
+    preemption(hosts);
 }
 
 fn run(hosts: usize, tasks: usize, services: usize) {

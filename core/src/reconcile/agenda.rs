@@ -9,6 +9,7 @@ use crate::state::{ClusterState, Command, Event, Taggable};
 
 use super::dependencies::Dependents;
 use super::kept_room::KeptRoom;
+use super::room::Room;
 use super::waiting::Waiting;
 
 /// Something that a reconciler looks at as a whole.
@@ -45,6 +46,8 @@ pub struct Agenda {
     pub(super) dependents: Dependents,
     /// Hosts whose room is kept for a service.
     pub(super) kept_room: KeptRoom,
+    /// Where tasks ended since the last pass, and who is to be looked at for that alone.
+    pub(super) room: Room,
     /// Hosts as placement saw them last.
     pub(super) hosts: KnownHosts,
     /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
@@ -116,7 +119,7 @@ impl Agenda {
                     self.enqueue(Subject::Service(service.clone()));
                 }
                 if change.to == TaskStatus::Stopped {
-                    self.enqueue_unplaced(&change.cluster);
+                    self.enqueue_for_room(&change.cluster, change.container_instance);
                     let kept_for = change.container_instance.and_then(|host| self.kept_room.for_whom(host));
                     if let Some(service) = kept_for.cloned() {
                         self.enqueue(Subject::Service(service));
@@ -237,6 +240,11 @@ impl Agenda {
         Some(subject)
     }
 
+    /// Whether a service is to be looked at without waiting for a time.
+    pub(super) fn is_due(&self, service: &ServiceKey) -> bool {
+        self.queued.contains(&Subject::Service(service.clone()))
+    }
+
     /// The services of a cluster that come next, until something else comes.
     pub(super) fn next_services<'a>(&'a self, cluster: &'a ClusterKey) -> impl Iterator<Item = &'a ServiceKey> {
         self.queue.iter().map_while(move |subject| match subject {
@@ -260,6 +268,13 @@ impl Agenda {
     }
 
     pub(super) fn enqueue(&mut self, subject: Subject) {
+        if let Subject::Service(key) = &subject {
+            self.room.is_not_all(key);
+        }
+        self.put_last(subject);
+    }
+
+    fn put_last(&mut self, subject: Subject) {
         if self.queued.insert(subject.clone()) {
             self.queue.push_back(subject);
         }
@@ -331,6 +346,32 @@ impl Agenda {
         if self.rebalancing.contains(cluster) {
             self.enqueue(Subject::Rebalance(cluster.clone()));
         }
+    }
+
+    /// A task ended on a host: looks at the services that wait for room, in their turns, as far as that may be of use.
+    fn enqueue_for_room(&mut self, cluster: &ClusterKey, host: Option<ContainerInstanceId>) {
+        let Some(host) = host else {
+            return self.enqueue_unplaced(cluster);
+        };
+        self.room.made(cluster, host);
+        let waiting: Vec<ServiceKey> = self.waiting.of(cluster).cloned().collect();
+        for service in waiting {
+            let subject = Subject::Service(service.clone());
+            if !self.queued.contains(&subject) {
+                self.room.concerns(service);
+                self.put_last(subject);
+            }
+        }
+    }
+
+    /// Takes services off that need not be looked at now.
+    pub(super) fn take_off(&mut self, services: &BTreeSet<ServiceKey>) {
+        if services.is_empty() {
+            return;
+        }
+        let is_off = |subject: &Subject| matches!(subject, Subject::Service(key) if services.contains(key));
+        self.queue.retain(|subject| !is_off(subject));
+        self.queued.retain(|subject| !is_off(subject));
     }
 
     /// There may be room in `cluster`: looks at the services that wait for it, in their turns.

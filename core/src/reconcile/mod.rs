@@ -30,6 +30,7 @@ mod rebalance;
 mod replica;
 mod retention;
 mod revisions;
+mod room;
 mod service;
 mod stages;
 mod standalone;
@@ -90,6 +91,7 @@ const MAX_COMMANDS_PER_PASS: usize = 256;
 /// service are void.
 pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids: &mut IdSource) -> Vec<Command> {
     let mut pass = Pass::new(state, agenda, now, ids);
+    room::spare_vain_looks(&mut pass);
     while (pass.commands.len() < MAX_COMMANDS_PER_PASS || pass.together.is_under_way())
         && let Some(subject) = pass.agenda.pop(now)
     {

@@ -23,7 +23,8 @@ pub(super) fn give_way(pass: &mut Pass<'_>, first: &ServiceKey) -> bool {
     let priority = Priority::of(&service.tags);
     let waits_above = |pass: &Pass<'_>| -> Vec<ServiceKey> {
         let above = pass.agenda.waiting.above(&first.cluster, priority);
-        let new = above.filter(|key| !pass.gave_way_to.contains(*key));
+        // One that nothing has changed for would be looked at in vain.
+        let new = above.filter(|key| pass.agenda.is_due(key) && !pass.gave_way_to.contains(*key));
         new.take(MAX_SERVICES).cloned().collect()
     };
     let above = waits_above(pass);

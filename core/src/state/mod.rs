@@ -109,6 +109,8 @@ struct Index {
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
     /// Tasks that are ending so that a task of a service fits in their place, by that service.
     making_room: OrdMap<ServiceKey, OrdSet<TaskId>>,
+    /// Tasks outside services that say a priority and are not over: those of them that may be stopped for others.
+    prioritized: OrdMap<ClusterKey, OrdSet<TaskId>>,
     /// Revisions that are being deleted.
     deleting: OrdSet<TaskDefinitionKey>,
     /// Stopped tasks by the moment they stopped, the oldest first.

@@ -81,6 +81,22 @@ impl ClusterState {
         all.flat_map(move |(service, ids)| ids.iter().filter_map(move |id| Some((service, self.tasks.get(id)?))))
     }
 
+    /// No task of a cluster that may be stopped for others has a lower priority; `None` if none may. Some of those that have it may be protected.
+    #[must_use]
+    pub fn lowest_preemptible(&self, cluster: &ClusterKey) -> Option<Priority> {
+        let mut lowest: Option<Priority> = None;
+        for service in self.services_and_daemons_of(cluster) {
+            let priority = Priority::of(&service.tags);
+            let is_lower = lowest.is_none_or(|lowest| priority < lowest) && gets_tasks_back(service);
+            if is_lower && self.live_tasks_of_service(&service.key).next().is_some() {
+                lowest = Some(priority);
+            }
+        }
+        let alone = self.index.prioritized.get(cluster).into_iter().flatten();
+        let alone = alone.filter_map(|id| Priority::said_by(&self.tasks.get(id)?.tags));
+        lowest.into_iter().chain(alone).min()
+    }
+
     /// Whether a task that is stopped comes back by itself or said that it need not: what is not of a service is stopped for another only where it was
     /// given a priority.
     #[must_use]
@@ -93,6 +109,11 @@ impl ClusterState {
                 None => Priority::said_by(&task.tags).is_some(),
             }
     }
+}
+
+/// Whether a task is of no service, not over, and was given a priority.
+pub(super) fn says_its_own(task: &Task) -> bool {
+    task.service().is_none() && !task.is_stopped() && Priority::said_by(&task.tags).is_some()
 }
 
 /// A daemon service would start the task again where it was.

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 use super::sharing::share;
-use super::{Allocation, ClientToken, ClusterState, Rejection, RememberedRequest};
+use super::{Allocation, ClientToken, ClusterState, Rejection, RememberedRequest, preemption};
 
 const FIRST_TASK: TaskId = TaskId(0);
 const LAST_TASK: TaskId = TaskId(u128::MAX);
@@ -343,6 +343,9 @@ impl ClusterState {
         if let Some(stopped_at) = stopped_at(&task) {
             index.stopped.insert((stopped_at, task.id));
         }
+        if preemption::says_its_own(&task) {
+            insert(&mut index.prioritized, &task.cluster, task.id);
+        }
         let task = Arc::new(task);
         if let Some(service) = task.service() {
             self.index_liveness(service, &task);
@@ -383,6 +386,9 @@ impl ClusterState {
         }
         if let Some(service) = task.makes_room_for() {
             remove(&mut self.index.making_room, &task.cluster.service(service.as_str()), id);
+        }
+        if preemption::says_its_own(task) {
+            remove(&mut self.index.prioritized, &task.cluster, id);
         }
         let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) else {
             return;
