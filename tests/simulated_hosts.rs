@@ -48,6 +48,7 @@ impl Fleet {
                 capacity_provider: None,
                 attributes: Attributes::new(),
                 capacity: Resources::new(4096, 8192),
+                sleep_command: None,
                 runtime_version: "simulated".to_owned(),
             };
             let (logs, shutdown) = (Arc::new(runtime.clone()), stop.clone());

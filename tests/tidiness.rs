@@ -19,12 +19,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("storage", &[]),
     ("raft", &["berth-proto", "berth-storage"]),
     ("trust", &[]),
+    ("hooks", &[]),
     ("joining", &["berth-proto", "berth-trust"]),
     (
         "controller",
         &[
             "berth-core",
             "berth-aws",
+            "berth-hooks",
             "berth-joining",
             "berth-proto",
             "berth-raft",
@@ -36,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "agent",
         &[
             "berth-core",
+            "berth-hooks",
             "berth-joining",
             "berth-proto",
             "berth-storage",

@@ -120,6 +120,8 @@ impl Agent {
             orders: orders.clone(),
             fence: fence.clone(),
             foreign_ports: foreign_ports.watch(),
+            sleep_command: config.sleep_command,
+            not_asleep: None,
             seen: contents.seen,
             was: None,
             registration,

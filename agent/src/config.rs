@@ -27,6 +27,8 @@ pub struct AgentConfig {
     pub capacity_provider: Option<CapacityProviderName>,
     /// Further attributes; they win over those that the agent finds out.
     pub attributes: Attributes,
+    /// The command by which the host sleeps, until the controllers have it woken. `None` where it never does.
+    pub sleep_command: Option<String>,
     /// What the host offers to tasks; see [`crate::host::detect_capacity`].
     pub capacity: Resources,
     /// The container runtime and its version, such as `containerd 1.6.20`.

@@ -48,6 +48,13 @@ pub(crate) fn describe(config: &AgentConfig, offered: Attributes) -> HostDescrip
     if let Some(zone) = &config.availability_zone {
         attributes.insert(attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone.clone()));
     }
+    if config.sleep_command.is_some() {
+        attributes.insert(attribute_names::SLEEP.to_owned(), None);
+        let addresses = mac_addresses();
+        if !addresses.is_empty() {
+            attributes.insert(attribute_names::MAC_ADDRESSES.to_owned(), Some(addresses.join(" ")));
+        }
+    }
     attributes.extend(config.attributes.clone());
     HostDescription {
         host_name: config.host_name.clone(),
@@ -59,6 +66,23 @@ pub(crate) fn describe(config: &AgentConfig, offered: Attributes) -> HostDescrip
         ecs_agent: None,
     }
 }
+
+/// Addresses of the machine's network interfaces, virtual ones left out, by the names of the interfaces: what somebody who wakes it has to know. None
+/// where the system does not say.
+fn mac_addresses() -> Vec<String> {
+    let found = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let mut interfaces: Vec<_> = found.map(|interface| interface.path()).collect();
+    interfaces.sort_unstable();
+    let physical = interfaces.iter().filter(|path| path.join("device").exists());
+    let addresses = physical.filter_map(|path| std::fs::read_to_string(path.join("address")).ok());
+    let addresses = addresses.map(|address| address.trim().to_owned());
+    addresses
+        .filter(|address| address.len() == MAC_ADDRESS_LENGTH)
+        .collect()
+}
+
+/// Characters of an Ethernet address: what wakes a host by its network has one.
+const MAC_ADDRESS_LENGTH: usize = 17;
 
 /// ECS's name of this machine's architecture; Rust's where ECS has none.
 fn cpu_architecture() -> &'static str {
@@ -108,6 +132,7 @@ mod tests {
             capacity_provider: None,
             attributes: Attributes::from([("rack".to_owned(), Some("7".to_owned())), ("ssd".to_owned(), None)]),
             capacity: Resources::new(1024, 512),
+            sleep_command: None,
             runtime_version: "simulated".to_owned(),
         };
         let attributes = describe(&config, Attributes::new()).attributes;
@@ -116,5 +141,15 @@ mod tests {
         assert_eq!(attributes["rack"].as_deref(), Some("7"));
         assert_eq!(attributes["ssd"], None);
         assert!(attributes.contains_key("ecs.cpu-architecture"));
+        assert!(!attributes.contains_key("berth.sleep"));
+        let sleeps = AgentConfig {
+            sleep_command: Some("systemctl suspend".to_owned()),
+            ..config
+        };
+        assert!(
+            describe(&sleeps, Attributes::new())
+                .attributes
+                .contains_key("berth.sleep")
+        );
     }
 }

@@ -18,3 +18,4 @@ mod parts;
 pub mod peers;
 pub mod registrar;
 pub mod replica;
+mod waker;

@@ -33,6 +33,7 @@ fn options(data_dir: &Path, listen: SocketAddr, start: ClusterStart) -> Controll
         root: None,
         api_tls: ApiTls::Plain,
         testing: false,
+        wake_command: None,
         backups: None,
     }
 }

@@ -46,6 +46,7 @@ async fn controller(data_dir: &Path) -> Controller {
         root: None,
         api_tls: ApiTls::Plain,
         testing: false,
+        wake_command: None,
         backups: None,
     };
     Controller::start(options).await.expect("the controller starts")

@@ -23,6 +23,7 @@ async fn controller(data_dir: &Path) -> Controller {
         root: Some(root),
         api_tls: ApiTls::Plain,
         testing: false,
+        wake_command: None,
         backups: None,
     };
     Controller::start(options).await.expect("the controller starts")

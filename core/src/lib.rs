@@ -12,6 +12,7 @@ pub mod model;
 pub mod placement;
 pub mod rebalance;
 pub mod reconcile;
+pub mod scaling;
 pub mod state;
 pub mod task_lifecycle;
 pub mod what_if;

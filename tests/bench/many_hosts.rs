@@ -301,7 +301,13 @@ impl Host {
                             }
                         }
                         Some(to_agent::Message::Refused(refused)) => bail!("refused: {}", refused.message),
-                        Some(to_agent::Message::Registered(_) | to_agent::Message::LogRequest(_)) | None => {}
+                        // None of its hosts can sleep.
+                        Some(
+                            to_agent::Message::Registered(_)
+                            | to_agent::Message::LogRequest(_)
+                            | to_agent::Message::Sleep(_),
+                        )
+                        | None => {}
                     }
                 }
                 _ = heartbeat.tick() => {

@@ -163,6 +163,7 @@ impl Session {
         let mut waiting: Option<Batch> = None;
         let mut sequence = 0;
         let mut unanswered = VecDeque::new();
+        self.say_not_asleep(&wire.outgoing).await?;
         let mut foreign_ports = self.foreign_ports.clone();
         changes.mark_changed();
         let mut heard = Instant::now();
@@ -192,6 +193,8 @@ impl Session {
                         // A few words, as short as a heartbeat.
                         send(&wire.outgoing, from_agent::Message::LogReply(refused)).await?;
                     },
+                    Some(to_agent::Message::Sleep(_)) if self.sleep_command.is_some() => return Err(SessionError::ToldToSleep),
+                    Some(to_agent::Message::Sleep(_)) => return Err(SessionError::Unexpected("Sleep to an agent that cannot")),
                     Some(to_agent::Message::Registered(_)) => return Err(SessionError::Unexpected("a second Registered")),
                     Some(to_agent::Message::Refused(refused)) => return Err(SessionError::Refused(refused)),
                     None => tracing::debug!("ignored a message of a kind that this agent does not know"),
@@ -218,6 +221,17 @@ impl Session {
                 () = tokio::time::sleep_until(heard + silence) => return Err(SessionError::Silent(silence)),
             }
         }
+    }
+
+    /// Says why the host is awake that was told to sleep, once.
+    async fn say_not_asleep(&mut self, outgoing: &mpsc::Sender<FromAgent>) -> Result<(), SessionError> {
+        let Some(reason) = self.not_asleep.clone() else {
+            return Ok(());
+        };
+        let message = v1::NotAsleep { reason };
+        send(outgoing, from_agent::Message::NotAsleep(message)).await?;
+        self.not_asleep = None;
+        Ok(())
     }
 
     fn hear_of_news(&self, settings: &v1::HostSettings) {

@@ -8,6 +8,7 @@ mod conversation;
 mod documents;
 mod log_replies;
 mod route;
+mod sleep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,10 @@ pub(crate) struct Session {
     pub(crate) fence: Fence,
     /// Ports of the host that foreign programs hold.
     pub(crate) foreign_ports: watch::Receiver<Ports>,
+    /// The command by which the host sleeps, where it can.
+    pub(crate) sleep_command: Option<String>,
+    /// Why the host is awake that was told to sleep, as long as no controller knows.
+    pub(crate) not_asleep: Option<String>,
     /// The newest assignment that was taken.
     pub(crate) seen: Option<SeenPosition>,
     /// ARN of the container instance that this process has had a session as.
@@ -87,6 +92,8 @@ enum SessionError {
     Malformed(String),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error("the host is to sleep")]
+    ToldToSleep,
     #[error("the agent is stopping")]
     Stopping,
 }
@@ -115,6 +122,10 @@ impl Session {
                     self.stop_for_good(&refused.message).await;
                     // Whoever watches the registration sees that there is none, and not that the agent has ended.
                     return std::future::pending().await;
+                }
+                SessionError::ToldToSleep => {
+                    self.sleep().await;
+                    continue;
                 }
                 SessionError::Refused(refused) => {
                     at_least = Duration::from_millis(u64::from(refused.retry_after_ms));

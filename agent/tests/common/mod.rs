@@ -299,6 +299,7 @@ pub(crate) fn config(endpoint: &str) -> AgentConfig {
         capacity_provider: None,
         attributes: Attributes::new(),
         capacity: Resources::new(2048, 4096),
+        sleep_command: None,
         runtime_version: "simulated".to_owned(),
     }
 }

@@ -63,6 +63,9 @@ pub(crate) struct Arguments {
     /// The capacity provider whose pool this host belongs to
     #[arg(long, value_name = "NAME", value_parser = values::capacity_provider)]
     capacity_provider: Option<CapacityProviderName>,
+    /// A command by which this host sleeps, such as 'systemctl suspend', where its capacity provider has managed scaling and does not need it
+    #[arg(long, value_name = "COMMAND", value_parser = values::hook)]
+    sleep_command: Option<String>,
     /// A further attribute for placement constraints; may be given several times
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = attribute)]
     attribute: Vec<(String, Option<String>)>,
@@ -299,6 +302,7 @@ fn config(
         capacity_provider: arguments.capacity_provider.clone(),
         attributes: Attributes::new(),
         capacity,
+        sleep_command: arguments.sleep_command.clone(),
         runtime_version,
     })
 }

@@ -76,6 +76,9 @@ pub(crate) struct Arguments {
     /// How many of them to keep
     #[arg(long, default_value_t = 28, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "backup_dir")]
     backup_keep: u32,
+    /// A command that wakes a host which was put to sleep, such as 'wakeonlan $BERTH_MAC_ADDRESSES'. Only the leader runs it
+    #[arg(long, value_name = "COMMAND", value_parser = values::hook)]
+    wake_command: Option<String>,
     /// Offer `POST /_berth/reset`, which empties the state
     #[arg(long)]
     testing: bool,
@@ -200,6 +203,7 @@ fn options(arguments: &Arguments) -> Result<ControllerOptions> {
         root,
         api_tls,
         testing: arguments.testing,
+        wake_command: arguments.wake_command.clone(),
         backups: schedule(arguments),
     })
 }

@@ -169,6 +169,18 @@ fn time(text: &str) -> Result<Duration> {
     number.checked_mul(unit).map(Duration::from_secs).with_context(what)
 }
 
+/// Reads a command that the program is to run at a moment of its own.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn hook(text: &str) -> Result<String> {
+    ensure!(
+        !text.trim().is_empty(),
+        "say which command; without one leave the flag away"
+    );
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

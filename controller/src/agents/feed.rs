@@ -45,6 +45,7 @@ fn tell(registry: &Registry, event: &Event) {
             ..
         } => registry.task_forgotten(*host, *task),
         Event::ContainerInstanceDeregistered { id, .. } => registry.host_changed(*id),
+        Event::PowerChanged { id, .. } => registry.power_changed(*id),
         // Their container instances are gone: the agents register again, into nothing that they knew.
         Event::StateReset => registry.end_all(),
         _ => {}

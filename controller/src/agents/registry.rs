@@ -205,6 +205,13 @@ impl Registry {
         }
     }
 
+    /// The host may have to sleep.
+    pub(super) fn power_changed(&self, host: ContainerInstanceId) {
+        if let Some(session) = lock(&self.sessions).by_instance.get(&host) {
+            session.changed.notify_one();
+        }
+    }
+
     pub(super) fn all_changed(&self) {
         lock(&self.sessions)
             .by_instance

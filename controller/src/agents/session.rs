@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::model::{
-    ContainerInstanceId, ContainerInstanceStatus, HostSettings, Ports, TaskId, Timestamp, TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, HostSettings, Ports, PowerChange, PowerState, TaskId, Timestamp,
+    TransportProtocol,
 };
 use berth_core::state::Command;
 use berth_proto::record::RecordError;
 use berth_proto::v1::{
-    FromAgent, Heartbeat, HostPort, PortProtocol, RefusalCode, Refused, Register, ReportsRecorded, TaskReports,
-    ToAgent, from_agent, to_agent,
+    FromAgent, Heartbeat, HostPort, NotAsleep, PortProtocol, RefusalCode, Refused, Register, ReportsRecorded, Sleep,
+    TaskReports, ToAgent, from_agent, to_agent,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -119,6 +120,7 @@ pub(super) async fn serve(
         warned_of_clock: false,
         is_trusted: identity.is_some(),
         settings,
+        told_to_sleep: false,
         tasks,
         last_heard_at: context.clock.now(),
     };
@@ -195,6 +197,23 @@ async fn record_foreign_ports(context: &Context, term: u64, host: ContainerInsta
     }
 }
 
+/// Proposes that a host is awake that was told to sleep, for the reason that its agent gives. If that is not recorded, the host sleeps the sooner.
+async fn record_not_asleep(context: &Context, term: u64, host: ContainerInstanceId, reason: String) {
+    tracing::warn!(container_instance = %host, reason, "a host that was told to sleep is awake");
+    let command = Command::ChangePower {
+        container_instance: host,
+        change: PowerChange::NotAsleep { reason },
+        at: context.clock.now(),
+    };
+    match tokio::time::timeout(SEND_WITHIN, context.group.propose_in_term(command, term)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(container_instance = %host, %error, "could not record that a host does not sleep");
+        }
+        Err(_) => tracing::warn!(container_instance = %host, "that a host does not sleep was not recorded in time"),
+    }
+}
+
 async fn first_message(incoming: &mut Streaming<FromAgent>) -> Result<Register, Refused> {
     let invalid = |message: String| opening::refused(RefusalCode::Invalid, message);
     let message = tokio::time::timeout(REGISTER_WITHIN, incoming.message())
@@ -226,6 +245,8 @@ struct Session {
     /// The settings that the agent was told last.
     settings: HostSettings,
     last_heard_at: Timestamp,
+    /// Whether the agent was told to put its host to sleep.
+    told_to_sleep: bool,
     /// Tasks that the agent had when it registered, and so knows the specs of.
     tasks: BTreeSet<TaskId>,
 }
@@ -296,6 +317,9 @@ impl Session {
             }
             Some(from_agent::Message::TaskReports(batch)) => self.record(&batch)?,
             Some(from_agent::Message::LogReply(reply)) => self.open_calls.answer(reply),
+            Some(from_agent::Message::NotAsleep(NotAsleep { reason })) => {
+                Box::pin(record_not_asleep(&self.context, self.term, self.host, reason)).await;
+            }
             Some(from_agent::Message::Register(_)) => return Err(SessionEnd::Unexpected("a second Register")),
             None => tracing::debug!(container_instance = %self.host, "ignored a message of a kind unknown here"),
         }
@@ -352,9 +376,26 @@ impl Session {
 
     async fn tell_changes(&mut self) -> Result<(), SessionEnd> {
         let (all, changed) = self.state.take_changes();
-        if !all && changed.is_empty() {
+        if all || !changed.is_empty() {
+            self.tell_assignments(all, &changed).await?;
+        }
+        self.tell_to_sleep().await
+    }
+
+    /// Has the agent put its host to sleep, where that is due. It is told once: it ends the session.
+    async fn tell_to_sleep(&mut self) -> Result<(), SessionEnd> {
+        let view = self.context.group.view();
+        let host = view.view.container_instance(self.host);
+        let is_due = host.is_some_and(|host| host.power.state == PowerState::FallingAsleep);
+        if !is_due || self.told_to_sleep {
             return Ok(());
         }
+        self.told_to_sleep = true;
+        tracing::info!(container_instance = %self.host, "telling an agent to put its host to sleep");
+        send(&self.outgoing, to_agent::Message::Sleep(Sleep {})).await
+    }
+
+    async fn tell_assignments(&mut self, all: bool, changed: &BTreeSet<TaskId>) -> Result<(), SessionEnd> {
         // Taken after the changes, so that it contains them.
         let view = self.context.group.view();
         let instance = view.view.container_instance(self.host);
@@ -364,7 +405,7 @@ impl Session {
         let message = if all {
             assignments::full(&view, self.host, &self.tasks)?
         } else {
-            assignments::diff(&view, self.host, &changed)?
+            assignments::diff(&view, self.host, changed)?
         };
         let ids = |texts: Vec<&String>| {
             texts

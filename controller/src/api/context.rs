@@ -25,6 +25,8 @@ pub struct ApiOptions {
     pub root: RootCredentials,
     /// Whether `POST /_berth/reset` empties the state.
     pub testing: bool,
+    /// Whether hosts that were put to sleep can be woken.
+    pub wakes_hosts: bool,
 }
 
 /// The parts of the controller that the API stands on.
@@ -121,6 +123,11 @@ impl Api {
     pub(super) fn with_ids<T>(&self, draw: impl FnOnce(&mut IdSource) -> T) -> T {
         // The source is valid after every step, so a panic elsewhere leaves nothing half done.
         draw(&mut self.ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether hosts that were put to sleep can be woken.
+    pub(super) fn wakes_hosts(&self) -> bool {
+        self.options.wakes_hosts
     }
 
     /// What the agents can say of their containers' logs.

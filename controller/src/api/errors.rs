@@ -108,6 +108,7 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
              Associate the capacity provider with the cluster or specify a valid capacity provider and try again. Not associated: {}.",
             key.name
         )),
+        R::ManagedScaling(why) => ecs::CLIENT.error(format!("The settings of the capacity provider are invalid: {why}.")),
         R::CapacityProviderInUse(_) => {
             ecs::RESOURCE_IN_USE.error("The specified capacity provider is in use and cannot be removed.")
         }

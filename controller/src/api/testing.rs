@@ -292,6 +292,14 @@ impl Harness {
         Self::with(true, Arc::new(NoAgents), ClusterState::at_newest_level())
     }
 
+    /// One that was started without a command by which hosts are woken.
+    pub(crate) fn without_wake_command() -> Self {
+        let mut harness = Self::new();
+        let api = Arc::get_mut(&mut harness.api).expect("nobody else has it yet");
+        api.options.wakes_hosts = false;
+        harness
+    }
+
     pub(crate) fn with_logs(logs: Arc<dyn ContainerLogs>) -> Self {
         Self::with(false, logs, ClusterState::at_newest_level())
     }
@@ -304,7 +312,11 @@ impl Harness {
         };
         let state = Arc::new(StateInMemory(Mutex::new((0, state)), EventMemory::default()));
         state.1.of_history(HISTORY);
-        let options = ApiOptions { root, testing };
+        let options = ApiOptions {
+            root,
+            testing,
+            wakes_hosts: true,
+        };
         let parts = ApiParts {
             replica: Arc::clone(&state) as Arc<dyn Replica>,
             runner: Arc::clone(&state) as Arc<dyn TaskRunner>,

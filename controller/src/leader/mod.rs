@@ -23,14 +23,15 @@ use crate::replica::StateGroup;
 pub use handle::LeaderHandle;
 
 /// Starts the loop on a runtime; it works while this member leads, and ends when the group stops. `ids` must be seeded by the
-/// operating system, since ids must not repeat.
+/// operating system, since ids must not repeat. `wakes_hosts` says whether hosts that were put to sleep can be woken.
 pub fn start(
     group: StateGroup,
     clock: Arc<dyn Clock>,
     ids: IdSource,
+    wakes_hosts: bool,
     runtime: &Handle,
 ) -> (LeaderHandle, JoinHandle<()>) {
     let (requests, waiting) = mpsc::channel(handle::MAX_WAITING_REQUESTS);
-    let rounds = rounds::Rounds::new(group, clock, ids, waiting);
+    let rounds = rounds::Rounds::new(group, clock, ids, wakes_hosts, waiting);
     (LeaderHandle::new(requests), runtime.spawn(rounds.run()))
 }

@@ -34,6 +34,8 @@ pub(super) struct Rounds {
     group: StateGroup,
     clock: Arc<dyn Clock>,
     ids: IdSource,
+    /// Whether hosts that were put to sleep can be woken.
+    wakes_hosts: bool,
     requests: mpsc::Receiver<Waiting>,
     feed: AppliedFeed<ApplyOutcome>,
     leads: watch::Receiver<Option<u64>>,
@@ -58,6 +60,7 @@ impl Rounds {
         group: StateGroup,
         clock: Arc<dyn Clock>,
         ids: IdSource,
+        wakes_hosts: bool,
         requests: mpsc::Receiver<Waiting>,
     ) -> Self {
         Self {
@@ -66,6 +69,7 @@ impl Rounds {
             group,
             clock,
             ids,
+            wakes_hosts,
             requests,
             led_term: None,
             leading: None,
@@ -155,6 +159,7 @@ impl Rounds {
     }
 
     fn note(&mut self, item: &FeedItem<ApplyOutcome>) {
+        let wakes_hosts = self.wakes_hosts;
         let Some((_, agenda)) = &mut self.leading else { return };
         match item {
             FeedItem::Batch(batch) => {
@@ -166,7 +171,7 @@ impl Rounds {
                     .flat_map(|events| events.iter())
                     .for_each(|event| agenda.note(event));
             }
-            FeedItem::Resync => *agenda = Agenda::everything(&self.group.view().view),
+            FeedItem::Resync => *agenda = Agenda::everything(&self.group.view().view).waking_hosts(wakes_hosts),
         }
     }
 
@@ -186,7 +191,8 @@ impl Rounds {
         match self.group.read().await {
             Ok(published) => {
                 tracing::info!(term, raft_index = published.index, "reconciling as the leader");
-                self.leading = Some((term, Agenda::everything(&published.view)));
+                let agenda = Agenda::everything(&published.view).waking_hosts(self.wakes_hosts);
+                self.leading = Some((term, agenda));
             }
             Err(error) => {
                 tracing::warn!(term, %error, "cannot reconcile yet: trying again");
@@ -231,13 +237,14 @@ impl Rounds {
 
     /// Puts what did not come about on the agenda again, for after a pause.
     fn look_again(&mut self, shortfall: &Shortfall) {
+        let wakes_hosts = self.wakes_hosts;
         let Some((_, agenda)) = &mut self.leading else { return };
         if shortfall.commands.is_empty() && !shortfall.unknown {
             return;
         }
         let view = self.group.view();
         if shortfall.unknown {
-            *agenda = Agenda::everything(&view.view);
+            *agenda = Agenda::everything(&view.view).waking_hosts(wakes_hosts);
         }
         let again = shortfall.commands.iter();
         again.for_each(|command| agenda.revisit(&view.view, command));

@@ -52,6 +52,11 @@ pub(super) struct HostLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Power {
+    pub(super) power: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Status {
     pub(super) status: &'static str,
 }
@@ -90,6 +95,7 @@ pub struct Instruments {
     backups: Family<Outcome, Counter>,
     pub(crate) last_backup_seconds: Count,
     pub(crate) last_backup_bytes: Count,
+    host_calls: Family<Outcome, Counter>,
     pub(super) state: StateGauges,
 }
 
@@ -105,6 +111,8 @@ pub(super) struct StateGauges {
     pub(super) store_free_bytes: Count,
     pub(super) agent_sessions: Count,
     pub(super) hosts: Family<HostLabels, Count>,
+    pub(super) hosts_by_power: Family<Power, Count>,
+    pub(super) hosts_in_trouble: Count,
     pub(super) services: Family<Status, Count>,
     pub(super) tasks: Family<Status, Count>,
     pub(super) tasks_missing: Count,
@@ -140,6 +148,7 @@ impl Default for Metrics {
             backups: Family::default(),
             last_backup_seconds: Count::default(),
             last_backup_bytes: Count::default(),
+            host_calls: Family::default(),
             state: StateGauges::default(),
         };
         // So that what never happened reads as 0.
@@ -148,6 +157,9 @@ impl Default for Metrics {
         }
         for outcome in ["written", "failed"] {
             drop(metrics.backups.get_or_create(&Outcome { outcome }));
+        }
+        for outcome in ["made", "failed"] {
+            drop(metrics.host_calls.get_or_create(&Outcome { outcome }));
         }
         let mut registry = Registry::default();
         metrics.register_raft(&mut registry);
@@ -259,6 +271,24 @@ impl Instruments {
         );
         add(
             to,
+            "berth_hosts_by_power",
+            "Container instances that are not inactive, by where they are between awake and asleep",
+            &state.hosts_by_power,
+        );
+        add(
+            to,
+            "berth_hosts_in_trouble",
+            "Container instances that did not wake or sleep when they were to",
+            &state.hosts_in_trouble,
+        );
+        add(
+            to,
+            "berth_host_calls",
+            "Times that this controller ran the command by which a host is woken, by how that ended",
+            &self.host_calls,
+        );
+        add(
+            to,
             "berth_services",
             "Services, by status, without managed daemons",
             &state.services,
@@ -341,6 +371,12 @@ impl Metrics {
     /// Scheduled backups that ended so.
     pub(crate) fn backups_with(&self, outcome: &'static str) -> Counter {
         self.backups.get_or_create(&Outcome { outcome }).clone()
+    }
+
+    /// A host was called, or could not be.
+    pub(crate) fn host_called(&self, was_made: bool) {
+        let outcome = if was_made { "made" } else { "failed" };
+        self.host_calls.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// All metrics as OpenMetrics text.

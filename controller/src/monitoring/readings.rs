@@ -1,10 +1,10 @@
 //! What is a state rather than an event, read off when the metrics are asked for. Shell.
 
-use berth_core::model::{ContainerInstanceStatus, DesiredStatus, ServiceStatus, TaskStatus};
+use berth_core::model::{ContainerInstanceStatus, DesiredStatus, PowerState, ServiceStatus, TaskStatus};
 use berth_core::state::ClusterState;
 use berth_raft::Role;
 
-use super::metrics::{HostLabels, Metrics, Named, StateGauges, Status, Version};
+use super::metrics::{HostLabels, Metrics, Named, Power, StateGauges, Status, Version};
 use crate::replica::StateGroup;
 
 const TASK_STATUSES: [TaskStatus; 8] = [
@@ -83,6 +83,17 @@ fn read_state(gauges: &StateGauges, state: &ClusterState) {
             gauges.hosts.get_or_create(&labels).set(count as u64);
         }
     }
+    let is_there =
+        |host: &&std::sync::Arc<berth_core::model::ContainerInstance>| host.status != ContainerInstanceStatus::Inactive;
+    for power in PowerState::ALL {
+        let hosts = state.all_container_instances().filter(is_there);
+        let count = hosts.filter(|host| host.power.state == power).count();
+        let labels = Power { power: power.as_str() };
+        gauges.hosts_by_power.get_or_create(&labels).set(count as u64);
+    }
+    let hosts = state.all_container_instances().filter(is_there);
+    let in_trouble = hosts.filter(|host| host.power.trouble.is_some()).count();
+    gauges.hosts_in_trouble.set(in_trouble as u64);
     let services = || state.all_services().filter(|service| !service.is_managed_daemon());
     for (status, name) in SERVICE_STATUSES {
         let count = services().filter(|service| service.status == status).count();

@@ -29,6 +29,7 @@ use crate::errors::chain;
 use crate::peers::{CallsToLeader, PeerNetwork};
 use crate::registrar::{self, Registrar};
 use crate::replica::{ReplicatedState, StateGroup};
+use crate::waker::Waker;
 use crate::{features, leader};
 use berth_raft::{NoPeers, RaftOptions, ReadError, Role, RunState, Transport};
 use berth_storage::SledStorage;
@@ -314,7 +315,21 @@ fn serve_clients(
             Ok(())
         });
     }
-    let (runner, leader) = leader::start(group.clone(), Arc::clone(&clock), ids()?, leader_thread.runtime());
+    if let Some(command) = options.wake_command.clone() {
+        let waking = Waker::new(group.clone(), Arc::clone(&clock), command).run(stop.clone());
+        parts.spawn(async move {
+            waking.await;
+            Ok(())
+        });
+    }
+    let wakes_hosts = options.wake_command.is_some();
+    let (runner, leader) = leader::start(
+        group.clone(),
+        Arc::clone(&clock),
+        ids()?,
+        wakes_hosts,
+        leader_thread.runtime(),
+    );
     let api_parts = ApiParts {
         replica: Arc::new(group.clone()),
         runner: Arc::new(runner),
@@ -336,6 +351,7 @@ fn serve_clients(
     let api_options = ApiOptions {
         root: base.root.clone(),
         testing: options.testing,
+        wakes_hosts,
     };
     let api = Arc::new(Api::new(api_options, api_parts));
     if let Some(network) = &base.network {
@@ -440,6 +456,7 @@ mod tests {
             root: Some(root),
             api_tls: ApiTls::Plain,
             testing: false,
+            wake_command: None,
             backups: None,
         }
     }

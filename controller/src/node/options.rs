@@ -34,6 +34,8 @@ pub struct ControllerOptions {
     pub api_tls: ApiTls,
     /// Whether `POST /_berth/reset` empties the state.
     pub testing: bool,
+    /// The command by which hosts are woken, where there is one.
+    pub wake_command: Option<String>,
     /// When backups are written by themselves, if at all.
     pub backups: Option<ScheduleOptions>,
 }

@@ -56,6 +56,7 @@ impl TestCluster {
             group.clone(),
             Arc::new(SystemClock),
             IdSource::from_seed(7),
+            false,
             &Handle::current(),
         );
         let ids = std::sync::Mutex::new(IdSource::from_seed(11));

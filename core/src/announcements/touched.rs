@@ -131,7 +131,9 @@ fn add(found: &mut BTreeSet<Resource>, event: &Event) {
         Event::ClusterCreated(cluster) | Event::ClusterUpdated(cluster) | Event::ClusterDeleted(cluster) => {
             found.insert(Resource::Cluster(cluster.clone()));
         }
-        Event::CapacityProviderCreated(provider) | Event::CapacityProviderDeleted(provider) => {
+        Event::CapacityProviderCreated(provider)
+        | Event::CapacityProviderUpdated(provider)
+        | Event::CapacityProviderDeleted(provider) => {
             found.insert(Resource::CapacityProvider(provider.clone()));
         }
         Event::TaskDefinitionRegistered(definition)
@@ -165,7 +167,8 @@ fn add(found: &mut BTreeSet<Resource>, event: &Event) {
             found.insert(Resource::ContainerInstance(cluster.clone(), *id));
             found.insert(Resource::Cluster(cluster.clone()));
         }
-        Event::TagsChanged(_)
+        Event::PowerChanged { .. }
+        | Event::TagsChanged(_)
         | Event::RequestRepeated { .. }
         | Event::DocumentChanged(_)
         | Event::RebalanceChanged(_)

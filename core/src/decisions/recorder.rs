@@ -367,11 +367,13 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::RegisterContainerInstance { at, .. }
         | Command::RecordAgentDisconnected { at, .. }
         | Command::DeclareHostLost { at, .. }
+        | Command::ChangePower { at, .. }
         | Command::DeregisterContainerInstance { at, .. }
         | Command::StopRebalance { at, .. } => Some(*at),
         Command::CreateCapacityProvider(provider) => Some(provider.created_at),
         Command::PutAlarm(alarm) => Some(alarm.configured_at),
         Command::CreateCluster(_)
+        | Command::UpdateCapacityProvider(_)
         | Command::DeleteCapacityProvider { .. }
         | Command::DeleteAlarms { .. }
         | Command::PutClusterCapacityProviders { .. }

@@ -21,6 +21,14 @@ pub mod names {
     pub const FARGATE_SPOT: &str = "berth.fargate-spot";
     /// Present where several containers of a task of the launch type `FARGATE` can share its network.
     pub const FARGATE_SIDECARS: &str = "berth.fargate-sidecars";
+    /// Present where the agent can put its host to sleep.
+    pub const SLEEP: &str = "berth.sleep";
+    /// Addresses of the network interfaces of such a host, for those who wake it, divided by spaces.
+    pub const MAC_ADDRESSES: &str = "berth.mac-addresses";
+    /// Shown of hosts that are not awake: where they are between awake and asleep.
+    pub const POWER: &str = "berth.power";
+    /// Shown of hosts that did not sleep or wake when they were to: why.
+    pub const POWER_TROUBLE: &str = "berth.power-trouble";
     /// What the subnet of those addresses is called (ECS's name).
     pub const SUBNET_ID: &str = "ecs.subnet-id";
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, Ports, Resources, Tags, Timestamp,
+    AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, Ports, Power, Resources, Tags,
+    Timestamp, attribute_names,
 };
 
 /// TCP ports that every host keeps for itself: SSH, Docker and the agent's own (ECS's defaults).
@@ -79,6 +80,9 @@ pub struct ContainerInstance {
     /// Host ports that a task could not have since a program which is no task holds them, as the agent says now.
     #[serde(default, skip_serializing_if = "Ports::is_empty")]
     pub foreign_ports: Ports,
+    /// Whether it is awake. Another than by default with [`Feature::ManagedScaling`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "Power::is_blank")]
+    pub power: Power,
     /// When it first registered.
     pub registered_at: Timestamp,
     /// Counts the changes of this record, as ECS's `version`.
@@ -113,6 +117,12 @@ impl ContainerInstance {
     #[must_use]
     pub fn availability_zone(&self) -> Option<&str> {
         self.attribute(super::attribute_names::AVAILABILITY_ZONE).flatten()
+    }
+
+    /// Whether its agent can put it to sleep. Agents alone can say so.
+    #[must_use]
+    pub fn offers_sleep(&self) -> bool {
+        self.host.attributes.contains_key(attribute_names::SLEEP)
     }
 
     /// All attributes, those of users over those of the agent.

@@ -20,6 +20,39 @@ pub struct HostSettings {
     /// with [`Feature::StoppedTasksKept`](crate::state::Feature) alone.
     #[serde(default = "kept_by_default", skip_serializing_if = "is_kept_by_default")]
     pub stopped_tasks_kept_ms: u32,
+    /// How long a host of a pool with managed scaling is without tasks before it may be put to sleep, in milliseconds. Another time than by
+    /// default with [`Feature::ManagedScaling`](crate::state::Feature) alone, as is the next.
+    #[serde(
+        default = "sleep_after_by_default",
+        skip_serializing_if = "is_sleep_after_by_default"
+    )]
+    pub sleep_after_ms: u32,
+    /// How long a host that is called may take to come before it is called again, in milliseconds.
+    #[serde(
+        default = "wake_within_by_default",
+        skip_serializing_if = "is_wake_within_by_default"
+    )]
+    pub wake_within_ms: u32,
+}
+
+/// ECS scales in after 15 minutes in which too little was in use.
+fn sleep_after_by_default() -> u32 {
+    15 * MINUTE_MS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_sleep_after_by_default(after_ms: &u32) -> bool {
+    *after_ms == sleep_after_by_default()
+}
+
+/// Machines of all sizes start in less.
+fn wake_within_by_default() -> u32 {
+    5 * MINUTE_MS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_wake_within_by_default(within_ms: &u32) -> bool {
+    *within_ms == wake_within_by_default()
 }
 
 fn kept_by_default() -> u32 {
@@ -45,6 +78,13 @@ pub struct HostSettingsChange {
     /// [`Feature::StoppedTasksKept`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_tasks_kept_ms: Option<u32>,
+    /// New time without tasks before a host may be put to sleep, in milliseconds. With
+    /// [`Feature::ManagedScaling`](crate::state::Feature) alone, as is the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleep_after_ms: Option<u32>,
+    /// New time in which a host that is called has to come, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_within_ms: Option<u32>,
 }
 
 /// Settings that cannot be kept.
@@ -65,10 +105,18 @@ const HEARTBEAT_MS: (u32, u32) = (200, 60_000);
 /// A day: whoever waits longer does not want hosts to be given up, or tasks to be stopped.
 const LONGEST_MS: u32 = DAY_MS;
 
-const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
+const MINUTE_MS: u32 = 60 * 1_000;
+
+const DAY_MS: u32 = 24 * 60 * MINUTE_MS;
 
 /// Bounds of the time for which stopped tasks are remembered: once a minute they are looked at; after a week nobody asks.
 const KEPT_MS: (u32, u32) = (60_000, 7 * DAY_MS);
+
+/// Bounds of the time without tasks before a host sleeps: below, hosts would sleep between two tasks of a deployment.
+const SLEEP_AFTER_MS: (u32, u32) = (5_000, LONGEST_MS);
+
+/// Bounds of the time in which a host has to come: no machine starts in less, and none takes longer than an hour.
+const WAKE_WITHIN_MS: (u32, u32) = (5_000, 60 * MINUTE_MS);
 
 /// Shortest fence: a change of leaders takes a second or two, and must not stop tasks.
 const SHORTEST_FENCE_MS: u32 = 5_000;
@@ -81,6 +129,8 @@ impl Default for HostSettings {
             host_lost_after_ms: 10_000,
             fence_after_ms: None,
             stopped_tasks_kept_ms: kept_by_default(),
+            sleep_after_ms: sleep_after_by_default(),
+            wake_within_ms: wake_within_by_default(),
         }
     }
 }
@@ -100,6 +150,8 @@ impl HostSettings {
             host_lost_after_ms: change.host_lost_after_ms.unwrap_or(self.host_lost_after_ms),
             fence_after_ms,
             stopped_tasks_kept_ms: change.stopped_tasks_kept_ms.unwrap_or(self.stopped_tasks_kept_ms),
+            sleep_after_ms: change.sleep_after_ms.unwrap_or(self.sleep_after_ms),
+            wake_within_ms: change.wake_within_ms.unwrap_or(self.wake_within_ms),
         };
         changed.check()?;
         Ok(changed)
@@ -137,6 +189,10 @@ impl HostSettings {
         )?;
         let (least, most) = KEPT_MS;
         within("stoppedTasksKeptMs", self.stopped_tasks_kept_ms, least, most, "")?;
+        let (least, most) = SLEEP_AFTER_MS;
+        within("sleepAfterMs", self.sleep_after_ms, least, most, "")?;
+        let (least, most) = WAKE_WITHIN_MS;
+        within("wakeWithinMs", self.wake_within_ms, least, most, "")?;
         match self.fence_after_ms {
             Some(fence) => within("fenceAfterMs", fence, SHORTEST_FENCE_MS, LONGEST_MS, ""),
             None => Ok(()),
@@ -176,9 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn settings_by_default_are_written_as_before_they_knew_of_stopped_tasks() {
+    fn settings_by_default_are_written_as_before_they_knew_of_later_ones() {
         let written = serde_json::to_string(&HostSettings::default()).expect("JSON");
-        assert!(!written.contains("stopped_tasks"), "{written}");
+        for later in ["stopped_tasks", "sleep_after", "wake_within"] {
+            assert!(!written.contains(later), "{written}");
+        }
         assert_eq!(
             serde_json::from_str::<HostSettings>(&written).expect("reads"),
             HostSettings::default()

@@ -20,6 +20,7 @@ mod names;
 mod network;
 mod placement;
 mod placement_record;
+mod power;
 mod priority;
 mod rebalance;
 mod report;
@@ -40,7 +41,8 @@ pub use alarm::{Alarm, AlarmKey, AlarmState, DeploymentAlarms, MAX_ALARM_NAMES, 
 pub use arn::{Arn, ArnResource};
 pub use attribute::{Attributes, names as attribute_names};
 pub use capacity_provider::{
-    CapacityProvider, CapacityProviderKey, CapacityProviderStrategy, CapacityProviderStrategyItem,
+    CapacityProvider, CapacityProviderKey, CapacityProviderStrategy, CapacityProviderStrategyItem, ManagedScaling,
+    ManagedScalingChanges, UnworkableScaling,
 };
 pub use cluster::{Cluster, ClusterSetting, ClusterStatus};
 pub use container_dependency::{ContainerDependency, DependencyCondition};
@@ -66,6 +68,7 @@ pub use names::{
 pub use network::{NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
+pub use power::{MAX_CALLS, Power, PowerChange, PowerState, REST_MS};
 pub use priority::{InvalidPriorityTag, PREEMPTION_TAG, Priority, allows_preemption, read_preemption};
 pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};

@@ -10,6 +10,7 @@ use crate::state::{ClusterState, Command, Event, Taggable};
 use super::dependencies::Dependents;
 use super::kept_room::KeptRoom;
 use super::room::Room;
+use super::scaled::Scaled;
 use super::waiting::Waiting;
 
 /// Something that a reconciler looks at as a whole.
@@ -29,6 +30,8 @@ pub(super) enum Subject {
     Rebalance(ClusterKey),
     /// Whether services of a cluster are to be brought back to evenness over availability zones.
     Zones(ClusterKey),
+    /// Which hosts of a cluster sleep, and which are woken.
+    Pools(ClusterKey),
     /// What is over and still remembered: stopped tasks, task definitions that are being deleted, deleted clusters.
     Retention,
 }
@@ -50,6 +53,8 @@ pub struct Agenda {
     pub(super) room: Room,
     /// Hosts as placement saw them last.
     pub(super) hosts: KnownHosts,
+    /// Clusters whose hosts are put to sleep and woken.
+    pub(super) scaled: Scaled,
     /// Clusters none of whose agents is connected, with hosts that would be given up otherwise.
     out_of_touch: BTreeSet<ClusterKey>,
     /// Clusters whose tasks are being moved.
@@ -80,6 +85,10 @@ impl Agenda {
         for host in state.all_container_instances() {
             agenda.enqueue(Subject::Host(host.id));
         }
+        // Before services, so that they say what they wait for.
+        for cluster in state.all_clusters() {
+            agenda.enqueue(Subject::Pools(cluster.key.clone()));
+        }
         for service in state.all_services() {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
@@ -88,6 +97,21 @@ impl Agenda {
         }
         agenda.enqueue(Subject::Retention);
         agenda
+    }
+
+    /// Says whether hosts can be woken. Where they cannot, which is so unless it is said, none is put to sleep.
+    #[must_use]
+    pub fn waking_hosts(mut self, can_wake: bool) -> Self {
+        self.scaled.can_wake = can_wake;
+        self
+    }
+
+    /// An agenda with nothing on it that knows what this one was told.
+    fn anew(&self) -> Self {
+        Self {
+            scaled: self.scaled.forgetful(),
+            ..Self::default()
+        }
     }
 
     /// Everything there is in one cluster, and what is over in all of them.
@@ -119,6 +143,7 @@ impl Agenda {
                     self.enqueue(Subject::Service(service.clone()));
                 }
                 if change.to == TaskStatus::Stopped {
+                    self.enqueue_pools(&change.cluster);
                     self.enqueue_for_room(&change.cluster, change.container_instance);
                     let kept_for = change.container_instance.and_then(|host| self.kept_room.for_whom(host));
                     if let Some(service) = kept_for.cloned() {
@@ -136,7 +161,9 @@ impl Agenda {
                 self.enqueue(Subject::Host(*id));
                 self.enqueue(Subject::HostsOf(cluster.clone()));
                 self.enqueue_moves(cluster);
+                self.enqueue_pools(cluster);
             }
+            Event::PowerChanged { cluster, .. } => self.enqueue(Subject::Pools(cluster.clone())),
             Event::RebalanceChanged(cluster) => self.enqueue(Subject::Rebalance(cluster.clone())),
             Event::ClusterDeleted(cluster) => {
                 self.hosts.forget(cluster);
@@ -149,10 +176,14 @@ impl Agenda {
             }
             Event::TagsChanged(Taggable::Cluster(cluster)) => self.enqueue_unplaced(cluster),
             Event::TagsChanged(_) => {}
-            Event::ClusterUpdated(cluster) => self.enqueue(Subject::AwayHostsOf(cluster.clone())),
-            Event::StateReset => *self = Self::new(),
+            Event::ClusterUpdated(cluster) => {
+                self.enqueue(Subject::AwayHostsOf(cluster.clone()));
+                self.enqueue(Subject::Pools(cluster.clone()));
+            }
+            Event::StateReset => *self = self.anew(),
             Event::ClusterCreated(_)
             | Event::CapacityProviderCreated(_)
+            | Event::CapacityProviderUpdated(_)
             | Event::CapacityProviderDeleted(_)
             | Event::TaskDefinitionRegistered(_)
             | Event::TaskDefinitionDeregistered(_)
@@ -179,6 +210,11 @@ impl Agenda {
             Command::BeginRebalance(rebalance) => self.enqueue(Subject::Zones(rebalance.cluster.clone())),
             Command::MoveTask(step) => self.enqueue(Subject::Rebalance(step.cluster.clone())),
             Command::RecordRebalance(progress) => self.enqueue(Subject::Rebalance(progress.cluster.clone())),
+            Command::ChangePower { container_instance, .. } => {
+                if let Some(host) = state.container_instance(*container_instance) {
+                    self.enqueue(Subject::Pools(host.cluster.clone()));
+                }
+            }
             Command::UpdateContainerInstanceStatus { container_instance, .. } => {
                 if let Some(host) = state.container_instance(*container_instance) {
                     self.enqueue(Subject::Rebalance(host.cluster.clone()));
@@ -198,7 +234,7 @@ impl Agenda {
                 hosts.for_each(|host| self.enqueue(host));
             }
             // No reconciler decides on these today; one that does is looked after by looking at everything.
-            _ => *self = Self::everything(state),
+            _ => *self = Self::everything(state).waking_hosts(self.scaled.can_wake),
         }
     }
 
@@ -372,6 +408,12 @@ impl Agenda {
         let is_off = |subject: &Subject| matches!(subject, Subject::Service(key) if services.contains(key));
         self.queue.retain(|subject| !is_off(subject));
         self.queued.retain(|subject| !is_off(subject));
+    }
+
+    fn enqueue_pools(&mut self, cluster: &ClusterKey) {
+        if self.scaled.has(cluster) {
+            self.enqueue(Subject::Pools(cluster.clone()));
+        }
     }
 
     /// There may be room in `cluster`: looks at the services that wait for it, in their turns.

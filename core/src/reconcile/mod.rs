@@ -1,6 +1,6 @@
 //! The reconcilers: what has to change so that the state becomes what its users asked for.
 //!
-//! Owns how services reach their desired count, how deployments roll, how tasks are moved, when hosts count as lost and when what is over
+//! Owns how services reach their desired count, how deployments roll, how tasks are moved, which hosts sleep, when hosts count as lost and when what is over
 //! is forgotten. Level-triggered: a reconciler looks at what is, never at how it came to be, so a new leader needs no
 //! catch-up, and a second run on the same state finds nothing to do. It must not know who proposes its commands, nor
 //! how hosts run tasks. Pure.
@@ -20,6 +20,7 @@ mod hosts;
 mod kept_room;
 mod limits;
 mod managed_daemons;
+mod managed_scaling;
 mod moving;
 mod outlines;
 mod pass;
@@ -31,6 +32,7 @@ mod replica;
 mod retention;
 mod revisions;
 mod room;
+mod scaled;
 mod service;
 mod stages;
 mod standalone;
@@ -53,6 +55,8 @@ mod preemption_properties;
 mod properties;
 #[cfg(test)]
 mod rebalance_tests;
+#[cfg(test)]
+mod scaling_properties;
 #[cfg(test)]
 mod scenario_words;
 #[cfg(test)]
@@ -108,6 +112,7 @@ pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids:
             }
             Subject::Rebalance(cluster) => rebalance::reconcile(&mut pass, &cluster),
             Subject::Zones(cluster) => zone_balance::reconcile(&mut pass, &cluster),
+            Subject::Pools(cluster) => managed_scaling::reconcile(&mut pass, &cluster),
             Subject::Retention => retention::reconcile(&mut pass),
         }
     }

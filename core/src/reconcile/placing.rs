@@ -30,6 +30,8 @@ pub(super) struct Choice {
     pub(super) placements: Vec<Placed>,
     /// Why the first that found none did not.
     pub(super) shortfall: Option<Arc<Unplaced>>,
+    /// How many found none.
+    pub(super) unplaced: usize,
 }
 
 /// A task that found a host.
@@ -67,6 +69,7 @@ fn requests(pass: &mut Pass<'_>, lot: &Lot) -> Vec<TaskRequest> {
 
 fn choice(lot: Lot, answers: Vec<Answer>) -> Choice {
     let (mut placements, mut shortfall) = (vec![], None);
+    let asked = answers.len();
     for answer in answers {
         match answer {
             Ok(placed) => placements.push(placed),
@@ -75,6 +78,7 @@ fn choice(lot: Lot, answers: Vec<Answer>) -> Choice {
     }
     Choice {
         prototype: lot.prototype,
+        unplaced: asked - placements.len(),
         placements,
         shortfall,
     }

@@ -23,7 +23,7 @@ use super::outlines::{Ground, Outlines};
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::{Tally, is_running, is_unhealthy};
-use super::{deployment, events, placing};
+use super::{deployment, events, managed_scaling, placing};
 
 /// How often a service has tasks of a host stopped in one look; more follow once that was seen through.
 pub(super) const MAX_AT_ONCE: usize = 10;
@@ -69,7 +69,7 @@ pub(super) fn make_room(
     lacking: usize,
 ) -> Room {
     let mut room = Room::default();
-    if !may_preempt(&pass.state, service, deployment, pass.now) {
+    if !may_preempt(&pass.state, service, deployment, pass.now) || managed_scaling::may_have_more(pass, prototype) {
         return room;
     }
     let wanted = lacking.min(beyond(&pass.state, service));

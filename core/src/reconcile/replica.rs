@@ -12,7 +12,10 @@ use super::limits::Limits;
 use super::pass::Pass;
 use super::placing::Lot;
 use super::tally::{Tally, is_running, is_unhealthy};
-use super::{deployment, division, early_success, events, health, placing, preemption, protection, starting, stopping};
+use super::{
+    deployment, division, early_success, events, health, managed_scaling, placing, preemption, protection, starting,
+    stopping,
+};
 
 /// Tasks that one service starts in one pass, so that others get their turn.
 pub(super) const MAX_STARTS_PER_PASS: usize = 1_000;
@@ -122,6 +125,7 @@ pub(super) fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: 
     let (mut started, mut shortfall) = (vec![], None);
     for choice in choices {
         started.extend(starting::start(pass, &choice.prototype, &choice.placements));
+        managed_scaling::note_demand(pass, &service.key, &choice.prototype, choice.unplaced);
         shortfall = shortfall.or(choice.shortfall.map(|why| (choice.prototype, why)));
     }
     // Where there is room, those beyond what one pass starts follow once these are there.

@@ -14,6 +14,8 @@ use super::world::{START, World, cluster};
 
 #[path = "scenario_daemons.rs"]
 mod daemons;
+#[path = "scenario_pools.rs"]
+mod pools;
 
 #[test]
 fn scenarios_as_written_come_out_as_written() {
@@ -144,6 +146,11 @@ impl Stage {
             "tag" => self.tag(subject, args[1]),
             "pools" => self.world.add_capacity_providers(&args),
             "predefined-pools" => self.world.put_capacity_providers(&args),
+            "scale-pool" => self.scale_pool(subject, &args, &options),
+            "never-wakes" => self.set_wakes(subject, false),
+            "wakes" => self.set_wakes(subject, true),
+            "fail-call" => self.fail_call(subject),
+            "fail-sleep" => self.fail_sleep(subject),
             "update-daemon" => self.update_daemon(subject, &args, &options),
             "delete-daemon" => self.delete_daemon(subject),
             "run" => self.run(subject, options["host"]),
@@ -174,7 +181,7 @@ impl Stage {
                     .apply(Command::DeleteAlarms { alarms })
                     .expect("is always valid");
             }
-            "another-leader" => self.world.agenda = Agenda::everything(&self.world.state),
+            "another-leader" => self.world.agenda = Agenda::everything(&self.world.state).waking_hosts(true),
             "delete" => {
                 let service = cluster().service(subject);
                 let at = self.world.now;
@@ -398,6 +405,7 @@ impl Stage {
             self.show_service(service, &mut text).expect("a string takes it");
         }
         self.show_hosts_of_daemons(&mut text).expect("a string takes it");
+        self.show_power(&mut text).expect("a string takes it");
         out.push_str(&self.shorten(&text));
     }
 

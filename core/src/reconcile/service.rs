@@ -16,6 +16,7 @@ use super::{
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
     pass.turn = pass.agenda.waiting.leave(key);
     pass.agenda.dependents.leave(key);
+    pass.agenda.scaled.wants_nothing(key);
     let Some(service) = pass.state.service(key).cloned() else {
         return;
     };

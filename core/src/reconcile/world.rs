@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) health: BTreeMap<TaskId, HealthStatus>,
     /// Hosts whose agent is away.
     pub(crate) cut_off: BTreeSet<ContainerInstanceId>,
+    /// Hosts that do not come when they are called.
+    pub(crate) sound_sleepers: BTreeSet<ContainerInstanceId>,
     /// Hosts whose clock is not that of the leader, and by how much it is ahead.
     pub(crate) ahead_ms: BTreeMap<ContainerInstanceId, i64>,
     /// What was applied, the first at index 1.
@@ -45,13 +47,14 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut world = Self {
             state: ClusterState::at_newest_level(),
-            agenda: Agenda::new(),
+            agenda: Agenda::new().waking_hosts(true),
             now: START,
             ids: IdSource::from_seed(1),
             broken: BTreeSet::new(),
             checks: BTreeMap::new(),
             health: BTreeMap::new(),
             cut_off: BTreeSet::new(),
+            sound_sleepers: BTreeSet::new(),
             ahead_ms: BTreeMap::new(),
             log: vec![],
             index: 0,
@@ -97,7 +100,7 @@ impl World {
     /// status on the way up and on the way down. Returns whether any had something to do.
     pub(crate) fn hosts_step(&mut self) -> bool {
         let hosts: Vec<ContainerInstanceId> = self.state.container_instances_of(&cluster()).map(|h| h.id).collect();
-        let mut worked = false;
+        let mut worked = self.hosts_sleep_and_wake(&hosts);
         for host in hosts {
             if self.cut_off.contains(&host) {
                 continue;
@@ -116,6 +119,35 @@ impl World {
                 })
                 .expect("host exists");
             }
+        }
+        worked
+    }
+
+    /// Lets hosts fall asleep that are told to, and come that are called.
+    fn hosts_sleep_and_wake(&mut self, hosts: &[ContainerInstanceId]) -> bool {
+        let mut worked = false;
+        for id in hosts {
+            let host = self.state.container_instance(*id).expect("it is there");
+            let (cluster, agent) = (host.cluster.clone(), host.agent.clone());
+            let (container_instance, at) = (*id, self.now);
+            let command = match host.power.state {
+                PowerState::FallingAsleep if host.agent_connected => Command::RecordAgentDisconnected {
+                    container_instance,
+                    last_heard_at: at,
+                    at,
+                },
+                PowerState::Waking if !self.sound_sleepers.contains(id) => Command::RegisterContainerInstance {
+                    id: container_instance,
+                    previous: None,
+                    cluster,
+                    agent,
+                    host: host.host.clone(),
+                    at,
+                },
+                _ => continue,
+            };
+            self.apply(command).expect("the host is there");
+            worked = true;
         }
         worked
     }
@@ -254,6 +286,9 @@ impl World {
             let provider = CapacityProvider {
                 key: cluster().scope.capacity_provider(name),
                 auto_scaling_group_arn: (*name).to_owned(),
+                managed_scaling: None,
+                managed_termination_protection: false,
+                managed_draining: false,
                 tags: Tags::new(),
                 created_at: self.now,
             };

@@ -8,7 +8,7 @@ use crate::model::{
     ServiceStatus,
 };
 
-use super::{ClusterState, Event, Feature, MAX_TAGS, Rejection};
+use super::{ClusterState, Event, Feature, MAX_TAGS, Rejection, UpdateCapacityProvider};
 
 pub(super) fn create(state: &mut ClusterState, provider: &CapacityProvider) -> Result<Vec<Event>, Rejection> {
     if state.capacity_providers.contains_key(&provider.key) {
@@ -17,9 +17,43 @@ pub(super) fn create(state: &mut ClusterState, provider: &CapacityProvider) -> R
     if provider.tags.len() > MAX_TAGS {
         return Err(Rejection::TooManyTags);
     }
+    provider.check().map_err(Rejection::ManagedScaling)?;
     let (key, provider) = (provider.key.clone(), Arc::new(provider.clone()));
     state.capacity_providers.insert(key.clone(), provider);
     Ok(vec![Event::CapacityProviderCreated(key)])
+}
+
+pub(super) fn update(state: &mut ClusterState, update: &UpdateCapacityProvider) -> Result<Vec<Event>, Rejection> {
+    let known = state.existing_capacity_provider(&update.capacity_provider)?;
+    let scaling = update.managed_scaling;
+    let managed_scaling = match scaling {
+        Some(changes) => Some(known.managed_scaling.unwrap_or_default().with(&changes)),
+        None => known.managed_scaling,
+    };
+    let was_scaled = known.scaling().is_some();
+    let is_scaled = managed_scaling.is_some_and(|scaling| scaling.enabled);
+    let provider = CapacityProvider {
+        managed_scaling,
+        managed_termination_protection: update
+            .managed_termination_protection
+            .unwrap_or(known.managed_termination_protection && is_scaled),
+        // ECS drains where nobody says otherwise.
+        managed_draining: update
+            .managed_draining
+            .unwrap_or(is_scaled && (known.managed_draining || !was_scaled)),
+        ..CapacityProvider::clone(known)
+    };
+    provider.check().map_err(Rejection::ManagedScaling)?;
+    let key = provider.key.clone();
+    let has_it = |cluster: &&Arc<Cluster>| {
+        cluster.status == ClusterStatus::Active && cluster.capacity_providers.contains(&key.name)
+    };
+    let concerned = state.clusters(&key.scope).filter(has_it);
+    let concerned: Vec<Event> = concerned.map(|c| Event::ClusterUpdated(c.key.clone())).collect();
+    state.capacity_providers.insert(key.clone(), Arc::new(provider));
+    let mut events = vec![Event::CapacityProviderUpdated(key)];
+    events.extend(concerned);
+    Ok(events)
 }
 
 pub(super) fn delete(state: &mut ClusterState, key: &CapacityProviderKey) -> Result<Vec<Event>, Rejection> {

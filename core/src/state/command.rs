@@ -9,9 +9,9 @@ use crate::model::{
     AgentId, Alarm, AlarmKey, AlarmState, CapacityProvider, CapacityProviderKey, CapacityProviderName,
     CapacityProviderStrategy, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus,
     DaemonSettings, DeploymentConfigurationChanges, DeploymentId, HookAction, HostDescription, HostReports,
-    HostSettingsChange, NetworkConfiguration, PlacementConstraint, PlacementStrategy, PlatformVersion, Ports,
-    PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey, StateChange, StopCode, Tags, Task, TaskDefinition,
-    TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
+    HostSettingsChange, ManagedScalingChanges, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
+    PlatformVersion, Ports, PowerChange, PropagateTags, Rebalance, Scale, Scope, Service, ServiceKey, StateChange,
+    StopCode, Tags, Task, TaskDefinition, TaskDefinitionKey, TaskId, TaskReport, TaskSet, Timestamp,
 };
 
 /// A change to the replicated state.
@@ -38,6 +38,9 @@ pub enum Command {
         /// Which.
         capacity_provider: CapacityProviderKey,
     },
+    /// Changes how the hosts of a capacity provider are woken and put to sleep. Valid when it exists and that does not contradict itself. Emits
+    /// `CapacityProviderUpdated`, and `ClusterUpdated` for each cluster that has it. With [`Feature::ManagedScaling`](super::Feature) alone.
+    UpdateCapacityProvider(UpdateCapacityProvider),
     /// Gives a cluster its capacity providers, instead of those that it had. Valid when it is active, each of them exists, the strategy
     /// names no other, and none that goes is used by a service or a task. Emits `ClusterUpdated`.
     PutClusterCapacityProviders {
@@ -300,7 +303,8 @@ pub enum Command {
         /// Now.
         at: Timestamp,
     },
-    /// An agent's session has ended. Valid when the host exists. Emits `ContainerInstanceChanged`.
+    /// An agent's session has ended. Valid when the host exists. Emits `ContainerInstanceChanged`. A host that was told to sleep sleeps now: its tasks
+    /// count as stopped, and `PowerChanged` and `TaskChanged` are emitted as well.
     RecordAgentDisconnected {
         /// The host.
         container_instance: ContainerInstanceId,
@@ -328,6 +332,16 @@ pub enum Command {
         /// Now. With [`Feature::HostVersions`](super::Feature) alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
+    },
+    /// Takes a host a step on between being awake and asleep. Valid when it stands where that step begins; to sleep, when it has no tasks but those of
+    /// daemons. Emits `ContainerInstanceChanged` and `PowerChanged`. With [`Feature::ManagedScaling`](super::Feature) alone.
+    ChangePower {
+        /// The host.
+        container_instance: ContainerInstanceId,
+        /// The step.
+        change: PowerChange,
+        /// Now.
+        at: Timestamp,
     },
     /// Takes a host out of its cluster. Valid when it has no tasks, or `force`: they then count as stopped. Emits
     /// `ContainerInstanceDeregistered`, and `TaskChanged` for each task.
@@ -440,6 +454,20 @@ pub struct UpdateCluster {
     pub settings: Vec<ClusterSetting>,
     /// Changes to how it keeps in touch with its hosts.
     pub host_settings: HostSettingsChange,
+}
+
+/// Changes to a capacity provider; `None` leaves as is. Without managed scaling, what was `true` of the others is `false`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateCapacityProvider {
+    /// Which.
+    pub capacity_provider: CapacityProviderKey,
+    /// Whether and how its hosts are woken and put to sleep.
+    pub managed_scaling: Option<ManagedScalingChanges>,
+    /// Whether hosts with tasks are never put to sleep.
+    pub managed_termination_protection: Option<bool>,
+    /// Whether hosts are drained before they sleep.
+    pub managed_draining: Option<bool>,
 }
 
 /// Changes to a service; `None` leaves as is.

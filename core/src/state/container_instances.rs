@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::model::{
     AgentId, Attributes, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus,
-    HostDescription, Ports, Tags, Timestamp,
+    HostDescription, Ports, Power, Tags, Timestamp,
 };
 
-use super::{ClusterState, Event, Rejection, tasks};
+use super::{ClusterState, Event, Rejection, power, tasks};
 
 /// The cluster that the first host to name it creates (ECS's default cluster).
 const DEFAULT_CLUSTER: &str = "default";
@@ -46,7 +46,7 @@ pub(super) fn register(
     let known = state.container_instance_of_agent(cluster, agent);
     // A smaller capacity is taken as it is, even below what the host's tasks hold: they run, and whoever made the host
     // smaller did not ask for their end. Nothing counts as free until enough of them have stopped.
-    let instance = match known.and_then(|known| state.container_instance(known)) {
+    let mut instance = match known.and_then(|known| state.container_instance(known)) {
         Some(known) => ContainerInstance {
             host: host.clone(),
             agent_connected: true,
@@ -69,6 +69,7 @@ pub(super) fn register(
             last_heard_at: at,
             lost_at: None,
             foreign_ports: Ports::new(),
+            power: Power::default(),
             registered_at: at,
             version: 1,
             tags: Tags::new(),
@@ -78,6 +79,14 @@ pub(super) fn register(
         id: instance.id,
         cluster: cluster.clone(),
     });
+    let before = instance.power.state;
+    power::registered(&mut instance, at);
+    if instance.power.state != before {
+        events.push(Event::PowerChanged {
+            id: instance.id,
+            cluster: cluster.clone(),
+        });
+    }
     state.put_instance(instance);
     Ok(events)
 }
@@ -95,7 +104,7 @@ pub(super) fn record_disconnected(
     instance.agent_connected = false;
     instance.last_heard_at = last_heard_at.min(at);
     instance.connection_changed_at = at;
-    Ok(vec![put_changed(state, instance)])
+    Ok(power::disconnected(state, instance, at))
 }
 
 pub(super) fn declare_lost(
@@ -131,9 +140,10 @@ pub(super) fn update_status(
     state: &mut ClusterState,
     id: ContainerInstanceId,
     status: ContainerInstanceStatus,
+    at: Option<Timestamp>,
 ) -> Result<Vec<Event>, Rejection> {
     let mut instance = ContainerInstance::clone(state.live_instance(id)?);
-    instance.status = status;
+    power::status_set(&mut instance, status, at);
     Ok(vec![put_changed(state, instance)])
 }
 

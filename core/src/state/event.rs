@@ -17,6 +17,8 @@ pub enum Event {
     ClusterDeleted(ClusterKey),
     /// A capacity provider exists now.
     CapacityProviderCreated(CapacityProviderKey),
+    /// What is managed of the hosts of a capacity provider changed.
+    CapacityProviderUpdated(CapacityProviderKey),
     /// A capacity provider is gone.
     CapacityProviderDeleted(CapacityProviderKey),
     /// A revision exists now.
@@ -49,6 +51,13 @@ pub enum Event {
     },
     /// A host's status, attributes or connection changed.
     ContainerInstanceChanged {
+        /// The host.
+        id: ContainerInstanceId,
+        /// Its cluster.
+        cluster: ClusterKey,
+    },
+    /// A host is at another place between awake and asleep than before, or was called again.
+    PowerChanged {
         /// The host.
         id: ContainerInstanceId,
         /// Its cluster.

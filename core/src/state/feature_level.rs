@@ -69,6 +69,8 @@ pub enum Feature {
     ManagedDaemons,
     /// Tasks go by the capacity providers `FARGATE` and `FARGATE_SPOT`, services name platform versions, and task definitions their platform.
     FargatePlatform,
+    /// Hosts are put to sleep and woken as their capacity providers need them.
+    ManagedScaling,
 }
 
 impl Feature {
@@ -102,7 +104,8 @@ impl Feature {
             | Self::Alarms
             | Self::Preemption
             | Self::ManagedDaemons
-            | Self::FargatePlatform => 2,
+            | Self::FargatePlatform
+            | Self::ManagedScaling => 2,
         }
     }
 }

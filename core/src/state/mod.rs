@@ -17,6 +17,7 @@ mod feature_level;
 mod hosts_seen;
 mod lifecycle;
 mod new_history;
+mod power;
 mod preemption;
 mod progress;
 mod protection;
@@ -47,7 +48,9 @@ use crate::model::{
 pub use alarms::{MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS};
 pub use allocation::Allocation;
 pub use backoff::{STAYED_UP_MS, delay_ms as backoff_delay_ms, keeps_failing};
-pub use command::{ClientToken, Command, MoveTask, StopType, Taggable, UpdateCluster, UpdateService};
+pub use command::{
+    ClientToken, Command, MoveTask, StopType, Taggable, UpdateCapacityProvider, UpdateCluster, UpdateService,
+};
 pub use daemons::MissingDaemon;
 pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES};
 pub use event::{Event, TaskChange};
@@ -97,6 +100,8 @@ struct Index {
     connected: OrdSet<(ClusterKey, Timestamp, ContainerInstanceId)>,
     /// Hosts whose tasks are to move away.
     draining: OrdSet<ContainerInstanceId>,
+    /// Hosts that are called and have not come.
+    waking: OrdSet<ContainerInstanceId>,
     /// Hosts without a daemon that they are to have before other tasks, and which.
     missing_daemons: OrdMap<ContainerInstanceId, MissingDaemon>,
     /// Hosts that were given up and are not back, by cluster and the moment they were given up.
@@ -125,6 +130,7 @@ pub fn apply(state: &mut ClusterState, index: LogIndex, command: &Command) -> Re
     state.applied = index;
     let mut events = change(state, index, command)?;
     daemons::settle(state, &mut events);
+    power::settle(state, &events);
     Ok(events)
 }
 
@@ -135,6 +141,7 @@ fn change(state: &mut ClusterState, index: LogIndex, command: &Command) -> Resul
         Command::DeleteCluster { cluster, at } => clusters::delete(state, cluster, *at),
         Command::CreateCapacityProvider(provider) => capacity_providers::create(state, provider),
         Command::DeleteCapacityProvider { capacity_provider } => capacity_providers::delete(state, capacity_provider),
+        Command::UpdateCapacityProvider(update) => capacity_providers::update(state, update),
         Command::PutClusterCapacityProviders {
             cluster,
             capacity_providers,
@@ -246,8 +253,13 @@ fn change(state: &mut ClusterState, index: LogIndex, command: &Command) -> Resul
         Command::UpdateContainerInstanceStatus {
             container_instance,
             status,
-            ..
-        } => container_instances::update_status(state, *container_instance, *status),
+            at,
+        } => container_instances::update_status(state, *container_instance, *status, *at),
+        Command::ChangePower {
+            container_instance,
+            change,
+            at,
+        } => power::change(state, *container_instance, change, *at),
         Command::DeregisterContainerInstance {
             container_instance,
             force,

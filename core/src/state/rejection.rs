@@ -3,7 +3,7 @@
 use crate::model::{
     AlarmKey, CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
     HostSettingsError, MemoryMib, NoZoneRebalancing, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
-    UnsupportedByDaemon, UnworkableConfiguration,
+    UnsupportedByDaemon, UnworkableConfiguration, UnworkableScaling,
 };
 
 use super::{
@@ -51,6 +51,9 @@ pub enum Rejection {
     /// A service or a task of the cluster uses the capacity provider.
     #[error("capacity provider {} is in use", .0.name)]
     CapacityProviderInUse(CapacityProviderKey),
+    /// What is managed of the hosts of a capacity provider contradicts itself.
+    #[error(transparent)]
+    ManagedScaling(UnworkableScaling),
     /// Another capacity provider strategy takes effect with a new deployment alone.
     #[error("another capacity provider strategy of service {} needs a new deployment", .0.name)]
     NewDeploymentNeeded(ServiceKey),

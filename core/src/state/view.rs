@@ -7,8 +7,8 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::model::{
     AgentId, Cluster, ClusterKey, ClusterStatus, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus,
-    Family, HostSettings, LogIndex, Scope, Service, ServiceKey, ServiceName, ServiceStatus, Task, TaskDefinition,
-    TaskDefinitionKey, TaskDefinitionStatus, TaskId, Timestamp,
+    Family, HostSettings, LogIndex, PowerState, Scope, Service, ServiceKey, ServiceName, ServiceStatus, Task,
+    TaskDefinition, TaskDefinitionKey, TaskDefinitionStatus, TaskId, Timestamp,
 };
 
 use super::sharing::share;
@@ -438,6 +438,9 @@ impl ClusterState {
         if instance.status == ContainerInstanceStatus::Draining {
             index.draining.insert(instance.id);
         }
+        if instance.power.state == PowerState::Waking {
+            index.waking.insert(instance.id);
+        }
         if let Some(at) = instance.lost_at {
             index.lost.insert((instance.cluster.clone(), at, instance.id));
         }
@@ -459,6 +462,7 @@ impl ClusterState {
             index.connected.remove(&(known.cluster.clone(), since, id));
         }
         index.draining.remove(&id);
+        index.waking.remove(&id);
         if let Some(at) = known.lost_at {
             index.lost.remove(&(known.cluster.clone(), at, id));
         }

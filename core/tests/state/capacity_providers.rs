@@ -16,6 +16,9 @@ fn key(name: &str) -> CapacityProviderKey {
 pub(crate) fn capacity_provider(name: &str) -> CapacityProvider {
     CapacityProvider {
         key: key(name),
+        managed_scaling: None,
+        managed_termination_protection: false,
+        managed_draining: false,
         auto_scaling_group_arn: name.to_owned(),
         tags: Default::default(),
         created_at: Timestamp(0),

@@ -9,6 +9,7 @@ mod hosts;
 mod levels;
 mod lifecycle;
 mod networks;
+mod power;
 mod preemption;
 mod properties;
 mod protection;

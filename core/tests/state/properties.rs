@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use berth_core::model::{
     AlarmState, ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HookAction,
-    HostReports, LogIndex, MoveStatus, Rebalance, RebalanceGoal, Resources, RolloutState, Scale, Service,
-    ServiceDeploymentStatus, StateChange, StopCode, StrategyKind, TaskId, TaskMove, TaskReport, TaskStatus, Timestamp,
-    Traffic, TrafficShare, TransportProtocol,
+    HostReports, LogIndex, ManagedScalingChanges, MoveStatus, PowerChange, Rebalance, RebalanceGoal, Resources,
+    RolloutState, Scale, Service, ServiceDeploymentStatus, StateChange, StopCode, StrategyKind, TaskId, TaskMove,
+    TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare, TransportProtocol,
 };
 use berth_core::state::{
     ClusterState, Command, FeatureLevel, LifecycleProgress, MoveTask, RebalanceProgress, ServiceProgress,
-    SnapshotError, StopType, TaskSetProgress, apply,
+    SnapshotError, StopType, TaskSetProgress, UpdateCapacityProvider, apply,
 };
 use proptest::prelude::*;
 
@@ -21,6 +21,7 @@ use super::given::{
     CAPACITY, HOSTS, cluster, definition, no_change, register, register_ecs_agent, register_with, report, service, task,
 };
 use super::lifecycle::paused;
+use super::power;
 use super::service_deployments::{found, web};
 use super::task_sets;
 
@@ -139,6 +140,40 @@ fn commands() -> impl Strategy<Value = Command> {
         deploying(),
         deploying_from_outside(),
         having_daemons(),
+        sleeping(),
+    ]
+}
+
+/// Hosts that sleep and wake.
+fn sleeping() -> impl Strategy<Value = Command> {
+    let change = prop::sample::select(vec![
+        PowerChange::Empty,
+        PowerChange::Stay,
+        PowerChange::Sleep,
+        PowerChange::Sleep,
+        PowerChange::NotAsleep { reason: String::new() },
+        PowerChange::Call,
+        PowerChange::NotCalled {
+            call: 1,
+            reason: "é".repeat(400),
+        },
+        PowerChange::GiveUp,
+    ]);
+    let update = |enabled| {
+        Command::UpdateCapacityProvider(UpdateCapacityProvider {
+            capacity_provider: cluster().scope.capacity_provider(POOLS[0]),
+            managed_scaling: Some(ManagedScalingChanges {
+                enabled: Some(enabled),
+                ..ManagedScalingChanges::default()
+            }),
+            managed_termination_protection: None,
+            managed_draining: None,
+        })
+    };
+    prop_oneof![
+        2 => (0..HOSTS).prop_map(|host| power::register_sleepy(host, 4)),
+        6 => (0..HOSTS, change).prop_map(|(host, change)| power::power(host, change, 9)),
+        1 => any::<bool>().prop_map(update),
     ]
 }
 

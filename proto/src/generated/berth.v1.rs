@@ -2,7 +2,7 @@
 /// A message of an agent. A controller that meets a variant it does not know ignores it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -21,12 +21,15 @@ pub mod from_agent {
         /// Answers a LogRequest.
         #[prost(message, tag = "4")]
         LogReply(super::LogReply),
+        /// The host was to sleep and is awake.
+        #[prost(message, tag = "5")]
+        NotAsleep(super::NotAsleep),
     }
 }
 /// A message of a controller. An agent that meets a variant it does not know ignores it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -51,6 +54,9 @@ pub mod to_agent {
         /// The answer to Heartbeat: the controller hears the agent, and the cluster's settings are these now.
         #[prost(message, tag = "6")]
         HostSettings(super::HostSettings),
+        /// The host is to sleep. Only sent where the attributes of the host say that its agent can see to that.
+        #[prost(message, tag = "7")]
+        Sleep(super::Sleep),
     }
 }
 /// An agent introduces itself and its host.
@@ -95,6 +101,17 @@ pub struct Heartbeat {
     /// A heartbeat with another list than before is sent at once. Nothing goes to the host that needs one of them.
     #[prost(message, repeated, tag = "2")]
     pub foreign_ports: ::prost::alloc::vec::Vec<HostPort>,
+}
+/// The host is to sleep: the agent ends the session, runs the command by which its host sleeps, and opens no other session before the host has woken or
+/// that has failed. The end of the session is what tells the controller.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sleep {}
+/// The host was told to sleep, and is awake.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotAsleep {
+    /// Why, for people.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// A port of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -68,6 +68,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         root: None,
         api_tls: ApiTls::Plain,
         testing: false,
+        wake_command: None,
         backups: None,
     });
     let mut controller = controller.await?;

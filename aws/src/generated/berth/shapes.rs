@@ -315,6 +315,12 @@ pub struct Host {
     pub lost_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign_ports: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_changed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_trouble: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -377,6 +383,10 @@ pub struct HostSettings {
     pub fence_after_ms: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_tasks_kept_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep_after_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_within_ms: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -1017,6 +1027,10 @@ pub struct UpdateHostSettingsRequest {
     pub fence_after_ms: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_tasks_kept_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep_after_ms: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_within_ms: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

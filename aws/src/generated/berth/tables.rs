@@ -152,6 +152,9 @@ pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("connectionChangedAt", &Timestamp),
     m::member("lostAt", &Timestamp),
     m::member("foreignPorts", &Strings),
+    m::member("power", &String),
+    m::member("powerChangedAt", &Timestamp),
+    m::member("powerTrouble", &String),
 ]);
 pub(super) static HostAmount: m::Shape = m::plain("HostAmount", Kind::Integer(m::UNBOUNDED)).min(1);
 pub(super) static HostFit: m::Shape = m::structure("HostFit", &[
@@ -185,6 +188,8 @@ pub(super) static HostSettings: m::Shape = m::structure("HostSettings", &[
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
     m::member("stoppedTasksKeptMs", &Milliseconds),
+    m::member("sleepAfterMs", &Milliseconds),
+    m::member("wakeWithinMs", &Milliseconds),
 ]);
 pub(super) static HostToAdd: m::Shape = m::structure("HostToAdd", &[
     m::member("name", &String),
@@ -529,6 +534,8 @@ pub(super) static UpdateHostSettingsRequest: m::Shape = m::structure("UpdateHost
     m::member("hostLostAfterMs", &Milliseconds),
     m::member("fenceAfterMs", &Milliseconds),
     m::member("stoppedTasksKeptMs", &Milliseconds),
+    m::member("sleepAfterMs", &Milliseconds),
+    m::member("wakeWithinMs", &Milliseconds),
 ]);
 pub(super) static UpdateHostSettingsResponse: m::Shape = m::structure("UpdateHostSettingsResponse", &[
     m::member("hostSettings", &HostSettings),

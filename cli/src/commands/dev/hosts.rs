@@ -261,6 +261,7 @@ impl Hosts {
             capacity_provider: planned.capacity_provider.clone(),
             attributes: settings.fargate.attributes(settings.fargate_runtime.as_ref()),
             capacity,
+            sleep_command: None,
             runtime_version: version,
         };
         let shutdown = CancellationToken::new();

@@ -212,6 +212,7 @@ async fn start_parts(arguments: &Arguments, data_dir: &Path, root: &RootCredenti
         root: Some(root.clone()),
         api_tls: ApiTls::Plain,
         testing: arguments.testing,
+        wake_command: None,
         backups: None,
     });
     let controller = controller.await.map_err(listen_failure::explain)?;

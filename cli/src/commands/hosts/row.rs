@@ -22,6 +22,9 @@ pub(super) struct Row {
     status: Option<String>,
     agent_connected: bool,
     agent_connection_changed_at: Option<String>,
+    power: Option<String>,
+    power_changed_at: Option<String>,
+    power_trouble: Option<String>,
     foreign_ports: Vec<String>,
     cpu: Amount,
     memory_mib: Amount,
@@ -34,6 +37,8 @@ pub(super) struct Row {
     registered: Option<Timestamp>,
     #[serde(skip)]
     connection_changed: Option<Timestamp>,
+    #[serde(skip)]
+    power_changed: Option<Timestamp>,
 }
 
 /// What tasks reserve, of what there is.
@@ -58,6 +63,11 @@ impl Row {
             status: host.status.clone(),
             agent_connected: host.agent_connected.unwrap_or(false),
             agent_connection_changed_at: connection_changed.map(Timestamp::iso8601),
+            power: details.and_then(|details| details.power.clone()),
+            power_changed_at: details
+                .and_then(|details| details.power_changed_at)
+                .map(Timestamp::iso8601),
+            power_trouble: details.and_then(|details| details.power_trouble.clone()),
             foreign_ports: details
                 .and_then(|details| details.foreign_ports.clone())
                 .unwrap_or_default(),
@@ -70,6 +80,7 @@ impl Row {
             runtime_version: version.and_then(|version| said(&version.docker_version)),
             registered: host.registered_at,
             connection_changed,
+            power_changed: details.and_then(|details| details.power_changed_at),
         }
     }
 
@@ -89,11 +100,7 @@ impl Row {
     }
 
     pub(super) fn cells(&self, id_length: usize, now: Timestamp) -> [String; 11] {
-        let agent = if self.agent_connected { "connected" } else { "away" };
-        let agent = match self.connection_changed {
-            Some(since) => format!("{agent} {}", age(since, now)),
-            None => agent.to_owned(),
-        };
+        let agent = self.agent(now);
         let version = [&self.agent_version, &self.runtime_version];
         let version: Vec<&str> = version.into_iter().flatten().map(String::as_str).collect();
         let tasks = match self.pending_tasks {
@@ -119,6 +126,26 @@ impl Row {
 /// What an agent says of itself; one that speaks ECS's API may say nothing.
 fn said(text: &Option<String>) -> Option<String> {
     text.clone().filter(|text| !text.is_empty())
+}
+
+impl Row {
+    /// How its agent is, or where the host is on its way to sleep and back.
+    fn agent(&self, now: Timestamp) -> String {
+        let power = self.power.as_deref().filter(|power| *power != "awake");
+        let (what, since) = match power {
+            Some(power) => (power, self.power_changed),
+            None if self.agent_connected => ("connected", self.connection_changed),
+            None => ("away", self.connection_changed),
+        };
+        let said = match since {
+            Some(since) => format!("{what} {}", age(since, now)),
+            None => what.to_owned(),
+        };
+        match self.power_trouble {
+            Some(_) => format!("{said} (!)"),
+            None => said,
+        }
+    }
 }
 
 fn attribute(host: &ContainerInstance, name: &str) -> Option<String> {

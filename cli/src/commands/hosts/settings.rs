@@ -26,6 +26,12 @@ pub(super) struct Arguments {
     /// How long stopped tasks can still be described, such as 24h; at most 5,000 of the cluster are, the last ones
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     keep_stopped_tasks: Option<i32>,
+    /// How long a host is without tasks before it may be put to sleep, where its capacity provider has managed scaling
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    sleep_after: Option<i32>,
+    /// How long a host that is called may take to wake before it is called again
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    wake_within: Option<i32>,
     #[command(flatten)]
     target: TargetArguments,
 }
@@ -41,6 +47,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         arguments.lost_after,
         arguments.fence_after,
         arguments.keep_stopped_tasks,
+        arguments.sleep_after,
+        arguments.wake_within,
     ];
     let settings = if given.iter().all(Option::is_none) {
         let request = DescribeHostSettingsRequest {
@@ -54,6 +62,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
             host_lost_after_ms: arguments.lost_after,
             fence_after_ms: arguments.fence_after,
             stopped_tasks_kept_ms: arguments.keep_stopped_tasks,
+            sleep_after_ms: arguments.sleep_after,
+            wake_within_ms: arguments.wake_within,
         };
         cluster.call::<UpdateHostSettings>(&request).await?.host_settings
     };
@@ -63,7 +73,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         .try_for_each(|line| output::line(line))
 }
 
-fn sentences(cluster: &str, settings: &HostSettings) -> [String; 4] {
+fn sentences(cluster: &str, settings: &HostSettings) -> [String; 6] {
     let time = |ms: Option<i32>| text(ms.unwrap_or(0));
     let fence = match settings.fence_after_ms {
         None | Some(0) => "fence after:        off: a host that reaches no controller lets its tasks run on".to_owned(),
@@ -85,6 +95,14 @@ fn sentences(cluster: &str, settings: &HostSettings) -> [String; 4] {
         format!(
             "keep stopped tasks: {}: so long they can be described, and the last 5,000 at most",
             time(settings.stopped_tasks_kept_ms)
+        ),
+        format!(
+            "sleep after:        {}: a host without tasks for so long may be put to sleep, where its capacity provider has managed scaling",
+            time(settings.sleep_after_ms)
+        ),
+        format!(
+            "wake within:        {}: a host that is called and has not come by then is called again",
+            time(settings.wake_within_ms)
         ),
     ]
 }
@@ -141,11 +159,15 @@ mod tests {
             host_lost_after_ms: Some(10_000),
             fence_after_ms: Some(0),
             stopped_tasks_kept_ms: Some(86_400_000),
+            sleep_after_ms: Some(900_000),
+            wake_within_ms: Some(300_000),
         };
-        let [heartbeat, lost, fence, kept] = sentences("shop", &settings);
+        let [heartbeat, lost, fence, kept, sleep, wake] = sentences("shop", &settings);
         assert!(heartbeat.contains("500ms: agents of shop"), "{heartbeat}");
         assert!(lost.contains("10s: a host whose agent is silent"), "{lost}");
         assert!(fence.contains("off"), "{fence}");
         assert!(kept.contains("24h: so long"), "{kept}");
+        assert!(sleep.contains("900s: a host without tasks"), "{sleep}");
+        assert!(wake.contains("300s: a host that is called"), "{wake}");
     }
 }

@@ -26,6 +26,8 @@ pub(super) fn render(settings: &HostSettings) -> berth::HostSettings {
         host_lost_after_ms: Some(as_integer(settings.host_lost_after_ms)),
         fence_after_ms: Some(as_integer(settings.fence_after_ms.unwrap_or(0))),
         stopped_tasks_kept_ms: Some(as_integer(settings.stopped_tasks_kept_ms)),
+        sleep_after_ms: Some(as_integer(settings.sleep_after_ms)),
+        wake_within_ms: Some(as_integer(settings.wake_within_ms)),
     }
 }
 

@@ -42,6 +42,9 @@ fn render(host: &ContainerInstance) -> Host {
         connection_changed_at: Some(berth_aws::Timestamp(host.connection_changed_at.0)),
         lost_at: host.lost_at.map(|at| berth_aws::Timestamp(at.0)),
         foreign_ports: Some(host.foreign_ports.iter().map(port).collect()),
+        power: Some(host.power.state.as_str().to_owned()),
+        power_changed_at: host.power.since.map(|at| berth_aws::Timestamp(at.0)),
+        power_trouble: host.power.trouble.clone(),
     }
 }
 
@@ -79,7 +82,7 @@ mod tests {
             answer["hosts"],
             json!([{
                 "containerInstanceArn": arn, "agentConnected": false, "connectionChangedAt": 1_700_000_060.0,
-                "foreignPorts": ["8080/tcp"]
+                "foreignPorts": ["8080/tcp"], "power": "awake"
             }])
         );
     }

@@ -18,6 +18,13 @@ pub(crate) async fn handle(
     let key = references::cluster_key(&call.scope, input.cluster.as_deref())?;
     let is_readable = input.stopped_tasks_kept_ms.is_none() || api.uses(Feature::StoppedTasksKept);
     errors::check_upgraded(is_readable, invalid, "stoppedTasksKeptMs cannot be changed")?;
+    for (name, given) in [
+        ("sleepAfterMs", input.sleep_after_ms),
+        ("wakeWithinMs", input.wake_within_ms),
+    ] {
+        let is_readable = given.is_none() || api.uses(Feature::ManagedScaling);
+        errors::check_upgraded(is_readable, invalid, &format!("{name} cannot be changed"))?;
+    }
     // The model admits no negative numbers.
     let ms = |value: Option<i32>| value.and_then(|ms| u32::try_from(ms).ok());
     let update = UpdateCluster {
@@ -28,6 +35,8 @@ pub(crate) async fn handle(
             host_lost_after_ms: ms(input.host_lost_after_ms),
             fence_after_ms: ms(input.fence_after_ms),
             stopped_tasks_kept_ms: ms(input.stopped_tasks_kept_ms),
+            sleep_after_ms: ms(input.sleep_after_ms),
+            wake_within_ms: ms(input.wake_within_ms),
         },
     };
     api.propose(Command::UpdateCluster(update)).await?;
@@ -54,13 +63,16 @@ mod tests {
             .await
             .expect("described");
         let by_default = json!({
-            "heartbeatIntervalMs": 2000, "hostLostAfterMs": 10000, "fenceAfterMs": 0, "stoppedTasksKeptMs": 86_400_000
+            "heartbeatIntervalMs": 2000, "hostLostAfterMs": 10000, "fenceAfterMs": 0, "stoppedTasksKeptMs": 86_400_000,
+            "sleepAfterMs": 900_000, "wakeWithinMs": 300_000
         });
         assert_eq!(described["hostSettings"], by_default);
         for change in [
             json!({"fenceAfterMs": 30000}),
             json!({"heartbeatIntervalMs": 3000}),
             json!({"stoppedTasksKeptMs": 3_600_000}),
+            json!({"sleepAfterMs": 60_000}),
+            json!({"wakeWithinMs": 120_000}),
         ] {
             harness.call::<UpdateHostSettings>(change).await.expect("updated");
         }
@@ -69,7 +81,8 @@ mod tests {
             .await
             .expect("described");
         let changed = json!({
-            "heartbeatIntervalMs": 3000, "hostLostAfterMs": 10000, "fenceAfterMs": 30000, "stoppedTasksKeptMs": 3_600_000
+            "heartbeatIntervalMs": 3000, "hostLostAfterMs": 10000, "fenceAfterMs": 30000, "stoppedTasksKeptMs": 3_600_000,
+            "sleepAfterMs": 60_000, "wakeWithinMs": 120_000
         });
         assert_eq!(described["hostSettings"], changed);
         let off = json!({"fenceAfterMs": 0});

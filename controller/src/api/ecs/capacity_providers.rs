@@ -4,14 +4,18 @@
 //! `autoScalingGroupArn` has to name the same: by the name alone, or by an ARN that ends in it.
 
 use berth_aws::AwsError;
-use berth_aws::ecs::{AutoScalingGroupProvider, CapacityProviderStrategyItem as Given, LaunchType};
+use berth_aws::ecs::{
+    AutoScalingGroupProvider, CapacityProviderStrategyItem as Given, LaunchType, ManagedDraining,
+    ManagedScaling as GivenScaling, ManagedScalingStatus, ManagedTerminationProtection,
+};
 use berth_core::model::{
     ArnResource, CapacityProviderName, CapacityProviderStrategy, CapacityProviderStrategyItem, Cluster,
-    PredefinedCapacityProvider, Scope,
+    ManagedScalingChanges, PredefinedCapacityProvider, Scope,
 };
 use berth_core::state::{ClusterState, Feature};
 
 use super::references;
+use crate::api::context::Api;
 use crate::api::errors::{self, client, invalid};
 use crate::api::members::Honoured;
 
@@ -22,16 +26,91 @@ const MAX_WEIGHT: i32 = 1_000;
 /// Largest base (ECS: 100,000).
 const MAX_BASE: i32 = 100_000;
 
-/// What Berth honours of `autoScalingGroupProvider`: hosts come and go as their owners have them come and go.
+/// What Berth honours of `autoScalingGroupProvider`.
 pub(super) const GROUP: Honoured = Honoured::Members(&[
     ("autoScalingGroupArn", Honoured::All),
     (
         "managedScaling",
-        Honoured::Members(&[("status", Honoured::Only(&["DISABLED"]))]),
+        Honoured::Members(&[
+            ("status", Honoured::Only(&["ENABLED", "DISABLED"])),
+            ("targetCapacity", Honoured::All),
+            ("minimumScalingStepSize", Honoured::All),
+            ("maximumScalingStepSize", Honoured::All),
+            ("instanceWarmupPeriod", Honoured::All),
+        ]),
     ),
-    ("managedTerminationProtection", Honoured::Only(&["DISABLED"])),
-    ("managedDraining", Honoured::Only(&["DISABLED"])),
+    ("managedTerminationProtection", Honoured::Only(&["ENABLED", "DISABLED"])),
+    ("managedDraining", Honoured::Only(&["ENABLED", "DISABLED"])),
 ]);
+
+/// What a request says of how hosts are woken and put to sleep; whether it contradicts itself is checked where it is applied.
+pub(super) struct Managed {
+    /// Managed scaling.
+    pub(super) scaling: Option<ManagedScalingChanges>,
+    /// Managed termination protection.
+    pub(super) termination_protection: Option<bool>,
+    /// Managed draining.
+    pub(super) draining: Option<bool>,
+}
+
+impl Managed {
+    /// Reads a request.
+    pub(super) fn of(
+        scaling: Option<&GivenScaling>,
+        protection: Option<&ManagedTerminationProtection>,
+        draining: Option<&ManagedDraining>,
+    ) -> Self {
+        // The model admits no other numbers.
+        let number = |given: Option<i32>| given.and_then(|number| u32::try_from(number).ok());
+        let scaling = scaling.map(|given| ManagedScalingChanges {
+            enabled: given
+                .status
+                .as_ref()
+                .map(|status| *status == ManagedScalingStatus::Enabled),
+            target_capacity: number(given.target_capacity),
+            minimum_step: number(given.minimum_scaling_step_size),
+            maximum_step: number(given.maximum_scaling_step_size),
+            warmup_secs: number(given.instance_warmup_period),
+        });
+        Self {
+            scaling,
+            termination_protection: protection.map(|given| *given == ManagedTerminationProtection::Enabled),
+            draining: draining.map(|given| *given == ManagedDraining::Enabled),
+        }
+    }
+
+    /// Refuses what this controller cannot do, or others do not know yet. Whatever asks for nothing that is managed is taken.
+    ///
+    /// # Errors
+    /// `ClientException` where hosts cannot be woken, `InvalidParameterException` while controllers are upgraded.
+    pub(super) fn check(&self, api: &Api) -> Result<(), AwsError> {
+        let is_scaled = self.scaling.and_then(|scaling| scaling.enabled) == Some(true);
+        if is_scaled && !api.wakes_hosts() {
+            return Err(client(
+                "The value ENABLED of managedScaling.status needs a command by which hosts are woken that were put to sleep. Start every controller \
+                 with --wake-command, and try again.",
+            ));
+        }
+        let is_readable = !self.asks_for_something() || api.uses(Feature::ManagedScaling);
+        errors::check_upgraded(
+            is_readable,
+            invalid,
+            "Managed scaling, termination protection and draining are not supported",
+        )
+    }
+
+    /// Whether it says anything but that nothing is managed.
+    pub(super) fn asks_for_something(&self) -> bool {
+        let nothing = ManagedScalingChanges {
+            enabled: Some(false),
+            ..ManagedScalingChanges::default()
+        };
+        self.scaling
+            .is_some_and(|scaling| scaling != nothing && scaling != ManagedScalingChanges::default())
+            || self.termination_protection == Some(true)
+            || self.draining == Some(true)
+    }
+}
 
 /// Refuses capacity providers while there may be controllers that do not know them.
 ///
@@ -66,9 +145,11 @@ pub(super) fn new_name(name: &str) -> Result<CapacityProviderName, AwsError> {
 /// `ClientException` where it is missing or names another pool.
 pub(super) fn group_of(
     name: &CapacityProviderName,
-    given: Option<AutoScalingGroupProvider>,
+    given: Option<&AutoScalingGroupProvider>,
 ) -> Result<String, AwsError> {
-    let arn = given.and_then(|group| group.auto_scaling_group_arn).unwrap_or_default();
+    let arn = given
+        .and_then(|group| group.auto_scaling_group_arn.clone())
+        .unwrap_or_default();
     let is_arn_of = |arn: &str| {
         let group = arn
             .strip_prefix("arn:")

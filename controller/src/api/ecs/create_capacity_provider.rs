@@ -2,9 +2,10 @@
 
 use berth_aws::AwsError;
 use berth_aws::ecs::{CreateCapacityProviderRequest, CreateCapacityProviderResponse};
-use berth_core::model::{CapacityProvider, CapacityProviderKey};
+use berth_core::model::{CapacityProvider, CapacityProviderKey, ManagedScaling};
 use berth_core::state::Command;
 
+use super::capacity_providers::Managed;
 use super::tags::{self, Carrier};
 use super::{capacity_providers, render};
 use crate::api::context::{Api, Call};
@@ -25,8 +26,23 @@ pub(crate) async fn handle(
     refuse_others(&input, &HONOURED)?;
     capacity_providers::check_level(&*api.read().await?)?;
     let name = capacity_providers::new_name(input.name.as_deref().unwrap_or_default())?;
+    let group = input.auto_scaling_group_provider.as_ref();
+    let managed = Managed::of(
+        group.and_then(|group| group.managed_scaling.as_ref()),
+        group.and_then(|group| group.managed_termination_protection.as_ref()),
+        group.and_then(|group| group.managed_draining.as_ref()),
+    );
+    let auto_scaling_group_arn = capacity_providers::group_of(&name, group)?;
+    managed.check(api)?;
+    let scaling = managed.scaling.filter(|_| managed.asks_for_something());
+    let managed_scaling = scaling.map(|changes| ManagedScaling::default().with(&changes));
+    let is_scaled = managed_scaling.is_some_and(|scaling| scaling.enabled);
     let provider = CapacityProvider {
-        auto_scaling_group_arn: capacity_providers::group_of(&name, input.auto_scaling_group_provider)?,
+        auto_scaling_group_arn,
+        managed_scaling,
+        managed_termination_protection: managed.termination_protection.unwrap_or(false),
+        // ECS drains where nobody says otherwise.
+        managed_draining: managed.draining.unwrap_or(is_scaled),
         key: CapacityProviderKey {
             scope: call.scope.clone(),
             name,
@@ -84,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_would_scale_or_name_other_hosts_is_refused_and_nothing_is_made() {
+    async fn what_contradicts_itself_or_names_other_hosts_is_refused_and_nothing_is_made() {
         let harness = Harness::new();
         let group = |more: Value| {
             let mut group = json!({"autoScalingGroupArn": "gpu"});
@@ -95,18 +111,19 @@ mod tests {
         };
         for (input, part) in [
             (
-                group(json!({"managedScaling": {"status": "ENABLED"}})),
-                "ENABLED of autoScalingGroupProvider.managedScaling.status",
-            ),
-            (
-                group(json!({"managedScaling": {"targetCapacity": 90}})),
-                "autoScalingGroupProvider.managedScaling.targetCapacity",
+                group(json!({"managedScaling": {
+                    "status": "ENABLED", "minimumScalingStepSize": 5, "maximumScalingStepSize": 4
+                }})),
+                "minimumScalingStepSize 5 is larger than the maximumScalingStepSize 4",
             ),
             (
                 group(json!({"managedTerminationProtection": "ENABLED"})),
-                "managedTerminationProtection",
+                "managedTerminationProtection cannot be ENABLED",
             ),
-            (group(json!({"managedDraining": "ENABLED"})), "managedDraining"),
+            (
+                group(json!({"managedDraining": "ENABLED"})),
+                "managedDraining cannot be ENABLED",
+            ),
             (
                 group(json!({"autoScalingGroupArn": "other"})),
                 "--capacity-provider gpu",
@@ -139,6 +156,43 @@ mod tests {
             .flatten()
             .map(|provider| &provider["name"]);
         assert!(names.all(|name| name == "FARGATE" || name == "FARGATE_SPOT"), "{all}");
+    }
+
+    #[tokio::test]
+    async fn managed_scaling_comes_back_with_the_defaults_of_ecs() {
+        let harness = Harness::new();
+        let given =
+            json!({"autoScalingGroupArn": "gpu", "managedScaling": {"status": "ENABLED", "targetCapacity": 90}});
+        let answer = harness
+            .call::<CreateCapacityProvider>(request(given))
+            .await
+            .expect("created");
+        assert_eq!(
+            answer["capacityProvider"]["autoScalingGroupProvider"],
+            json!({
+                "autoScalingGroupArn": "gpu",
+                "managedScaling": {
+                    "status": "ENABLED", "targetCapacity": 90, "minimumScalingStepSize": 1, "maximumScalingStepSize": 10_000,
+                    "instanceWarmupPeriod": 300
+                },
+                "managedTerminationProtection": "DISABLED", "managedDraining": "ENABLED"
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn managed_scaling_is_refused_where_hosts_cannot_be_woken() {
+        let harness = Harness::without_wake_command();
+        let scaled = |status| request(json!({"autoScalingGroupArn": "gpu", "managedScaling": {"status": status}}));
+        let error = harness
+            .call::<CreateCapacityProvider>(scaled("ENABLED"))
+            .await
+            .expect_err("refused");
+        assert!(error.message.contains("--wake-command"), "{}", error.message);
+        harness
+            .call::<CreateCapacityProvider>(scaled("DISABLED"))
+            .await
+            .expect("nothing is asked for");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use berth_aws::ecs::{
     ContainerInstanceStatus as Wanted, Failure, UpdateContainerInstancesStateRequest,
     UpdateContainerInstancesStateResponse,
 };
-use berth_core::model::{ContainerInstanceId, ContainerInstanceStatus};
+use berth_core::model::{ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, PowerState};
 use berth_core::state::{Command, Feature, Rejection};
 
 use super::references::{self, Lookup};
@@ -42,13 +42,13 @@ pub(crate) async fn handle(
     let (mut found, mut failures) = (vec![], vec![]);
     for name in &named {
         match references::container_instance(&state, &cluster.key, name)? {
-            Lookup::Found(instance) => found.push((instance.id, instance.status)),
+            Lookup::Found(instance) => found.push((instance.id, is_so(instance, status))),
             Lookup::Missing(arn) => failures.push(references::missing(arn)),
         }
     }
     let mut updated = vec![];
-    for (id, current) in found {
-        if current == status || set(api, id, status).await? {
+    for (id, is_so) in found {
+        if is_so || set(api, id, status).await? {
             updated.push(id);
         } else {
             failures.push(inactive(cluster.key.container_instance_arn(id)));
@@ -63,6 +63,12 @@ pub(crate) async fn handle(
         container_instances: Some(updated.into_iter().filter_map(render).collect()),
         failures: Some(failures),
     })
+}
+
+/// Whether a host has the status by somebody's wish already, and not since it is about to sleep.
+fn is_so(host: &ContainerInstance, status: ContainerInstanceStatus) -> bool {
+    let is_leaving = matches!(host.power.state, PowerState::Emptying | PowerState::FallingAsleep);
+    host.status == status && !is_leaving
 }
 
 /// Sets the status of a host; `false` if it is deregistered.

@@ -5,7 +5,9 @@ use berth_aws::ecs::{
     CapacityProviderType, CapacityProviderUpdateStatus, ManagedDraining, ManagedScaling, ManagedScalingStatus,
     ManagedTerminationProtection,
 };
-use berth_core::model::{CapacityProvider, CapacityProviderStrategyItem, PredefinedCapacityProvider, Scope};
+use berth_core::model::{
+    CapacityProvider, CapacityProviderStrategyItem, ManagedScaling as Scaling, PredefinedCapacityProvider, Scope,
+};
 
 use super::count;
 use crate::api::ecs::tags;
@@ -14,12 +16,15 @@ use crate::api::ecs::tags;
 pub(in crate::api) fn capacity_provider(provider: &CapacityProvider, with_tags: bool) -> Answer {
     let group = AutoScalingGroupProvider {
         auto_scaling_group_arn: Some(provider.auto_scaling_group_arn.clone()),
-        managed_scaling: Some(ManagedScaling {
-            status: Some(ManagedScalingStatus::Disabled),
-            ..ManagedScaling::default()
+        managed_scaling: Some(scaling(provider.managed_scaling.as_ref())),
+        managed_termination_protection: Some(match provider.managed_termination_protection {
+            true => ManagedTerminationProtection::Enabled,
+            false => ManagedTerminationProtection::Disabled,
         }),
-        managed_termination_protection: Some(ManagedTerminationProtection::Disabled),
-        managed_draining: Some(ManagedDraining::Disabled),
+        managed_draining: Some(match provider.managed_draining {
+            true => ManagedDraining::Enabled,
+            false => ManagedDraining::Disabled,
+        }),
     };
     Answer {
         capacity_provider_arn: Some(provider.key.arn()),
@@ -49,6 +54,26 @@ pub(in crate::api) fn predefined_capacity_provider(scope: &Scope, provider: Pred
             PredefinedCapacityProvider::FargateSpot => CapacityProviderType::FargateSpot,
         }),
         ..Answer::default()
+    }
+}
+
+/// Numbers only where somebody gave one or had them take effect, as ECS shows them.
+fn scaling(scaling: Option<&Scaling>) -> ManagedScaling {
+    let Some(scaling) = scaling else {
+        return ManagedScaling {
+            status: Some(ManagedScalingStatus::Disabled),
+            ..ManagedScaling::default()
+        };
+    };
+    ManagedScaling {
+        status: Some(match scaling.enabled {
+            true => ManagedScalingStatus::Enabled,
+            false => ManagedScalingStatus::Disabled,
+        }),
+        target_capacity: count(scaling.target_capacity),
+        minimum_scaling_step_size: count(scaling.minimum_step),
+        maximum_scaling_step_size: count(scaling.maximum_step),
+        instance_warmup_period: count(scaling.warmup_secs),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use berth_aws::Timestamp;
 use berth_aws::ecs::{Attribute, ContainerInstance as Answer, ContainerInstanceField, Resource, VersionInfo};
-use berth_core::model::{ContainerInstance, Ports, RESERVED_TCP_PORTS, Resources, TransportProtocol};
+use berth_core::model::{
+    ContainerInstance, Ports, PowerState, RESERVED_TCP_PORTS, Resources, TransportProtocol, attribute_names,
+};
 use berth_core::state::{Allocation, ClusterState};
 
 use super::count;
@@ -61,7 +63,15 @@ fn attributes(instance: &ContainerInstance) -> Vec<Attribute> {
         value,
         ..Attribute::default()
     };
-    instance.all_attributes().into_iter().map(attribute).collect()
+    let mut all = instance.all_attributes();
+    let power = &instance.power;
+    if power.state != PowerState::Awake {
+        all.insert(attribute_names::POWER.to_owned(), Some(power.state.as_str().to_owned()));
+    }
+    if let Some(trouble) = &power.trouble {
+        all.insert(attribute_names::POWER_TROUBLE.to_owned(), Some(trouble.clone()));
+    }
+    all.into_iter().map(attribute).collect()
 }
 
 /// CPU, memory, and the ports that are taken: by the host itself and by `ports`.

@@ -1,0 +1,94 @@
+//! Steps of scenarios that concern hosts that are put to sleep and woken.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::Stage;
+use crate::model::*;
+use crate::reconcile::world::cluster;
+use crate::state::{Command, UpdateCapacityProvider};
+
+impl Stage {
+    /// Has the hosts of a pool put to sleep and woken from now on, or not any more.
+    pub(super) fn scale_pool(&mut self, name: &str, args: &[&str], options: &BTreeMap<&str, &str>) {
+        let number = |key: &str| options.get(key).map(|number| number.parse::<u32>().expect("a number"));
+        let update = UpdateCapacityProvider {
+            capacity_provider: cluster().scope.capacity_provider(name),
+            managed_scaling: Some(ManagedScalingChanges {
+                enabled: Some(!args.contains(&"off")),
+                target_capacity: number("target"),
+                minimum_step: number("min-step"),
+                maximum_step: number("max-step"),
+                warmup_secs: number("warmup"),
+            }),
+            managed_termination_protection: None,
+            managed_draining: args.contains(&"undrained").then_some(false),
+        };
+        self.world
+            .apply(Command::UpdateCapacityProvider(update))
+            .expect("updates the capacity provider");
+    }
+
+    /// Has a host never come when it is called, or come again when it is.
+    pub(super) fn set_wakes(&mut self, name: &str, wakes: bool) {
+        let host = self.world.host(name).expect("a host");
+        if wakes {
+            self.world.sound_sleepers.remove(&host);
+        } else {
+            self.world.sound_sleepers.insert(host);
+        }
+    }
+
+    /// Has the command that wakes hosts fail for one that is called.
+    pub(super) fn fail_call(&mut self, name: &str) {
+        let host = self.world.host(name).expect("a host");
+        let call = self.world.state.container_instance(host).expect("there").power.calls;
+        self.change_power(
+            name,
+            PowerChange::NotCalled {
+                call,
+                reason: "no such board".to_owned(),
+            },
+        );
+    }
+
+    /// Has the agent of a host say that it could not put it to sleep.
+    pub(super) fn fail_sleep(&mut self, name: &str) {
+        let reason = "the lid is open".to_owned();
+        self.change_power(name, PowerChange::NotAsleep { reason });
+    }
+
+    fn change_power(&mut self, name: &str, change: PowerChange) {
+        let command = Command::ChangePower {
+            container_instance: self.world.host(name).expect("a host"),
+            change,
+            at: self.world.now,
+        };
+        self.world.apply(command).expect("it can");
+    }
+
+    /// How hosts are, where some can sleep.
+    pub(super) fn show_power(&self, text: &mut String) -> std::fmt::Result {
+        let state = &self.world.state;
+        let hosts: Vec<_> = state.container_instances_of(&cluster()).collect();
+        if hosts.iter().all(|host| !host.offers_sleep()) {
+            return Ok(());
+        }
+        for host in hosts {
+            let tasks = state
+                .tasks_of_instance(host.id)
+                .filter(|task| !task.is_stopped())
+                .count();
+            let (name, power) = (&host.host.host_name, &host.power);
+            write!(text, "  {name} {} {}", host.status.as_str(), power.state.as_str())?;
+            if power.calls > 1 {
+                write!(text, ", called {} times", power.calls)?;
+            }
+            if let Some(trouble) = &power.trouble {
+                write!(text, " ({trouble})")?;
+            }
+            writeln!(text, ": {tasks} tasks")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! Hosts that sleep: what takes them there and back.
+
+use berth_core::model::*;
+use berth_core::state::{ClusterState, Command, Event, Rejection, UpdateCapacityProvider, apply};
+
+use super::capacity_providers::capacity_provider;
+use super::given::{cluster, register, report, task};
+
+const HOST: ContainerInstanceId = ContainerInstanceId(0);
+
+/// The host, with an agent that can put it to sleep.
+pub(crate) fn register_sleepy(number: u128, at: i64) -> Command {
+    let mut command = register(number, at);
+    if let Command::RegisterContainerInstance { host, .. } = &mut command {
+        host.attributes.insert(attribute_names::SLEEP.to_owned(), None);
+    }
+    command
+}
+
+pub(crate) fn power(number: u128, change: PowerChange, at: i64) -> Command {
+    Command::ChangePower {
+        container_instance: ContainerInstanceId(number),
+        change,
+        at: Timestamp(at),
+    }
+}
+
+fn gone(at: i64) -> Command {
+    Command::RecordAgentDisconnected {
+        container_instance: HOST,
+        last_heard_at: Timestamp(at),
+        at: Timestamp(at),
+    }
+}
+
+fn set(status: ContainerInstanceStatus, at: i64) -> Command {
+    Command::UpdateContainerInstanceStatus {
+        container_instance: HOST,
+        status,
+        at: Some(Timestamp(at)),
+    }
+}
+
+struct Given {
+    state: ClusterState,
+    index: u64,
+}
+
+impl Given {
+    fn new(commands: &[Command]) -> Self {
+        let state = ClusterState::at_newest_level();
+        let mut given = Self { state, index: 0 };
+        given.all(commands);
+        given
+    }
+
+    fn all(&mut self, commands: &[Command]) -> Vec<Event> {
+        let mut events = vec![];
+        for command in commands {
+            events.extend(self.one(command).unwrap_or_else(|why| panic!("{command:?}: {why}")));
+        }
+        events
+    }
+
+    fn one(&mut self, command: &Command) -> Result<Vec<Event>, Rejection> {
+        self.index += 1;
+        let outcome = apply(&mut self.state, LogIndex(self.index), command);
+        let restored = ClusterState::from_snapshot(self.state.snapshot()).expect("whole");
+        assert_eq!(restored, self.state);
+        outcome
+    }
+
+    fn host(&self) -> &ContainerInstance {
+        self.state.container_instance(HOST).expect("registered")
+    }
+
+    fn is(&self) -> (ContainerInstanceStatus, PowerState, bool) {
+        let host = self.host();
+        (host.status, host.power.state, host.agent_connected)
+    }
+}
+
+use ContainerInstanceStatus::{Active, Draining};
+use PowerState::{Asleep, Awake, Emptying, FallingAsleep, Waking};
+
+#[test]
+fn host_goes_to_sleep_step_by_step_and_comes_back_as_it_was() {
+    let mut given = Given::new(&[register_sleepy(0, 1)]);
+    for (command, status, state, connected) in [
+        (power(0, PowerChange::Empty, 2), Draining, Emptying, true),
+        (power(0, PowerChange::Sleep, 3), Draining, FallingAsleep, true),
+        (gone(4), Active, Asleep, false),
+        (power(0, PowerChange::Call, 5), Active, Waking, false),
+        (power(0, PowerChange::Call, 6), Active, Waking, false),
+        (register_sleepy(0, 7), Active, Awake, true),
+    ] {
+        let events = given.all(std::slice::from_ref(&command));
+        let is_told = |event: &Event| matches!(event, Event::PowerChanged { id, .. } if *id == HOST);
+        assert!(events.iter().any(is_told), "{command:?}");
+        assert_eq!(given.is(), (status, state, connected), "{command:?}");
+        assert_eq!(given.state.waking_hosts().count(), usize::from(state == Waking));
+    }
+    let power = &given.host().power;
+    assert_eq!(
+        (power.since, power.calls, power.emptied_at),
+        (Some(Timestamp(7)), 0, Some(Timestamp(7)))
+    );
+    assert_eq!(given.host().lost_at, None);
+}
+
+#[test]
+fn only_hosts_that_offer_it_are_there_and_have_no_tasks_are_told_to_sleep() {
+    let mut cannot = Given::new(&[register(0, 1)]);
+    let sleep = power(0, PowerChange::Sleep, 2);
+    assert!(matches!(cannot.one(&sleep), Err(Rejection::Stale(_))));
+    let mut away = Given::new(&[register_sleepy(0, 1), gone(2)]);
+    assert!(matches!(away.one(&sleep), Err(Rejection::Stale(_))));
+    let run = Command::RunTasks {
+        tasks: vec![task(7, 0, 10, 10, None)],
+        client_token: None,
+    };
+    let mut busy = Given::new(&[register_sleepy(0, 1), run, power(0, PowerChange::Empty, 2)]);
+    assert!(matches!(busy.one(&sleep), Err(Rejection::Stale(_))));
+    let over = Command::RecordTaskReports {
+        container_instance: HOST,
+        reports: vec![report(7, TaskStatus::Stopped)],
+        at: Timestamp(6),
+    };
+    busy.all(&[over]);
+    assert_eq!(
+        busy.host().power.emptied_at,
+        Some(Timestamp(6)),
+        "as its last task ended"
+    );
+    busy.all(&[sleep]);
+}
+
+#[test]
+fn host_that_empties_stays_if_it_is_needed_or_somebody_says_so() {
+    let given = [register_sleepy(0, 1), power(0, PowerChange::Empty, 2)];
+    let mut needed = Given::new(&given);
+    needed.all(&[power(0, PowerChange::Stay, 3)]);
+    assert_eq!(needed.is(), (Active, Awake, true));
+    for status in [Active, Draining] {
+        let mut told = Given::new(&given);
+        told.all(&[set(status, 3)]);
+        assert_eq!(told.is(), (status, Awake, true));
+        assert_eq!(
+            told.host().power.emptied_at,
+            Some(Timestamp(3)),
+            "and is not chosen again at once"
+        );
+    }
+    // One whose agent was started again without the offer.
+    let mut changed = Given::new(&given);
+    changed.all(&[register(0, 3)]);
+    assert_eq!(changed.is(), (Active, Awake, true));
+    let mut same = Given::new(&given);
+    same.all(&[register_sleepy(0, 3)]);
+    assert_eq!(same.is(), (Draining, Emptying, true));
+}
+
+#[test]
+fn host_that_was_drained_while_it_fell_asleep_comes_back_drained() {
+    let mut given = Given::new(&[register_sleepy(0, 1), power(0, PowerChange::Sleep, 2), set(Draining, 3)]);
+    assert_eq!(given.is(), (Draining, FallingAsleep, true));
+    given.all(&[gone(4)]);
+    assert_eq!(given.is(), (Draining, Asleep, false));
+    given.all(&[register_sleepy(0, 5)]);
+    assert_eq!(given.is(), (Draining, Awake, true));
+    let mut asleep = Given::new(&[
+        register_sleepy(0, 1),
+        power(0, PowerChange::Sleep, 2),
+        gone(3),
+        set(Draining, 4),
+    ]);
+    assert_eq!(asleep.is(), (Draining, Asleep, false));
+    asleep.all(&[register_sleepy(0, 5)]);
+    assert_eq!(asleep.is(), (Draining, Awake, true));
+}
+
+#[test]
+fn host_that_cannot_sleep_or_does_not_wake_says_why_and_rests() {
+    let mut given = Given::new(&[
+        register_sleepy(0, 1),
+        power(0, PowerChange::Sleep, 2),
+        gone(3),
+        register_sleepy(0, 4),
+    ]);
+    let reason = "the lid is open".to_owned();
+    given.all(&[power(0, PowerChange::NotAsleep { reason }, 5)]);
+    assert_eq!(given.is(), (Active, Awake, true));
+    assert_eq!(given.host().power.trouble.as_deref(), Some("the lid is open"));
+    assert!(given.host().power.rests(Timestamp(6)) && !given.host().power.rests(Timestamp(5 + REST_MS)));
+
+    let mut given = Given::new(&[register_sleepy(0, 1), power(0, PowerChange::Sleep, 2), gone(3)]);
+    given.all(&[power(0, PowerChange::Call, 4), power(0, PowerChange::Call, 5)]);
+    let not_called = |call| PowerChange::NotCalled {
+        call,
+        reason: "no such board".to_owned(),
+    };
+    assert!(given.one(&power(0, not_called(1), 6)).is_err(), "that was another call");
+    given.all(&[power(0, not_called(2), 6), power(0, PowerChange::GiveUp, 7)]);
+    assert_eq!(given.is(), (Active, Asleep, false));
+    let trouble = given.host().power.trouble.clone().expect("said");
+    assert_eq!(trouble, "it was called 2 times and did not wake: no such board");
+    given.all(&[register_sleepy(0, 8)]);
+    assert_eq!(given.host().power.trouble, None);
+}
+
+#[test]
+fn what_ran_on_a_host_that_was_put_to_sleep_has_ended() {
+    let mut daemon = task(7, 0, 10, 10, None);
+    let key = cluster().service("logs");
+    let mut service = super::given::service(&daemon.task_definition);
+    service.key = key.clone();
+    service.scheduling_strategy = SchedulingStrategy::Daemon;
+    service.deployment_configuration = DeploymentConfiguration::default_of(SchedulingStrategy::Daemon);
+    daemon.blueprint_mut().origin = TaskOrigin::Service {
+        service: key,
+        deployment: service.deployments[0].id.clone(),
+    };
+    let definition = super::given::definition(&daemon.task_definition);
+    let mut given = Given::new(&[
+        register_sleepy(0, 1),
+        Command::RegisterTaskDefinition(definition),
+        Command::CreateService {
+            service: Box::new(service),
+            client_token: None,
+        },
+        Command::CreateTasks { tasks: vec![daemon] },
+        power(0, PowerChange::Sleep, 2),
+        gone(3),
+    ]);
+    assert_eq!(given.is(), (Active, Asleep, false));
+    let task = given.state.task(TaskId(7)).expect("remembered");
+    assert!(task.is_stopped());
+    let reason = task.stopped_reason.as_deref().expect("said");
+    assert!(reason.ends_with("was put to sleep."), "{reason}");
+    given.all(&[register_sleepy(0, 4)]);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_and_others_are_merged() {
+    let mut given = Given::new(&[Command::CreateCapacityProvider(capacity_provider("gpu"))]);
+    let key = cluster().scope.capacity_provider("gpu");
+    let update = |scaling: ManagedScalingChanges, protection: Option<bool>, draining: Option<bool>| {
+        Command::UpdateCapacityProvider(UpdateCapacityProvider {
+            capacity_provider: key.clone(),
+            managed_scaling: Some(scaling),
+            managed_termination_protection: protection,
+            managed_draining: draining,
+        })
+    };
+    let none = ManagedScalingChanges::default();
+    let enabled = |enabled| ManagedScalingChanges {
+        enabled: Some(enabled),
+        ..none
+    };
+    let steps = ManagedScalingChanges {
+        minimum_step: Some(5),
+        maximum_step: Some(4),
+        ..none
+    };
+    for refused in [
+        update(steps, None, None),
+        update(none, Some(true), None),
+        update(none, None, Some(true)),
+    ] {
+        let before = given.state.clone();
+        let outcome = given.one(&refused);
+        assert!(matches!(outcome, Err(Rejection::ManagedScaling(_))), "{outcome:?}");
+        assert_eq!(given.state.capacity_provider(&key), before.capacity_provider(&key));
+    }
+    let provider = |given: &Given| CapacityProvider::clone(given.state.capacity_provider(&key).expect("there"));
+    given.all(&[update(enabled(true), Some(true), None)]);
+    assert!(
+        provider(&given).managed_draining,
+        "as on ECS, where nobody says otherwise"
+    );
+    let target = ManagedScalingChanges {
+        target_capacity: Some(80),
+        ..none
+    };
+    given.all(&[update(target, None, Some(false))]);
+    let scaling = ManagedScaling {
+        enabled: true,
+        target_capacity: 80,
+        ..ManagedScaling::default()
+    };
+    let now = provider(&given);
+    assert_eq!(now.managed_scaling, Some(scaling));
+    assert_eq!(
+        (now.managed_termination_protection, now.managed_draining),
+        (true, false)
+    );
+    given.all(&[update(enabled(false), None, None)]);
+    let now = provider(&given);
+    assert_eq!(
+        (now.managed_termination_protection, now.managed_draining),
+        (false, false)
+    );
+    given.all(&[update(enabled(true), None, None)]);
+    assert!(provider(&given).managed_draining);
+}

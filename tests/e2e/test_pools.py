@@ -1,0 +1,246 @@
+"""Pools whose hosts are put to sleep and woken, with controllers and agents as they are run: the commands that put a machine to sleep and wake it end an
+agent and start it."""
+
+import json
+import pathlib
+import subprocess
+import threading
+import urllib.request
+
+import pytest
+
+import berth
+
+CLUSTER = "shop"
+HOSTS = ("h1", "h2", "h3")
+
+
+class Machines:
+    """A controller that calls hosts by a file for each call, and machines that start an agent when such a file is there."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.port, self.agent_port = berth.free_port(), berth.free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.calls = self.directory / "calls"
+        self.calls.mkdir()
+        self.controller = None
+        self.agents, self.broken, self.stopping = {}, set(), threading.Event()
+        self.watch = threading.Thread(target=self.answer, daemon=True)
+
+    def start(self):
+        self.start_controller()
+        self.ecs = berth.client(self.endpoint, retries=8)
+        self.ecs.create_cluster(clusterName=CLUSTER)
+        for name in HOSTS:
+            self.start_agent(name)
+        berth.wait_until(lambda: all(self.instance(name) for name in HOSTS), "all hosts have registered", 60)
+        self.watch.start()
+
+    def start_controller(self):
+        script = self.directory / "wake.sh"
+        script.write_text(
+            "#!/bin/sh\n"
+            'if [ -e "$1/jammed-$BERTH_HOST_NAME" ]; then echo "the board does not answer" >&2; exit 3; fi\n'
+            'echo "$BERTH_HOST_NAME $BERTH_CLUSTER $BERTH_CAPACITY_PROVIDER" > "$1/$BERTH_HOST_NAME-$BERTH_CALL"\n'
+        )
+        self.controller = berth.Process(
+            ["controller", "--listen", f"127.0.0.1:{self.port}", "--agent-listen", f"127.0.0.1:{self.agent_port}",
+             "--data-dir", self.directory / "controller", "--wake-command", f"sh {script} {self.calls}"],
+            self.directory / "controller.log",
+        )
+        self.controller.wait_for(r"(?m)^Ready")
+
+    def start_agent(self, name):
+        self.agents[name] = berth.Process(
+            ["agent", "--controller", f"http://127.0.0.1:{self.agent_port}", "--cluster", CLUSTER, "--data-dir", self.directory / name,
+             "--host-name", name, "--runtime", "simulated", "--cpu", "1024", "--memory", "1024", "--capacity-provider", "metal",
+             "--sleep-command", "kill -TERM $PPID"],
+            self.directory / f"{name}.log",
+        )
+
+    def answer(self):
+        """Starts the agents of machines that are called."""
+        while not self.stopping.wait(0.1):
+            for call in sorted(self.calls.glob("h*-*")):
+                name = call.name.split("-")[0]
+                call.unlink()
+                if name not in self.broken and self.agents[name].child.poll() is not None:
+                    self.start_agent(name)
+
+    def run(self, *arguments):
+        result = subprocess.run(
+            [berth.BINARY, *arguments], env=berth.environment(self.endpoint), capture_output=True, text=True, check=True
+        )
+        return result.stdout
+
+    def instance(self, name):
+        return next((i for i in berth.instances_of(self.ecs, CLUSTER) if i["ec2InstanceId"] == name), None)
+
+    def power(self, name):
+        return berth.attribute(self.instance(name), "berth.power") or "awake"
+
+    def all_power(self):
+        return [self.power(name) for name in HOSTS]
+
+    def asleep(self):
+        return self.all_power().count("asleep")
+
+    def scale(self, service, count):
+        self.ecs.update_service(cluster=CLUSTER, service=service, desiredCount=count)
+
+    def service(self, name, count, memory=600, **more):
+        container = {"name": "app", "image": "none", "cpu": 16, "memory": memory}
+        self.ecs.register_task_definition(family=name, containerDefinitions=[container])
+        self.ecs.create_service(
+            cluster=CLUSTER, serviceName=name, taskDefinition=name, desiredCount=count,
+            capacityProviderStrategy=[{"capacityProvider": "metal", "weight": 1}], **more,
+        )
+
+    def stop(self):
+        self.stopping.set()
+        if self.watch.is_alive():
+            self.watch.join()
+        for process in [*self.agents.values(), *filter(None, [self.controller])]:
+            process.stop()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    machines = Machines(tmp_path_factory.mktemp("pools"))
+    try:
+        machines.start()
+        set_up(machines)
+        yield machines
+    finally:
+        machines.stop()
+
+
+def set_up(machines):
+    ecs = machines.ecs
+    group = {
+        "autoScalingGroupArn": "metal",
+        "managedScaling": {"status": "ENABLED", "instanceWarmupPeriod": 0},
+        "managedTerminationProtection": "ENABLED",
+    }
+    made = ecs.create_capacity_provider(name="metal", autoScalingGroupProvider=group)["capacityProvider"]
+    assert made["autoScalingGroupProvider"] == {
+        "autoScalingGroupArn": "metal",
+        "managedScaling": {
+            "status": "ENABLED", "targetCapacity": 100, "minimumScalingStepSize": 1, "maximumScalingStepSize": 10000,
+            "instanceWarmupPeriod": 0,
+        },
+        "managedTerminationProtection": "ENABLED",
+        "managedDraining": "ENABLED",
+    }
+    shown = machines.run("hosts", "settings", "--cluster", CLUSTER, "--sleep-after", "5s", "--wake-within", "6s")
+    assert "sleep after:        5s" in shown and "wake within:        6s" in shown
+    ecs.put_cluster_capacity_providers(cluster=CLUSTER, capacityProviders=["metal"], defaultCapacityProviderStrategy=[])
+    machines.service("web", 1)
+    berth.wait_stable(ecs, CLUSTER, "web")
+
+
+def test_hosts_without_tasks_sleep_and_are_shown_as_such(machines):
+    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep", 60)
+    [sleeper] = [machines.instance(name) for name in HOSTS if machines.power(name) == "asleep"][:1]
+    assert (sleeper["status"], sleeper["agentConnected"]) == ("ACTIVE", False)
+    amounts = {resource["name"]: resource["integerValue"] for resource in sleeper["remainingResources"]}
+    assert (amounts["CPU"], amounts["MEMORY"]) == (1024, 1024), "what it would have if it were woken"
+    assert sum(machines.agents[name].child.poll() is None for name in HOSTS) == 1
+    assert len(berth.running(machines.ecs, CLUSTER)) == 1
+    lines = machines.run("hosts", "--cluster", CLUSTER).splitlines()
+    assert sum("asleep" in line for line in lines) == 2
+    rows = json.loads(machines.run("hosts", "--cluster", CLUSTER, "--format", "json"))
+    assert sorted(row["power"] for row in rows) == ["asleep", "asleep", "awake"]
+    events = machines.run("events", "--cluster", CLUSTER, "--type", "host", "-o", "json")
+    seen = [
+        attribute["value"]
+        for line in events.splitlines()
+        for attribute in json.loads(line).get("detail", {}).get("attributes", [])
+        if attribute["name"] == "berth.power"
+    ]
+    assert {"emptying", "falling-asleep", "asleep"} <= set(seen)
+
+
+def test_hosts_are_woken_for_tasks_that_find_no_room_and_sleep_again_without_them(machines):
+    machines.scale("web", 3)
+    berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
+    assert machines.all_power() == ["awake"] * 3
+    assert len({task["containerInstanceArn"] for task in berth.running(machines.ecs, CLUSTER)}) == 3
+    machines.scale("web", 1)
+    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep again", 60)
+    assert len(berth.running(machines.ecs, CLUSTER)) == 1
+
+
+def test_tasks_wait_for_the_hosts_that_they_need_and_no_others(machines):
+    # None of them fits beside the one that runs, and both on one host.
+    machines.service("small", 2, memory=450)
+    berth.wait_stable(machines.ecs, CLUSTER, "small", 60)
+    assert machines.asleep() == 1
+    machines.ecs.delete_service(cluster=CLUSTER, service="small", force=True)
+    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep again", 60)
+
+
+def test_host_that_does_not_wake_is_told_and_another_is_woken(machines):
+    sleepers = [name for name in HOSTS if machines.power(name) == "asleep"]
+    machines.broken.update(sleepers)
+    for name in sleepers:
+        (machines.calls / f"jammed-{name}").touch()
+    machines.scale("web", 2)
+    waking = lambda: [name for name in sleepers if machines.power(name) == "waking"]
+    [first] = berth.wait_until(waking, "one is called", 30)[:1]
+    trouble = lambda: berth.attribute(machines.instance(first), "berth.power-trouble")
+    assert "the board does not answer" in berth.wait_until(trouble, "it is said why it cannot be", 30)
+    [other] = [name for name in sleepers if name != first]
+    machines.broken.discard(other)
+    (machines.calls / f"jammed-{other}").unlink()
+    berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
+    assert machines.power(other) == "awake"
+    given_up = lambda: machines.power(first) == "asleep" and "was called 3 times" in (trouble() or "")
+    berth.wait_until(given_up, "it is given up", 120)
+    metrics = urllib.request.urlopen(f"{machines.endpoint}/metrics").read().decode()
+    assert "berth_hosts_in_trouble 1" in metrics and 'berth_host_calls_total{outcome="failed"} 3' in metrics, metrics
+    lines = machines.run("hosts", "--cluster", CLUSTER).splitlines()
+    assert any(first in line and "(!)" in line for line in lines), lines
+    machines.scale("web", 1)
+    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep again", 60)
+
+
+def test_controller_that_starts_again_knows_who_sleeps_and_wakes_them(machines):
+    (machines.calls / "jammed-h1").unlink(missing_ok=True)
+    machines.broken.clear()
+    sleeping = [name for name in HOSTS if machines.power(name) == "asleep"]
+    machines.controller.kill()
+    machines.start_controller()
+    assert [name for name in HOSTS if machines.power(name) == "asleep"] == sleeping
+
+
+def test_hosts_that_sleep_are_woken_where_managed_scaling_is_switched_off(machines):
+    update = lambda **group: machines.ecs.update_capacity_provider(name="metal", autoScalingGroupProvider=group)["capacityProvider"]
+    resting = [name for name in HOSTS if berth.attribute(machines.instance(name), "berth.power-trouble")]
+    now = update(managedScaling={"status": "DISABLED"})["autoScalingGroupProvider"]
+    assert (now["managedScaling"]["status"], now["managedTerminationProtection"], now["managedDraining"]) == ("DISABLED",) * 3
+    others = [name for name in HOSTS if name not in resting]
+    berth.wait_until(lambda: all(machines.power(name) == "awake" for name in others), "they are awake", 60)
+    # Somebody switched it on.
+    for name in resting:
+        machines.start_agent(name)
+    berth.wait_until(lambda: machines.all_power() == ["awake"] * 3, "all are awake", 60)
+    assert not any(berth.attribute(machines.instance(name), "berth.power-trouble") for name in HOSTS)
+
+
+def test_without_a_command_that_wakes_hosts_managed_scaling_is_refused(tmp_path):
+    port = berth.free_port()
+    controller = berth.Process(
+        ["controller", "--listen", f"127.0.0.1:{port}", "--agent-listen", "127.0.0.1:0", "--data-dir", tmp_path / "data"],
+        tmp_path / "controller.log",
+    )
+    try:
+        controller.wait_for(r"(?m)^Ready")
+        ecs = berth.client(f"http://127.0.0.1:{port}")
+        group = {"autoScalingGroupArn": "metal", "managedScaling": {"status": "ENABLED"}}
+        with pytest.raises(ecs.exceptions.ClientException) as refused:
+            ecs.create_capacity_provider(name="metal", autoScalingGroupProvider=group)
+        assert "--wake-command" in refused.value.response["Error"]["Message"]
+    finally:
+        controller.stop()
