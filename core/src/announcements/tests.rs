@@ -413,10 +413,7 @@ fn daemon_tells_how_far_its_deployments_are_and_which_of_its_tasks_do_not_start(
             critical: false,
             drain: Scale::WHOLE,
         };
-        daemon.managed_daemon = Some(Box::new(ManagedDaemon {
-            settings,
-            left: BTreeSet::new(),
-        }));
+        daemon.managed_daemon = Some(Box::new(ManagedDaemon { settings }));
     });
     world.reconcile();
     let task = world.state.live_tasks_of_service(&cluster().daemon("logs")).next();
@@ -457,8 +454,7 @@ fn daemon_tells_how_far_its_deployments_are_and_which_of_its_tasks_do_not_start(
             "daemon:logs deployment Successful",
             "daemon:logs deployment Pending",
             "daemon:logs deployment InProgress",
-            // Said again once the task that was replaced is gone, and less is missing.
-            "daemon:logs impaired, no task: RESOURCE:CPU",
+            // Once the task that was replaced is gone.
             "daemon:logs impaired, no task: RESOURCE:CPU",
             "daemon:logs deployment Stopped",
             "daemon:logs deletion Pending",

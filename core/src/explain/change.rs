@@ -134,6 +134,12 @@ pub(super) fn remedies(
     all
 }
 
+/// The first remedies of several lists, by what they cost.
+pub(super) fn keep_cheapest(all: &mut Vec<Remedy>) {
+    all.sort_by_cached_key(Remedy::cost);
+    all.truncate(MAX_REMEDIES);
+}
+
 /// None if no host takes the task, whatever it has.
 fn new_host(request: &TaskRequest) -> Option<Remedy> {
     let is_unreadable = |constraint: &PlacementConstraint| match constraint {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::change::{self, Remedy};
-use crate::model::{ContainerInstanceId, Priority, SchedulingStrategy, Service, Task, TaskStatus, Timestamp};
+use crate::model::{ContainerInstanceId, Priority, SchedulingStrategy, Service, Task, Timestamp};
 use crate::placement::{self, FilterKind, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
 use crate::reconcile;
 use crate::state::ClusterState;
@@ -51,14 +51,32 @@ pub fn why_not(
         let answer = answers_to(state, &problem, only.is_none());
         return Some(with_notes(state, service, &task, answer, now));
     }
+    let pool_of = |id: &ContainerInstanceId| service.pool_of(state.container_instance(*id)?);
+    asked.retain(|id| !service.is_managed_daemon() || pool_of(id).is_some());
     let before = asked.len();
     for host in served(state, service) {
         asked.remove(&host);
     }
     let served = before - asked.len();
-    problem.requests[0].only_hosts = Some(asked);
     // A host more has a task of its own, and leaves the others without.
-    let answer = answers_to(state, &problem, false);
+    let answer = if service.is_managed_daemon() {
+        let pools = service.capacity_provider_strategy.iter();
+        let answers = pools.map(|item| {
+            let capacity_provider = Some(item.capacity_provider.clone());
+            let of_pool = asked.iter().copied().filter(|id| pool_of(id) == capacity_provider);
+            let task = Task {
+                capacity_provider: capacity_provider.clone(),
+                ..task.clone()
+            };
+            let mut problem = PlacementProblem::from_state(state, &task.cluster, [&task]);
+            problem.requests[0].only_hosts = Some(of_pool.collect());
+            answers_to(state, &problem, false)
+        });
+        answers.reduce(WhyNot::and)?
+    } else {
+        problem.requests[0].only_hosts = Some(asked);
+        answers_to(state, &problem, false)
+    };
     Some(with_notes(state, service, &task, WhyNot { served, ..answer }, now))
 }
 
@@ -114,11 +132,10 @@ fn named<'t>(tasks: impl IntoIterator<Item = &'t Arc<Task>>) -> String {
     named.collect::<Vec<_>>().join("; ")
 }
 
-/// Hosts with a task of the service that is not about to end: a daemon service wants no other there.
+/// Hosts with a task of the service that is not over: a daemon service starts no other there before.
 fn served<'s>(state: &'s ClusterState, service: &'s Service) -> impl Iterator<Item = ContainerInstanceId> + 's {
     let tasks = state.live_tasks_of_service(&service.key);
-    let stay = tasks.filter(|task| task.last_status <= TaskStatus::Running);
-    stay.filter_map(|task| task.container_instance)
+    tasks.filter_map(|task| task.container_instance)
 }
 
 /// What all hosts of its cluster say to a task that has no host.
@@ -164,6 +181,18 @@ impl HostAnswer {
 }
 
 impl WhyNot {
+    /// This and what other hosts say.
+    fn and(mut self, others: Self) -> Self {
+        self.hosts.extend(others.hosts);
+        self.hosts.sort_by_key(|host| !host.takes_it());
+        self.remedies.extend(others.remedies);
+        match self.hosts.iter().any(HostAnswer::takes_it) {
+            true => self.remedies.clear(),
+            false => change::keep_cheapest(&mut self.remedies),
+        }
+        self
+    }
+
     /// Hosts that would take the task.
     #[must_use]
     pub fn fitting(&self) -> usize {

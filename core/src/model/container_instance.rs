@@ -1,10 +1,12 @@
 //! Container instances: hosts, as a cluster sees them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, Ports, Power, Resources, Tags,
-    Timestamp, attribute_names,
+    AgentId, Attributes, CapacityProviderName, ClusterKey, ContainerInstanceId, DaemonAbsence, Ports, Power, Resources,
+    ServiceName, Tags, Timestamp, attribute_names,
 };
 
 /// TCP ports that every host keeps for itself: SSH, Docker and the agent's own (ECS's defaults).
@@ -83,6 +85,10 @@ pub struct ContainerInstance {
     /// Whether it is awake. Another than by default with [`Feature::ManagedScaling`](crate::state::Feature) alone.
     #[serde(default, skip_serializing_if = "Power::is_blank")]
     pub power: Power,
+    /// Critical daemons that have left it, by the names of their keys, as long as it is not known that they serve again. With
+    /// [`Feature::ManagedDaemons`](crate::state::Feature) alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub absent_daemons: BTreeMap<ServiceName, DaemonAbsence>,
     /// When it first registered.
     pub registered_at: Timestamp,
     /// Counts the changes of this record, as ECS's `version`.

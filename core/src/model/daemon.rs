@@ -4,13 +4,11 @@
 //! of their own, apart from those of services and task definitions: they are kept under `daemon:NAME`, which no service and no family can be
 //! called.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CapacityProviderName, CircuitBreaker, ClusterKey, ContainerInstance, ContainerInstanceId, DeploymentConfiguration,
-    Family, PropagateTags, Scale, SchedulingStrategy, Service, ServiceKey, ServiceName, Task,
+    CapacityProviderName, CircuitBreaker, ClusterKey, ContainerInstance, DeploymentConfiguration, Family,
+    PropagateTags, Scale, SchedulingStrategy, Service, ServiceKey, ServiceName, ServiceStatus, Task, Timestamp,
 };
 
 /// What the names of daemons and of their task definitions begin with where they are kept, and the groups of their tasks.
@@ -72,9 +70,18 @@ impl Family {
 pub struct ManagedDaemon {
     /// What its requests say.
     pub settings: DaemonSettings,
-    /// Hosts that its task has left: it served there, and ended although it was wanted, and none has run there since.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub left: BTreeSet<ContainerInstanceId>,
+}
+
+/// That a critical daemon's task served on a host and ended although it was wanted, and none has served there since, or not for long enough
+/// to be sure of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DaemonAbsence {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether its next task was waited for long enough, so that other tasks are to leave the host too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
 
 /// What the requests for a daemon say of it beyond what those for services do.
@@ -137,6 +144,12 @@ impl Service {
         self.managed_daemon
             .as_ref()
             .is_some_and(|daemon| daemon.settings.critical)
+    }
+
+    /// Whether hosts are to have its task before others now: it is critical, and not being deleted.
+    #[must_use]
+    pub fn is_to_be_on_hosts(&self) -> bool {
+        self.is_critical_daemon() && self.status == ServiceStatus::Active
     }
 
     /// The capacity provider by which a host is one of its own, where it is a managed daemon.

@@ -49,7 +49,7 @@ pub use container_dependency::{ContainerDependency, DependencyCondition};
 pub use container_instance::{
     ContainerInstance, ContainerInstanceStatus, EcsAgent, HostDescription, RESERVED_TCP_PORTS,
 };
-pub use daemon::{DaemonRevision, DaemonSettings, ManagedDaemon, is_group_of_daemon};
+pub use daemon::{DaemonAbsence, DaemonRevision, DaemonSettings, ManagedDaemon, is_group_of_daemon};
 pub use deployment_configuration::{
     CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationChanges, MAX_HOOKS, UnworkableConfiguration,
 };

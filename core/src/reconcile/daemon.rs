@@ -1,6 +1,6 @@
 //! Services that want one task on each host, and managed daemons, which want one on each host of some capacity providers. Pure.
 //!
-//! A host has its old task stopped before it gets the new one: two of them would fight over what made the service one
+//! A host gets its next task once the one before is over, whatever ended that: two of them would fight over what made the service one
 //! per host, such as a port. So `minimumHealthyPercent` alone says how many hosts change at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use crate::model::{
     ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, Deployment, RolloutState, Service, Task, TaskId,
-    TaskStatus,
 };
 use crate::placement::{Refusal, Unplaced};
 use crate::state::Command;
@@ -31,8 +30,9 @@ struct FreeHosts {
 
 /// Starts and stops what is due; returns what is to be said about it.
 pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
+    let mut said = managed_daemons::empty_hosts_left(pass, service);
     let Some(deployment) = service.starting_deployment() else {
-        return vec![];
+        return said;
     };
     let mut tally = Tally::of(&pass.state, service);
     let mut stopped = managed_daemons::stop_elsewhere(pass, service, &tally);
@@ -45,7 +45,6 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let busy = active.iter().filter(|(_, tasks)| !tasks.is_empty()).count();
     let taken: usize = free.take.iter().map(|(_, placed)| placed.len()).sum();
     let service = set_desired(pass, service, busy + taken + free.lack_room.len());
-    let mut said = vec![];
     let held_back = deployment::held_back(pass, &service, deployment);
     if let Some(why) = &held_back {
         said.extend(why.iter().cloned());
@@ -58,13 +57,12 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     if deployment.rollout_state != RolloutState::Failed {
         stopped.extend(stop_outdated(pass, &service, &tally, held_back.is_some(), &mut held));
     }
-    managed_daemons::empty_hosts_left(pass, &service);
     said.extend(events::stopped(&service.key.name, &stopped));
     said.extend(protection::say_held(pass, &service, &held));
     said
 }
 
-/// The hosts that take tasks of the service, and those of its tasks that are on them.
+/// The hosts that take tasks of the service, and those of its tasks that are on them and not over.
 fn active_hosts(pass: &Pass<'_>, service: &Service) -> BTreeMap<ContainerInstanceId, Vec<Arc<Task>>> {
     let hosts = pass.state.container_instances_of(&service.key.cluster);
     let is_own = |host: &ContainerInstance| !service.is_managed_daemon() || service.pool_of(host).is_some();
@@ -88,8 +86,7 @@ fn free_hosts(
     let Some(definition) = starting::definition_of(&pass.state, primary) else {
         return free;
     };
-    let is_over = |task: &Arc<Task>| task.last_status > TaskStatus::Running;
-    let hosts = active.iter().filter(|(_, tasks)| tasks.iter().all(is_over));
+    let hosts = active.iter().filter(|(_, tasks)| tasks.is_empty());
     let hosts: Vec<ContainerInstanceId> = hosts.map(|(host, _)| *host).collect();
     if hosts.is_empty() {
         return free;
@@ -188,7 +185,9 @@ fn stop_outdated(
     held_back: bool,
     held: &mut Vec<Arc<Task>>,
 ) -> Vec<TaskId> {
-    let spare = tally.healthy(pass.now).saturating_sub(Limits::of(service).lower);
+    // Hosts that drain are none of those that are to have a task, of which the limit is a share.
+    let serving = tally.healthy_among(pass.now, |task| !pass.state.must_leave(task));
+    let spare = serving.saturating_sub(Limits::of(service).lower);
     let spare = if held_back { 0 } else { spare };
     let (outdated, protected) = protection::split(tally.outdated.iter().cloned(), pass.now);
     let (running, idle): (Vec<_>, Vec<_>) = outdated.into_iter().partition(is_running);

@@ -36,6 +36,22 @@ pub(super) fn stopped(service: impl Display, tasks: &[TaskId]) -> Vec<String> {
     })
 }
 
+/// Of many hosts at once, the first are named.
+pub(super) fn gave_up_hosts(service: &ServiceName, hosts: &[String], seconds: i64) -> Vec<String> {
+    let (named, others) = hosts.split_at(hosts.len().min(MAX_TASKS_IN_SENTENCE));
+    if named.is_empty() {
+        return vec![];
+    }
+    let more = match others.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    vec![format!(
+        "(service {service}) has been away from {}{more} for {seconds} seconds: tasks of services move away from there, and others stop.",
+        named.join(", ")
+    )]
+}
+
 pub(super) fn waits_for_services(service: &ServiceName, others: &[String]) -> String {
     format!(
         "(service {service}) is waiting for other services before it starts tasks: {}.",

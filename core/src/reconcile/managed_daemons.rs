@@ -1,14 +1,18 @@
 //! What managed daemons do beyond daemon services: they belong to capacity providers, are the last to leave a host, and some take the other tasks
-//! with them where they end. Pure.
+//! with them where they end and do not come back. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{CapacityProviderName, ContainerInstanceId, DesiredStatus, Service, Task, TaskId};
+use crate::model::{
+    CapacityProviderName, ContainerInstanceId, DaemonAbsence, DesiredStatus, Service, Task, TaskId, Timestamp,
+};
+use crate::state::Command;
 
 use super::pass::Pass;
-use super::stopping;
+use super::service::nothing_new;
 use super::tally::Tally;
+use super::{events, stopping};
 
 /// Why tasks stop on hosts that are of none of the daemon's capacity providers, to follow ECS's sentence.
 const SINCE_ELSEWHERE: &str = ": its container instance is in no capacity provider of the daemon";
@@ -51,21 +55,56 @@ pub(super) fn await_others(pass: &mut Pass<'_>, service: &Service, tally: &Tally
     }
 }
 
-/// Stops tasks outside services where the daemon, without which no task is to run, has left. Those of services move away by themselves.
-pub(super) fn empty_hosts_left(pass: &mut Pass<'_>, service: &Service) {
-    let Some(daemon) = service
-        .managed_daemon
-        .as_ref()
-        .filter(|daemon| daemon.settings.critical)
-    else {
-        return;
+/// How long a critical daemon may be away from a host where it served before other tasks leave that too: long enough for its task to stop, which
+/// takes 30 s unless `stopTimeout` says otherwise, and for the next one to start and be found healthy.
+pub(super) const PATIENCE_MS: i64 = 120_000;
+
+/// Hosts that one command gives up, far below the bytes that a command may have.
+const MAX_HOSTS_PER_COMMAND: usize = 500;
+
+/// Has other tasks leave hosts that the daemon, without which none is to run there, has been away from for too long: those of services move by
+/// themselves, those outside services are stopped. Has the daemon looked at again when the next host is due.
+pub(super) fn empty_hosts_left(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
+    if !service.is_critical_daemon() {
+        return vec![];
+    }
+    let hosts = pass.state.container_instances_of(&service.key.cluster);
+    let absences = hosts.filter_map(|host| Some((host.id, pass.state.absence(&service.key, host.id)?)));
+    let absences: Vec<(ContainerInstanceId, DaemonAbsence)> = absences.collect();
+    let (mut due, mut left, mut next) = (vec![], vec![], None::<Timestamp>);
+    for (host, absence) in absences {
+        let until = absence.since.plus_ms(PATIENCE_MS);
+        if absence.given_up {
+            left.push(host);
+        } else if until <= pass.now {
+            due.push(host);
+        } else {
+            next = Some(next.map_or(until, |next| next.min(until)));
+        }
+    }
+    if let Some(next) = next {
+        pass.wake_service(&service.key, next);
+    }
+    for hosts in due.chunks(MAX_HOSTS_PER_COMMAND) {
+        let mut progress = nothing_new(pass, service);
+        progress.hosts_given_up = hosts.to_vec();
+        pass.decide(Command::RecordServiceProgress(Box::new(progress)));
+    }
+    stop_alone(pass, service, left.iter().chain(&due));
+    let named = |id: &ContainerInstanceId| {
+        let host = pass.state.container_instance(*id);
+        host.map_or_else(|| id.to_string(), |host| host.host.host_name.clone())
     };
+    let names: Vec<String> = due.iter().map(named).collect();
+    events::gave_up_hosts(&service.key.name, &names, PATIENCE_MS / 1_000)
+}
+
+/// Stops tasks outside services on hosts that the daemon has left.
+fn stop_alone<'h>(pass: &mut Pass<'_>, service: &Service, hosts: impl Iterator<Item = &'h ContainerInstanceId>) {
     let mut victims: Vec<Arc<Task>> = vec![];
-    for host in &daemon.left {
+    for host in hosts {
         let tasks = pass.state.tasks_of_instance(*host);
         let alone = tasks.filter(|task| task.service().is_none() && task.desired_status == DesiredStatus::Running);
-        // A host that has gone to another pool since, or that this daemon has left for another, misses it no more.
-        let alone = alone.filter(|task| pass.state.must_leave(task));
         victims.extend(alone.cloned());
     }
     let name = service.key.name.of_daemon().unwrap_or_default();

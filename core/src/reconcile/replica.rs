@@ -63,6 +63,7 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     let tally = Tally::of(&pass.state, service);
     let starts = start_missing(pass, service, deployment, &tally);
     let mut stops = stop_surplus(pass, service, &tally, limits);
+    stops.stopped.extend(stop_pending_on_draining(pass, service, &tally));
     if !tally.unhealthy.is_empty() {
         // With those that have just been started.
         let now = Tally::of(&pass.state, service);
@@ -146,7 +147,7 @@ pub(super) fn start_missing(pass: &mut Pass<'_>, service: &Service, deployment: 
 }
 
 /// Tasks that the service does not have.
-fn missing(service: &Service, tally: &Tally) -> usize {
+pub(super) fn missing(service: &Service, tally: &Tally) -> usize {
     desired(service).saturating_sub(tally.current.len() + tally.awaited)
 }
 
@@ -196,7 +197,15 @@ pub(super) fn stop_surplus(pass: &mut Pass<'_>, service: &Service, tally: &Tally
     stops
 }
 
-/// Stops tasks to be replaced, as many as are not needed.
+/// Stops tasks that do not run yet on hosts that drain, at once and whatever becomes of their deployment (ECS).
+pub(super) fn stop_pending_on_draining(pass: &mut Pass<'_>, service: &Service, tally: &Tally) -> Vec<TaskId> {
+    let of_hosts_left = tally.draining.iter().chain(&tally.outdated);
+    let pending = of_hosts_left.filter(|task| !is_running(task) && pass.state.must_leave(task));
+    let (pending, _) = protection::split(pending.cloned(), pass.now);
+    stop_drained(pass, service, &pending)
+}
+
+/// Stops tasks to be replaced, as many as are not needed. Those that do not run yet on hosts that drain have been stopped before.
 pub(super) fn stop_replaced(
     pass: &mut Pass<'_>,
     service: &Service,
@@ -216,10 +225,10 @@ pub(super) fn stop_replaced(
     let mut spare = healthy.saturating_sub(keep);
     let (draining, held) = protection::split(tally.draining.iter().cloned(), pass.now);
     let (outdated, held_too) = protection::split(tally.outdated.iter().cloned(), pass.now);
-    let (idle_draining, running_draining) = split_idle(draining);
-    let (idle_outdated, running_outdated) = split_idle(outdated);
+    let (_, running_draining) = split_idle(draining);
+    let (mut idle_outdated, running_outdated) = split_idle(outdated);
+    idle_outdated.retain(|task| !pass.state.must_leave(task));
     stops.stopped.extend(stopping::stop(pass, service, &idle_outdated));
-    stops.stopped.extend(stop_drained(pass, service, &idle_draining));
     let victims = choose(pass, service, &running_draining, spare);
     spare -= victims.len();
     if early_success::sources_go(pass, service) {

@@ -61,6 +61,9 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
         }
         let limits = Limits::of(&service);
         let mut stops = replica::stop_surplus(pass, &service, &tally, limits);
+        stops
+            .stopped
+            .extend(replica::stop_pending_on_draining(pass, &service, &tally));
         if !tally.unhealthy.is_empty() {
             let now = Tally::of_revision(&pass.state, &service, &deployment.id);
             let unhealthy = health::stop_unhealthy(pass, &service, &now, starts.unstarted);
@@ -76,6 +79,12 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, service: &Service) -> Vec<String> {
     said.extend(events::stopped(&service.key.name, &stopped));
     said.extend(protection::say_held(pass, service, &held));
     said
+}
+
+/// Whether a revision of a service whose revisions are apart has tasks started in the place of those that go.
+pub(super) fn is_kept(service: &Service, deployment: &Deployment) -> bool {
+    let current = service.current_service_deployment();
+    current.is_some_and(|current| role(service, current, deployment) == Role::Kept)
 }
 
 fn role(service: &Service, current: &ServiceDeployment, deployment: &Deployment) -> Role {

@@ -76,7 +76,9 @@ fn is_vain(state: &ClusterState, key: &ServiceKey, free: &[Resources], lowest: O
     if may_preempt || state.tasks_making_room_for(key).next().is_some() {
         return false;
     }
-    let service = state.service(key).filter(|service| !service.is_external());
+    // A managed daemon may wait for nothing but that other tasks leave a host before its own.
+    let service = state.service(key);
+    let service = service.filter(|service| !service.is_external() && !service.is_managed_daemon());
     let definition = service
         .and_then(|service| service.starting_deployment())
         .and_then(|deployment| starting::definition_of(state, deployment));

@@ -16,7 +16,6 @@ pub(super) fn make_managed(service: &mut Service, args: &[&str], options: &BTree
     service.deployment_configuration = configuration(options);
     service.managed_daemon = Some(Box::new(ManagedDaemon {
         settings: settings(args, options),
-        left: Default::default(),
     }));
 }
 

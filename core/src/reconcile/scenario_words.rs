@@ -37,6 +37,8 @@ pub(super) fn changes(
     });
     let hooks = [before.lifecycle_hooks, hook.into_iter().collect()].concat();
     DeploymentConfigurationChanges {
+        minimum_healthy_percent: number("min"),
+        maximum_percent: number("max"),
         strategy,
         linear: share("step").map(|step| LinearShift {
             step,

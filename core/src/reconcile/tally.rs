@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    DeploymentId, DesiredStatus, HealthStatus, MoveStatus, Service, Task, TaskMove, TaskStatus, Timestamp,
+    DeploymentId, DesiredStatus, HealthStatus, MoveStatus, SchedulingStrategy, Service, Task, TaskMove, TaskStatus,
+    Timestamp,
 };
 use crate::state::{ClusterState, STAYED_UP_MS};
 
@@ -15,7 +16,7 @@ pub(super) struct Tally {
     pub(super) current: Vec<Arc<Task>>,
     /// Wanted until they are replaced: of an older deployment.
     pub(super) outdated: Vec<Arc<Task>>,
-    /// Wanted until they are replaced: on a host that is draining.
+    /// Wanted until they are replaced: on a host that is draining. Of a daemon service, whatever their deployment is.
     pub(super) draining: Vec<Arc<Task>>,
     /// Tasks of a managed daemon that are the last to leave a host which is draining: others are there still. They count for nothing else.
     pub(super) lingering: Vec<Arc<Task>>,
@@ -58,6 +59,8 @@ impl Tally {
             .filter(|found| state.task(found.task).is_none_or(|task| counts(task)))
             .collect();
         let awaits = |found: &&&TaskMove| found.status == MoveStatus::Begun { replacement: None };
+        // None of its tasks is replaced elsewhere, of whichever deployment it is.
+        let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
         let mut tally = Self {
             awaited: moves.iter().filter(awaits).count(),
             ..Self::default()
@@ -80,10 +83,10 @@ impl Tally {
                 &mut tally.moving
             } else if task.has_failed_health_checks() {
                 &mut tally.unhealthy
+            } else if (is_kept || is_daemon) && state.must_leave(task) {
+                &mut tally.draining
             } else if !is_kept {
                 &mut tally.outdated
-            } else if state.must_leave(task) {
-                &mut tally.draining
             } else {
                 &mut tally.current
             };
@@ -105,8 +108,14 @@ impl Tally {
 
     /// Tasks that serve: those to be replaced as soon as they run unless they are unhealthy, new ones once they have settled.
     pub(super) fn healthy(&self, now: Timestamp) -> usize {
-        let old = self.to_replace().filter(|t| is_running(t) && !is_unhealthy(t)).count();
-        old + self.current.iter().filter(|t| has_settled(t, now)).count()
+        self.healthy_among(now, |_| true)
+    }
+
+    /// Tasks that serve, of those that count.
+    pub(super) fn healthy_among(&self, now: Timestamp, counts: impl Fn(&Task) -> bool) -> usize {
+        let old = self.to_replace().filter(|t| is_running(t) && !is_unhealthy(t));
+        let new = self.current.iter().filter(|t| has_settled(t, now));
+        old.chain(new).filter(|t| counts(t)).count()
     }
 
     /// Whether the service is what it should be: `desired` tasks of the primary deployment that have settled, and

@@ -1,5 +1,6 @@
 //! Commands on container instances.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
@@ -70,6 +71,7 @@ pub(super) fn register(
             lost_at: None,
             foreign_ports: Ports::new(),
             power: Power::default(),
+            absent_daemons: BTreeMap::new(),
             registered_at: at,
             version: 1,
             tags: Tags::new(),

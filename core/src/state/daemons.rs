@@ -1,19 +1,21 @@
 //! Managed daemons: how they are deleted, which hosts miss one, and where they are told from services. Pure.
 //!
-//! A host misses a daemon that is critical, belongs to one of its capacity providers, and does not serve there: it takes no other task. Once the task
-//! of the daemon has left it, other tasks are to move away as well. What is missed follows from services, tasks and hosts, and is kept beside them
-//! for speed.
+//! A host misses a daemon that is critical, belongs to one of its capacity providers, and does not serve there: it takes no other task. Once the daemon
+//! has been away for so long that a reconciler gave it up there, other tasks are to move away as well. What is missed follows from services, tasks and
+//! hosts, and is kept beside them for speed. It is found out anew for the hosts that a change may concern, and for no others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, DeploymentId, DesiredStatus,
-    HealthStatus, Scope, Service, ServiceKey, ServiceName, ServiceStatus, StopCode, Task, TaskDefinition,
-    TaskDefinitionKey, TaskStatus, Timestamp,
+    CapacityProviderName, ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, DaemonAbsence,
+    DeploymentId, DesiredStatus, HealthStatus, Scope, Service, ServiceKey, ServiceName, ServiceStatus, StopCode, Task,
+    TaskDefinition, TaskDefinitionKey, TaskStatus, Timestamp,
 };
 
-use super::{ClusterState, Event, Rejection, STAYED_UP_MS, TaskChange, service_deployments, services};
+use super::{
+    ClusterState, Event, Rejection, STAYED_UP_MS, TaskChange, container_instances, service_deployments, services,
+};
 
 /// ECS's status of a host that is there and takes no tasks yet.
 const REGISTERING: &str = "REGISTERING";
@@ -23,7 +25,7 @@ const REGISTERING: &str = "REGISTERING";
 pub struct MissingDaemon {
     /// Its key's name.
     pub name: ServiceName,
-    /// Whether its task served on the host and has ended.
+    /// Whether it served on the host, and was given up there after it had been away for long.
     pub has_left: bool,
 }
 
@@ -52,17 +54,17 @@ pub(super) fn settle(state: &mut ClusterState, events: &mut Vec<Event>) {
     for event in events.iter() {
         match event {
             Event::TaskChanged(change) if change.service.as_ref().is_some_and(ServiceKey::is_of_daemon) => {
-                note_task(state, change);
+                note_absence(state, change);
                 hosts.extend(change.container_instance);
             }
             Event::ServiceCreated(key) | Event::ServiceUpdated(key) if key.is_of_daemon() => {
-                hosts.extend(state.container_instances_of(&key.cluster).map(|host| host.id));
+                hosts.extend(hosts_concerned(state, key));
             }
             Event::ContainerInstanceRegistered { id, .. } | Event::ContainerInstanceChanged { id, .. } => {
                 hosts.insert(*id);
             }
-            Event::ContainerInstanceDeregistered { id, cluster } => {
-                forget_host(state, cluster, *id);
+            Event::ContainerInstanceDeregistered { id, .. } => {
+                keep_absences(state, *id, |_, _| false);
                 state.index.missing_daemons.remove(id);
             }
             _ => {}
@@ -78,57 +80,99 @@ pub(super) fn settle(state: &mut ClusterState, events: &mut Vec<Event>) {
     }
 }
 
+/// Takes note of whether and where a daemon is to be; returns the hosts to which that is another thing than before.
+fn hosts_concerned(state: &mut ClusterState, key: &ServiceKey) -> Vec<ContainerInstanceId> {
+    let now = state.service(key).and_then(|daemon| pools_of(daemon));
+    let known = &mut state.index.critical_daemons;
+    let before = match &now {
+        Some(pools) if known.get(key) == Some(pools) => return vec![],
+        Some(pools) => known.insert(key.clone(), pools.clone()),
+        None => known.remove(key),
+    };
+    let pools: BTreeSet<CapacityProviderName> = before.into_iter().chain(now).flatten().collect();
+    let pool_of = |host: &ContainerInstance| host.host.capacity_provider.clone();
+    let hosts = state.container_instances_of(&key.cluster);
+    let concerned = hosts.filter(|host| pool_of(host).is_some_and(|pool| pools.contains(&pool)));
+    concerned.map(|host| host.id).collect()
+}
+
+/// The capacity providers on whose hosts a daemon is to be before other tasks.
+fn pools_of(daemon: &Service) -> Option<Vec<CapacityProviderName>> {
+    let strategy = daemon.capacity_provider_strategy.iter();
+    let pools = strategy.map(|item| item.capacity_provider.clone());
+    daemon.is_to_be_on_hosts().then(|| pools.collect())
+}
+
 /// Finds out anew what all hosts miss.
 pub(super) fn index(state: &mut ClusterState) {
-    let with_daemons: BTreeSet<ClusterKey> = state
-        .all_services()
-        .filter(|service| service.is_managed_daemon())
-        .map(|daemon| daemon.key.cluster.clone())
-        .collect();
-    for cluster in with_daemons {
-        let hosts: Vec<_> = state.container_instances_of(&cluster).map(|host| host.id).collect();
-        for host in hosts {
-            look_at(state, host);
-        }
+    let daemons = state.all_services().filter(|service| service.is_managed_daemon());
+    let daemons: Vec<ServiceKey> = daemons.map(|daemon| daemon.key.clone()).collect();
+    let mut hosts = BTreeSet::new();
+    for daemon in &daemons {
+        hosts.extend(hosts_concerned(state, daemon));
+    }
+    for host in hosts {
+        look_at(state, host);
     }
 }
 
 /// Finds out anew what a host misses; whether that is another thing than before.
 fn look_at(state: &mut ClusterState, id: ContainerInstanceId) -> bool {
-    let host = state.container_instance(id).cloned();
-    let found = host.and_then(|host| missed_by(state, &host));
-    if state.index.missing_daemons.get(&id) == found.as_ref() {
+    let host = state.container_instance(id);
+    let wanted = host.map(|host| wanted_on(state, host)).unwrap_or_default();
+    keep_absences(state, id, |state, name| {
+        let mut wanted = wanted.iter().filter(|daemon| daemon.name == *name);
+        wanted.any(|daemon| !is_healthy_on(state, daemon, id))
+    });
+    let missing: Vec<MissingDaemon> = wanted
+        .iter()
+        .filter(|daemon| !serves_on(state, daemon, id))
+        .map(|daemon| MissingDaemon {
+            name: daemon.name.clone(),
+            has_left: state.absence(daemon, id).is_some_and(|absence| absence.given_up),
+        })
+        .collect();
+    // Of several the first; one that has left the host before others.
+    let has_left = missing.iter().find(|missing| missing.has_left);
+    let found = has_left.or(missing.first());
+    if state.index.missing_daemons.get(&id) == found {
         return false;
     }
-    match found {
+    match found.cloned() {
         Some(found) => drop(state.index.missing_daemons.insert(id, found)),
         None => drop(state.index.missing_daemons.remove(&id)),
     }
     true
 }
 
-/// The first of the daemons that a host misses; one that has left it before others.
-fn missed_by(state: &ClusterState, host: &ContainerInstance) -> Option<MissingDaemon> {
-    if host.status == ContainerInstanceStatus::Inactive {
-        return None;
-    }
-    let critical = state.daemons_of(&host.cluster).filter(|daemon| {
-        daemon.status == ServiceStatus::Active && daemon.is_critical_daemon() && daemon.pool_of(host).is_some()
-    });
-    let missing = critical.filter(|daemon| !serves_on(state, daemon, host.id));
-    let missing = missing.map(|daemon| MissingDaemon {
-        name: daemon.key.name.clone(),
-        has_left: daemon
-            .managed_daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.left.contains(&host.id)),
-    });
-    missing.max_by_key(|missing| missing.has_left)
+/// The daemons that a host is to have before other tasks, in the order of their names.
+fn wanted_on(state: &ClusterState, host: &ContainerInstance) -> Vec<ServiceKey> {
+    let pool = host.host.capacity_provider.as_ref();
+    let Some(pool) = pool.filter(|_| host.status != ContainerInstanceStatus::Inactive) else {
+        return vec![];
+    };
+    let daemons = state.index.critical_daemons.range(host.cluster.daemon("")..);
+    let daemons = daemons.take_while(|(key, _)| key.cluster == host.cluster);
+    let wanted = daemons.filter(|(_, pools)| pools.contains(pool));
+    wanted.map(|(key, _)| key.clone()).collect()
 }
 
-fn serves_on(state: &ClusterState, daemon: &Service, host: ContainerInstanceId) -> bool {
-    let mut tasks = state.tasks_of_instance(host).filter(|task| !task.is_stopped());
-    tasks.any(|task| task.service() == Some(&daemon.key) && serves(state, task))
+fn serves_on(state: &ClusterState, daemon: &ServiceKey, host: ContainerInstanceId) -> bool {
+    tasks_on(state, daemon, host).any(|task| serves(state, task))
+}
+
+/// Whether it serves there beyond doubt. One without health checks may do so for a moment, and end.
+fn is_healthy_on(state: &ClusterState, daemon: &ServiceKey, host: ContainerInstanceId) -> bool {
+    tasks_on(state, daemon, host).any(|task| serves(state, task) && task.health.is_some())
+}
+
+fn tasks_on<'s>(
+    state: &'s ClusterState,
+    daemon: &'s ServiceKey,
+    host: ContainerInstanceId,
+) -> impl Iterator<Item = &'s Arc<Task>> {
+    let tasks = state.tasks_of_instance(host).filter(|task| !task.is_stopped());
+    tasks.filter(move |task| task.service() == Some(daemon))
 }
 
 /// Whether a task of a daemon is there for the others on its host.
@@ -145,64 +189,85 @@ fn has_health_checks(state: &ClusterState, key: &TaskDefinitionKey) -> bool {
     definition.is_some_and(|definition| definition.containers.iter().any(|c| c.health_check.is_some()))
 }
 
-/// Remembers that a daemon's task has left its host, or serves there again.
-fn note_task(state: &mut ClusterState, change: &TaskChange) {
+/// Remembers that a critical daemon's task, which served on its host, has left it. If the next one ends before it served, it is away since then all
+/// the same.
+fn note_absence(state: &mut ClusterState, change: &TaskChange) {
     let Some((task, host)) = state.task(change.task).zip(change.container_instance) else {
         return;
     };
-    let (serves, leaves) = (serves(state, task), leaves(task, change));
-    let Some(known) = change.service.as_ref().and_then(|key| state.service(key)) else {
+    let ends = change.from.is_some_and(|from| from <= TaskStatus::Running) && change.to > TaskStatus::Running;
+    let daemon = change.service.as_ref().and_then(|key| state.service(key));
+    let daemon = daemon.filter(|daemon| ends && served(task) && daemon.is_to_be_on_hosts());
+    let Some((daemon, host)) = daemon.zip(state.container_instance(host)) else {
         return;
     };
-    let Some(has_left) = known.managed_daemon.as_ref().map(|daemon| daemon.left.contains(&host)) else {
-        return;
-    };
-    let is_news = (serves && has_left) || (leaves && !has_left);
-    if !is_news || known.status != ServiceStatus::Active {
+    let since = ended_at(task).filter(|_| leaves(task));
+    let absence = since.map(|since| DaemonAbsence { since, given_up: false });
+    let (name, known) = (&daemon.key.name, &host.absent_daemons);
+    if known.get(name) == absence.as_ref() {
         return;
     }
-    let mut daemon = Service::clone(known);
-    if let Some(managed) = &mut daemon.managed_daemon {
-        if leaves {
-            managed.left.insert(host);
-        } else {
-            managed.left.remove(&host);
-        }
+    let (mut host, name) = (ContainerInstance::clone(host), name.clone());
+    match absence {
+        Some(absence) => drop(host.absent_daemons.insert(name, absence)),
+        None => drop(host.absent_daemons.remove(&name)),
     }
-    state.services.insert(daemon.key.clone(), Arc::new(daemon));
+    state.put_instance(host);
 }
 
-/// Whether a task that served ends now, and not since its scheduler or the loss of its host had it end.
-fn leaves(task: &Task, change: &TaskChange) -> bool {
-    let ends = change.from.is_some_and(|from| from <= TaskStatus::Running) && change.to > TaskStatus::Running;
-    let served = task.health.is_some_and(|health| health.healthy_since.is_some())
-        || ended_at(task)
-            .zip(task.running_since)
-            .is_some_and(|(ended, since)| ended.ms_since(since) >= STAYED_UP_MS);
+/// Forgets what is remembered of daemons on a host, but for those to be kept.
+fn keep_absences(
+    state: &mut ClusterState,
+    host: ContainerInstanceId,
+    is_kept: impl Fn(&ClusterState, &ServiceName) -> bool,
+) {
+    let Some(host) = state.container_instance(host) else {
+        return;
+    };
+    if host.absent_daemons.keys().all(|name| is_kept(state, name)) {
+        return;
+    }
+    let mut host = ContainerInstance::clone(host);
+    host.absent_daemons.retain(|name, _| is_kept(state, name));
+    state.put_instance(host);
+}
+
+/// Gives a daemon up on hosts that it has been away from for long, so that other tasks leave them too.
+pub(super) fn give_up(state: &mut ClusterState, daemon: &ServiceName, hosts: &[ContainerInstanceId]) -> Vec<Event> {
+    let mut events = vec![];
+    for id in hosts {
+        let Some(host) = state.container_instance(*id) else {
+            continue;
+        };
+        let mut host = ContainerInstance::clone(host);
+        // It may be back since that was decided.
+        if let Some(absence) = host.absent_daemons.get_mut(daemon) {
+            absence.given_up = true;
+            events.push(container_instances::put_changed(state, host));
+        }
+    }
+    events
+}
+
+/// Whether a task was there for the others on its host: it was healthy, or ran for long enough.
+fn served(task: &Task) -> bool {
+    let ran_for_long = ended_at(task)
+        .zip(task.running_since)
+        .is_some_and(|(ended, since)| ended.ms_since(since) >= STAYED_UP_MS);
+    task.health.is_some_and(|health| health.healthy_since.is_some()) || ran_for_long
+}
+
+/// Whether a task that ends does so of its own, and not since its scheduler or the loss of its host had it end.
+fn leaves(task: &Task) -> bool {
     let by_itself = !matches!(
         task.stop_code,
         Some(StopCode::ServiceSchedulerInitiated | StopCode::TerminationNotice)
     );
-    ends && served && (by_itself || task.has_failed_health_checks())
+    by_itself || task.has_failed_health_checks()
 }
 
 fn ended_at(task: &Task) -> Option<Timestamp> {
     task.stopping_at.or(task.stopped_at)
-}
-
-fn forget_host(state: &mut ClusterState, cluster: &ClusterKey, host: ContainerInstanceId) {
-    let has_left = |daemon: &&Arc<Service>| daemon.managed_daemon.as_ref().is_some_and(|d| d.left.contains(&host));
-    let concerned: Vec<Service> = state
-        .daemons_of(cluster)
-        .filter(has_left)
-        .map(|daemon| Service::clone(daemon))
-        .collect();
-    for mut daemon in concerned {
-        if let Some(managed) = &mut daemon.managed_daemon {
-            managed.left.remove(&host);
-        }
-        state.services.insert(daemon.key.clone(), Arc::new(daemon));
-    }
 }
 
 impl ClusterState {
@@ -250,8 +315,16 @@ impl ClusterState {
         self.index.missing_daemons.get(&host)
     }
 
-    /// The status of a host as ECS shows it: one that is active registers until the daemons serve there that it is to have, and drains once one has
-    /// left it.
+    /// Since when a critical daemon that served on a host has not served there, or not for long enough.
+    #[must_use]
+    pub fn absence(&self, daemon: &ServiceKey, host: ContainerInstanceId) -> Option<DaemonAbsence> {
+        let host = self.container_instance(host)?;
+        let absence = host.absent_daemons.get(&daemon.name)?;
+        (!serves_on(self, daemon, host.id)).then_some(*absence)
+    }
+
+    /// The status of a host as ECS shows it: one that is active registers until the daemons serve there that it is to have, and drains once one was
+    /// given up there.
     #[must_use]
     pub fn shown_status(&self, host: &ContainerInstance) -> &'static str {
         let missing = self.missing_daemon(host.id);
@@ -262,12 +335,22 @@ impl ClusterState {
         }
     }
 
-    /// Whether a task is to move away from its host: since that drains, or since a daemon has left it that the host is not to be without.
+    /// Whether a task is to move away from its host: since that drains, or since a daemon was given up there that the host is not to be without.
     #[must_use]
     pub fn must_leave(&self, task: &Task) -> bool {
-        let is_left = |host| self.missing_daemon(host).is_some_and(|missing| missing.has_left);
+        let is_left = |host| self.is_left_by_daemon(host);
         task.container_instance
             .is_some_and(|host| self.is_draining(host) || (is_left(host) && !task.is_of_daemon()))
+    }
+
+    /// Whether tasks are to leave a host: all, or those that are of no daemon.
+    #[must_use]
+    pub fn is_being_left(&self, host: ContainerInstanceId) -> bool {
+        self.is_draining(host) || self.is_left_by_daemon(host)
+    }
+
+    fn is_left_by_daemon(&self, host: ContainerInstanceId) -> bool {
+        self.missing_daemon(host).is_some_and(|missing| missing.has_left)
     }
 
     /// Whether a host has tasks that are not over, beside those of daemons.

@@ -40,9 +40,9 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::model::{
-    AgentId, Alarm, AlarmKey, CapacityProvider, CapacityProviderKey, Cluster, ClusterKey, ContainerInstance,
-    ContainerInstanceId, Family, LogIndex, Rebalance, Scope, Service, ServiceKey, Task, TaskDefinition,
-    TaskDefinitionKey, TaskId, Timestamp,
+    AgentId, Alarm, AlarmKey, CapacityProvider, CapacityProviderKey, CapacityProviderName, Cluster, ClusterKey,
+    ContainerInstance, ContainerInstanceId, Family, LogIndex, Rebalance, Scope, Service, ServiceKey, Task,
+    TaskDefinition, TaskDefinitionKey, TaskId, Timestamp,
 };
 
 pub use alarms::{MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS};
@@ -102,6 +102,8 @@ struct Index {
     draining: OrdSet<ContainerInstanceId>,
     /// Hosts that are called and have not come.
     waking: OrdSet<ContainerInstanceId>,
+    /// Daemons that hosts are to have before other tasks, and on the hosts of which capacity providers.
+    critical_daemons: OrdMap<ServiceKey, Vec<CapacityProviderName>>,
     /// Hosts without a daemon that they are to have before other tasks, and which.
     missing_daemons: OrdMap<ContainerInstanceId, MissingDaemon>,
     /// Hosts that were given up and are not back, by cluster and the moment they were given up.

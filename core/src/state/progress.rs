@@ -49,6 +49,10 @@ pub struct ServiceProgress {
     pub inactive: bool,
     /// New desired count of a daemon service: one task for each host that takes it.
     pub daemon_desired_count: Option<u32>,
+    /// Hosts that a managed daemon, which is critical, has been away from for so long that other tasks are to leave them. With
+    /// [`Feature::ManagedDaemons`](super::Feature) alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts_given_up: Vec<ContainerInstanceId>,
     /// Now.
     pub at: Timestamp,
 }
@@ -69,6 +73,7 @@ impl ServiceProgress {
             steady: None,
             inactive: false,
             daemon_desired_count: None,
+            hosts_given_up: vec![],
             at,
         }
     }

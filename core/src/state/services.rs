@@ -10,7 +10,7 @@ use crate::model::{
 
 use super::{
     ClientToken, ClusterState, Event, Feature, MAX_TAGS, Rejection, ServiceProgress, UpdateService, alarms, backoff,
-    capacity_providers, lifecycle, protection, service_deployments, task_sets,
+    capacity_providers, daemons, lifecycle, protection, service_deployments, task_sets,
 };
 
 /// Events kept for each service (ECS: the last 100).
@@ -106,6 +106,8 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateService) -> Result
     }
     if let (Some(settings), Some(daemon)) = (update.daemon_settings, &mut service.managed_daemon) {
         daemon.settings = settings;
+        // It is not what it was created as any more, which the same request again would take it for.
+        service.request_digest.clear();
     }
     if let Some(propagate_tags) = update.propagate_tags {
         service.propagate_tags = propagate_tags;
@@ -310,7 +312,13 @@ pub(super) fn record_progress(state: &mut ClusterState, progress: &ServiceProgre
         }
         service.task_sets.clear();
     }
-    Ok(put(state, service))
+    let mut events = put(state, service);
+    events.extend(daemons::give_up(
+        state,
+        &progress.service.name,
+        &progress.hosts_given_up,
+    ));
+    Ok(events)
 }
 
 /// Counts a task that stopped although its service wanted it to run, if it never started, did not stay up, or has health checks that never

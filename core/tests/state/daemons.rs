@@ -1,17 +1,18 @@
 //! Managed daemons: which hosts wait for one, and what is left of one that is deleted.
 
 use berth_core::model::{
-    CapacityProviderStrategyItem, ContainerInstanceId, DaemonSettings, Deployment, DeploymentConfiguration,
-    HostDescription, LogIndex, ManagedDaemon, Scale, SchedulingStrategy, Service, ServiceDeploymentStatus,
-    ServiceStatus, StopCode, Task, TaskDefinitionKey, TaskDefinitionStatus, TaskId, TaskOrigin, TaskStatus, Timestamp,
+    CapacityProviderStrategyItem, ContainerInstanceId, DaemonAbsence, DaemonSettings, Deployment,
+    DeploymentConfiguration, HostDescription, LogIndex, ManagedDaemon, Scale, SchedulingStrategy, Service,
+    ServiceDeploymentStatus, ServiceStatus, StopCode, Task, TaskDefinitionKey, TaskDefinitionStatus, TaskId,
+    TaskOrigin, TaskStatus, Timestamp,
 };
-use berth_core::state::{ClusterState, Command, Event, Rejection, ServiceProgress, apply};
+use berth_core::state::{ClusterState, Command, Event, Rejection, ServiceProgress, UpdateService, apply};
 
 use super::capacity_providers::{capacity_provider, put_providers};
 use super::given::{cluster, definition, register, report, service, task};
 
 const AT: Timestamp = Timestamp(9);
-const POOL: &str = "gpu";
+pub(crate) const POOL: &str = "gpu";
 
 pub(crate) fn logs() -> TaskDefinitionKey {
     TaskDefinitionKey {
@@ -39,7 +40,6 @@ pub(crate) fn daemon(critical: bool) -> Service {
                 critical,
                 drain: Scale::WHOLE,
             },
-            left: Default::default(),
         })),
         ..service(&logs())
     }
@@ -182,8 +182,20 @@ fn host_waits_for_no_daemon_that_is_not_critical_of_another_pool_or_deleted() {
     assert_eq!(missing(&state, 0), None);
 }
 
+/// Since when the daemon is away from a host.
+fn absence(state: &ClusterState, host: u128) -> Option<DaemonAbsence> {
+    let host = state.container_instance(ContainerInstanceId(host))?;
+    host.absent_daemons.get(&cluster().daemon("logs").name).copied()
+}
+
+fn give_up(host: u128) -> Command {
+    let mut progress = ServiceProgress::nothing_new(cluster().daemon("logs"), Timestamp(140_000));
+    progress.hosts_given_up = vec![ContainerInstanceId(host)];
+    Command::RecordServiceProgress(Box::new(progress))
+}
+
 #[test]
-fn task_of_a_daemon_that_served_and_ends_by_itself_leaves_its_host_until_the_next_one_serves() {
+fn task_of_a_daemon_that_served_and_ends_by_itself_leaves_its_host_once_it_is_given_up_until_the_next_one_serves() {
     let mut state = state();
     for command in [
         create(true),
@@ -195,28 +207,100 @@ fn task_of_a_daemon_that_served_and_ends_by_itself_leaves_its_host_until_the_nex
     }
     let of_a_service = state.task(TaskId(4)).expect("runs").clone();
     assert!(!state.must_leave(&of_a_service));
+    tell(&mut state, &give_up(0)).expect("says nothing of a host where it serves");
+    assert_eq!(missing(&state, 0), None);
     tell(&mut state, &says(3, TaskStatus::Stopped, 20_000)).expect("reported");
+    assert_eq!(missing(&state, 0), Some(false), "it may come back");
+    let since = Timestamp(20_000);
+    assert_eq!(absence(&state, 0), Some(DaemonAbsence { since, given_up: false }));
+    assert!(!state.must_leave(&of_a_service));
+    let events = tell(&mut state, &give_up(0)).expect("given up");
+    let changed = Event::ContainerInstanceChanged {
+        id: ContainerInstanceId(0),
+        cluster: cluster(),
+    };
+    assert!(events.contains(&changed), "{events:?}");
     assert_eq!(missing(&state, 0), Some(true));
     assert!(state.must_leave(&of_a_service));
     let restored = ClusterState::from_snapshot(state.snapshot()).expect("whole");
     assert_eq!(restored, state);
     tell(&mut state, &task_of_daemon(5, 0)).expect("comes back");
-    tell(&mut state, &says(5, TaskStatus::Running, 20_001)).expect("reported");
+    tell(&mut state, &says(5, TaskStatus::Running, 150_001)).expect("reported");
     assert_eq!(missing(&state, 0), None);
-    let left = |state: &ClusterState| {
-        let daemon = state.service(&cluster().daemon("logs")).expect("there");
-        daemon.managed_daemon.as_ref().expect("a daemon").left.len()
-    };
-    assert_eq!(left(&state), 0);
+    tell(&mut state, &says(5, TaskStatus::Stopped, 150_500)).expect("reported");
+    assert_eq!(
+        missing(&state, 0),
+        Some(true),
+        "it ran for a moment, and is away since then all the same"
+    );
+    tell(&mut state, &task_of_daemon(6, 0)).expect("comes back");
+    tell(&mut state, &says(6, TaskStatus::Running, 160_000)).expect("reported");
+    let restored = ClusterState::from_snapshot(state.snapshot()).expect("whole");
+    assert_eq!(restored, state);
     let stop = Command::StopTasks {
-        tasks: vec![TaskId(5)],
+        tasks: vec![TaskId(6)],
         stop_code: StopCode::ServiceSchedulerInitiated,
         reason: "it is replaced".to_owned(),
-        at: Timestamp(50_000),
+        at: Timestamp(190_000),
     };
     tell(&mut state, &stop).expect("stops");
-    tell(&mut state, &says(5, TaskStatus::Stopped, 50_001)).expect("reported");
-    assert_eq!(missing(&state, 0), Some(false), "it was replaced, and did not leave");
+    tell(&mut state, &says(6, TaskStatus::Stopped, 190_001)).expect("reported");
+    assert_eq!(missing(&state, 0), Some(false));
+    assert_eq!(absence(&state, 0), None, "it was replaced, and did not leave");
+}
+
+#[test]
+fn absence_of_a_daemon_is_forgotten_with_whatever_made_the_host_wait_for_it() {
+    let away = || {
+        let mut state = state();
+        for command in [
+            create(true),
+            task_of_daemon(3, 0),
+            says(3, TaskStatus::Running, 10),
+            says(3, TaskStatus::Stopped, 20_000),
+        ] {
+            tell(&mut state, &command).expect("accepted");
+        }
+        assert!(absence(&state, 0).is_some());
+        state
+    };
+    let deregister = Command::DeregisterContainerInstance {
+        container_instance: ContainerInstanceId(0),
+        force: false,
+        at: AT,
+    };
+    for what in [delete(), register(0, 5), deregister] {
+        let mut state = away();
+        tell(&mut state, &what).expect("accepted");
+        assert_eq!((missing(&state, 0), absence(&state, 0)), (None, None), "{what:?}");
+        let restored = ClusterState::from_snapshot(state.snapshot()).expect("whole");
+        assert_eq!(restored, state);
+    }
+}
+
+#[test]
+fn daemon_that_was_updated_is_not_created_again_by_the_request_that_made_it() {
+    let mut state = state();
+    let mut made = daemon(true);
+    made.request_digest = "first".to_owned();
+    let create = Command::CreateService {
+        service: Box::new(made),
+        client_token: None,
+    };
+    tell(&mut state, &create).expect("creates");
+    assert_eq!(tell(&mut state, &create), Ok(vec![]), "it is what the request asks for");
+    let settings = DaemonSettings {
+        critical: false,
+        drain: Scale::WHOLE,
+    };
+    let key = cluster().daemon("logs");
+    let update = UpdateService {
+        force_new_deployment: true,
+        daemon_settings: Some(settings),
+        ..UpdateService::blank(key.clone(), "ecs-svc/2".into(), AT)
+    };
+    tell(&mut state, &Command::UpdateService(Box::new(update))).expect("updates");
+    assert_eq!(tell(&mut state, &create), Err(Rejection::ServiceExists(key)));
 }
 
 #[test]

@@ -102,3 +102,16 @@ string_enum!(RotationStep {
     Continue = "CONTINUE",
     TakeBack = "TAKE_BACK",
 });
+
+string_enum!(StayingReason {
+    Stopping = "STOPPING",
+    Standalone = "STANDALONE",
+    Protected = "PROTECTED",
+    LeavesLast = "LEAVES_LAST",
+    ReplacementStarts = "REPLACEMENT_STARTS",
+    NoHost = "NO_HOST",
+    NoLeeway = "NO_LEEWAY",
+    HeldBack = "HELD_BACK",
+    WaitsForServices = "WAITS_FOR_SERVICES",
+    DeploymentOver = "DEPLOYMENT_OVER",
+});

@@ -321,6 +321,10 @@ pub struct Host {
     pub power_changed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_trouble: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks_left: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staying_tasks: Option<Vec<StayingTask>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -916,6 +920,21 @@ pub struct StartRebalanceRequest {
 pub struct StartRebalanceResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<Rebalance>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StayingTask {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<StayingReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -155,6 +155,8 @@ pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("power", &String),
     m::member("powerChangedAt", &Timestamp),
     m::member("powerTrouble", &String),
+    m::member("tasksLeft", &Integer),
+    m::member("stayingTasks", &StayingTasks),
 ]);
 pub(super) static HostAmount: m::Shape = m::plain("HostAmount", Kind::Integer(m::UNBOUNDED)).min(1);
 pub(super) static HostFit: m::Shape = m::structure("HostFit", &[
@@ -474,6 +476,15 @@ pub(super) static StartRebalanceRequest: m::Shape = m::structure("StartRebalance
 pub(super) static StartRebalanceResponse: m::Shape = m::structure("StartRebalanceResponse", &[
     m::member("rebalance", &Rebalance),
 ]);
+pub(super) static StayingReason: m::Shape = m::string("StayingReason").values(&["STOPPING", "STANDALONE", "PROTECTED", "LEAVES_LAST", "REPLACEMENT_STARTS", "NO_HOST", "NO_LEEWAY", "HELD_BACK", "WAITS_FOR_SERVICES", "DEPLOYMENT_OVER"]);
+pub(super) static StayingTask: m::Shape = m::structure("StayingTask", &[
+    m::member("taskArn", &String),
+    m::member("group", &String),
+    m::member("reason", &StayingReason),
+    m::member("sentence", &String),
+    m::member("until", &Timestamp),
+]);
+pub(super) static StayingTasks: m::Shape = m::list("StayingTasks", &StayingTask);
 pub(super) static StopRebalanceRequest: m::Shape = m::structure("StopRebalanceRequest", &[
     m::member("cluster", &String),
 ]);

@@ -1,8 +1,10 @@
 //! `DescribeHosts`. Shell.
 
 use berth_aws::AwsError;
-use berth_aws::berth::{DescribeHostsRequest, DescribeHostsResponse, Host};
-use berth_core::model::{ContainerInstance, TransportProtocol};
+use berth_aws::berth::{DescribeHostsRequest, DescribeHostsResponse, Host, StayingReason, StayingTask};
+use berth_core::model::{ContainerInstance, Timestamp, TransportProtocol};
+use berth_core::reconcile::{self, Staying, Stays};
+use berth_core::state::ClusterState;
 
 use crate::api::context::{Api, Call};
 use crate::api::ecs::references::{self, Lookup};
@@ -10,6 +12,9 @@ use crate::api::errors::invalid;
 
 /// Most hosts of one request, as ECS bounds descriptions of them.
 const MAX_HOSTS: usize = 100;
+
+/// Tasks of a host that are told with why they stay: more than a person reads.
+const MAX_STAYING: usize = 100;
 
 pub(crate) async fn handle(
     api: &Api,
@@ -25,13 +30,13 @@ pub(crate) async fn handle(
     let mut hosts = vec![];
     for name in &named {
         if let Lookup::Found(host) = references::container_instance(&state, &cluster.key, name)? {
-            hosts.push(render(host));
+            hosts.push(render(&state, host, call.now));
         }
     }
     Ok(DescribeHostsResponse { hosts: Some(hosts) })
 }
 
-fn render(host: &ContainerInstance) -> Host {
+fn render(state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Host {
     let port = |(protocol, port): &(TransportProtocol, u16)| match protocol {
         TransportProtocol::Tcp => format!("{port}/tcp"),
         TransportProtocol::Udp => format!("{port}/udp"),
@@ -45,12 +50,53 @@ fn render(host: &ContainerInstance) -> Host {
         power: Some(host.power.state.as_str().to_owned()),
         power_changed_at: host.power.since.map(|at| berth_aws::Timestamp(at.0)),
         power_trouble: host.power.trouble.clone(),
+        ..left(state, host, now)
+    }
+}
+
+/// What keeps a host from being empty that its tasks are to leave.
+fn left(state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Host {
+    if !state.is_being_left(host.id) {
+        return Host::default();
+    }
+    let staying = reconcile::staying(state, host.id, now);
+    Host {
+        tasks_left: i32::try_from(staying.len()).ok(),
+        staying_tasks: Some(staying.iter().take(MAX_STAYING).map(|one| task(state, one)).collect()),
+        ..Default::default()
+    }
+}
+
+fn task(state: &ClusterState, staying: &Staying) -> StayingTask {
+    let task = state.task(staying.task);
+    StayingTask {
+        task_arn: task.map(|task| task.arn()),
+        group: task.map(|task| task.group.clone()),
+        reason: Some(reason(&staying.why)),
+        sentence: Some(staying.why.to_string()),
+        until: staying.why.until().map(|at| berth_aws::Timestamp(at.0)),
+    }
+}
+
+fn reason(why: &Stays) -> StayingReason {
+    match why {
+        Stays::Stopping => StayingReason::Stopping,
+        Stays::Standalone => StayingReason::Standalone,
+        Stays::Protected(_) => StayingReason::Protected,
+        Stays::LeavesLast => StayingReason::LeavesLast,
+        Stays::ReplacementStarts => StayingReason::ReplacementStarts,
+        Stays::NoHost { .. } => StayingReason::NoHost,
+        Stays::NoLeeway { .. } => StayingReason::NoLeeway,
+        Stays::HeldBack(_) => StayingReason::HeldBack,
+        Stays::WaitsForServices(_) => StayingReason::WaitsForServices,
+        Stays::DeploymentOver => StayingReason::DeploymentOver,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use berth_aws::berth::operations::DescribeHosts;
+    use berth_aws::ecs::operations::{RegisterTaskDefinition, RunTask, UpdateContainerInstancesState};
     use berth_core::model::{Timestamp, TransportProtocol};
     use berth_core::state::Command;
     use serde_json::json;
@@ -83,6 +129,40 @@ mod tests {
             json!([{
                 "containerInstanceArn": arn, "agentConnected": false, "connectionChangedAt": 1_700_000_060.0,
                 "foreignPorts": ["8080/tcp"], "power": "awake"
+            }])
+        );
+    }
+
+    #[tokio::test]
+    async fn host_that_drains_tells_which_tasks_are_there_still_and_why() {
+        let harness = Harness::new();
+        let id = harness.add_host(1, "zone-a").to_string();
+        let input = json!({"containerInstances": [id]});
+        let active = harness.call::<DescribeHosts>(input.clone()).await.expect("described");
+        assert_eq!(active["hosts"][0].get("tasksLeft"), None);
+        let container = json!({"name": "app", "image": "app", "memory": 64});
+        let definition = json!({"family": "job", "containerDefinitions": [container]});
+        harness
+            .call::<RegisterTaskDefinition>(definition)
+            .await
+            .expect("registers");
+        let ran = harness
+            .call::<RunTask>(json!({"taskDefinition": "job"}))
+            .await
+            .expect("runs");
+        let drain = json!({"containerInstances": [id], "status": "DRAINING"});
+        harness
+            .call::<UpdateContainerInstancesState>(drain)
+            .await
+            .expect("drains");
+        let described = harness.call::<DescribeHosts>(input).await.expect("described");
+        let host = &described["hosts"][0];
+        assert_eq!(host["tasksLeft"], 1);
+        assert_eq!(
+            host["stayingTasks"],
+            json!([{
+                "taskArn": ran["tasks"][0]["taskArn"], "group": "family:job", "reason": "STANDALONE",
+                "sentence": "it is of no service, and runs until it ends or somebody stops it"
             }])
         );
     }

@@ -30,7 +30,7 @@ pub(crate) async fn handle(
             Lookup::Missing(arn) => Err(RESOURCE_NOT_FOUND.error(format!("There is no task {arn}."))),
         },
         (None, Some(service)) => {
-            let service = references::service(&state, &cluster.key, &service)?;
+            let service = references::service_or_daemon(&state, &cluster.key, &service)?;
             if service.status != ServiceStatus::Active {
                 return Err(errors::service_not_active());
             }

@@ -16,7 +16,7 @@ use crate::api::errors::invalid;
 use crate::api::members::{Honoured, refuse_others};
 use crate::api::ports::ProposeFailure;
 
-const HONOURED: Honoured = Honoured::Members(&[
+pub(super) const HONOURED: Honoured = Honoured::Members(&[
     ("daemonName", Honoured::All),
     ("clusterArn", Honoured::All),
     ("daemonTaskDefinitionArn", Honoured::All),
@@ -68,12 +68,13 @@ pub(crate) async fn handle(
         .ok_or_else(daemons::not_found)
 }
 
+/// The same whenever the request comes, though the daemon may have had other deployments since.
 fn answer(daemon: &Service) -> CreateDaemonResponse {
     CreateDaemonResponse {
         daemon_arn: Some(daemon.key.arn()),
         status: Some(render::daemon_status(daemon.status)),
         created_at: Some(render::time(daemon.created_at)),
-        deployment_arn: render::newest_deployment_arn(daemon),
+        deployment_arn: render::first_deployment_arn(daemon),
     }
 }
 
@@ -83,12 +84,13 @@ fn created_before<'s>(
     token: Option<&ClientToken>,
     key: &ServiceKey,
 ) -> Result<Option<&'s Service>, AwsError> {
-    if !idempotency::is_repeated(state, token)? {
+    let Some(request) = idempotency::remembered(state, token)? else {
         return Ok(None);
-    }
+    };
+    // Another request may have made one of this name after it was deleted.
     let made = state
         .service(key)
-        .filter(|daemon| daemon.status != ServiceStatus::Inactive);
+        .filter(|daemon| daemon.status != ServiceStatus::Inactive && daemon.created_at == request.at);
     made.map(|daemon| Some(&**daemon)).ok_or_else(|| {
         invalid("The daemon that was created with this clientToken is deleted. Use another clientToken.")
     })
@@ -100,7 +102,8 @@ fn exists(state: &ClusterState, key: &ServiceKey) -> AwsError {
             "A daemon of this name is being deleted. Create it again once DescribeDaemon does not find it any more.",
         ),
         _ => invalid(
-            "Creation of daemon was not idempotent: there is another one of this name. UpdateDaemon changes it.",
+            "Creation of daemon was not idempotent: there is a daemon of this name that is not what this request asks for, or is not any more. \
+             UpdateDaemon changes it.",
         ),
     }
 }
@@ -129,10 +132,7 @@ fn daemon(
         deployment_controller: DeploymentController::default(),
         task_sets: vec![],
         zone_rebalancing: false,
-        managed_daemon: Some(Box::new(ManagedDaemon {
-            settings,
-            left: Default::default(),
-        })),
+        managed_daemon: Some(Box::new(ManagedDaemon { settings })),
         deployment_configuration: configuration,
         deployments: vec![deployment],
         last_completed: None,
@@ -155,7 +155,7 @@ mod tests {
     use berth_aws::ecs::operations::{
         CreateDaemon, DeleteDaemon, DescribeContainerInstances, DescribeDaemon, DescribeDaemonDeployments,
         DescribeDaemonRevisions, DescribeServices, ListContainerInstances, ListServices, RegisterTaskDefinition,
-        RunTask,
+        RunTask, UpdateDaemon,
     };
     use serde_json::json;
 
@@ -252,6 +252,24 @@ mod tests {
             .await
             .expect_err("drains");
         assert!(error.message.contains("is being deleted"), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn request_that_made_a_daemon_is_answered_as_before_by_its_token_alone_once_the_daemon_is_another() {
+        let harness = harness().await;
+        let with_token = json!({"clientToken": "t"});
+        let first = create(&harness, with_token.clone()).await;
+        let update = json!({
+            "daemonArn": first["daemonArn"], "daemonTaskDefinitionArn": arn("daemon-task-definition/agent:2"),
+            "capacityProviderArns": [arn("capacity-provider/gpu")],
+        });
+        let updated = harness.call::<UpdateDaemon>(update).await.expect("updates");
+        assert_ne!(updated["deploymentArn"], first["deploymentArn"]);
+        assert_eq!(create(&harness, with_token).await, first);
+        let without = harness.call::<CreateDaemon>(request(json!({}))).await;
+        let error = without.expect_err("it runs agent:2 now");
+        assert_eq!(error.kind.code, "InvalidParameterException");
+        assert!(error.message.contains("was not idempotent"), "{}", error.message);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Client tokens: the caller's promise that two requests are one. Pure.
 
 use berth_aws::AwsError;
-use berth_core::state::{ClientToken, ClusterState, Rejection};
+use berth_core::state::{ClientToken, ClusterState, Rejection, RememberedRequest};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -53,10 +53,19 @@ pub(super) fn failure(failure: &ProposeFailure) -> AwsError {
 /// # Errors
 /// `InvalidParameterException` if another request had the token.
 pub(super) fn is_repeated(state: &ClusterState, token: Option<&ClientToken>) -> Result<bool, AwsError> {
-    let Some(token) = token else { return Ok(false) };
-    let remembered = state.remembered_request(token);
-    let remembered = remembered.map_err(|_| invalid(TOKEN_REUSED))?;
-    Ok(remembered.is_some())
+    Ok(remembered(state, token)?.is_some())
+}
+
+/// The request that came before with the same token, as long as it is remembered.
+///
+/// # Errors
+/// As [`is_repeated`].
+pub(super) fn remembered<'s>(
+    state: &'s ClusterState,
+    token: Option<&ClientToken>,
+) -> Result<Option<&'s RememberedRequest>, AwsError> {
+    let Some(token) = token else { return Ok(None) };
+    state.remembered_request(token).map_err(|_| invalid(TOKEN_REUSED))
 }
 
 /// A digest of a request, equal for equal requests.

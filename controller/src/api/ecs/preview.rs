@@ -5,12 +5,14 @@
 use berth_aws::AwsError;
 use berth_aws::cloudwatch::PutMetricAlarmInput;
 use berth_aws::ecs::{
-    CreateCapacityProviderRequest, CreateClusterRequest, CreateServiceRequest, RegisterTaskDefinitionRequest,
-    TaskDefinition,
+    CreateCapacityProviderRequest, CreateClusterRequest, CreateDaemonRequest, CreateServiceRequest,
+    DaemonTaskDefinition, RegisterDaemonTaskDefinitionRequest, RegisterTaskDefinitionRequest, TaskDefinition,
 };
 use berth_core::model::{Scope, Timestamp};
 
-use super::{create_capacity_provider, create_cluster, create_service, definition, render, service_input};
+use super::{
+    create_capacity_provider, create_cluster, create_daemon, create_service, daemons, definition, render, service_input,
+};
 use crate::api::cloudwatch::put_metric_alarm;
 use crate::api::context::Call;
 use crate::api::members::refuse_others;
@@ -20,13 +22,7 @@ use crate::api::members::refuse_others;
 /// # Errors
 /// As `RegisterTaskDefinition`.
 pub fn task_definition(request: RegisterTaskDefinitionRequest) -> Result<TaskDefinition, AwsError> {
-    let call = Call {
-        scope: Scope::new("", ""),
-        caller_arn: String::new(),
-        request_id: String::new(),
-        now: Timestamp(0),
-    };
-    let definition = definition::from_request(&call, request)?;
+    let definition = definition::from_request(&nobodys_call(), request)?;
     let shown = render::task_definition(&definition);
     Ok(TaskDefinition {
         task_definition_arn: None,
@@ -36,6 +32,43 @@ pub fn task_definition(request: RegisterTaskDefinitionRequest) -> Result<TaskDef
         registered_by: None,
         ..shown
     })
+}
+
+/// What `DescribeDaemonTaskDefinition` would answer with of this request, but for its ARN, revision, status and times.
+///
+/// # Errors
+/// As `RegisterDaemonTaskDefinition`.
+pub fn daemon_task_definition(request: &RegisterDaemonTaskDefinitionRequest) -> Result<DaemonTaskDefinition, AwsError> {
+    let definition = definition::daemon::from_request(&nobodys_call(), request)?;
+    let shown = render::daemon_task_definition(&definition, false);
+    Ok(DaemonTaskDefinition {
+        daemon_task_definition_arn: None,
+        revision: None,
+        status: None,
+        registered_at: None,
+        registered_by: None,
+        ..shown
+    })
+}
+
+/// A call in which nothing is kept.
+fn nobodys_call() -> Call {
+    Call {
+        scope: Scope::new("", ""),
+        caller_arn: String::new(),
+        request_id: String::new(),
+        now: Timestamp(0),
+    }
+}
+
+/// Refuses members that `CreateDaemon` does not honour, names that no daemon can have, and numbers out of range.
+///
+/// # Errors
+/// `ClientException` with the name of the first such member, `InvalidParameterException` for the name and numbers.
+pub fn daemon(request: &CreateDaemonRequest) -> Result<(), AwsError> {
+    refuse_others(request, &create_daemon::HONOURED)?;
+    daemons::check_name(request.daemon_name.as_deref().unwrap_or_default())?;
+    daemons::settings(request.deployment_configuration.as_ref(), request.critical).map(drop)
 }
 
 /// Refuses members that `CreateService` does not honour, and names that no service can have.

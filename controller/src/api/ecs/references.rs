@@ -61,6 +61,28 @@ pub(crate) fn service_key(cluster: &ClusterKey, text: &str) -> Result<ServiceKey
     }
 }
 
+/// A service or managed daemon of `cluster`, the latter as `daemon:NAME`, which is the group of its tasks, or by its ARN. It exists, in whatever
+/// status.
+///
+/// # Errors
+/// As [`service`].
+pub(crate) fn service_or_daemon<'s>(
+    state: &'s ClusterState,
+    cluster: &ClusterKey,
+    text: &str,
+) -> Result<&'s Arc<Service>, AwsError> {
+    let named = cluster.service(text);
+    let key = if named.is_of_daemon() {
+        named
+    } else if let Some(ArnResource::Daemon { cluster: of, daemon }) = arn_in(&cluster.scope, text)? {
+        same_cluster(cluster, Some(&of))?;
+        cluster.daemon(&daemon)
+    } else {
+        return service(state, cluster, text);
+    };
+    state.service(&key).ok_or_else(|| errors::named_service_not_found(&key))
+}
+
 /// A service of `cluster` that exists, in whatever status, with an error that names it: for requests of Berth's own. Those of ECS look their
 /// [`service_key`] up and say what ECS says.
 ///

@@ -65,6 +65,13 @@ pub(in crate::api::ecs) fn newest_deployment_arn(daemon: &Service) -> Option<Str
     Some(daemon.key.service_deployment_arn(newest.id()))
 }
 
+/// The ARN of the deployment that its creation began, as long as that is remembered.
+pub(in crate::api::ecs) fn first_deployment_arn(daemon: &Service) -> Option<String> {
+    let mut known = daemon.service_deployments.iter();
+    let first = known.find(|deployment| deployment.created_at == daemon.created_at)?;
+    Some(daemon.key.service_deployment_arn(first.id()))
+}
+
 /// Hosts of one capacity provider, by what a revision is to them.
 #[derive(Clone, Copy, Default)]
 struct Hosts {

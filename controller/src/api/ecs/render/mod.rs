@@ -17,7 +17,7 @@ mod task_set;
 pub(in crate::api) use capacity_provider::{capacity_provider, predefined_capacity_provider};
 pub(super) use daemon::{
     daemon, daemon_deployment, daemon_deployment_status, daemon_deployment_summary, daemon_revision, daemon_status,
-    daemon_summary, daemon_updated_at, newest_deployment_arn,
+    daemon_summary, daemon_updated_at, first_deployment_arn, newest_deployment_arn,
 };
 pub(super) use daemon_task_definition::{
     daemon_task_definition, daemon_task_definition_status, daemon_task_definition_summary,
