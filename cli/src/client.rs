@@ -56,6 +56,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The region whose resources it asks for.
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
     /// A client for a cluster.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::{Client, ServiceError};
+use crate::daemons;
 use crate::target::Target;
 
 /// Tasks or container instances that ECS describes in one call, and services.
@@ -71,6 +72,15 @@ impl Cluster {
         })
     }
 
+    /// A cluster of the controller that a client asks.
+    pub(crate) fn over(client: &Client, name: &str) -> Self {
+        Self {
+            client: client.clone(),
+            name: name.to_owned(),
+            region: client.region().to_owned(),
+        }
+    }
+
     /// Another cluster of the same controller.
     pub(crate) fn beside(&self, name: &str) -> Self {
         Self {
@@ -115,13 +125,15 @@ impl Cluster {
         }
     }
 
-    /// ARNs of its tasks, or of those of one of its services, of which this is wanted.
+    /// ARNs of its tasks, or of those of one of its services or daemons, of which this is wanted.
     ///
     /// # Errors
     /// If the cluster cannot be asked.
     pub(crate) async fn task_arns(&self, service: Option<&str>, wanted: DesiredStatus) -> Result<Vec<String>> {
+        let daemon = service.and_then(daemons::named);
         let request = ListTasksRequest {
-            service_name: service.map(str::to_owned),
+            service_name: service.filter(|_| daemon.is_none()).map(str::to_owned),
+            daemon_name: daemon.map(str::to_owned),
             desired_status: Some(wanted),
             ..Default::default()
         };
@@ -174,12 +186,19 @@ impl Cluster {
     fn explain_service(&self, error: anyhow::Error, service: Option<&str>) -> anyhow::Error {
         match service {
             Some(service) if is_refusal(&error, "ServiceNotFoundException") => self.no_service(service),
-            _ => error,
+            Some(service) => match daemons::named(service) {
+                Some(daemon) if is_refusal(&error, "InvalidParameterException") => self.no_daemon(daemon),
+                _ => error,
+            },
+            None => error,
         }
     }
 
-    /// That there is no such service.
+    /// That there is no such service, or daemon.
     pub(crate) fn no_service(&self, service: &str) -> anyhow::Error {
+        if let Some(daemon) = daemons::named(service) {
+            return self.no_daemon(daemon);
+        }
         anyhow!(
             "cluster {} has no service {}; `berth aws ecs list-services --cluster {}` lists those that it has",
             self.name,

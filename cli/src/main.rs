@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod commands;
 mod counted;
+mod daemons;
 mod data_directory;
 mod declared;
 mod fargate;

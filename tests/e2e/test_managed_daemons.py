@@ -117,7 +117,7 @@ def test_update_replaces_tasks_host_by_host_and_leaves_other_tasks_where_they_ar
     delete(ecs, created)
 
 
-def test_tasks_leave_the_host_of_a_critical_daemon_that_ends_and_it_takes_others_once_that_is_back(ecs):
+def test_other_tasks_stay_while_a_critical_daemon_is_away_for_a_moment_and_while_its_update_fails(ecs):
     created = create(ecs, "logs", ["gpu"])
     gpu = hosts_of(ecs, "gpu")
     task = berth.running(ecs, CLUSTER, daemonName="logs")[0]
@@ -125,13 +125,97 @@ def test_tasks_leave_the_host_of_a_critical_daemon_that_ends_and_it_takes_others
     ran = ecs.start_task(cluster=CLUSTER, taskDefinition="web", containerInstances=[host])["tasks"][0]
     ecs.get_waiter("tasks_running").wait(cluster=CLUSTER, tasks=[ran["taskArn"]], WaiterConfig=SOON)
     ecs.stop_task(cluster=CLUSTER, task=task["taskArn"])
-    ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=[ran["taskArn"]], WaiterConfig=SOON)
-    stopped = ecs.describe_tasks(cluster=CLUSTER, tasks=[ran["taskArn"]])["tasks"][0]
-    assert "Daemon logs, which is critical, has stopped" in stopped["stoppedReason"]
     active = lambda: {h["containerInstanceArn"] for h in berth.instances_of(ecs, CLUSTER) if h["status"] == "ACTIVE"}
-    berth.wait_until(lambda: gpu <= active(), "the daemon is back, and its host takes tasks", 60)
-    assert set(tasks_by_host(ecs, "logs")) == gpu
+    berth.wait_until(lambda: gpu <= active() and set(tasks_by_host(ecs, "logs")) == gpu, "the daemon is back", 60)
+    there = ecs.list_tasks(cluster=CLUSTER, daemonName="logs", containerInstance=host)["taskArns"]
+    assert len(there) == 1 and there != [task["taskArn"]]
+    describe = lambda: ecs.describe_tasks(cluster=CLUSTER, tasks=[ran["taskArn"]])["tasks"][0]
+    assert describe()["desiredStatus"] == "RUNNING", "nothing else is stopped for that"
+    # A revision whose tasks do not start takes nothing with it either.
+    ecs.register_daemon_task_definition(family="fails", containerDefinitions=[BROKEN])
+    broken = ecs.update_daemon(daemonArn=created["daemonArn"], daemonTaskDefinitionArn="fails", capacityProviderArns=["gpu"])
+    berth.wait_until(lambda: deployment(ecs, broken)["status"] == "ROLLBACK_SUCCESSFUL", "it is rolled back", 60)
+    assert describe()["desiredStatus"] == "RUNNING", "nor for a deployment that fails"
+    ecs.stop_task(cluster=CLUSTER, task=ran["taskArn"])
     delete(ecs, created)
+
+
+def test_daemon_is_known_by_name_to_logs_why_not_and_wait(dev):
+    ecs = dev.ecs
+    created = create(ecs, "logs", ["gpu", "plain"])
+    waited = dev.run("wait", "daemon:logs").stdout
+    assert waited.startswith("daemon logs: stable, runs on 4 hosts"), waited
+    assert len({line.split()[0] for line in dev.run("logs", "daemon:logs").stdout.splitlines()}) == 4
+    why_not = dev.run("why-not", created["daemonArn"]).stdout
+    assert why_not.startswith("Daemon logs wants 4 and has 4"), why_not
+    assert "has a task of it already" in why_not
+    for command in ["wait", "logs", "why-not"]:
+        unknown = dev.run(command, "daemon:nosuch", check=False)
+        assert unknown.returncode == 1 and f"cluster {CLUSTER} has no daemon nosuch" in unknown.stderr, unknown.stderr
+    delete(ecs, created)
+
+
+def test_host_drains_while_a_person_waits_and_is_told_what_keeps_it(dev):
+    ecs = dev.ecs
+    created = create(ecs, "logs", ["gpu", "plain"])
+    ecs.create_service(cluster=CLUSTER, serviceName="web", taskDefinition="web", desiredCount=4)
+    berth.wait_stable(ecs, CLUSTER, "web")
+    host = next(host for host in berth.instances_of(ecs, CLUSTER) if host["ec2InstanceId"] == "host-2")
+    ecs.start_task(cluster=CLUSTER, taskDefinition="web", containerInstances=[host["containerInstanceArn"]], group="jobs")
+    drained = dev.run("hosts", "drain", "host-2", "--wait", "--timeout", "25s", check=False)
+    assert drained.returncode == 3, (drained.stdout, drained.stderr)
+    assert "1 of service:web: it runs until another has started in its place and is healthy" in drained.stdout, drained.stdout
+    assert "host-2: 2 tasks left; 1 of daemon:logs: it is of a managed daemon" in drained.stdout
+    assert "1 of jobs: it is of no service" in drained.stdout
+    assert "not empty within 25 s: host-2" in drained.stderr
+    forced = dev.run("hosts", "drain", "host-2", "--deadline", "0s")
+    assert forced.stdout.splitlines()[-1] == "host-2: drained, no task is left"
+    assert berth.tasks_of(ecs, CLUSTER, containerInstance=host["containerInstanceArn"]) == []
+    dev.run("hosts", "activate", "host-2")
+    ecs.delete_service(cluster=CLUSTER, service="web", force=True)
+    delete(ecs, created)
+
+
+DECLARED = """
+kind: DaemonTaskDefinition
+family: declared
+containerDefinitions: [{name: agent, image: "agent:1", cpu: 32, memory: 32}]
+---
+kind: Daemon
+daemonName: declared
+daemonTaskDefinitionArn: declared
+capacityProviderArns: [gpu]
+tags: [{key: team, value: platform}]
+"""
+
+
+def test_daemon_is_declared_in_a_file_changed_by_it_and_deleted_with_it(dev, tmp_path):
+    path = tmp_path / "daemon.yaml"
+
+    def run(code, *arguments):
+        result = dev.run(*arguments, "-f", str(path), check=False)
+        assert result.returncode == code, (arguments, result.returncode, result.stdout, result.stderr)
+        return result.stdout
+
+    path.write_text(DECLARED)
+    assert "+ daemon declared in cluster shop" in run(2, "diff")
+    applied = run(2, "apply", "--wait")
+    assert "daemon task definition declared: registered as declared:1" in applied, applied
+    assert "daemon declared: stable, runs on 2 hosts" in applied, applied
+    assert "0 to create, 0 to change, 2 as they are" in run(0, "diff")
+    path.write_text(DECLARED.replace("agent:1", "agent:2").replace("platform", "web") + "critical: false\n")
+    differences = run(2, "diff")
+    for part in ['~ critical: true -> false', '"declared:1" -> "declared (its new revision)"', "tags[team]"]:
+        assert part in differences, differences
+    run(2, "apply", "--wait")
+    assert set(map(tuple, tasks_by_host(dev.ecs, "declared").values())) == {("declared:2",)}
+    run(0, "diff")
+    path.write_text(DECLARED.replace("agent:1", "agent:2").replace("[gpu]", "[nosuch]"))
+    refused = dev.run("apply", "-f", str(path), check=False)
+    assert refused.returncode == 1 and "nosuch" in refused.stderr, refused.stderr
+    deleted = run(2, "delete")
+    assert "daemon declared in cluster shop: deleted" in deleted and "daemon task definition declared:2: deleted" in deleted
+    run(0, "delete")
 
 
 def test_revision_that_does_not_start_is_rolled_back_and_told(dev):

@@ -15,7 +15,9 @@ use crate::declared::files::FileArguments;
 use crate::declared::live::Live;
 use crate::declared::looked;
 use crate::declared::plan::{Plan, Step, Verb};
+use crate::declared::resource::Kind;
 use crate::declared::settling::{self, Awaited, Settled};
+use crate::declared::settling_daemons::{self, AwaitedDaemon};
 use crate::output;
 use crate::target::TargetArguments;
 
@@ -34,7 +36,7 @@ pub(super) const CANNOT_BE_PLACED: u8 = 3;
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileArguments,
-    /// Wait until the services of the files are stable, and say how they come along
+    /// Wait until the daemons and services of the files are stable, and say how they come along
     #[arg(long)]
     wait: bool,
     /// Wait no longer than this, such as 90s, 10m or 1h
@@ -73,7 +75,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     if !arguments.wait {
         return Ok(code(&plan, Settled::Stable));
     }
-    let services = plan.steps.iter().filter(|step| step.cluster.is_some());
+    let daemons = plan.steps.iter().filter(|step| step.resource.kind == Kind::Daemon);
+    let daemons: Vec<AwaitedDaemon> = daemons.map(awaited_daemon).collect();
+    let settled = settling_daemons::wait(&cluster, &daemons, arguments.timeout).await?;
+    if settled != Settled::Stable {
+        return Ok(code(&plan, settled));
+    }
+    let services = plan.steps.iter().filter(|step| step.resource.kind == Kind::Service);
     let awaited: Vec<Awaited> = services
         .map(|step| Awaited {
             revision: worker.revision_given(step),
@@ -86,7 +94,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 
 /// Carries out a step, and says so. Where another service of the cluster is changed after this one, the leader is to look at this one first.
 async fn carry_out(worker: &mut Worker<'_>, cluster: &Cluster, plan: &Plan, step: &Step) -> Result<()> {
-    let is_of_service = step.cluster.is_some() && step.verb != Verb::Leave;
+    let is_of_service = step.resource.kind == Kind::Service && step.verb != Verb::Leave;
     let later = plan
         .steps
         .iter()
@@ -110,7 +118,8 @@ type Past = BTreeMap<(String, String), String>;
 
 async fn past(cluster: &Cluster, plan: &Plan) -> Result<Past> {
     let mut past = Past::new();
-    for step in plan.steps.iter().filter(|step| step.verb != Verb::Create) {
+    let services = plan.steps.iter().filter(|step| step.resource.kind == Kind::Service);
+    for step in services.filter(|step| step.verb != Verb::Create) {
         let Some(name) = &step.cluster else { continue };
         let over = ended::over_before(&cluster.beside(name), &step.resource.name).await?;
         past.extend(over.map(|arn| ((name.clone(), step.resource.name.clone()), arn)));
@@ -131,6 +140,14 @@ fn awaited(step: &Step, service: &str, past: &Past) -> Awaited {
         cluster,
         service: service.to_owned(),
         revision: None,
+    }
+}
+
+/// The daemon that a step is about.
+fn awaited_daemon(step: &Step) -> AwaitedDaemon {
+    AwaitedDaemon {
+        cluster: step.cluster.clone().unwrap_or_default(),
+        name: step.resource.name.clone(),
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use berth_aws::cloudwatch::operations::DeleteAlarms;
 use berth_aws::ecs::operations::{
-    DeleteCapacityProvider, DeleteCluster, DeleteService, DeregisterTaskDefinition, UpdateService,
+    DeleteCapacityProvider, DeleteCluster, DeleteDaemon, DeleteDaemonTaskDefinition, DeleteService,
+    DeregisterTaskDefinition, UpdateService,
 };
 use clap::Args;
 use serde_json::json;
@@ -27,8 +28,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Flags of `berth delete`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Services go first: they are drained, and their tasks stop. Then all active revisions of the families of the files are deregistered, and \
-                        alarms, clusters and capacity providers deleted.\nExit codes: 0 nothing of the files was there, 2 something was deleted, 1 an error."
+    after_help = "Services go first: they are drained, and their tasks stop. Daemons follow. Then all active revisions of the families of the files are \
+                        deregistered, and alarms, clusters and capacity providers deleted.\nExit codes: 0 nothing of the files was there, 2 something was deleted, 1 an error."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -56,8 +57,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         .into_iter()
         .rev()
         .partition(|resource| resource.kind == Kind::Service);
+    let (daemons, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|resource| resource.kind == Kind::Daemon);
     let cluster = Cluster::of(&target)?;
     let mut has_deleted = drain(&live, &cluster, &services, &arguments).await?;
+    has_deleted |= delete_daemons(&live, cluster.name(), &daemons, arguments.timeout).await?;
     for resource in others {
         has_deleted |= delete(&live, &resource).await.map_err(|error| at(&resource, error))?;
     }
@@ -122,7 +125,42 @@ async fn begin(live: &Live, cluster: &str, service: &str, is_daemon: bool, force
     Ok(())
 }
 
-/// Deletes something else than a service; false if it is not there.
+/// Deletes daemons and waits until their tasks have stopped; false if there were none.
+async fn delete_daemons(live: &Live, default: &str, daemons: &[Resource], timeout: Duration) -> Result<bool> {
+    let mut deleting = vec![];
+    for daemon in daemons {
+        let cluster = last_part(daemon.cluster().unwrap_or(default)).to_owned();
+        let Some(there) = live.daemon(&cluster, &daemon.name).await? else {
+            continue;
+        };
+        if there["status"] != "DELETE_IN_PROGRESS" {
+            let input = json!({"daemonArn": there["daemonArn"]});
+            let deleted = live.call::<DeleteDaemon>(&input).await;
+            deleted.map_err(|error| at(daemon, error))?;
+        }
+        deleting.push((daemon, cluster));
+    }
+    let has_daemons = !deleting.is_empty();
+    let deadline = Instant::now() + timeout;
+    while let Some((daemon, cluster)) = deleting.last() {
+        if live.daemon(cluster, &daemon.name).await?.is_none() {
+            output::line(&format!("{} in cluster {cluster}: deleted", daemon.subject()))?;
+            deleting.pop();
+            continue;
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "{} in cluster {cluster} still has tasks after {} s, and only services and daemons have been deleted: `berth ps` shows the tasks",
+                daemon.subject(),
+                timeout.as_secs()
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(has_daemons)
+}
+
+/// Deletes something else than a service or daemon; false if it is not there.
 async fn delete(live: &Live, resource: &Resource) -> Result<bool> {
     let name = &resource.name;
     match resource.kind {
@@ -137,6 +175,15 @@ async fn delete(live: &Live, resource: &Resource) -> Result<bool> {
         }
         Kind::Alarm if live.alarm(name).await?.is_none() => return Ok(false),
         Kind::Alarm => live.call::<DeleteAlarms>(&json!({"AlarmNames": [name]})).await?,
+        Kind::DaemonTaskDefinition => {
+            let revisions = live.daemon_revisions(name).await?;
+            for revision in &revisions {
+                let input = json!({"daemonTaskDefinition": revision});
+                live.call::<DeleteDaemonTaskDefinition>(&input).await?;
+                output::line(&format!("daemon task definition {revision}: deleted"))?;
+            }
+            return Ok(!revisions.is_empty());
+        }
         Kind::Cluster if live.cluster(name).await?.is_none() => return Ok(false),
         Kind::CapacityProvider if live.capacity_provider(name).await?.is_none() => return Ok(false),
         Kind::Cluster => live.call::<DeleteCluster>(&json!({"cluster": name})).await?,
@@ -144,7 +191,7 @@ async fn delete(live: &Live, resource: &Resource) -> Result<bool> {
             live.call::<DeleteCapacityProvider>(&json!({"capacityProvider": name}))
                 .await?
         }
-        Kind::Service => return Ok(false),
+        Kind::Service | Kind::Daemon => return Ok(false),
     };
     output::line(&format!("{}: deleted", resource.subject()))?;
     Ok(true)

@@ -57,7 +57,7 @@ pub(crate) enum Command {
     Diff(diff::Arguments),
     /// Say what `berth apply` would do, where new tasks would go and how the rollout would proceed
     Plan(plan::Arguments),
-    /// Wait until services are stable
+    /// Wait until services and managed daemons are stable
     Wait(wait::Arguments),
     /// Delete what files declare
     Delete(delete::Arguments),
@@ -130,7 +130,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Doctor(arguments) => return block_on(doctor::run(arguments)),
         Command::Env(arguments) => env::run(&arguments)?,
         Command::Ps(arguments) => block_on(ps::run(arguments))?,
-        Command::Hosts(arguments) => block_on(hosts::run(arguments))?,
+        Command::Hosts(arguments) => return block_on(hosts::run(arguments)),
         Command::Why(arguments) => block_on(why::run(arguments))?,
         Command::WhyNot(arguments) => block_on(why_not::run(arguments))?,
         Command::WhatIf(arguments) => block_on(what_if::run(arguments))?,

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::hosts;
 use crate::cluster::{Cluster, is_refusal, last_part};
+use crate::daemons;
 use crate::output::{self, Format};
 use crate::table::Table;
 use crate::target::TargetArguments;
@@ -16,8 +17,8 @@ use crate::target::TargetArguments;
 /// Flags of `berth why-not`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Name or ARN of a service
-    #[arg(value_name = "SERVICE")]
+    /// Name or ARN of a service; or `daemon:NAME` or the ARN of a managed daemon
+    #[arg(value_name = "SERVICE|daemon:NAME")]
     service: String,
     /// Only this host: its name; or the id of its container instance, its first digits (4 at least) or its ARN
     #[arg(long, value_name = "HOST")]
@@ -58,11 +59,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn text(fit: &ServiceFit) -> String {
-    let service = fit.service_arn.as_deref().map(last_part).unwrap_or_default();
+    let arn = fit.service_arn.as_deref().unwrap_or_default();
+    let noun = daemons::named(arn).map_or("Service", |_| "Daemon");
     let (desired, wanted) = (fit.desired_count.unwrap_or(0), fit.wanted_tasks.unwrap_or(0));
     let sentence = fit.sentence.clone().unwrap_or_default();
     let mut parts = vec![format!(
-        "Service {service} wants {desired} and has {wanted}. Its next task needs {}. {sentence}",
+        "{noun} {} wants {desired} and has {wanted}. Its next task needs {}. {sentence}",
+        last_part(arn),
         needs(fit)
     )];
     let hosts = fit.hosts.as_deref().unwrap_or_default();

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use berth_aws::cloudwatch::operations::{self as cloudwatch, PutMetricAlarm};
 use berth_aws::ecs::operations::{
-    CreateCapacityProvider, CreateCluster, CreateService, PutClusterCapacityProviders, RegisterTaskDefinition,
-    TagResource, UntagResource, UpdateCluster, UpdateService,
+    CreateCapacityProvider, CreateCluster, CreateDaemon, CreateService, PutClusterCapacityProviders,
+    RegisterDaemonTaskDefinition, RegisterTaskDefinition, TagResource, UntagResource, UpdateCluster, UpdateDaemon,
+    UpdateService,
 };
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ use crate::cluster::last_part;
 pub(crate) struct Worker<'l> {
     live: &'l Live,
     /// `family:revision` of the families that were registered.
-    registered: BTreeMap<String, String>,
+    registered: BTreeMap<(Kind, String), String>,
 }
 
 impl<'l> Worker<'l> {
@@ -51,13 +52,14 @@ impl<'l> Worker<'l> {
                         .to_string(),
                 )
             })?;
-            if call.operation == Mutation::RegisterTaskDefinition {
-                let arn = answer["taskDefinition"]["taskDefinitionArn"]
-                    .as_str()
-                    .unwrap_or_default();
-                let revision = last_part(arn).to_owned();
-                self.registered.insert(step.resource.name.clone(), revision);
-            }
+            let arn = match call.operation {
+                Mutation::RegisterTaskDefinition => &answer["taskDefinition"]["taskDefinitionArn"],
+                Mutation::RegisterDaemonTaskDefinition => &answer["daemonTaskDefinitionArn"],
+                _ => continue,
+            };
+            let revision = last_part(arn.as_str().unwrap_or_default()).to_owned();
+            let family = (step.resource.kind, step.resource.name.clone());
+            self.registered.insert(family, revision);
         }
         Ok(self.done(step))
     }
@@ -69,18 +71,15 @@ impl<'l> Worker<'l> {
             .iter()
             .filter_map(|call| call.input.get("taskDefinition")?.as_str());
         let named = last_part(named.next()?);
-        Some(
-            self.registered
-                .get(named)
-                .map_or_else(|| named.to_owned(), Clone::clone),
-        )
+        let registered = self.registered.get(&(Kind::TaskDefinition, named.to_owned()));
+        Some(registered.map_or_else(|| named.to_owned(), Clone::clone))
     }
 
     fn done(&self, step: &Step) -> String {
-        let registered = self.registered.get(&step.resource.name);
+        let registered = self.registered.get(&(step.resource.kind, step.resource.name.clone()));
         let what = match (step.verb, step.resource.kind, registered) {
             (Verb::Leave, ..) => "as it is".to_owned(),
-            (_, Kind::TaskDefinition, Some(revision)) => format!("registered as {revision}"),
+            (_, _, Some(revision)) => format!("registered as {revision}"),
             (Verb::Create, ..) => "created".to_owned(),
             (Verb::Change, ..) => "changed".to_owned(),
         };
@@ -89,9 +88,11 @@ impl<'l> Worker<'l> {
 
     async fn send(&self, call: &Call) -> Result<Value> {
         let (live, mut input) = (self.live, call.input.clone());
-        let family = input.get("taskDefinition").and_then(Value::as_str);
-        if let Some(revision) = family.and_then(|family| self.registered.get(family)) {
-            input["taskDefinition"] = revision.clone().into();
+        for (kind, member) in [Kind::Service.runs(), Kind::Daemon.runs()] {
+            let family = input.get(member).and_then(Value::as_str).map(str::to_owned);
+            if let Some(revision) = family.and_then(|family| self.registered.get(&(kind, family))) {
+                input[member] = revision.clone().into();
+            }
         }
         match call.operation {
             Mutation::CreateCapacityProvider => live.call::<CreateCapacityProvider>(&input).await,
@@ -99,6 +100,9 @@ impl<'l> Worker<'l> {
             Mutation::UpdateCluster => live.call::<UpdateCluster>(&input).await,
             Mutation::PutClusterCapacityProviders => live.call::<PutClusterCapacityProviders>(&input).await,
             Mutation::RegisterTaskDefinition => live.call::<RegisterTaskDefinition>(&input).await,
+            Mutation::RegisterDaemonTaskDefinition => live.call::<RegisterDaemonTaskDefinition>(&input).await,
+            Mutation::CreateDaemon => live.call::<CreateDaemon>(&input).await,
+            Mutation::UpdateDaemon => live.call::<UpdateDaemon>(&input).await,
             Mutation::CreateService => live.call::<CreateService>(&input).await,
             Mutation::UpdateService => live.call::<UpdateService>(&input).await,
             Mutation::TagResource => live.call::<TagResource>(&input).await,

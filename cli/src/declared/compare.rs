@@ -32,6 +32,7 @@ const KEYED: &[(&str, &[&str])] = &[
 
 /// Lists without order whose elements are nothing but themselves.
 const SETS: &[&str] = &[
+    "capacityProviderArns",
     "capacityProviders",
     "compatibilities",
     "placementConstraints",

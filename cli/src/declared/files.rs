@@ -169,7 +169,8 @@ fn declared_twice(resources: &[Resource]) -> Vec<Problem> {
     let mut first: BTreeMap<(Kind, Option<&str>, &str), &Place> = BTreeMap::new();
     let mut problems = vec![];
     for resource in resources {
-        let cluster = (resource.kind == Kind::Service).then(|| resource.cluster()).flatten();
+        let has_cluster = matches!(resource.kind, Kind::Service | Kind::Daemon);
+        let cluster = has_cluster.then(|| resource.cluster()).flatten();
         let key = (resource.kind, cluster, resource.name.as_str());
         match first.get(&key) {
             Some(place) => problems.push(resource.problem("", format!("is declared twice, first in {place}"))),

@@ -20,7 +20,7 @@ use crate::client::Client;
 use crate::cluster::{is_refusal, last_part};
 
 /// Pages of the revisions of one family: at 100 a page, many more than one keeps.
-const MAX_PAGES: usize = 1_000;
+pub(super) const MAX_PAGES: usize = 1_000;
 
 /// Asks for what there is.
 #[derive(Clone, Debug)]
@@ -32,6 +32,11 @@ impl Live {
     /// Asks over this client.
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// What asks.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Calls an operation with an input that has been made as JSON.

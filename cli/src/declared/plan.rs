@@ -16,6 +16,7 @@ use super::files::Declared;
 use super::live::Live;
 use super::problem::{Place, Problem, Problems};
 use super::resource::{Kind, Resource};
+use super::revision::Revision;
 use super::shown;
 use crate::cluster::last_part;
 
@@ -47,6 +48,9 @@ pub(crate) enum Mutation {
     UpdateCluster,
     PutClusterCapacityProviders,
     RegisterTaskDefinition,
+    RegisterDaemonTaskDefinition,
+    CreateDaemon,
+    UpdateDaemon,
     CreateService,
     UpdateService,
     TagResource,
@@ -61,7 +65,7 @@ pub(crate) enum Mutation {
 pub(crate) struct Step {
     /// What the file says.
     pub(crate) resource: Resource,
-    /// The cluster of a service.
+    /// The cluster of a service or daemon.
     pub(crate) cluster: Option<String>,
     /// What is done.
     pub(crate) verb: Verb,
@@ -79,7 +83,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Compares what is declared with what there is. Services that name no cluster go to `cluster`.
+    /// Compares what is declared with what there is. Services and daemons that name no cluster go to `cluster`.
     ///
     /// # Errors
     /// [`Problems`] if something cannot become as a file says; others if the controller cannot be asked.
@@ -96,8 +100,9 @@ impl Plan {
             let step = match resource.kind {
                 Kind::CapacityProvider => Some(planner.capacity_provider(resource).await?),
                 Kind::Cluster => Some(planner.cluster(resource).await?),
-                Kind::TaskDefinition => Some(planner.task_definition(resource).await?),
+                Kind::TaskDefinition | Kind::DaemonTaskDefinition => Some(planner.task_definition(resource).await?),
                 Kind::Alarm => Some(planner.alarm(resource).await?),
+                Kind::Daemon => planner.daemon(resource, cluster).await?,
                 Kind::Service => planner.service(resource, cluster).await?,
             };
             steps.extend(step);
@@ -114,24 +119,15 @@ impl Plan {
     }
 }
 
-/// The revision that a family stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Revision {
-    /// This one, as `family:revision`.
-    Active(String),
-    /// The one that is registered with the family that files declare.
-    ToBeRegistered,
-}
-
-struct Planner<'l> {
-    live: &'l Live,
+pub(super) struct Planner<'l> {
+    pub(super) live: &'l Live,
     /// Clusters that there are, or will be.
     clusters: BTreeSet<String>,
-    /// Where services are declared, by cluster and name.
-    services: BTreeMap<(String, String), Place>,
+    /// Where services and daemons are declared, by cluster and name.
+    services: BTreeMap<(Kind, String, String), Place>,
     /// What families stand for that have been looked up, or are declared.
-    revisions: BTreeMap<String, Option<Revision>>,
-    problems: Vec<Problem>,
+    revisions: BTreeMap<(Kind, String), Option<Revision>>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Planner<'_> {
@@ -172,24 +168,26 @@ impl Planner<'_> {
     }
 
     async fn task_definition(&mut self, resource: Resource) -> Result<Step> {
-        let newest = self.live.newest_revision(&resource.name).await?;
-        let Some(there) = newest else {
-            self.revisions
-                .insert(resource.name.clone(), Some(Revision::ToBeRegistered));
-            return Ok(created(resource, None, Mutation::RegisterTaskDefinition));
+        let (register, arn) = match resource.kind {
+            Kind::DaemonTaskDefinition => (Mutation::RegisterDaemonTaskDefinition, "daemonTaskDefinitionArn"),
+            _ => (Mutation::RegisterTaskDefinition, "taskDefinitionArn"),
         };
-        let revision = revision_of(&there);
+        let family = (resource.kind, resource.name.clone());
+        let newest = self.newest_revision(resource.kind, &resource.name).await?;
+        let Some(there) = newest else {
+            self.revisions.insert(family, Some(Revision::ToBeRegistered));
+            return Ok(created(resource, None, register));
+        };
+        let revision = Revision::active(&there);
         let found = differences(Some(&shown::of_family(&there)), Some(&resource.shown), Extent::Whole);
         if found.is_empty() {
-            self.revisions
-                .insert(resource.name.clone(), Some(Revision::Active(revision)));
+            self.revisions.insert(family, Some(revision));
             let tags = resource.request.get("tags").cloned();
-            return Ok(changed(resource, None, vec![], vec![]).with_tags(&there, "taskDefinitionArn", tags));
+            return Ok(changed(resource, None, vec![], vec![]).with_tags(&there, arn, tags));
         }
-        self.revisions
-            .insert(resource.name.clone(), Some(Revision::ToBeRegistered));
+        self.revisions.insert(family, Some(Revision::ToBeRegistered));
         let input = Value::Object(resource.request.clone());
-        let calls = vec![Call::new(Mutation::RegisterTaskDefinition, input)];
+        let calls = vec![Call::new(register, input)];
         Ok(changed(resource, None, found, calls))
     }
 
@@ -208,21 +206,38 @@ impl Planner<'_> {
         Ok(step.with_tags_of(&TAGS_OF_ALARMS, &there, "AlarmArn", tags))
     }
 
-    async fn service(&mut self, resource: Resource, default: &str) -> Result<Option<Step>> {
+    async fn newest_revision(&self, kind: Kind, family: &str) -> Result<Option<Value>> {
+        match kind {
+            Kind::DaemonTaskDefinition => self.live.newest_daemon_revision(family).await,
+            _ => self.live.newest_revision(family).await,
+        }
+    }
+
+    /// The cluster of a service or daemon; `None` if there is none, or it has been declared there before.
+    pub(super) async fn cluster_of(&mut self, resource: &Resource, default: &str) -> Result<Option<String>> {
         let cluster = last_part(resource.cluster().unwrap_or(default)).to_owned();
         if !self.is_cluster(&cluster).await? {
             let reason = format!(
-                "there is no cluster {cluster}; declare it in a document of kind Cluster, or choose one for services that name none with --cluster"
+                "there is no cluster {cluster}; declare it in a document of kind Cluster, or choose one for {}s that name none with --cluster",
+                resource.kind.noun()
             );
-            self.problems.push(resource.problem("cluster", reason));
+            self.problems
+                .push(resource.problem(resource.kind.cluster_member(), reason));
             return Ok(None);
         }
-        let declared = (cluster.clone(), resource.name.clone());
+        let declared = (resource.kind, cluster.clone(), resource.name.clone());
         if let Some(first) = self.services.insert(declared, resource.place.clone()) {
             let reason = format!("is declared twice in cluster {cluster}, first in {first}");
             self.problems.push(resource.problem("", reason));
             return Ok(None);
         }
+        Ok(Some(cluster))
+    }
+
+    async fn service(&mut self, resource: Resource, default: &str) -> Result<Option<Step>> {
+        let Some(cluster) = self.cluster_of(&resource, default).await? else {
+            return Ok(None);
+        };
         let definition = self.definition_of(&resource).await?;
         let Some(there) = self.live.service(&cluster, &resource.name).await? else {
             return Ok(self.new_service(resource, cluster, definition));
@@ -329,30 +344,37 @@ impl Planner<'_> {
         Ok(self.clusters.contains(name))
     }
 
-    /// What a service's task definition stands for; `None` if it names none, or one that is not there.
-    async fn definition_of(&mut self, resource: &Resource) -> Result<Option<Revision>> {
-        let Some(named) = resource.text("taskDefinition") else {
+    /// What the task definition of a service or daemon stands for; `None` if it names none, or one that is not there.
+    pub(super) async fn definition_of(&mut self, resource: &Resource) -> Result<Option<Revision>> {
+        let (kind, member) = resource.kind.runs();
+        let Some(named) = resource.text(member) else {
             return Ok(None);
         };
         let name = last_part(named);
         if name.contains(':') {
-            let is_there = self.live.has_revision(name).await?;
+            let is_there = match kind {
+                Kind::DaemonTaskDefinition => self.live.has_daemon_revision(name).await?,
+                _ => self.live.has_revision(name).await?,
+            };
             if !is_there {
-                let reason = format!("there is no task definition {name}");
-                self.problems.push(resource.problem("taskDefinition", reason));
+                let reason = format!("there is no {} {name}", kind.noun());
+                self.problems.push(resource.problem(member, reason));
             }
             return Ok(is_there.then(|| Revision::Active(name.to_owned())));
         }
-        if !self.revisions.contains_key(name) {
-            let newest = self.live.newest_revision(name).await?;
-            let revision = newest.map(|there| Revision::Active(revision_of(&there)));
-            self.revisions.insert(name.to_owned(), revision);
+        let family = (kind, name.to_owned());
+        if !self.revisions.contains_key(&family) {
+            let newest = self.newest_revision(kind, name).await?;
+            let revision = newest.map(|there| Revision::active(&there));
+            self.revisions.insert(family.clone(), revision);
         }
-        let revision = self.revisions.get(name).cloned().flatten();
+        let revision = self.revisions.get(&family).cloned().flatten();
         if revision.is_none() {
-            let reason =
-                format!("there is no task definition of the family {name}, in the files or active on the controller");
-            self.problems.push(resource.problem("taskDefinition", reason));
+            let reason = format!(
+                "there is no {} of the family {name}, in the files or active on the controller",
+                kind.noun()
+            );
+            self.problems.push(resource.problem(member, reason));
         }
         Ok(revision)
     }
@@ -379,27 +401,6 @@ static UPDATABLE: std::sync::LazyLock<&'static [model::Member]> =
         model::Kind::Structure { members, .. } => members,
         _ => &[],
     });
-
-impl Revision {
-    /// As a request names it: the family, where it is only known once it is registered.
-    fn in_request(&self, resource: &Resource) -> String {
-        match self {
-            Self::Active(revision) => revision.clone(),
-            Self::ToBeRegistered => resource
-                .text("taskDefinition")
-                .map(last_part)
-                .unwrap_or_default()
-                .to_owned(),
-        }
-    }
-
-    fn in_words(&self, resource: &Resource) -> String {
-        match self {
-            Self::Active(revision) => revision.clone(),
-            Self::ToBeRegistered => format!("{} (its new revision)", self.in_request(resource)),
-        }
-    }
-}
 
 /// How the operations on tags of a service call what they need.
 struct TagWords {
@@ -430,7 +431,7 @@ const TAGS_OF_ALARMS: TagWords = TagWords {
 };
 
 impl Call {
-    fn new(operation: Mutation, input: Value) -> Self {
+    pub(super) fn new(operation: Mutation, input: Value) -> Self {
         Self { operation, input }
     }
 }
@@ -445,7 +446,7 @@ impl Step {
     }
 
     /// With the calls that bring the tags of what is `there` to those that the file names; a file that names none leaves them alone.
-    fn with_tags(self, there: &Value, arn: &str, wanted: Option<Value>) -> Self {
+    pub(super) fn with_tags(self, there: &Value, arn: &str, wanted: Option<Value>) -> Self {
         self.with_tags_of(&TAGS, there, arn, wanted)
     }
 
@@ -478,7 +479,7 @@ impl Step {
     }
 }
 
-fn created(resource: Resource, cluster: Option<String>, operation: Mutation) -> Step {
+pub(super) fn created(resource: Resource, cluster: Option<String>, operation: Mutation) -> Step {
     let input = Value::Object(resource.request.clone());
     Step {
         cluster,
@@ -489,7 +490,12 @@ fn created(resource: Resource, cluster: Option<String>, operation: Mutation) -> 
     }
 }
 
-fn changed(resource: Resource, cluster: Option<String>, differences: Vec<Difference>, calls: Vec<Call>) -> Step {
+pub(super) fn changed(
+    resource: Resource,
+    cluster: Option<String>,
+    differences: Vec<Difference>,
+    calls: Vec<Call>,
+) -> Step {
     Step {
         resource,
         cluster,
@@ -522,8 +528,4 @@ fn merged(there: Option<&Value>, wanted: Option<&Value>) -> Value {
         }
         (there, wanted) => wanted.or(there).cloned().unwrap_or_default(),
     }
-}
-
-fn revision_of(definition: &Value) -> String {
-    last_part(definition["taskDefinitionArn"].as_str().unwrap_or_default()).to_owned()
 }

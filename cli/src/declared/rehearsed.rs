@@ -137,6 +137,8 @@ fn operation(mutation: Mutation) -> Option<RehearsedOperation> {
         Mutation::CreateService => RehearsedOperation::CreateService,
         Mutation::UpdateService => RehearsedOperation::UpdateService,
         Mutation::PutMetricAlarm => RehearsedOperation::PutMetricAlarm,
+        // What daemons do is not foreseen, which `berth plan` says.
+        Mutation::RegisterDaemonTaskDefinition | Mutation::CreateDaemon | Mutation::UpdateDaemon => return None,
         Mutation::CreateCluster
         | Mutation::UpdateCluster
         | Mutation::TagResource

@@ -3,7 +3,10 @@
 //! Owns the kinds and the check of one document, with all that can be told without asking a controller. Pure.
 
 use berth_aws::cloudwatch::operations::PutMetricAlarm;
-use berth_aws::ecs::operations::{CreateCapacityProvider, CreateCluster, CreateService, RegisterTaskDefinition};
+use berth_aws::ecs::operations::{
+    CreateCapacityProvider, CreateCluster, CreateDaemon, CreateService, RegisterDaemonTaskDefinition,
+    RegisterTaskDefinition,
+};
 use berth_aws::model::Shape;
 use berth_aws::{AwsError, Operation, protocol};
 use berth_controller::api::preview;
@@ -30,6 +33,10 @@ pub(crate) enum Kind {
     TaskDefinition,
     /// `PutMetricAlarm`, of CloudWatch.
     Alarm,
+    /// `RegisterDaemonTaskDefinition`.
+    DaemonTaskDefinition,
+    /// `CreateDaemon`. Before services, since hosts take no other task before daemons that are critical.
+    Daemon,
     /// `CreateService`.
     Service,
 }
@@ -59,12 +66,14 @@ pub(crate) struct Resource {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Cluster,
         Self::CapacityProvider,
         Self::TaskDefinition,
         Self::Alarm,
         Self::Service,
+        Self::DaemonTaskDefinition,
+        Self::Daemon,
     ];
 
     /// As files write it.
@@ -74,6 +83,8 @@ impl Kind {
             Self::Cluster => "Cluster",
             Self::TaskDefinition => "TaskDefinition",
             Self::Alarm => "Alarm",
+            Self::DaemonTaskDefinition => "DaemonTaskDefinition",
+            Self::Daemon => "Daemon",
             Self::Service => "Service",
         }
     }
@@ -85,7 +96,25 @@ impl Kind {
             Self::Cluster => "cluster",
             Self::TaskDefinition => "task definition",
             Self::Alarm => "alarm",
+            Self::DaemonTaskDefinition => "daemon task definition",
+            Self::Daemon => "daemon",
             Self::Service => "service",
+        }
+    }
+
+    /// The member of the request that says its cluster, of what belongs to one.
+    pub(super) fn cluster_member(self) -> &'static str {
+        match self {
+            Self::Daemon => "clusterArn",
+            _ => "cluster",
+        }
+    }
+
+    /// The kind of what it runs, and the member of the request that says it.
+    pub(super) fn runs(self) -> (Self, &'static str) {
+        match self {
+            Self::Daemon => (Self::DaemonTaskDefinition, "daemonTaskDefinitionArn"),
+            _ => (Self::TaskDefinition, "taskDefinition"),
         }
     }
 
@@ -94,8 +123,9 @@ impl Kind {
         match self {
             Self::CapacityProvider => "name",
             Self::Cluster => "clusterName",
-            Self::TaskDefinition => "family",
             Self::Alarm => "AlarmName",
+            Self::TaskDefinition | Self::DaemonTaskDefinition => "family",
+            Self::Daemon => "daemonName",
             Self::Service => "serviceName",
         }
     }
@@ -106,6 +136,8 @@ impl Kind {
             Self::Cluster => CreateCluster::MODEL.input,
             Self::TaskDefinition => RegisterTaskDefinition::MODEL.input,
             Self::Alarm => PutMetricAlarm::MODEL.input,
+            Self::DaemonTaskDefinition => RegisterDaemonTaskDefinition::MODEL.input,
+            Self::Daemon => CreateDaemon::MODEL.input,
             Self::Service => CreateService::MODEL.input,
         }
     }
@@ -115,6 +147,7 @@ impl Kind {
         let telling = [
             ("containerDefinitions", Self::TaskDefinition),
             ("serviceName", Self::Service),
+            ("daemonName", Self::Daemon),
             ("clusterName", Self::Cluster),
             ("autoScalingGroupProvider", Self::CapacityProvider),
             ("AlarmName", Self::Alarm),
@@ -210,6 +243,11 @@ impl Resource {
             Kind::CapacityProvider => preview::capacity_provider(&protocol::read::<CreateCapacityProvider>(&body)?)?,
             Kind::Cluster => preview::cluster(&protocol::read::<CreateCluster>(&body)?)?,
             Kind::Service => preview::service(&protocol::read::<CreateService>(&body)?)?,
+            Kind::Daemon => preview::daemon(&protocol::read::<CreateDaemon>(&body)?)?,
+            Kind::DaemonTaskDefinition => {
+                let shown = preview::daemon_task_definition(&protocol::read::<RegisterDaemonTaskDefinition>(&body)?)?;
+                return Ok(serde_json::to_value(shown).unwrap_or_default());
+            }
             Kind::TaskDefinition => {
                 let shown = preview::task_definition(protocol::read::<RegisterTaskDefinition>(&body)?)?;
                 return Ok(serde_json::to_value(shown).unwrap_or_default());
@@ -230,12 +268,9 @@ impl Resource {
         }
     }
 
-    /// The cluster that a service says it belongs to.
+    /// The cluster that a service or daemon says it belongs to.
     pub(crate) fn cluster(&self) -> Option<&str> {
-        self.request
-            .get("cluster")
-            .and_then(Value::as_str)
-            .filter(|name| !name.is_empty())
+        self.text(self.kind.cluster_member())
     }
 
     /// A text member of the request.

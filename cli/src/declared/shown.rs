@@ -6,8 +6,10 @@ use berth_aws::model;
 use serde_json::Value;
 
 /// Members of a described task definition that each revision has of its own, or that are no members of the request.
-const OF_THE_REVISION: [&str; 7] = [
+const OF_THE_REVISION: [&str; 9] = [
     "taskDefinitionArn",
+    "daemonTaskDefinitionArn",
+    "deleteRequestedAt",
     "revision",
     "registeredAt",
     "registeredBy",

@@ -2,10 +2,12 @@
 //!
 //! Owns the flags and the choice of a host by what people call it. Shell, but for that choice, which is pure.
 
+mod drain;
 mod row;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use berth_aws::Timestamp;
@@ -42,7 +44,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand, Debug)]
 enum HostsCommand {
     /// Have no new tasks go to these hosts, and the tasks of services move away
-    Drain(ChangeArguments),
+    Drain(drain::Arguments),
     /// Have tasks go to these hosts again
     Activate(ChangeArguments),
     /// Show how the cluster keeps in touch with its hosts and what becomes of those that are cut off, or change it
@@ -51,7 +53,7 @@ enum HostsCommand {
     Remove(RemoveArguments),
 }
 
-/// Flags of `berth hosts drain` and `berth hosts activate`.
+/// Which hosts `berth hosts drain` and `berth hosts activate` change.
 #[derive(Args, Debug)]
 struct ChangeArguments {
     /// Name of a host; or the id of its container instance, its first digits (4 at least) or its ARN
@@ -79,22 +81,27 @@ struct RemoveArguments {
 ///
 /// # Errors
 /// If the cluster cannot be asked, or a host is not known.
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
-        None => list(&Cluster::of(&arguments.target.find()?)?, arguments.format).await,
-        Some(HostsCommand::Drain(change)) => set(change, ContainerInstanceStatus::Draining).await,
-        Some(HostsCommand::Activate(change)) => set(change, ContainerInstanceStatus::Active).await,
-        Some(HostsCommand::Settings(arguments)) => settings::run(arguments).await,
-        Some(HostsCommand::Remove(removal)) => remove(removal).await,
+        None => list(&Cluster::of(&arguments.target.find()?)?, arguments.format).await?,
+        Some(HostsCommand::Drain(arguments)) => return drain::run(arguments).await,
+        Some(HostsCommand::Activate(change)) => {
+            let cluster = Cluster::of(&change.target.find()?)?;
+            set(&cluster, &change.hosts, ContainerInstanceStatus::Active).await?;
+        }
+        Some(HostsCommand::Settings(arguments)) => settings::run(arguments).await?,
+        Some(HostsCommand::Remove(removal)) => remove(removal).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Drains hosts, as `berth hosts drain` does.
+/// Drains hosts, as `berth hosts drain` does that does not wait.
 ///
 /// # Errors
 /// As [`run`].
 pub(super) async fn drain(hosts: Vec<String>, target: TargetArguments) -> Result<()> {
-    set(ChangeArguments { hosts, target }, ContainerInstanceStatus::Draining).await
+    let cluster = Cluster::of(&target.find()?)?;
+    set(&cluster, &hosts, ContainerInstanceStatus::Draining).await.map(drop)
 }
 
 async fn list(cluster: &Cluster, format: Format) -> Result<()> {
@@ -199,10 +206,11 @@ fn is_identity(wanted: &str) -> bool {
     wanted.starts_with("berth://")
 }
 
-async fn set(change: ChangeArguments, status: ContainerInstanceStatus) -> Result<()> {
-    let cluster = Cluster::of(&change.target.find()?)?;
+/// Gives hosts a status, and says how they are; returns them as they are now.
+async fn set(cluster: &Cluster, wanted: &[String], status: ContainerInstanceStatus) -> Result<Vec<ContainerInstance>> {
     let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
-    let chosen = choose_all(&cluster, &hosts, &change.hosts)?;
+    let chosen = choose_all(cluster, &hosts, wanted)?;
+    let mut changed = vec![];
     for some in chosen.chunks(UPDATE_LIMIT) {
         let request = UpdateContainerInstancesStateRequest {
             cluster: cluster.named(),
@@ -220,8 +228,9 @@ async fn set(change: ChangeArguments, status: ContainerInstanceStatus) -> Result
                 failure.reason.as_deref().unwrap_or("no reason is known")
             );
         }
+        changed.extend(answer.container_instances.into_iter().flatten());
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// The host of that name, else the one whose id is or begins so. `None` if there is none.
@@ -274,8 +283,8 @@ fn outcome(host: &ContainerInstance) -> String {
     match (host.status.as_deref().unwrap_or_default(), tasks) {
         ("DRAINING", 0) => format!("{name} is DRAINING and has no tasks; `berth hosts activate {name}` takes it back"),
         ("DRAINING", tasks) => format!(
-            "{name} is DRAINING with {tasks} {}: those of services move to other hosts, others stay until they end. `berth hosts` shows how \
-             many are left; `berth hosts activate {name}` takes it back",
+            "{name} is DRAINING with {tasks} {}: those of services move to other hosts, others stay until they end. `berth hosts drain {name} \
+             --wait` says which are left and why; `berth hosts activate {name}` takes it back",
             if tasks == 1 { "task" } else { "tasks" }
         ),
         (status, _) => format!("{name} is {status}"),

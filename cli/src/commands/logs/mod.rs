@@ -1,4 +1,4 @@
-//! `berth logs`: prints what a task, or every task of a service, writes.
+//! `berth logs`: prints what a task, or every task of a service or daemon, writes.
 //!
 //! Owns the flags and the one printer that all readers share. Shell, but for the rendering of a line, which is pure.
 
@@ -28,8 +28,8 @@ const WAITING_PAGES: usize = 16;
 pub(crate) struct Arguments {
     #[command(flatten)]
     target: TargetArguments,
-    /// Id of a task, its first digits (4 at least) or its ARN; or name or ARN of a service
-    #[arg(value_name = "TASK|SERVICE")]
+    /// Id of a task, its first digits (4 at least) or its ARN; or name or ARN of a service; or `daemon:NAME` or the ARN of a managed daemon
+    #[arg(value_name = "TASK|SERVICE|daemon:NAME")]
     subject: String,
     /// Only this container of the task
     #[arg(long, short, value_name = "NAME")]

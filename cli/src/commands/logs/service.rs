@@ -1,4 +1,4 @@
-//! Reads the logs of a service's tasks: of those that run; where none does, of those that stopped last; when following, of those
+//! Reads the logs of the tasks of a service or daemon: of those that run; where none does, of those that stopped last; when following, of those
 //! too that it starts later.
 //!
 //! Owns which tasks those are, and what is said when there are none. Shell, but for the words, which are pure.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use berth_aws::Timestamp;
-use berth_aws::ecs::{DesiredStatus, Service, Task};
+use berth_aws::ecs::{DaemonStatus, DesiredStatus, Service, Task};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -16,7 +16,7 @@ use super::reader::{Page, Reader, is_away};
 use crate::age::{age, now};
 use crate::client::ServiceError;
 use crate::cluster::{Cluster, last_part};
-use crate::{output, short_id, shortfall};
+use crate::{daemons, output, short_id, shortfall};
 
 /// How often new tasks of a followed service are looked for.
 const LOOK_FOR_TASKS_EVERY: Duration = Duration::from_secs(3);
@@ -69,11 +69,10 @@ async fn last_stopped(cluster: &Cluster, service: &str) -> Result<Vec<String>> {
     tasks.sort_by_key(|task| task.stopped_at.or(task.stopping_at));
     let shown = tasks.split_off(tasks.len().saturating_sub(STOPPED_SHOWN));
     if shown.is_empty() {
-        let found = cluster.service(service).await?;
-        let Some(found) = found else {
+        let Some(why) = why_nothing(cluster, service, &[]).await? else {
             return Err(cluster.no_service(service));
         };
-        output::complain(&format!("berth: {}", nothing_to_read(&found, &[], now())));
+        output::complain(&format!("berth: {why}"));
     } else {
         output::complain(&format!("berth: {}", stopped_instead(service, &shown, now())));
     }
@@ -156,16 +155,15 @@ async fn say_ended(cluster: &Cluster, arn: &str) -> Result<()> {
 
 /// Says what a follower without a running task waits for, unless it was said before.
 async fn say_what_is_awaited(cluster: &Cluster, service: &str, said: &mut Option<String>) -> Result<()> {
-    let Some(found) = cluster.service(service).await? else {
+    let stopped = cluster.task_arns(Some(service), DesiredStatus::Stopped).await?;
+    let tasks = cluster.tasks(&stopped).await?;
+    let Some(sentence) = why_nothing(cluster, service, &tasks).await? else {
         bail!(
-            "service {} of cluster {} was deleted",
-            last_part(service),
+            "{} of cluster {} was deleted",
+            daemons::subject(service),
             cluster.name()
         );
     };
-    let stopped = cluster.task_arns(Some(service), DesiredStatus::Stopped).await?;
-    let tasks = cluster.tasks(&stopped).await?;
-    let sentence = nothing_to_read(&found, &tasks, now());
     // How long ago something was changes with every look, and is no news.
     let key = sentence
         .split_inclusive(char::is_whitespace)
@@ -178,6 +176,19 @@ async fn say_what_is_awaited(cluster: &Cluster, service: &str, said: &mut Option
         *said = Some(key);
     }
     Ok(())
+}
+
+/// Why a service or daemon has no log that could be read; `None` if there is none.
+async fn why_nothing(cluster: &Cluster, service: &str, tasks: &[Task]) -> Result<Option<String>> {
+    let Some(name) = daemons::named(service) else {
+        let found = cluster.service(service).await?;
+        return Ok(found.map(|found| nothing_to_read(&found, tasks, now())));
+    };
+    let found = cluster.daemon(name).await?;
+    Ok(found.map(|daemon| match daemon.status {
+        Some(DaemonStatus::DeleteInProgress) => format!("daemon {name} is being deleted"),
+        _ => format!("daemon {name} has no running task; `berth why-not daemon:{name}` says what its hosts say to one"),
+    }))
 }
 
 /// Why a service has no log that could be read.
@@ -201,8 +212,8 @@ fn stopped_instead(service: &str, tasks: &[Task], now: Timestamp) -> String {
     };
     let each: Vec<String> = tasks.iter().map(of).collect();
     format!(
-        "service {} has no running task; this is what those wrote that stopped last. {}",
-        last_part(service),
+        "{} has no running task; this is what those wrote that stopped last. {}",
+        daemons::subject(service),
         each.join("; ")
     )
 }

@@ -12,7 +12,7 @@ use crate::short_id;
 pub(super) enum Subject {
     /// Those of one task, by id or ARN.
     Task(String),
-    /// Those of a service's tasks, by name or ARN.
+    /// Those of a service's or daemon's tasks, by name or ARN.
     Service(String),
 }
 
@@ -67,6 +67,7 @@ mod tests {
         assert_eq!(form("0123456789abcdef0123456789abcdef"), Form::Task);
         assert_eq!(form("arn:aws:ecs:us-east-1:123456789012:task/shop/0123"), Form::Task);
         assert_eq!(form("web"), Form::Service);
+        assert_eq!(form("daemon:cafe"), Form::Service);
         assert_eq!(
             form("arn:aws:ecs:us-east-1:123456789012:service/shop/web"),
             Form::Service

@@ -89,8 +89,12 @@ async fn application(declared: Declared, target: &Target) -> Result<Intention> {
     let live = Live::new(target.client()?);
     let plan = Plan::make(&live, declared, &target.cluster).await?;
     let changed = plan.steps.iter().filter(|step| step.verb != Verb::Leave);
+    let mut words = diff::text(&plan.steps);
+    if changed.clone().any(|step| step.resource.kind == Kind::Daemon) {
+        words.push_str("\nWhat becomes of the tasks of daemons, and where services wait for them, is not foreseen.");
+    }
     Ok(Intention {
-        words: diff::text(&plan.steps),
+        words,
         changes: changed.map(change).collect(),
         questions: rehearsed::of_plan(&plan),
     })
