@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Uri;
 
+use crate::host;
 use crate::ledger::{Ledger, LedgerError};
 
 /// Controllers that a cluster can tell of, well above what a Raft group has.
@@ -64,6 +65,13 @@ impl Controllers {
             }
         }
         all
+    }
+
+    /// A controller that is on this machine, by its address, which others reach it at too.
+    pub(crate) fn on_this_machine(&self) -> Option<String> {
+        let is_reached = self.scheme == Scheme::Tls;
+        let mut all = self.all().into_iter().filter(|_| is_reached);
+        all.find(|uri| host::is_on_this_machine(uri))
     }
 
     /// Whether an address that a controller has told of can be gone to.

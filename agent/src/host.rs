@@ -3,9 +3,11 @@
 //! Owns how much the machine keeps for itself. Shell: reads `/proc/meminfo`; the rest is pure.
 
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use berth_core::model::{Attributes, HostDescription, Resources, attribute_names};
+use http::Uri;
 
 use crate::config::AgentConfig;
 
@@ -67,6 +69,29 @@ pub(crate) fn describe(config: &AgentConfig, offered: Attributes) -> HostDescrip
     }
 }
 
+/// Whether a URI has an address of this machine. Of names, which are not looked up, only `localhost` and the machine's own are known.
+#[must_use]
+pub fn is_on_this_machine(uri: &str) -> bool {
+    let Ok(uri) = uri.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback() || has_address(address.to_canonical()),
+        Err(_) => host == "localhost" || nix::unistd::gethostname().is_ok_and(|own| own.eq_ignore_ascii_case(host)),
+    }
+}
+
+/// Whether a network interface of this machine has an address.
+fn has_address(wanted: IpAddr) -> bool {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let mut addresses = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    addresses.any(|address| address == wanted)
+}
+
 /// Addresses of the machine's network interfaces, virtual ones left out, by the names of the interfaces: what somebody who wakes it has to know. None
 /// where the system does not say.
 fn mac_addresses() -> Vec<String> {
@@ -103,6 +128,38 @@ mod tests {
         let total = total_memory_mib(&std::fs::read_to_string("/proc/meminfo").unwrap()).unwrap();
         assert!(capacity.memory.0 > 0 && capacity.memory.0 < total);
         assert_eq!(capacity.cpu.0 % 1024, 0);
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_from_others() {
+        for uri in [
+            "http://127.0.0.1:7481",
+            "https://localhost:1",
+            "https://[::1]:7482",
+            "https://[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(is_on_this_machine(uri), "{uri}");
+        }
+        let own = nix::unistd::gethostname().unwrap();
+        assert!(is_on_this_machine(&format!("https://{}:7482", own.to_string_lossy())));
+        // Of documentation (RFC 5737, RFC 3849), so that no machine has them.
+        for uri in [
+            "https://192.0.2.1:7482",
+            "https://[2001:db8::1]:7482",
+            "https://controller.example:7482",
+            "nonsense",
+        ] {
+            assert!(!is_on_this_machine(uri), "{uri}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_interfaces_are_found_that_are_not_of_loopback() {
+        let interfaces = nix::ifaddrs::getifaddrs().unwrap();
+        let addresses = interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+        for address in addresses {
+            assert!(is_on_this_machine(&format!("https://{address}:7482")), "{address}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Commands of the operator that Berth runs at a moment of its own: which, the flags of a program say, and nobody else.
 //!
-//! Owns that a command ends in time and says no more than is kept. It must not know what a command is for. Shell.
+//! Owns that a command ends in time and says no more than is kept. It must not know what a command is for. What it says of one never has the command
+//! itself, which may name a password and is nobody's but the operator's: errors are shown to users. Shell.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,38 +18,39 @@ const MAX_OUTPUT_BYTES: usize = 400;
 const OUTPUT_WITHIN: Duration = Duration::from_millis(200);
 
 /// A command of the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hook {
+    name: &'static str,
     command: String,
     deadline: Duration,
 }
 
-/// Why a command did not do what it is for.
+/// Why a command did not do what it is for, without the command.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// It could not be started.
-    #[error("the command `{command}` cannot be started: {source}")]
+    #[error("the {name} cannot be started: {source}")]
     Start {
-        /// The command.
-        command: String,
+        /// What the command is called.
+        name: &'static str,
         /// Why.
         source: std::io::Error,
     },
     /// It failed.
-    #[error("the command `{command}` failed ({status}){said}")]
+    #[error("the {name} failed ({status}){said}")]
     Failed {
-        /// The command.
-        command: String,
+        /// What the command is called.
+        name: &'static str,
         /// How it ended.
         status: ExitStatus,
         /// What it said, after a colon.
         said: String,
     },
     /// It was ended.
-    #[error("the command `{command}` did not end within {} s and was killed{said}", .deadline.as_secs())]
+    #[error("the {name} did not end within {} s and was killed{said}", .deadline.as_secs())]
     Late {
-        /// The command.
-        command: String,
+        /// What the command is called.
+        name: &'static str,
         /// How long it may take.
         deadline: Duration,
         /// What it said, after a colon.
@@ -57,10 +59,11 @@ pub enum HookError {
 }
 
 impl Hook {
-    /// A command that `/bin/sh` runs, and that may take so long.
+    /// A command that `/bin/sh` runs, and that may take so long; errors call it by `name`, such as `wake command`.
     #[must_use]
-    pub fn new(command: impl Into<String>, deadline: Duration) -> Self {
+    pub fn new(name: &'static str, command: impl Into<String>, deadline: Duration) -> Self {
         Self {
+            name,
             command: command.into(),
             deadline,
         }
@@ -80,10 +83,8 @@ impl Hook {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        let start = |source| HookError::Start {
-            command: self.command.clone(),
-            source,
-        };
+        let name = self.name;
+        let start = |source| HookError::Start { name, source };
         let mut child = command.spawn().map_err(start)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let output = [child.stdout.take().map(follow), child.stderr.take().map(follow)];
@@ -91,7 +92,7 @@ impl Hook {
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(HookError::Failed {
-                command: self.command.clone(),
+                name,
                 status,
                 said: said(output).await,
             }),
@@ -102,7 +103,7 @@ impl Hook {
                     killpg(group, Signal::SIGKILL).ok();
                 }
                 Err(HookError::Late {
-                    command: self.command.clone(),
+                    name,
                     deadline: self.deadline,
                     said: said(output).await,
                 })
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     fn hook(command: &str) -> Hook {
-        Hook::new(command, Duration::from_millis(500))
+        Hook::new("wake command", command, Duration::from_millis(500))
     }
 
     fn host() -> [(String, String); 1] {
@@ -168,7 +169,7 @@ mod tests {
     async fn command_that_fails_says_why_with_the_end_of_what_it_said() {
         let error = hook("seq 10000; echo no such host >&2; exit 3").run(host()).await;
         let text = error.expect_err("it failed").to_string();
-        assert!(text.contains("exit status: 3"), "{text}");
+        assert!(text.starts_with("the wake command failed (exit status: 3): "), "{text}");
         assert!(text.ends_with("10000; no such host"), "{text}");
         assert!(text.len() < 3 * MAX_OUTPUT_BYTES, "{text}");
     }
@@ -180,6 +181,14 @@ mod tests {
         let text = error.expect_err("it is killed").to_string();
         assert!(text.contains("was killed: waiting"), "{text}");
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn errors_say_nothing_of_the_command_which_may_have_a_password() {
+        for command in ["true -P hunter2; exit 1", "true -P hunter2; sleep 60; true"] {
+            let error = hook(command).run(host()).await.expect_err("it does not do it");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
     }
 
     #[tokio::test]

@@ -48,9 +48,17 @@ impl Session {
         let Some(command) = self.sleep_command.clone() else {
             return;
         };
+        if let Some(controller) = self.controllers.on_this_machine() {
+            let trouble = format!(
+                "the controller {controller} is on this machine and would sleep too: start this host's agent without --sleep-command"
+            );
+            tracing::warn!(host = self.host.host_name, trouble, "this host does not sleep");
+            self.not_asleep = Some(trouble);
+            return;
+        }
         tracing::info!(host = self.host.host_name, "told to put this host to sleep");
         let watch = Watch::start();
-        let ended = Hook::new(command, COMMAND_WITHIN).run([]).await;
+        let ended = Hook::new("sleep command", command, COMMAND_WITHIN).run([]).await;
         let due = Instant::now() + ASLEEP_WITHIN;
         let trouble = loop {
             match &ended {

@@ -115,6 +115,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Err(refused) = data_directory::check(&data_dir, Program::Agent) {
         return not_let_in(&refused);
     }
+    if let Err(refused) = check_sleep(&arguments) {
+        return not_let_in(&refused);
+    }
     let token = match check_addresses(&arguments, &data_dir)? {
         Ok(token) => token,
         Err(refused) => return not_let_in(&refused),
@@ -236,6 +239,20 @@ fn check_addresses(arguments: &Arguments, data_dir: &Path) -> Result<Result<Opti
         "this host has not joined a cluster yet: give it a token from `berth token create --role agent` with --join-file or in \
          BERTH_JOIN_TOKEN"
     )))
+}
+
+/// Refuses to put a controller to sleep with this machine. A simulated host is no machine.
+fn check_sleep(arguments: &Arguments) -> Result<()> {
+    if arguments.sleep_command.is_none() || arguments.runtime == EngineName::Simulated {
+        return Ok(());
+    }
+    let mut controllers = controllers(arguments).into_iter();
+    match controllers.find(|uri| host::is_on_this_machine(uri)) {
+        Some(uri) => bail!(
+            "the controller {uri} is on this machine, and --sleep-command would put it to sleep with the host: start the agent without that flag here"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Makes the data directory, for nobody else to read: containers' logs are in it, and what their environments say.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::model::{ContainerInstance, ContainerInstanceId, PowerChange, attribute_names};
+use berth_core::model::{ContainerInstance, ContainerInstanceId, PowerChange, PowerState, attribute_names};
 use berth_core::state::Command;
 use berth_hooks::Hook;
 use tokio::task::JoinSet;
@@ -79,17 +79,14 @@ impl Waker {
     /// Makes the calls that were not made yet, as many as may be under way.
     fn look(&self, term: u64, made: &mut BTreeMap<ContainerInstanceId, Call>, under_way: &mut JoinSet<()>) {
         let view = self.group.view();
-        let waking: Vec<&Arc<ContainerInstance>> = view.view.waking_hosts().collect();
-        made.retain(|id, _| waking.iter().any(|host| host.id == *id));
-        for host in waking {
-            let call = (host.id, host.power.since, host.power.calls);
-            if made.get(&host.id) == Some(&call) {
-                continue;
-            }
-            if under_way.len() >= MAX_AT_ONCE {
-                return;
-            }
-            made.insert(host.id, call);
+        let host = |id: ContainerInstanceId| view.view.container_instance(id);
+        made.retain(|id, _| host(*id).is_some_and(|host| host.power.state == PowerState::Waking));
+        for host in due(
+            view.view.waking_hosts(),
+            made,
+            MAX_AT_ONCE.saturating_sub(under_way.len()),
+        ) {
+            made.insert(host.id, call_of(host));
             under_way.spawn(self.clone().call(Arc::clone(host), term));
         }
     }
@@ -97,7 +94,7 @@ impl Waker {
     async fn call(self, host: Arc<ContainerInstance>, term: u64) {
         let (id, call) = (host.id, host.power.calls);
         tracing::info!(container_instance = %id, host = host.host.host_name, call, "calling a host that is to wake");
-        let outcome = Hook::new(self.command.as_str(), CALL_WITHIN)
+        let outcome = Hook::new("wake command", self.command.as_str(), CALL_WITHIN)
             .run(variables(&host))
             .await;
         self.metrics.host_called(outcome.is_ok());
@@ -115,6 +112,28 @@ impl Waker {
             tracing::warn!(container_instance = %id, %error, "could not record that a host could not be called");
         }
     }
+}
+
+fn call_of(host: &ContainerInstance) -> Call {
+    (host.id, host.power.since, host.power.calls)
+}
+
+/// The hosts to call next of those that are to wake, no more than there is room for: those first that were called less often, and of these who waits
+/// the longest. Each call has to be answered within a time that the state counts, so that none may wait behind those that are called again.
+fn due<'a>(
+    waking: impl Iterator<Item = &'a Arc<ContainerInstance>>,
+    made: &BTreeMap<ContainerInstanceId, Call>,
+    room: usize,
+) -> Vec<&'a Arc<ContainerInstance>> {
+    if room == 0 {
+        return vec![];
+    }
+    let mut open: Vec<_> = waking
+        .filter(|host| made.get(&host.id) != Some(&call_of(host)))
+        .collect();
+    open.sort_unstable_by_key(|host| (host.power.calls, host.power.called_at, host.id));
+    open.truncate(room);
+    open
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -18,12 +18,14 @@ async fn waking(group: &StateGroup) -> ContainerInstanceId {
         Command::RaiseFeatureLevel(berth_core::state::FeatureLevel::newest("0.1.0")),
     )
     .await;
-    apply(
-        group,
-        Command::CreateCluster(Cluster::new(cluster.clone(), Timestamp(0))),
-    )
-    .await;
+    apply(group, Command::CreateCluster(Cluster::new(cluster, Timestamp(0)))).await;
     let id = ContainerInstanceId(7);
+    asleep_and_called(group, id).await;
+    id
+}
+
+async fn asleep_and_called(group: &StateGroup, id: ContainerInstanceId) {
+    let cluster = Scope::new("123456789012", "us-east-1").cluster("shop");
     let attributes = [
         (attribute_names::SLEEP, None),
         (attribute_names::MAC_ADDRESSES, Some("aa:bb:cc:dd:ee:ff".to_owned())),
@@ -47,7 +49,7 @@ async fn waking(group: &StateGroup) -> ContainerInstanceId {
             id,
             previous: None,
             cluster,
-            agent: "agent".into(),
+            agent: id.to_string().as_str().into(),
             host,
             at: Timestamp(0),
         },
@@ -66,7 +68,6 @@ async fn waking(group: &StateGroup) -> ContainerInstanceId {
     };
     apply(group, gone).await;
     apply(group, change(PowerChange::Call, 3)).await;
-    id
 }
 
 fn host(group: &StateGroup, id: ContainerInstanceId) -> Arc<ContainerInstance> {
@@ -127,6 +128,36 @@ async fn call_that_cannot_be_made_is_recorded_with_what_the_command_said() {
     assert_eq!((power.state, power.calls), (PowerState::Waking, 1));
     let trouble = power.trouble.unwrap();
     assert!(trouble.ends_with(": no such board"), "{trouble}");
+    assert!(
+        !trouble.contains("echo"),
+        "users see it, and the command is the operator's: {trouble}"
+    );
     stop.cancel();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn hosts_that_were_called_less_often_are_called_before_others_are_called_again() {
+    let group = leading_group().await;
+    let first = waking(&group).await;
+    for number in [8, 9, 10] {
+        asleep_and_called(&group, ContainerInstanceId(number)).await;
+    }
+    let again = Command::ChangePower {
+        container_instance: first,
+        change: PowerChange::Call,
+        at: Timestamp(4),
+    };
+    apply(&group, again).await;
+    let view = group.view();
+    let ids = |made: &[u128], room| {
+        let made = made.iter().map(|number| ContainerInstanceId(*number));
+        let made = made.map(|id| (id, call_of(&host(&group, id)))).collect();
+        let due = due(view.view.waking_hosts(), &made, room);
+        due.iter().map(|host| host.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&[], 8), [8, 9, 10, 7]);
+    assert_eq!(ids(&[8], 2), [9, 10]);
+    assert_eq!(ids(&[8, 9, 10, 7], 8), []);
+    assert_eq!(ids(&[], 0), []);
 }
