@@ -16,7 +16,7 @@ use crate::declared::live::Live;
 use crate::declared::looked;
 use crate::declared::plan::{Plan, Step, Verb};
 use crate::declared::resource::Kind;
-use crate::declared::settling::{self, Awaited, Settled};
+use crate::declared::settling::{self, Awaited, Patience, Settled};
 use crate::declared::settling_daemons::{self, AwaitedDaemon};
 use crate::output;
 use crate::target::TargetArguments;
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Wait until the daemons and services of the files are stable, and say how they come along
     #[arg(long)]
     wait: bool,
-    /// Wait no longer than this, such as 90s, 10m or 1h
+    /// Wait no longer than this for all of them together, from the first change on, such as 90s, 10m or 1h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::patience)]
     timeout: Duration,
     #[command(flatten)]
@@ -61,11 +61,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         false => BTreeMap::new(),
     };
     let mut worker = Worker::new(&live);
+    // One for all that is waited for, the services before others included.
+    let patience = Patience::of(arguments.timeout);
     for step in &plan.steps {
         // Without --wait the services wait for each other by themselves.
         let after = step.resource.after.as_slice();
         if arguments.wait && !after.is_empty() && step.verb != Verb::Leave {
-            let settled = settling::wait(&cluster, &before(step, after, &past), arguments.timeout).await?;
+            let settled = settling::wait(&cluster, &before(step, after, &past), patience).await?;
             if settled != Settled::Stable {
                 return Ok(code(&plan, settled));
             }
@@ -77,7 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let daemons = plan.steps.iter().filter(|step| step.resource.kind == Kind::Daemon);
     let daemons: Vec<AwaitedDaemon> = daemons.map(awaited_daemon).collect();
-    let settled = settling_daemons::wait(&cluster, &daemons, arguments.timeout).await?;
+    let settled = settling_daemons::wait(&cluster, &daemons, patience).await?;
     if settled != Settled::Stable {
         return Ok(code(&plan, settled));
     }
@@ -88,7 +90,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             ..awaited(step, &step.resource.name, &past)
         })
         .collect();
-    let settled = settling::wait(&cluster, &awaited, arguments.timeout).await?;
+    let settled = settling::wait(&cluster, &awaited, patience).await?;
     Ok(code(&plan, settled))
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use super::apply::CANNOT_BE_PLACED;
 use super::values;
 use crate::cluster::{Cluster, last_part};
-use crate::declared::settling::{self, Awaited, Settled};
+use crate::declared::settling::{self, Awaited, Patience, Settled};
 use crate::output;
 use crate::paused::{self, Waiting};
 use crate::target::TargetArguments;
@@ -88,7 +88,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         revision: None,
         over_before: None,
     };
-    Ok(match settling::wait(&cluster, &[awaited], arguments.timeout).await? {
+    let patience = Patience::of(arguments.timeout);
+    Ok(match settling::wait(&cluster, &[awaited], patience).await? {
         Settled::Stable => ExitCode::SUCCESS,
         Settled::CannotBePlaced => ExitCode::from(CANNOT_BE_PLACED),
         Settled::Failed => ExitCode::FAILURE,

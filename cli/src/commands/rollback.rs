@@ -12,7 +12,7 @@ use super::apply::{CANNOT_BE_PLACED, CHANGES};
 use super::values;
 use crate::cluster::{Cluster, last_part};
 use crate::declared::live::Live;
-use crate::declared::settling::{self, Awaited, Settled};
+use crate::declared::settling::{self, Awaited, Patience, Settled};
 use crate::output;
 use crate::target::TargetArguments;
 
@@ -80,7 +80,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         revision: Some(wanted),
         over_before: None,
     };
-    Ok(match settling::wait(&cluster, &[awaited], arguments.timeout).await? {
+    let patience = Patience::of(arguments.timeout);
+    Ok(match settling::wait(&cluster, &[awaited], patience).await? {
         Settled::Stable => ExitCode::from(CHANGES),
         Settled::CannotBePlaced => ExitCode::from(CANNOT_BE_PLACED),
         Settled::Failed => ExitCode::FAILURE,

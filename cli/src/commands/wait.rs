@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use tokio::time::Instant;
 
 use super::apply::CANNOT_BE_PLACED;
 use super::values;
@@ -13,7 +12,7 @@ use crate::cluster::{Cluster, last_part};
 use crate::daemons;
 use crate::declared::files::FileArguments;
 use crate::declared::resource::{Kind, Resource};
-use crate::declared::settling::{self, Awaited, Settled};
+use crate::declared::settling::{self, Awaited, Patience, Settled};
 use crate::declared::settling_daemons::{self, AwaitedDaemon};
 use crate::target::TargetArguments;
 
@@ -52,7 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         false => arguments.files.read()?.resources,
     };
     let target = arguments.target.find()?;
-    let deadline = Instant::now() + arguments.timeout;
+    let patience = Patience::of(arguments.timeout);
     let awaited_daemons = daemons_of(&arguments, &declared, &target.cluster);
     let cluster = Cluster::of(&target)?;
     let awaited = |cluster: &str, service: &str| Awaited {
@@ -74,11 +73,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         "the files declare no service and no daemon"
     );
     // Before services, since hosts take no other task before daemons that are critical.
-    if settling_daemons::wait(&cluster, &awaited_daemons, arguments.timeout).await? != Settled::Stable {
+    if settling_daemons::wait(&cluster, &awaited_daemons, patience).await? != Settled::Stable {
         return Ok(ExitCode::FAILURE);
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    Ok(match settling::wait(&cluster, &all, left).await? {
+    Ok(match settling::wait(&cluster, &all, patience).await? {
         Settled::Stable => ExitCode::SUCCESS,
         Settled::CannotBePlaced => ExitCode::from(CANNOT_BE_PLACED),
         Settled::Failed => ExitCode::FAILURE,

@@ -15,7 +15,7 @@ use crate::age::now;
 use crate::cluster::{Cluster, last_part, primary};
 use crate::{counted, output, paused, protected, shortfall};
 
-/// How often services are looked at.
+/// How often services and daemons are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of the wait.
@@ -27,6 +27,36 @@ pub(crate) enum Settled {
     CannotBePlaced,
     /// The time is over, or a deployment has failed.
     Failed,
+}
+
+/// How long is waited, for all that a command waits for together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    whole: Duration,
+    until: Instant,
+}
+
+impl Patience {
+    /// From now on, for so long.
+    pub(crate) fn of(whole: Duration) -> Self {
+        let until = Instant::now() + whole;
+        Self { whole, until }
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// Seconds from its beginning to its end, for sentences.
+    pub(super) fn secs(&self) -> u64 {
+        self.whole.as_secs()
+    }
+
+    /// Lets time pass until the next look, or until it is over.
+    pub(super) async fn pause(&self) {
+        tokio::time::sleep(PAUSE.min(self.until.saturating_duration_since(Instant::now()))).await;
+    }
 }
 
 /// A service that is waited for.
@@ -55,8 +85,7 @@ pub(super) enum Progress {
 ///
 /// # Errors
 /// If the cluster cannot be asked, or has no such service.
-pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Duration) -> Result<Settled> {
-    let deadline = Instant::now() + timeout;
+pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], patience: Patience) -> Result<Settled> {
     let (mut told, mut began) = (BTreeMap::<usize, String>::new(), BTreeMap::<usize, Service>::new());
     let mut open: Vec<usize> = (0..awaited.len()).collect();
     loop {
@@ -101,18 +130,18 @@ pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], timeout: Durati
         if unsettled.is_empty() {
             return Ok(Settled::Stable);
         }
-        if Instant::now() >= deadline {
-            return give_up(cluster, awaited, &unsettled, timeout).await;
+        if patience.is_over() {
+            return give_up(cluster, awaited, &unsettled, patience).await;
         }
         open = unsettled;
-        tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+        patience.pause().await;
     }
 }
 
 /// Says which services are not stable, and why, as far as they say it.
-async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], timeout: Duration) -> Result<Settled> {
+async fn give_up(cluster: &Cluster, awaited: &[Awaited], unsettled: &[usize], patience: Patience) -> Result<Settled> {
     let mut outcome = Settled::Failed;
-    output::complain(&format!("not stable within {} s:", timeout.as_secs()));
+    output::complain(&format!("not stable within {} s:", patience.secs()));
     for index in unsettled {
         let of = cluster.beside(&awaited[*index].cluster);
         let Some(service) = of.service(&awaited[*index].service).await? else {
@@ -266,6 +295,21 @@ mod tests {
             rollout_state: Some(DeploymentRolloutState::Completed),
             ..deployment("PRIMARY", revision, running)
         }
+    }
+
+    #[tokio::test]
+    async fn patience_is_over_for_all_that_share_it() {
+        let began = Instant::now();
+        let patience = Patience::of(Duration::from_millis(50));
+        assert!(!patience.is_over());
+        let another = patience;
+        patience.pause().await;
+        assert!(patience.is_over() && another.is_over());
+        another.pause().await;
+        assert!(
+            began.elapsed() < PAUSE,
+            "the second wait begins with what the first left"
+        );
     }
 
     #[test]

@@ -1,18 +1,13 @@
 //! Waits until the deployments of managed daemons are over. Shell, but for what is said of one, which is pure.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use berth_aws::ecs::{DaemonDeployment, DaemonDeploymentStatus, DaemonDetail, DaemonStatus};
-use tokio::time::Instant;
 
-use super::settling::Settled;
+use super::settling::{Patience, Settled};
 use crate::cluster::{Cluster, last_part};
 use crate::output;
-
-/// How often daemons are looked at.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A daemon that is waited for: its cluster and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +31,7 @@ enum Progress {
 ///
 /// # Errors
 /// If the cluster cannot be asked, or has no such daemon.
-pub(crate) async fn wait(cluster: &Cluster, awaited: &[AwaitedDaemon], timeout: Duration) -> Result<Settled> {
-    let deadline = Instant::now() + timeout;
+pub(crate) async fn wait(cluster: &Cluster, awaited: &[AwaitedDaemon], patience: Patience) -> Result<Settled> {
     let (mut told, mut began) = (
         BTreeMap::<usize, String>::new(),
         BTreeMap::<usize, Option<String>>::new(),
@@ -73,18 +67,18 @@ pub(crate) async fn wait(cluster: &Cluster, awaited: &[AwaitedDaemon], timeout: 
         if unsettled.is_empty() {
             return Ok(Settled::Stable);
         }
-        if Instant::now() >= deadline {
+        if patience.is_over() {
             let names: Vec<&str> = unsettled.iter().map(|index| awaited[*index].name.as_str()).collect();
             output::complain(&format!(
                 "not stable within {} s: daemons {}; `berth why-not daemon:{}` says what its hosts say",
-                timeout.as_secs(),
+                patience.secs(),
                 names.join(", "),
                 names.first().copied().unwrap_or_default()
             ));
             return Ok(Settled::Failed);
         }
         open = unsettled;
-        tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+        patience.pause().await;
     }
 }
 

@@ -73,24 +73,22 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let begun = Instant::now();
     let mut open: Vec<Awaited> = drained.iter().filter_map(Awaited::of).collect();
-    let mut heard_at = begun;
+    let mut silence = Silence { since: begun };
     loop {
-        match look(&cluster, &open).await {
+        let heard = match look(&cluster, &open).await {
             Ok(found) => {
-                heard_at = Instant::now();
                 open = still_open(open, &found)?;
                 if open.is_empty() {
                     return Ok(ExitCode::SUCCESS);
                 }
-                if arguments.deadline.is_some_and(|deadline| begun.elapsed() >= deadline) {
-                    stop(&cluster, &found, arguments.force).await?;
+                match arguments.deadline {
+                    Some(deadline) if begun.elapsed() >= deadline => stop(&cluster, &found, arguments.force).await,
+                    _ => Ok(()),
                 }
             }
-            Err(error) if heard_at.elapsed() > PATIENCE => {
-                return Err(error).context("the hosts drain on, and no controller says which tasks are left");
-            }
-            Err(_) => {}
-        }
+            Err(error) => Err(error),
+        };
+        silence.bear(heard, Instant::now())?;
         if begun.elapsed() >= arguments.timeout {
             let names: Vec<&str> = open.iter().map(|host| host.name.as_str()).collect();
             output::complain(&format!(
@@ -101,6 +99,28 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(NOT_EMPTY));
         }
         sleep(LOOK_EVERY).await;
+    }
+}
+
+/// For how long no controller did what it was asked for.
+struct Silence {
+    since: Instant,
+}
+
+impl Silence {
+    /// Takes what became of a round; what failed is tried again in the next one, within [`PATIENCE`].
+    fn bear(&mut self, heard: Result<()>, now: Instant) -> Result<()> {
+        match heard {
+            Ok(()) => {
+                self.since = now;
+                Ok(())
+            }
+            Err(error) if now.duration_since(self.since) > PATIENCE => Err(error).context(format!(
+                "the hosts drain on, and for {} s no controller said which tasks are left, or stopped those that are to stop",
+                PATIENCE.as_secs()
+            )),
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -272,6 +292,20 @@ mod tests {
         };
         assert!(tasks_left(4, Some(&away)).starts_with("4 tasks left, and its agent is away; "));
         assert!(tasks_left(4, Some(&away)).ends_with("; 1 more"));
+    }
+
+    #[test]
+    fn what_fails_is_borne_for_a_minute_after_the_last_round_that_did_not() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut silence = Silence { since: begun };
+        let mut bear = |heard: Result<()>, seconds| silence.bear(heard, at(seconds)).is_ok();
+        let failed = || Err(anyhow::anyhow!("nobody leads"));
+        assert!(bear(failed(), 60));
+        assert!(bear(Ok(()), 61));
+        assert!(bear(failed(), 62));
+        assert!(bear(failed(), 121));
+        assert!(!bear(failed(), 122));
     }
 
     #[test]
