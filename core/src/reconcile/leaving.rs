@@ -1,11 +1,12 @@
 //! What keeps tasks on a host that they are to leave, for those who wait until it is empty. It says why the reconcilers do not stop a task yet,
 //! and decides nothing. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::{
-    ContainerInstanceId, DesiredStatus, RolloutState, SchedulingStrategy, Service, ServiceStatus, Task, TaskId,
-    Timestamp,
+    ContainerInstanceId, DeploymentId, DesiredStatus, RolloutState, SchedulingStrategy, Service, ServiceKey,
+    ServiceStatus, Task, TaskId, Timestamp,
 };
 use crate::placement;
 use crate::state::ClusterState;
@@ -105,50 +106,77 @@ impl fmt::Display for Stays {
     }
 }
 
-/// The tasks that are not over on a host whose tasks are to leave it, in the order of their ids; none for another host.
-#[must_use]
-pub fn staying(state: &ClusterState, host: ContainerInstanceId, now: Timestamp) -> Vec<Staying> {
-    if !state.is_being_left(host) {
-        return vec![];
-    }
-    // On one that a daemon has left, its own tasks come back.
-    let leaves = |task: &Task| state.must_leave(task) || task.desired_status == DesiredStatus::Stopped;
-    let tasks = state
-        .tasks_of_instance(host)
-        .filter(|task| !task.is_stopped() && leaves(task));
-    let staying = tasks.map(|task| Staying {
-        task: task.id,
-        why: why(state, task, now),
-    });
-    staying.collect()
+/// Says what keeps tasks on hosts that they are to leave, as of one state and moment. What keeps one task of a service's deployment keeps the others, so
+/// that it is found out once.
+pub struct Leaving<'a> {
+    state: &'a ClusterState,
+    now: Timestamp,
+    unreplaced: BTreeMap<(ServiceKey, Option<DeploymentId>), Stays>,
 }
 
-fn why(state: &ClusterState, task: &Task, now: Timestamp) -> Stays {
-    if task.desired_status == DesiredStatus::Stopped {
-        return Stays::Stopping;
+impl<'a> Leaving<'a> {
+    /// Knows nothing yet of this state.
+    #[must_use]
+    pub fn new(state: &'a ClusterState, now: Timestamp) -> Self {
+        let unreplaced = BTreeMap::new();
+        Self { state, now, unreplaced }
     }
-    let Some(service) = task.service().and_then(|key| state.service(key)) else {
-        return Stays::Standalone;
-    };
-    let protected_until = task.protected_until.filter(|until| *until > now);
-    if let Some(until) = protected_until.filter(|_| !task.has_failed_health_checks()) {
-        return Stays::Protected(until);
+
+    /// How many tasks are not over on a host whose tasks are to leave it, and the first of them, so many at most, with why, in the order of their ids;
+    /// none for another host.
+    pub fn staying(&mut self, host: ContainerInstanceId, most: usize) -> (usize, Vec<Staying>) {
+        let state = self.state;
+        if !state.is_being_left(host) {
+            return (0, vec![]);
+        }
+        // On one that a daemon has left, its own tasks come back.
+        let leaves = |task: &Task| state.must_leave(task) || task.desired_status == DesiredStatus::Stopped;
+        let tasks = state
+            .tasks_of_instance(host)
+            .filter(|task| !task.is_stopped() && leaves(task));
+        let (mut count, mut first) = (0, vec![]);
+        for task in tasks {
+            count += 1;
+            if first.len() < most {
+                let why = self.why(task);
+                first.push(Staying { task: task.id, why });
+            }
+        }
+        (count, first)
     }
-    let host = task.container_instance;
-    if service.is_managed_daemon() && host.is_some_and(|host| state.has_tasks_beside_daemons(host)) {
-        return Stays::LeavesLast;
+
+    fn why(&mut self, task: &Task) -> Stays {
+        let state = self.state;
+        if task.desired_status == DesiredStatus::Stopped {
+            return Stays::Stopping;
+        }
+        let Some(service) = task.service().and_then(|key| state.service(key)) else {
+            return Stays::Standalone;
+        };
+        let protected_until = task.protected_until.filter(|until| *until > self.now);
+        if let Some(until) = protected_until.filter(|_| !task.has_failed_health_checks()) {
+            return Stays::Protected(until);
+        }
+        let host = task.container_instance;
+        if service.is_managed_daemon() && host.is_some_and(|host| state.has_tasks_beside_daemons(host)) {
+            return Stays::LeavesLast;
+        }
+        let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
+        if is_daemon || service.status != ServiceStatus::Active {
+            return Stays::Stopping;
+        }
+        let alike = (service.key.clone(), task.deployment().cloned());
+        let found = self.unreplaced.entry(alike);
+        found
+            .or_insert_with(|| until_replaced(state, service, task.deployment(), self.now))
+            .clone()
     }
-    let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
-    if is_daemon || service.status != ServiceStatus::Active {
-        return Stays::Stopping;
-    }
-    until_replaced(state, service, task, now)
 }
 
-/// Why a task of a service that wants a number of tasks has not been replaced.
-fn until_replaced(state: &ClusterState, service: &Service, task: &Task, now: Timestamp) -> Stays {
+/// Why the tasks of a deployment of a service that wants a number of tasks have not been replaced.
+fn until_replaced(state: &ClusterState, service: &Service, deployment: Option<&DeploymentId>, now: Timestamp) -> Stays {
     if revisions::are_apart(service) {
-        let revision = task.deployment().and_then(|id| service.deployment(id));
+        let revision = deployment.and_then(|id| service.deployment(id));
         let Some(revision) = revision.filter(|revision| revisions::is_kept(service, revision)) else {
             return Stays::DeploymentOver;
         };
@@ -156,7 +184,7 @@ fn until_replaced(state: &ClusterState, service: &Service, task: &Task, now: Tim
         let tally = Tally::of_revision(state, &as_of, &revision.id);
         return of_tally(service, &as_of, &tally).unwrap_or(Stays::ReplacementStarts);
     }
-    let set = service.task_sets.iter().find(|set| task.deployment() == Some(&set.id));
+    let set = service.task_sets.iter().find(|set| deployment == Some(&set.id));
     let of_set = set.map(|set| service.of_task_set(set));
     let as_of = of_set.as_ref().unwrap_or(service);
     let tally = Tally::of(state, as_of);
@@ -230,8 +258,8 @@ mod tests {
     }
 
     fn whys(world: &World, host: ContainerInstanceId) -> Vec<Stays> {
-        let staying = staying(&world.state, host, world.now).into_iter();
-        staying.map(|staying| staying.why).collect()
+        let (_, staying) = Leaving::new(&world.state, world.now).staying(host, usize::MAX);
+        staying.into_iter().map(|staying| staying.why).collect()
     }
 
     #[test]
@@ -253,6 +281,20 @@ mod tests {
         assert!(staying.contains(&Stays::ReplacementStarts), "{staying:?}");
         world.pass_ms(11_000);
         assert_eq!(whys(&world, host), []);
+    }
+
+    #[test]
+    fn tasks_are_all_counted_and_what_keeps_those_of_a_deployment_is_found_out_once_and_only_for_those_that_are_told() {
+        let mut world = world(90, 100);
+        let host = drain(&mut world);
+        world.reconcile();
+        let mut leaving = Leaving::new(&world.state, world.now);
+        let of = |(count, staying): (usize, Vec<Staying>)| (count, staying.len());
+        assert_eq!(of(leaving.staying(host, 0)), (3, 0));
+        assert_eq!(leaving.unreplaced.len(), 0);
+        assert_eq!(of(leaving.staying(host, 2)), (3, 2));
+        assert_eq!(of(leaving.staying(host, 100)), (3, 3));
+        assert_eq!(leaving.unreplaced.len(), 1);
     }
 
     #[test]

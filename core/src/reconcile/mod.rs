@@ -75,7 +75,7 @@ pub(crate) use dependencies::waits_for as waits_for_services;
 pub use division::at_once as divide_at_once;
 pub use events::{is_steady_state, is_unable_to_start};
 pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
-pub use leaving::{Staying, Stays, staying};
+pub use leaving::{Leaving, Staying, Stays};
 pub use moving::{Unready, unready};
 pub(crate) use preemption::proposal as preemption_proposal;
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};

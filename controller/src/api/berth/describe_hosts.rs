@@ -2,8 +2,8 @@
 
 use berth_aws::AwsError;
 use berth_aws::berth::{DescribeHostsRequest, DescribeHostsResponse, Host, StayingReason, StayingTask};
-use berth_core::model::{ContainerInstance, Timestamp, TransportProtocol};
-use berth_core::reconcile::{self, Staying, Stays};
+use berth_core::model::{ContainerInstance, TransportProtocol};
+use berth_core::reconcile::{Leaving, Staying, Stays};
 use berth_core::state::ClusterState;
 
 use crate::api::context::{Api, Call};
@@ -27,16 +27,16 @@ pub(crate) async fn handle(
     }
     let state = api.read().await?;
     let cluster = references::active_cluster(&state, &call.scope, input.cluster.as_deref())?;
-    let mut hosts = vec![];
+    let (mut hosts, mut leaving) = (vec![], Leaving::new(&state, call.now));
     for name in &named {
         if let Lookup::Found(host) = references::container_instance(&state, &cluster.key, name)? {
-            hosts.push(render(&state, host, call.now));
+            hosts.push(render(&state, &mut leaving, host));
         }
     }
     Ok(DescribeHostsResponse { hosts: Some(hosts) })
 }
 
-fn render(state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Host {
+fn render(state: &ClusterState, leaving: &mut Leaving<'_>, host: &ContainerInstance) -> Host {
     let port = |(protocol, port): &(TransportProtocol, u16)| match protocol {
         TransportProtocol::Tcp => format!("{port}/tcp"),
         TransportProtocol::Udp => format!("{port}/udp"),
@@ -50,19 +50,19 @@ fn render(state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Hos
         power: Some(host.power.state.as_str().to_owned()),
         power_changed_at: host.power.since.map(|at| berth_aws::Timestamp(at.0)),
         power_trouble: host.power.trouble.clone(),
-        ..left(state, host, now)
+        ..left(state, leaving, host)
     }
 }
 
 /// What keeps a host from being empty that its tasks are to leave.
-fn left(state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Host {
+fn left(state: &ClusterState, leaving: &mut Leaving<'_>, host: &ContainerInstance) -> Host {
     if !state.is_being_left(host.id) {
         return Host::default();
     }
-    let staying = reconcile::staying(state, host.id, now);
+    let (count, staying) = leaving.staying(host.id, MAX_STAYING);
     Host {
-        tasks_left: i32::try_from(staying.len()).ok(),
-        staying_tasks: Some(staying.iter().take(MAX_STAYING).map(|one| task(state, one)).collect()),
+        tasks_left: i32::try_from(count).ok(),
+        staying_tasks: Some(staying.iter().map(|one| task(state, one)).collect()),
         ..Default::default()
     }
 }
