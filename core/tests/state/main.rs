@@ -3,7 +3,6 @@
 mod alarms;
 mod capacity_providers;
 mod daemons;
-mod daemons_cost;
 mod given;
 mod health;
 mod hosts;
