@@ -41,7 +41,9 @@ class Machines:
         script = self.directory / "wake.sh"
         script.write_text(
             "#!/bin/sh\n"
-            'if [ -e "$1/jammed-$BERTH_HOST_NAME" ]; then echo "the board does not answer" >&2; exit 3; fi\n'
+            'if [ -e "$1/jammed-$BERTH_HOST_NAME" ]; then\n'
+            '  echo "$BERTH_CALL" >> "$1/failed-$BERTH_HOST_NAME"; echo "the board does not answer" >&2; exit 3\n'
+            "fi\n"
             'echo "$BERTH_HOST_NAME $BERTH_CLUSTER $BERTH_CAPACITY_PROVIDER" > "$1/$BERTH_HOST_NAME-$BERTH_CALL"\n'
         )
         self.controller = berth.Process(
@@ -68,6 +70,22 @@ class Machines:
                 if name not in self.broken and self.agents[name].child.poll() is not None:
                     self.start_agent(name)
 
+    def jam(self, names):
+        """Machines that cannot be called, nor start."""
+        self.broken.update(names)
+        for name in names:
+            (self.calls / f"jammed-{name}").touch()
+
+    def mend(self, names=HOSTS):
+        self.broken.difference_update(names)
+        for name in names:
+            (self.calls / f"jammed-{name}").unlink(missing_ok=True)
+
+    def failed(self, name):
+        """Which calls of a machine have failed."""
+        file = self.calls / f"failed-{name}"
+        return file.read_text().split() if file.exists() else []
+
     def run(self, *arguments):
         result = subprocess.run(
             [berth.BINARY, *arguments], env=berth.environment(self.endpoint), capture_output=True, text=True, check=True
@@ -85,6 +103,10 @@ class Machines:
 
     def asleep(self):
         return self.all_power().count("asleep")
+
+    def wait_asleep(self):
+        """Waits until the machines sleep that no task needs, as each test leaves them."""
+        berth.wait_until(lambda: self.asleep() == 2, "two hosts sleep", 60)
 
     def scale(self, service, count):
         self.ecs.update_service(cluster=CLUSTER, service=service, desiredCount=count)
@@ -141,7 +163,7 @@ def set_up(machines):
 
 
 def test_hosts_without_tasks_sleep_and_are_shown_as_such(machines):
-    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep", 60)
+    machines.wait_asleep()
     [sleeper] = [machines.instance(name) for name in HOSTS if machines.power(name) == "asleep"][:1]
     assert (sleeper["status"], sleeper["agentConnected"]) == ("ACTIVE", False)
     amounts = {resource["name"]: resource["integerValue"] for resource in sleeper["remainingResources"]}
@@ -163,60 +185,72 @@ def test_hosts_without_tasks_sleep_and_are_shown_as_such(machines):
 
 
 def test_hosts_are_woken_for_tasks_that_find_no_room_and_sleep_again_without_them(machines):
+    machines.wait_asleep()
     machines.scale("web", 3)
     berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
     assert machines.all_power() == ["awake"] * 3
     assert len({task["containerInstanceArn"] for task in berth.running(machines.ecs, CLUSTER)}) == 3
     machines.scale("web", 1)
-    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep again", 60)
+    machines.wait_asleep()
     assert len(berth.running(machines.ecs, CLUSTER)) == 1
 
 
 def test_tasks_wait_for_the_hosts_that_they_need_and_no_others(machines):
+    machines.wait_asleep()
     # None of them fits beside the one that runs, and both on one host.
     machines.service("small", 2, memory=450)
     berth.wait_stable(machines.ecs, CLUSTER, "small", 60)
     assert machines.asleep() == 1
     machines.ecs.delete_service(cluster=CLUSTER, service="small", force=True)
-    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep again", 60)
+    machines.wait_asleep()
 
 
 def test_host_that_does_not_wake_is_told_and_another_is_woken(machines):
+    machines.wait_asleep()
     sleepers = [name for name in HOSTS if machines.power(name) == "asleep"]
-    machines.broken.update(sleepers)
-    for name in sleepers:
-        (machines.calls / f"jammed-{name}").touch()
+    machines.jam(sleepers)
     machines.scale("web", 2)
     waking = lambda: [name for name in sleepers if machines.power(name) == "waking"]
     [first] = berth.wait_until(waking, "one is called", 30)[:1]
     trouble = lambda: berth.attribute(machines.instance(first), "berth.power-trouble")
-    assert "the board does not answer" in berth.wait_until(trouble, "it is said why it cannot be", 30)
+    said = berth.wait_until(trouble, "it is said why it cannot be", 30)
+    assert "the wake command failed (exit status: 3): the board does not answer" in said and "wake.sh" not in said, said
     [other] = [name for name in sleepers if name != first]
-    machines.broken.discard(other)
-    (machines.calls / f"jammed-{other}").unlink()
+    machines.mend([other])
     berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
     assert machines.power(other) == "awake"
     given_up = lambda: machines.power(first) == "asleep" and "was called 3 times" in (trouble() or "")
     berth.wait_until(given_up, "it is given up", 120)
+    assert machines.failed(first) == ["1", "2", "3"]
+    # The other may have been called before it was mended.
+    failed = len(machines.failed(first)) + len(machines.failed(other))
     metrics = urllib.request.urlopen(f"{machines.endpoint}/metrics").read().decode()
-    assert "berth_hosts_in_trouble 1" in metrics and 'berth_host_calls_total{outcome="failed"} 3' in metrics, metrics
+    assert "berth_hosts_in_trouble 1" in metrics and f'berth_host_calls_total{{outcome="failed"}} {failed}' in metrics, metrics
     lines = machines.run("hosts", "--cluster", CLUSTER).splitlines()
     assert any(first in line and "(!)" in line for line in lines), lines
     machines.scale("web", 1)
-    berth.wait_until(lambda: machines.asleep() == 2, "two hosts sleep again", 60)
+    machines.wait_asleep()
 
 
 def test_controller_that_starts_again_knows_who_sleeps_and_wakes_them(machines):
-    (machines.calls / "jammed-h1").unlink(missing_ok=True)
-    machines.broken.clear()
+    machines.mend()
+    machines.wait_asleep()
     sleeping = [name for name in HOSTS if machines.power(name) == "asleep"]
     machines.controller.kill()
     machines.start_controller()
     assert [name for name in HOSTS if machines.power(name) == "asleep"] == sleeping
+    machines.scale("web", 2)
+    berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
+    woken = [name for name in sleeping if machines.power(name) == "awake"]
+    assert len(woken) == 1 and machines.agents[woken[0]].child.poll() is None
+    machines.scale("web", 1)
+    machines.wait_asleep()
 
 
 def test_hosts_that_sleep_are_woken_where_managed_scaling_is_switched_off(machines):
     update = lambda **group: machines.ecs.update_capacity_provider(name="metal", autoScalingGroupProvider=group)["capacityProvider"]
+    machines.mend()
+    machines.wait_asleep()
     resting = [name for name in HOSTS if berth.attribute(machines.instance(name), "berth.power-trouble")]
     now = update(managedScaling={"status": "DISABLED"})["autoScalingGroupProvider"]
     assert (now["managedScaling"]["status"], now["managedTerminationProtection"], now["managedDraining"]) == ("DISABLED",) * 3
@@ -227,6 +261,16 @@ def test_hosts_that_sleep_are_woken_where_managed_scaling_is_switched_off(machin
         machines.start_agent(name)
     berth.wait_until(lambda: machines.all_power() == ["awake"] * 3, "all are awake", 60)
     assert not any(berth.attribute(machines.instance(name), "berth.power-trouble") for name in HOSTS)
+
+
+def test_machine_of_a_controller_gets_no_sleep_command(tmp_path):
+    refused = subprocess.run(
+        [berth.BINARY, "agent", "--controller", "http://127.0.0.1:1", "--data-dir", tmp_path / "agent", "--sleep-command", "systemctl suspend"],
+        env=berth.environment(), capture_output=True, text=True, timeout=60,
+    )
+    assert refused.returncode == 3, refused.stderr
+    assert "the controller http://127.0.0.1:1 is on this machine" in refused.stderr and "--sleep-command" in refused.stderr
+    assert not (tmp_path / "agent").exists()
 
 
 def test_without_a_command_that_wakes_hosts_managed_scaling_is_refused(tmp_path):
