@@ -161,4 +161,19 @@ mod tests {
         controllers.tell(vec![]).await.unwrap();
         assert_eq!(controllers.all(), expected, "nothing said changes nothing");
     }
+
+    #[tokio::test]
+    async fn controller_of_this_machine_is_known_once_the_cluster_tells_of_it() {
+        // Of documentation (RFC 5737), so that no machine has it.
+        let elsewhere = "https://192.0.2.1:7482".to_owned();
+        let controllers = Controllers::new(Scheme::Tls, vec![elsewhere.clone()], vec![], Ledger::volatile());
+        assert_eq!(controllers.on_this_machine(), None);
+        let here = "https://127.0.0.1:7482".to_owned();
+        controllers.tell(vec![elsewhere, here.clone()]).await.unwrap();
+        assert_eq!(controllers.on_this_machine(), Some(here));
+        // Without TLS agents speak to their own machine alone, and `berth agent` has judged that.
+        let plain = vec!["http://127.0.0.1:7481".to_owned()];
+        let controllers = Controllers::new(Scheme::Plain, plain, vec![], Ledger::volatile());
+        assert_eq!(controllers.on_this_machine(), None);
+    }
 }
