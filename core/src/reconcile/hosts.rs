@@ -143,7 +143,9 @@ fn due(pass: &Pass<'_>, host: &ContainerInstance) -> Option<Timestamp> {
     let in_touch_since = state.in_touch_since(cluster)?;
     let patience_ms = i64::from(state.host_settings(cluster).host_lost_after_ms);
     let due = host.last_heard_at.max(in_touch_since).plus_ms(patience_ms);
-    let allowed = hosts_given_up_at_once(state.host_count(cluster));
+    // Of those that sleep nobody hears anyway: the measure is what can be lost.
+    let hosts = state.host_count(cluster).saturating_sub(state.sleeper_count(cluster));
+    let allowed = hosts_given_up_at_once(hosts);
     let window = pass.now.plus_ms(1 - MASS_LOSS_WINDOW_MS);
     let given_up: Vec<Timestamp> = state.hosts_lost_since(cluster, window).take(allowed).collect();
     let until_next = given_up.first().filter(|_| given_up.len() == allowed);

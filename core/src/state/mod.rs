@@ -102,6 +102,10 @@ struct Index {
     draining: OrdSet<ContainerInstanceId>,
     /// Hosts that are called and have not come.
     waking: OrdSet<ContainerInstanceId>,
+    /// Hosts that are not awake, deregistered ones left out.
+    not_awake: OrdSet<(ClusterKey, ContainerInstanceId)>,
+    /// How many of each cluster sleep, or have not come yet.
+    sleeper_counts: OrdMap<ClusterKey, usize>,
     /// Daemons that hosts are to have before other tasks, and on the hosts of which capacity providers.
     critical_daemons: OrdMap<ServiceKey, Vec<CapacityProviderName>>,
     /// Hosts without a daemon that they are to have before other tasks, and which.

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    ContainerInstance, ContainerInstanceId, ContainerInstanceStatus as Status, PowerChange, PowerState, REST_MS,
-    SchedulingStrategy, Task, TaskStatus, Timestamp,
+    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus as Status, PowerChange, PowerState,
+    REST_MS, SchedulingStrategy, Task, TaskStatus, Timestamp,
 };
 
 use super::container_instances::put_changed;
@@ -211,6 +211,22 @@ impl ClusterState {
         }
         let mut tasks = self.tasks_of_instance(id).filter(|task| !task.is_stopped());
         tasks.all(|task| self.is_daemon(task))
+    }
+
+    /// Hosts of a cluster that are not awake, deregistered ones left out, in the order of their ids.
+    pub fn hosts_not_awake<'s>(
+        &'s self,
+        cluster: &'s ClusterKey,
+    ) -> impl Iterator<Item = &'s std::sync::Arc<ContainerInstance>> {
+        let from = self.index.not_awake.range((cluster.clone(), ContainerInstanceId(0))..);
+        let own = from.take_while(move |(of, _)| of == cluster);
+        own.filter_map(|(_, id)| self.container_instance(*id))
+    }
+
+    /// How many hosts of a cluster sleep, or are called and have not come.
+    #[must_use]
+    pub fn sleeper_count(&self, cluster: &ClusterKey) -> usize {
+        self.index.sleeper_counts.get(cluster).copied().unwrap_or_default()
     }
 
     /// Hosts that are called and have not come, in the order of their ids.

@@ -431,7 +431,7 @@ impl ClusterState {
             return;
         }
         let index = &mut self.index;
-        *index.host_counts.entry(instance.cluster.clone()).or_default() += 1;
+        count_one(&mut index.host_counts, &instance.cluster);
         if let Some(since) = connected_since(instance) {
             index.connected.insert((instance.cluster.clone(), since, instance.id));
         }
@@ -440,6 +440,12 @@ impl ClusterState {
         }
         if instance.power.state == PowerState::Waking {
             index.waking.insert(instance.id);
+        }
+        if instance.power.state != PowerState::Awake {
+            index.not_awake.insert((instance.cluster.clone(), instance.id));
+        }
+        if sleeps(instance) {
+            count_one(&mut index.sleeper_counts, &instance.cluster);
         }
         if let Some(at) = instance.lost_at {
             index.lost.insert((instance.cluster.clone(), at, instance.id));
@@ -452,17 +458,16 @@ impl ClusterState {
             return;
         };
         let index = &mut self.index;
-        if let Some(count) = index.host_counts.get_mut(&known.cluster) {
-            *count -= 1;
-            if *count == 0 {
-                index.host_counts.remove(&known.cluster);
-            }
-        }
+        count_one_less(&mut index.host_counts, &known.cluster);
         if let Some(since) = connected_since(known) {
             index.connected.remove(&(known.cluster.clone(), since, id));
         }
         index.draining.remove(&id);
         index.waking.remove(&id);
+        index.not_awake.remove(&(known.cluster.clone(), id));
+        if sleeps(known) {
+            count_one_less(&mut index.sleeper_counts, &known.cluster);
+        }
         if let Some(at) = known.lost_at {
             index.lost.remove(&(known.cluster.clone(), at, id));
         }
@@ -473,6 +478,24 @@ impl ClusterState {
         if let Some(instance) = self.container_instances.remove(&id) {
             self.index.instances_by_cluster.remove(&(instance.cluster.clone(), id));
             self.index.allocations.remove(&id);
+        }
+    }
+}
+
+/// Whether nothing can be heard of a host since it sleeps, or has not come yet.
+fn sleeps(instance: &ContainerInstance) -> bool {
+    matches!(instance.power.state, PowerState::Asleep | PowerState::Waking)
+}
+
+fn count_one(counts: &mut OrdMap<ClusterKey, usize>, cluster: &ClusterKey) {
+    *counts.entry(cluster.clone()).or_default() += 1;
+}
+
+fn count_one_less(counts: &mut OrdMap<ClusterKey, usize>, cluster: &ClusterKey) {
+    if let Some(count) = counts.get_mut(cluster) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(cluster);
         }
     }
 }

@@ -209,6 +209,29 @@ fn host_that_cannot_sleep_or_does_not_wake_says_why_and_rests() {
 }
 
 #[test]
+fn host_that_was_removed_is_called_by_nobody() {
+    let asleep = [register_sleepy(0, 1), power(0, PowerChange::Sleep, 2), gone(3)];
+    let mut given = Given::new(&asleep);
+    let found = |given: &Given| {
+        let state = &given.state;
+        let hosts = state.hosts_not_awake(&cluster()).count();
+        (hosts, state.waking_hosts().count(), state.sleeper_count(&cluster()))
+    };
+    assert_eq!(found(&given), (1, 0, 1));
+    given.all(&[power(0, PowerChange::Call, 4)]);
+    assert_eq!(found(&given), (1, 1, 1));
+    given.all(&[Command::DeregisterContainerInstance {
+        container_instance: HOST,
+        force: true,
+        at: Timestamp(5),
+    }]);
+    assert_eq!(found(&given), (0, 0, 0));
+    given.state = ClusterState::from_snapshot(given.state.snapshot()).expect("whole");
+    assert_eq!(found(&given), (0, 0, 0), "nor by whoever leads next");
+    assert!(given.one(&power(0, PowerChange::Call, 6)).is_err());
+}
+
+#[test]
 fn what_ran_on_a_host_that_was_put_to_sleep_has_ended() {
     let mut daemon = task(7, 0, 10, 10, None);
     let key = cluster().service("logs");
