@@ -1,15 +1,16 @@
 //! Hosts that are put to sleep where their capacity provider does not need them, and woken where it does. Which, says [`crate::scaling`]; here is what it is
 //! asked, and each host's way from one state to the next. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
     CapacityProvider, CapacityProviderName, ClusterKey, ContainerInstance, ContainerInstanceId,
-    ContainerInstanceStatus as Status, MAX_CALLS, PowerChange, PowerState, SchedulingStrategy, ServiceKey,
-    ServiceStatus, Task, Timestamp,
+    ContainerInstanceStatus as Status, MAX_CALLS, ManagedScaling, PowerChange, PowerState, SchedulingStrategy, Service,
+    ServiceKey, ServiceStatus, Task, Timestamp,
 };
-use crate::placement::{Host, TaskRequest};
-use crate::scaling::{Demand, Pool, PoolHost, Standing, plan};
+use crate::placement::{Ask, Host, TaskRequest};
+use crate::scaling::{Demand, Pool, PoolHost, Standing, fits, plan};
 use crate::state::{Command, Feature};
 
 use super::agenda::Subject;
@@ -25,11 +26,13 @@ const SLEEPS_AT_MOST_MS: i64 = 2 * 24 * 60 * 60 * 1_000;
 /// Sleeping hosts that are considered at once.
 const MAX_ASLEEP: usize = 1_000;
 
+/// Hosts that are thought of at once where it is asked whether a task would fit on one.
+const HOSTS_AT_ONCE: usize = 50;
+
 /// Looks at all pools of a cluster.
 pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     let scaled = pools(pass, cluster);
-    let on_their_way = hosts(pass, cluster, |host| host.power.state != PowerState::Awake);
-    let is_concerned = !scaled.is_empty() || !on_their_way.is_empty();
+    let is_concerned = !scaled.is_empty() || pass.state.hosts_not_awake(cluster).next().is_some();
     if pass.agenda.scaled.set(cluster, is_concerned) {
         // What waits has not said yet for how many tasks.
         pass.agenda.enqueue_unplaced(cluster);
@@ -40,12 +43,17 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     if let Some(at) = pass.agenda.scaled.not_before(cluster, pass.now) {
         return look_at(pass, cluster, at);
     }
-    for host in on_their_way {
-        follow(pass, &host, scaled.iter().any(|pool| is_of(&host, pool)));
-    }
+    let on_their_way: Vec<ContainerInstanceId> = pass.state.hosts_not_awake(cluster).map(|host| host.id).collect();
+    // First, so that a host that is needed is kept before it sleeps, and called before those that nothing needs.
     if pass.agenda.scaled.can_wake {
         for pool in &scaled {
             scale(pass, cluster, pool);
+        }
+    }
+    let mut calls = Calls::of(pass, cluster);
+    for id in on_their_way {
+        if let Some(host) = pass.state.container_instance(id).cloned() {
+            follow(pass, &host, scaled.iter().any(|pool| is_of(&host, pool)), &mut calls);
         }
     }
 }
@@ -63,22 +71,77 @@ pub(super) fn note_demand(pass: &mut Pass<'_>, service: &ServiceKey, prototype: 
     pass.agenda.enqueue(Subject::Pools(service.cluster.clone()));
 }
 
-/// Whether hosts of the pool that a task waits for are about to be there, or could be.
-pub(super) fn may_have_more(pass: &Pass<'_>, task: &Task) -> bool {
-    let Some(pool) = &task.capacity_provider else {
+/// Whether a host of the pool that a task of a service waits for is about to be there, or could be, and has room for it.
+pub(super) fn may_have_more(pass: &mut Pass<'_>, service: &Service, task: &Task) -> bool {
+    // What is to be on each host waits for no other one.
+    let is_daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
+    let Some(pool) = task.capacity_provider.as_ref().filter(|_| !is_daemon) else {
         return false;
     };
     let mut scaled = pools(pass, &task.cluster).into_iter();
-    pass.agenda.scaled.can_wake
-        && scaled.any(|provider| provider.key.name == *pool)
-        && pass.state.container_instances_of(&task.cluster).any(|host| {
-            let standing = standing(pass, host);
-            host.host.capacity_provider.as_ref() == Some(pool)
-                && matches!(
-                    standing,
-                    Some(Standing::Waking | Standing::Asleep { .. } | Standing::Emptying)
-                )
+    let provider = scaled.find(|provider| provider.key.name == *pool);
+    let scaling = provider.as_ref().and_then(|provider| provider.scaling().copied());
+    let (Some(provider), Some(scaling)) = (provider, scaling.filter(|_| pass.agenda.scaled.can_wake)) else {
+        return false;
+    };
+    let asked = Asked {
+        ask: TaskRequest::of(task).ask,
+        cluster: &task.cluster,
+        scaling,
+    };
+    let not_awake = pass.state.hosts_not_awake(&task.cluster);
+    let not_awake = asked.candidates(pass, &provider, not_awake);
+    let patience_ms = i64::from(pass.state.host_settings(&task.cluster).wake_within_ms);
+    let due = |host: &ContainerInstance| host.connection_changed_at.plus_ms(patience_ms);
+    let registering = pass.state.hosts_that_wait_for_daemons(&task.cluster);
+    let registering = asked.candidates(pass, &provider, registering);
+    let (soon, late): (Vec<_>, Vec<_>) = registering.into_iter().partition(|(host, _)| due(host) > pass.now);
+    if asked.would_fit(pass, &soon) {
+        if let Some(until) = soon.iter().map(|(host, _)| due(host)).min() {
+            pass.wake_service(&service.key, until);
+        }
+        return true;
+    }
+    // Where it would go to a host that is late, none is called for it.
+    !asked.would_fit(pass, &late) && asked.would_fit(pass, &not_awake)
+}
+
+/// A task of which it is asked where it would fit.
+struct Asked<'a> {
+    ask: Arc<Ask>,
+    cluster: &'a ClusterKey,
+    scaling: ManagedScaling,
+}
+
+impl Asked<'_> {
+    /// Those of `hosts` that are in the pool, may come to be there and are large enough.
+    fn candidates<'h>(
+        &self,
+        pass: &Pass<'_>,
+        pool: &CapacityProvider,
+        hosts: impl Iterator<Item = &'h Arc<ContainerInstance>>,
+    ) -> Vec<(Arc<ContainerInstance>, Standing)> {
+        let needs = self.ask.shape.resources;
+        let large = hosts.filter(|host| is_of(host, pool) && host.host.capacity.checked_sub(needs).is_some());
+        let known = large.filter_map(|host| Some((Arc::clone(host), standing(pass, host)?)));
+        known.take(MAX_ASLEEP).collect()
+    }
+
+    /// Whether it fits on one of these hosts once that takes tasks.
+    fn would_fit(&self, pass: &Pass<'_>, hosts: &[(Arc<ContainerInstance>, Standing)]) -> bool {
+        hosts.chunks(HOSTS_AT_ONCE).any(|hosts| {
+            fits(&Pool {
+                hosts: hosts.iter().map(|(host, at)| seen(pass, host, *at)).collect(),
+                waiting: vec![Demand {
+                    ask: Arc::clone(&self.ask),
+                    count: 1,
+                }],
+                daemons: daemons(pass, self.cluster, hosts),
+                scaling: self.scaling,
+                now: pass.now,
+            })
         })
+    }
 }
 
 /// The capacity providers of a cluster whose hosts are put to sleep and woken.
@@ -125,8 +188,36 @@ fn change(pass: &mut Pass<'_>, host: ContainerInstanceId, change: PowerChange) -
     })
 }
 
+/// Hosts of each pool that are on their way, so that no more are called than may be at once.
+struct Calls(BTreeMap<Option<CapacityProviderName>, u32>);
+
+impl Calls {
+    fn of(pass: &Pass<'_>, cluster: &ClusterKey) -> Self {
+        let mut calls = BTreeMap::new();
+        let hosts = pass.state.hosts_not_awake(cluster);
+        for host in hosts.filter(|host| standing(pass, host) == Some(Standing::Waking)) {
+            *calls.entry(host.host.capacity_provider.clone()).or_default() += 1;
+        }
+        Self(calls)
+    }
+
+    /// Takes note of another one, if it may be called. Where it may not, it is looked at again once one has come or is not expected any more.
+    fn take(&mut self, pass: &Pass<'_>, host: &ContainerInstance) -> bool {
+        let pool = host.host.capacity_provider.as_ref();
+        let key = pool.map(|pool| host.cluster.scope.capacity_provider(pool.as_str()));
+        let provider = key.and_then(|key| pass.state.capacity_provider(&key));
+        // Also of a pool that was switched off.
+        let scaling = provider.and_then(|provider| provider.managed_scaling);
+        let calls = self.0.entry(pool.cloned()).or_default();
+        let may = *calls < scaling.unwrap_or_default().maximum_step;
+        *calls += u32::from(may);
+        may
+    }
+}
+
 /// Takes a host on that is on its way to sleep or to wake.
-fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool) {
+fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool, calls: &mut Calls) {
+    let can_wake = pass.agenda.scaled.can_wake;
     let since = host.power.since.unwrap_or(host.registered_at);
     match host.power.state {
         PowerState::Awake => {}
@@ -141,11 +232,12 @@ fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool) {
             let due = slept_out.max(rested);
             if due > pass.now {
                 look_at(pass, &host.cluster, due);
-            } else if pass.agenda.scaled.can_wake && host.status == Status::Active {
+            } else if can_wake && host.status == Status::Active && calls.take(pass, host) {
                 change(pass, host.id, PowerChange::Call);
             }
         }
-        PowerState::Emptying if !is_scaled => _ = change(pass, host.id, PowerChange::Stay),
+        // Nobody could wake it again.
+        PowerState::Emptying if !is_scaled || !can_wake => _ = change(pass, host.id, PowerChange::Stay),
         PowerState::Emptying => {
             if pass.state.tasks_of_instance(host.id).all(|task| task.is_stopped()) {
                 change(pass, host.id, PowerChange::Sleep);
@@ -161,6 +253,8 @@ fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool) {
                 change(pass, host.id, PowerChange::NotAsleep { reason });
             }
         }
+        // Whoever can call it does so.
+        PowerState::Waking if !can_wake => {}
         PowerState::Waking => {
             let within_ms = pass.state.host_settings(&host.cluster).wake_within_ms;
             let due = host.power.is_due_at(within_ms).unwrap_or(pass.now);
@@ -192,17 +286,20 @@ fn scale(pass: &mut Pass<'_>, cluster: &ClusterKey, provider: &CapacityProvider)
         asleep += usize::from(matches!(at, Standing::Asleep { .. }));
         !matches!(at, Standing::Asleep { .. }) || asleep <= MAX_ASLEEP
     });
-    let waiting = pass.agenda.scaled.wanted_of(cluster, &provider.key.name);
+    let wanted = pass.agenda.scaled.wanted_of(cluster, &provider.key.name);
+    let waiting: Vec<Demand> = wanted.cloned().collect();
+    let hosts = standing.iter();
+    let (hosts, daemons) = if waiting.is_empty() {
+        // Nothing is placed then: where hosts stand is enough.
+        (hosts.map(|(host, at)| bare(host, *at)).collect(), vec![])
+    } else {
+        let hosts = hosts.map(|(host, at)| seen(pass, host, *at));
+        (hosts.collect(), daemons(pass, cluster, &standing))
+    };
     let pool = Pool {
-        waiting: waiting.cloned().collect(),
-        daemons: daemons(pass, cluster, &standing),
-        hosts: standing
-            .iter()
-            .map(|(host, at)| PoolHost {
-                host: Host::from_state(&pass.state, host),
-                standing: *at,
-            })
-            .collect(),
+        waiting,
+        daemons,
+        hosts,
         scaling,
         now: pass.now,
     };
@@ -225,6 +322,22 @@ fn scale(pass: &mut Pass<'_>, cluster: &ClusterKey, provider: &CapacityProvider)
     }
 }
 
+fn bare(host: &ContainerInstance, standing: Standing) -> PoolHost {
+    PoolHost {
+        host: Host::idle(host.id, "", host.host.capacity),
+        standing,
+    }
+}
+
+/// A host as placement sees it. One that waits for a daemon is about to take tasks, as one that wakes is.
+fn seen(pass: &Pass<'_>, host: &ContainerInstance, standing: Standing) -> PoolHost {
+    let mut known = Host::from_state(&pass.state, host);
+    if pass.state.waits_for_daemon(host) {
+        known.missing_daemon = None;
+    }
+    PoolHost { host: known, standing }
+}
+
 /// Where a host stands, whatever its pool says of warming up; `None` where nobody can count on it.
 fn standing(pass: &Pass<'_>, host: &ContainerInstance) -> Option<Standing> {
     standing_in(pass, host, 0)
@@ -236,7 +349,9 @@ fn standing_in(pass: &Pass<'_>, host: &ContainerInstance, warmup_secs: u32) -> O
         PowerState::Awake if host.status != Status::Active || !host.agent_connected => None,
         PowerState::Awake if !pass.state.is_empty_host(host.id) => Some(Standing::Busy),
         PowerState::Awake => {
+            // It may have been off, by hand, or its agent have been another.
             let woke_at = power.since.unwrap_or(host.registered_at);
+            let woke_at = woke_at.max(host.connection_changed_at);
             let since = power.emptied_at.unwrap_or(woke_at).max(woke_at);
             let sleep_after_ms = pass.state.host_settings(&host.cluster).sleep_after_ms;
             let warm_at = woke_at.plus_ms(i64::from(warmup_secs) * 1_000);
@@ -249,8 +364,8 @@ fn standing_in(pass: &Pass<'_>, host: &ContainerInstance, warmup_secs: u32) -> O
         }
         PowerState::Emptying => host.agent_connected.then_some(Standing::Emptying),
         PowerState::FallingAsleep => None,
-        // One that did not come when it was called is not waited for.
-        PowerState::Waking => (power.calls <= 1).then_some(Standing::Waking),
+        // One that did not come when it was called, or could not be called, is not waited for.
+        PowerState::Waking => (power.calls <= 1 && power.trouble.is_none()).then_some(Standing::Waking),
         PowerState::Asleep if host.status != Status::Active || power.rests(pass.now) => None,
         PowerState::Asleep => Some(Standing::Asleep {
             since: power.since.unwrap_or(host.registered_at),
@@ -258,12 +373,12 @@ fn standing_in(pass: &Pass<'_>, host: &ContainerInstance, warmup_secs: u32) -> O
     }
 }
 
-/// The tasks that daemons will have on hosts that are not there yet.
+/// The tasks that daemons will have on hosts that are not there yet, or wait for some of them.
 fn daemons(pass: &Pass<'_>, cluster: &ClusterKey, standing: &[(Arc<ContainerInstance>, Standing)]) -> Vec<TaskRequest> {
-    let absent = |at: &Standing| matches!(at, Standing::Waking | Standing::Asleep { .. });
+    let is_absent = |at: &Standing| matches!(at, Standing::Waking | Standing::Asleep { .. });
     let absent: Vec<&ContainerInstance> = standing
         .iter()
-        .filter(|(_, at)| absent(at))
+        .filter(|(host, at)| is_absent(at) || pass.state.waits_for_daemon(host))
         .map(|(host, _)| &**host)
         .collect();
     if absent.is_empty() {
@@ -283,7 +398,9 @@ fn daemons(pass: &Pass<'_>, cluster: &ClusterKey, standing: &[(Arc<ContainerInst
         let prototype = starting::prototype(service, deployment, &definition, pass.now);
         for host in &absent {
             let pool: Option<CapacityProviderName> = service.pool_of(host);
-            if service.is_managed_daemon() && pool.is_none() {
+            let mut tasks = pass.state.tasks_of_instance(host.id).filter(|task| !task.is_stopped());
+            let has_one = tasks.any(|task| task.service() == Some(&service.key));
+            if has_one || (service.is_managed_daemon() && pool.is_none()) {
                 continue;
             }
             let task = Task {

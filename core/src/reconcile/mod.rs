@@ -51,6 +51,8 @@ mod daemon_properties;
 #[cfg(test)]
 mod fargate_tests;
 #[cfg(test)]
+mod managed_scaling_tests;
+#[cfg(test)]
 mod pools;
 #[cfg(test)]
 mod preemption_properties;

@@ -69,7 +69,9 @@ pub(super) fn make_room(
     lacking: usize,
 ) -> Room {
     let mut room = Room::default();
-    if !may_preempt(&pass.state, service, deployment, pass.now) || managed_scaling::may_have_more(pass, prototype) {
+    if !may_preempt(&pass.state, service, deployment, pass.now)
+        || managed_scaling::may_have_more(pass, service, prototype)
+    {
         return room;
     }
     let wanted = lacking.min(beyond(&pass.state, service));

@@ -138,6 +138,14 @@ pub fn plan(pool: &Pool) -> Plan {
     plan
 }
 
+/// Whether one of the tasks that wait would fit on a host of the pool, were they all there.
+#[must_use]
+pub fn fits(pool: &Pool) -> bool {
+    let hosts: Vec<&PoolHost> = pool.hosts.iter().collect();
+    let (used, _) = fit(pool, &hosts, &pool.waiting);
+    !used.is_empty()
+}
+
 /// The hosts to call: those that tasks would go to, the most tasks first, and others up to `missing`, those that sleep longest first. `waking` are on their
 /// way already.
 fn to_wake(

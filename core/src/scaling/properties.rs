@@ -106,6 +106,16 @@ proptest! {
     }
 
     #[test]
+    fn where_nothing_waits_it_is_enough_to_know_where_hosts_stand(pool in pools()) {
+        let pool = Pool { waiting: vec![], ..pool };
+        let mut bare = pool.clone();
+        for host in &mut bare.hosts {
+            host.host = Host::idle(host.host.id, "", crate::model::Resources::new(0, 0));
+        }
+        prop_assert_eq!(plan(&pool), plan(&bare));
+    }
+
+    #[test]
     fn a_pool_of_equal_hosts_that_has_what_it_needs_is_left_alone(pool in pools()) {
         let mut pool = pool;
         for host in &mut pool.hosts {

@@ -185,3 +185,15 @@ fn idle_host_that_a_waiting_task_would_go_to_does_not_sleep() {
     let hosts = vec![host(1, 1024, idle(0, 0)), host(2, 1024, idle(0, 0))];
     assert_eq!(ids(&plan(&pool(hosts, vec![demand(512, 1)])).sleep).len(), 1);
 }
+
+#[test]
+fn task_fits_where_a_host_has_room_for_it_beside_daemons() {
+    let fits_on = |memory, asked| fits(&pool(vec![host(1, memory, ASLEEP)], vec![demand(asked, 1)]));
+    assert!(fits_on(1024, 1024) && !fits_on(512, 1024));
+    let mut with_daemon = pool(vec![host(1, 1024, ASLEEP)], vec![demand(1024, 1)]);
+    with_daemon.daemons = vec![TaskRequest {
+        only_hosts: Some([ContainerInstanceId(1)].into()),
+        ..TaskRequest::new(TaskId(0), Arc::clone(&demand(64, 1).ask))
+    }];
+    assert!(!fits(&with_daemon));
+}

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::model::{
     CapacityProviderName, ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, DaemonAbsence,
-    DeploymentId, DesiredStatus, HealthStatus, Scope, Service, ServiceKey, ServiceName, ServiceStatus, StopCode, Task,
-    TaskDefinition, TaskDefinitionKey, TaskStatus, Timestamp,
+    DeploymentId, DesiredStatus, HealthStatus, PowerState, Scope, Service, ServiceKey, ServiceName, ServiceStatus,
+    StopCode, Task, TaskDefinition, TaskDefinitionKey, TaskStatus, Timestamp,
 };
 
 use super::{
@@ -313,6 +313,23 @@ impl ClusterState {
     #[must_use]
     pub fn missing_daemon(&self, host: ContainerInstanceId) -> Option<&MissingDaemon> {
         self.index.missing_daemons.get(&host)
+    }
+
+    /// Whether a host that is awake takes no tasks as yet, since a critical daemon has still to come to serve there.
+    #[must_use]
+    pub fn waits_for_daemon(&self, host: &ContainerInstance) -> bool {
+        let missing = self.missing_daemon(host.id);
+        host.power.state == PowerState::Awake && missing.is_some_and(|missing| !missing.has_left)
+    }
+
+    /// Hosts of a cluster that are awake and take no tasks as yet, since a critical daemon has still to come to serve there.
+    pub fn hosts_that_wait_for_daemons<'s>(
+        &'s self,
+        cluster: &'s ClusterKey,
+    ) -> impl Iterator<Item = &'s Arc<ContainerInstance>> {
+        let missing = self.index.missing_daemons.keys();
+        let hosts = missing.filter_map(|id| self.container_instance(*id));
+        hosts.filter(move |host| host.cluster == *cluster && self.waits_for_daemon(host))
     }
 
     /// Since when a critical daemon that served on a host has not served there, or not for long enough.
