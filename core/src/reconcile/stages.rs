@@ -130,7 +130,8 @@ fn bound(current: &ServiceDeployment, at: &Lifecycle) -> Option<Timestamp> {
 fn forward(pass: &mut Pass<'_>, service: &Service, current: &ServiceDeployment) -> Option<Step> {
     let Some(at) = &current.lifecycle else {
         let several = current.sources.len() > 1 && current.configuration.strategy.shifts_traffic();
-        let first = if several {
+        // Where none serves there is none to bring the others to.
+        let first = if several && current.serving.is_some() {
             LifecycleStage::ReconcileService
         } else {
             LifecycleStage::PreScaleUp

@@ -1,10 +1,11 @@
 //! How service deployments go through their stages: what serves when one begins, what was found of its stage, and hooks that are told to go on. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
     Deployment, DeploymentId, HookAction, HookRun, HookStatus, LifecycleStage, RolloutState, Service,
-    ServiceDeployment, ServiceDeploymentStatus, ServiceKey, Timestamp, Traffic, TrafficShare,
+    ServiceDeployment, ServiceDeploymentStatus, ServiceKey, TaskStatus, Timestamp, Traffic, TrafficShare,
 };
 
 use super::progress::{LifecycleProgress, ServiceDeploymentProgress};
@@ -35,21 +36,26 @@ fn is_source(service: &Service, id: &DeploymentId) -> bool {
         .any(|deployment| deployment.id == *id)
 }
 
-/// Of the deployments before the primary one, that of the last revision that was reached; where it has no tasks, that with the most production
-/// traffic, and of several the newest. None that was given up, unless traffic goes to it.
+/// Of the deployments before the primary one, that of the last revision that was reached, as long as it has a task that runs; else that with the
+/// most production traffic, and of several the newest. None that was given up, unless traffic goes to it, and of several none that nothing is
+/// known to have come of: neither gets it traffic nor does a task of it run.
 fn serving<'s>(state: &ClusterState, service: &'s Service, traffic: &Traffic) -> Option<&'s Deployment> {
-    let has_tasks = |id: &DeploymentId| {
-        let mut tasks = state.live_tasks_of_service(&service.key);
-        tasks.any(|task| task.deployment() == Some(id))
-    };
+    let tasks = state.live_tasks_of_service(&service.key);
+    let running = tasks.filter(|task| task.last_status == TaskStatus::Running);
+    let running: BTreeSet<&DeploymentId> = running.filter_map(|task| task.deployment()).collect();
     // A service that wanted no tasks has reached whatever it was given, be it something that cannot run.
     let reached = service.last_reached().map(|revision| &revision.id);
-    let reached = reached.filter(|id| has_tasks(id));
+    let reached = reached.filter(|id| running.contains(id));
     let production = |id: &DeploymentId| traffic.of(id).map_or(TrafficShare::NONE, |(production, _)| production);
+    let is_alone = service.deployments.len() == 2;
+    let is_candidate = |deployment: &Deployment| {
+        let was_given_up = deployment.rollout_state == RolloutState::Failed;
+        let may_serve = is_alone || running.contains(&deployment.id);
+        production(&deployment.id) > TrafficShare::NONE || (may_serve && !was_given_up)
+    };
     let candidates = service.deployments.iter().skip(1).enumerate();
-    let candidates =
-        candidates.filter(|(_, d)| d.rollout_state != RolloutState::Failed || production(&d.id) > TrafficShare::NONE);
     candidates
+        .filter(|(_, deployment)| is_candidate(deployment))
         .max_by_key(|(age, d)| (reached == Some(&d.id), production(&d.id), std::cmp::Reverse(*age)))
         .map(|(_, deployment)| deployment)
 }

@@ -129,7 +129,9 @@ impl Group {
 
     /// The number of keys that a linearizable read on a member shows.
     pub(crate) async fn read(&self, id: u64) -> usize {
-        self.members[&id].read().await.unwrap().view.len()
+        let read = self.members[&id].read().await;
+        let read = read.unwrap_or_else(|error| panic!("member {id}: {error}: {:#?}", self.members[&id].status()));
+        read.view.len()
     }
 
     /// Waits until all members have applied what the furthest has, and checks that they have the same state.
