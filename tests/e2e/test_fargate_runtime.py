@@ -29,8 +29,7 @@ def program(directory, name, runs):
 
 @contextlib.contextmanager
 def host_with(directory, image, *arguments):
-    """A controller, and a host that offers itself to FARGATE."""
-    directory.mkdir()
+    """A controller, and a host that offers itself to FARGATE. In the folder itself: the paths of containerd's sockets must not be longer."""
     taken = set(SUBNETS.glob("*"))
     try:
         with fleet.on_machines(directory, image, 1, 0) as machines:
@@ -93,7 +92,7 @@ def run(ecs, **more):
 def test_tasks_of_fargate_run_by_the_runtime_that_was_named_and_are_found_again(tmp_path, sample_image, monkeypatch):
     program(tmp_path / "bin", "containerd-shim-standin-v1", "containerd-shim-runc-v2")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    with host_with(tmp_path / "machines", sample_image, "--fargate-runtime", "io.containerd.standin.v1") as machines:
+    with host_with(tmp_path, sample_image, "--fargate-runtime", "io.containerd.standin.v1") as machines:
         ecs = machines.ecs
         of_fargate(ecs, "web", "app", "side")
         define(ecs, "plain", "app", networkMode="host")
@@ -123,7 +122,7 @@ def test_tasks_of_fargate_run_by_the_runtime_that_was_named_and_are_found_again(
 def test_agent_finds_gvisor_and_takes_tasks_of_one_container_there_alone(tmp_path, sample_image, monkeypatch):
     runsc = program(tmp_path / "bin", "runsc", "runc")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    with host_with(tmp_path / "machines", sample_image) as machines:
+    with host_with(tmp_path, sample_image) as machines:
         ecs = machines.ecs
         of_fargate(ecs, "one", "app")
         of_fargate(ecs, "two", "app", "side")

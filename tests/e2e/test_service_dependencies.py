@@ -68,7 +68,7 @@ def test_service_starts_once_what_it_names_is_steady_and_runs_on_whatever_become
     berth.wait_until(lambda: tasks(ecs, "db") == [], "db is gone", 60)
     gone = tasks(ecs, "web")[0]["taskArn"]
     ecs.stop_task(cluster="shop", task=gone)
-    berth.wait_until(lambda: {t["taskArn"] for t in tasks(ecs, "web")} - {gone} and len(tasks(ecs, "web")) == 2, "it is replaced", 60)
+    berth.wait_until(lambda: gone not in (arns := {t["taskArn"] for t in tasks(ecs, "web")}) and len(arns) == 2, "it is replaced", 60)
 
     # The next deployment waits, and the tasks of the one before stay.
     before = {task["taskArn"] for task in tasks(ecs, "web")}
