@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut worker = Worker::new(&live);
     // One for all that is waited for, the services before others included.
     let patience = Patience::of(arguments.timeout);
-    for step in &plan.steps {
+    for (place, step) in plan.steps.iter().enumerate() {
         // Without --wait the services wait for each other by themselves.
         let after = step.resource.after.as_slice();
         if arguments.wait && !after.is_empty() && step.verb != Verb::Leave {
@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
                 return Ok(code(&plan, settled));
             }
         }
-        carry_out(&mut worker, &cluster, &plan, step).await?;
+        carry_out(&mut worker, &cluster, step, &plan.steps[place + 1..]).await?;
     }
     if !arguments.wait {
         return Ok(code(&plan, Settled::Stable));
@@ -95,15 +95,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// Carries out a step, and says so. Where another service of the cluster is changed after this one, the leader is to look at this one first.
-async fn carry_out(worker: &mut Worker<'_>, cluster: &Cluster, plan: &Plan, step: &Step) -> Result<()> {
+async fn carry_out(worker: &mut Worker<'_>, cluster: &Cluster, step: &Step, later: &[Step]) -> Result<()> {
     let is_of_service = step.resource.kind == Kind::Service && step.verb != Verb::Leave;
-    let later = plan
-        .steps
-        .iter()
-        .skip_while(|other| !std::ptr::eq(*other, step))
-        .skip(1);
-    let mut others = later.filter(|other| other.cluster == step.cluster && other.verb != Verb::Leave);
-    let (true, Some(name), Some(_)) = (is_of_service, &step.cluster, others.next()) else {
+    let mut others = later.iter().filter(|other| other.verb != Verb::Leave);
+    let is_followed = others.any(|other| other.cluster == step.cluster);
+    let Some(name) = step.cluster.as_ref().filter(|_| is_of_service && is_followed) else {
         return output::line(&worker.carry_out(step).await?);
     };
     let (of, service) = (cluster.beside(name), &step.resource.name);

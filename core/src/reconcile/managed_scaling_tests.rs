@@ -1,9 +1,9 @@
 //! What becomes of hosts that sleep beside what scenarios show: without a wake command, and among many.
 
 use crate::model::*;
-use crate::state::{Command, UpdateCapacityProvider};
+use crate::state::Command;
 
-use super::world::{World, cluster};
+use super::world::World;
 use super::{Agenda, MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 
 const MINUTE: i64 = 60 * 1_000;
@@ -12,16 +12,11 @@ const MINUTE: i64 = 60 * 1_000;
 fn world(hosts: usize) -> World {
     let mut world = World::new();
     world.add_capacity_providers(&["metal"]);
-    let update = UpdateCapacityProvider {
-        capacity_provider: cluster().scope.capacity_provider("metal"),
-        managed_scaling: Some(ManagedScalingChanges {
-            enabled: Some(true),
-            ..ManagedScalingChanges::default()
-        }),
-        managed_termination_protection: None,
-        managed_draining: None,
+    let scaling = ManagedScalingChanges {
+        enabled: Some(true),
+        ..ManagedScalingChanges::default()
     };
-    world.apply(Command::UpdateCapacityProvider(update)).expect("updates");
+    world.scale_pool("metal", scaling, |_| {});
     for number in 0..hosts {
         let name = format!("h{number}");
         let capacity = Resources::new(1024, 1024);
@@ -36,15 +31,6 @@ fn power_of(world: &World, name: &str) -> (ContainerInstanceStatus, PowerState, 
     (host.status, host.power.state, host.power.calls)
 }
 
-fn change(world: &mut World, name: &str, change: PowerChange) {
-    let command = Command::ChangePower {
-        container_instance: world.host(name).expect("it is there"),
-        change,
-        at: world.now,
-    };
-    world.apply(command).expect("it can");
-}
-
 fn cut(world: &mut World, name: &str) {
     let id = world.host(name).expect("it is there");
     world.cut_off.insert(id);
@@ -57,16 +43,16 @@ fn cut(world: &mut World, name: &str) {
 }
 
 fn fall_asleep(world: &mut World, name: &str) {
-    change(world, name, PowerChange::Sleep);
+    world.change_power(name, PowerChange::Sleep);
     cut(world, name);
 }
 
 #[test]
 fn leader_that_can_wake_no_host_has_none_sleep_and_calls_none() {
     let mut world = world(3);
-    change(&mut world, "h0", PowerChange::Empty);
+    world.change_power("h0", PowerChange::Empty);
     fall_asleep(&mut world, "h1");
-    change(&mut world, "h1", PowerChange::Call);
+    world.change_power("h1", PowerChange::Call);
     let h1 = world.host("h1").expect("it is there");
     world.sound_sleepers.insert(h1);
     fall_asleep(&mut world, "h2");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::model::*;
-use crate::state::{Command, UpdateCapacityProvider};
+use crate::state::Command;
 
 use super::world::{World, cases, cluster};
 
@@ -15,17 +15,14 @@ const HOURS: i64 = 60 * 60 * 1_000;
 fn world(hosts: usize, target: u32) -> World {
     let mut world = World::new();
     world.add_capacity_providers(&["metal"]);
-    let update = UpdateCapacityProvider {
-        capacity_provider: cluster().scope.capacity_provider("metal"),
-        managed_scaling: Some(ManagedScalingChanges {
-            enabled: Some(true),
-            target_capacity: Some(target),
-            ..ManagedScalingChanges::default()
-        }),
-        managed_termination_protection: Some(true),
-        managed_draining: None,
+    let scaling = ManagedScalingChanges {
+        enabled: Some(true),
+        target_capacity: Some(target),
+        ..ManagedScalingChanges::default()
     };
-    world.apply(Command::UpdateCapacityProvider(update)).expect("updates");
+    world.scale_pool("metal", scaling, |update| {
+        update.managed_termination_protection = Some(true);
+    });
     world.add_host_of("steady", "a", Resources::new(1024, 1024), Some("metal"));
     for number in 0..hosts {
         let zone = ["a", "b"][number % 2];

@@ -6,27 +6,21 @@ use std::fmt::Write;
 use super::Stage;
 use crate::model::*;
 use crate::reconcile::world::cluster;
-use crate::state::{Command, UpdateCapacityProvider};
 
 impl Stage {
     /// Has the hosts of a pool put to sleep and woken from now on, or not any more.
     pub(super) fn scale_pool(&mut self, name: &str, args: &[&str], options: &BTreeMap<&str, &str>) {
         let number = |key: &str| options.get(key).map(|number| number.parse::<u32>().expect("a number"));
-        let update = UpdateCapacityProvider {
-            capacity_provider: cluster().scope.capacity_provider(name),
-            managed_scaling: Some(ManagedScalingChanges {
-                enabled: Some(!args.contains(&"off")),
-                target_capacity: number("target"),
-                minimum_step: number("min-step"),
-                maximum_step: number("max-step"),
-                warmup_secs: number("warmup"),
-            }),
-            managed_termination_protection: None,
-            managed_draining: args.contains(&"undrained").then_some(false),
+        let scaling = ManagedScalingChanges {
+            enabled: Some(!args.contains(&"off")),
+            target_capacity: number("target"),
+            minimum_step: number("min-step"),
+            maximum_step: number("max-step"),
+            warmup_secs: number("warmup"),
         };
-        self.world
-            .apply(Command::UpdateCapacityProvider(update))
-            .expect("updates the capacity provider");
+        self.world.scale_pool(name, scaling, |update| {
+            update.managed_draining = args.contains(&"undrained").then_some(false);
+        });
     }
 
     /// Has a host never come when it is called, or come again when it is.
@@ -43,7 +37,7 @@ impl Stage {
     pub(super) fn fail_call(&mut self, name: &str) {
         let host = self.world.host(name).expect("a host");
         let call = self.world.state.container_instance(host).expect("there").power.calls;
-        self.change_power(
+        self.world.change_power(
             name,
             PowerChange::NotCalled {
                 call,
@@ -55,16 +49,7 @@ impl Stage {
     /// Has the agent of a host say that it could not put it to sleep.
     pub(super) fn fail_sleep(&mut self, name: &str) {
         let reason = "the lid is open".to_owned();
-        self.change_power(name, PowerChange::NotAsleep { reason });
-    }
-
-    fn change_power(&mut self, name: &str, change: PowerChange) {
-        let command = Command::ChangePower {
-            container_instance: self.world.host(name).expect("a host"),
-            change,
-            at: self.world.now,
-        };
-        self.world.apply(command).expect("it can");
+        self.world.change_power(name, PowerChange::NotAsleep { reason });
     }
 
     /// How hosts are, where some can sleep.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::IdSource;
 use crate::model::*;
-use crate::state::{ClusterState, Command, Event, Rejection, Taggable, UpdateService, apply};
+use crate::state::{ClusterState, Command, Event, Rejection, Taggable, UpdateCapacityProvider, UpdateService, apply};
 
 use super::{Agenda, reconcile};
 
@@ -305,6 +305,32 @@ impl World {
             default_strategy: vec![],
         };
         self.apply(put).expect("puts");
+    }
+
+    /// Has the hosts of a pool put to sleep and woken as this says, and the rest of it as `change` does.
+    pub(crate) fn scale_pool(
+        &mut self,
+        name: &str,
+        scaling: ManagedScalingChanges,
+        change: impl FnOnce(&mut UpdateCapacityProvider),
+    ) {
+        let mut update = UpdateCapacityProvider {
+            capacity_provider: cluster().scope.capacity_provider(name),
+            managed_scaling: Some(scaling),
+            managed_termination_protection: None,
+            managed_draining: None,
+        };
+        change(&mut update);
+        self.apply(Command::UpdateCapacityProvider(update)).expect("updates");
+    }
+
+    pub(crate) fn change_power(&mut self, name: &str, change: PowerChange) {
+        let command = Command::ChangePower {
+            container_instance: self.host(name).expect("it is there"),
+            change,
+            at: self.now,
+        };
+        self.apply(command).expect("it can");
     }
 
     pub(crate) fn host(&self, name: &str) -> Option<ContainerInstanceId> {

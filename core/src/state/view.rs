@@ -356,11 +356,21 @@ impl ClusterState {
     fn index_liveness(&mut self, service: &ServiceKey, task: &Arc<Task>) {
         let live = &mut self.index.live_by_service;
         if task.is_stopped() {
-            remove(live, service, task.id);
+            self.forget_live(service, task.id);
         } else if let Some(tasks) = live.get_mut(service) {
             tasks.insert(task.id, Arc::clone(task));
         } else {
             live.insert(service.clone(), OrdMap::unit(task.id, Arc::clone(task)));
+        }
+    }
+
+    /// As [`remove`] does, of tasks themselves.
+    fn forget_live(&mut self, service: &ServiceKey, id: TaskId) {
+        if let Some(tasks) = self.index.live_by_service.get_mut(service) {
+            tasks.remove(&id);
+            if tasks.is_empty() {
+                self.index.live_by_service.remove(service);
+            }
         }
     }
 
@@ -370,7 +380,7 @@ impl ClusterState {
             remove(&mut self.index.tasks_by_cluster, &task.cluster, id);
             if let Some(service) = task.service() {
                 remove(&mut self.index.tasks_by_service, service, id);
-                remove(&mut self.index.live_by_service, service, id);
+                self.forget_live(service, id);
             }
             if let Some(instance) = task.container_instance {
                 self.index.tasks_by_instance.remove(&(instance, id));
@@ -504,36 +514,10 @@ fn insert<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<TaskId>>, key: &K, task: 
     index.entry(key.clone()).or_default().insert(task);
 }
 
-/// The tasks of something, by themselves or by their ids.
-trait Tasks: Clone {
-    fn take_out(&mut self, task: TaskId);
-    fn is_empty(&self) -> bool;
-}
-
-impl Tasks for OrdSet<TaskId> {
-    fn take_out(&mut self, task: TaskId) {
-        self.remove(&task);
-    }
-
-    fn is_empty(&self) -> bool {
-        OrdSet::is_empty(self)
-    }
-}
-
-impl Tasks for OrdMap<TaskId, Arc<Task>> {
-    fn take_out(&mut self, task: TaskId) {
-        self.remove(&task);
-    }
-
-    fn is_empty(&self) -> bool {
-        OrdMap::is_empty(self)
-    }
-}
-
 /// Leaves no empty set behind: a state that was built from a snapshot has none, and must be equal.
-fn remove<K: Ord + Clone, T: Tasks>(index: &mut OrdMap<K, T>, key: &K, task: TaskId) {
+fn remove<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<TaskId>>, key: &K, task: TaskId) {
     if let Some(tasks) = index.get_mut(key) {
-        tasks.take_out(task);
+        tasks.remove(&task);
         if tasks.is_empty() {
             index.remove(key);
         }
