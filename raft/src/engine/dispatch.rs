@@ -178,6 +178,11 @@ impl<M: StateMachine> Engine<M> {
         if self.member.node().raft.has_pending_conf() {
             return Err(Refused::Because(MembershipError::ChangeUnderWay));
         }
+        if matches!(change, MembershipChange::Add(_)) && self.member.log().snapshot_meta().index == 0 {
+            // A group founded by an older version writes its first snapshot now. Given the log from its first entry on instead, a new
+            // member would know of no voters, and could not go on where the log first changes who is a member.
+            return Err(Refused::Postponed);
+        }
         let raft = &self.member.node().raft;
         let last = raft.raft_log.last_index();
         let progress = raft.prs().iter();

@@ -129,9 +129,15 @@ impl Group {
 
     /// The number of keys that a linearizable read on a member shows.
     pub(crate) async fn read(&self, id: u64) -> usize {
-        let read = self.members[&id].read().await;
-        let read = read.unwrap_or_else(|error| panic!("member {id}: {error}: {:#?}", self.members[&id].status()));
-        read.view.len()
+        let raft = &self.members[&id];
+        match raft.read().await {
+            Ok(read) => read.view.len(),
+            Err(error) => {
+                // Those who wait hear that a member has stopped before it is said why.
+                drop(tokio::time::timeout(Duration::from_secs(1), raft.stopped()).await);
+                panic!("member {id}: {error}: {:#?}", raft.status())
+            }
+        }
     }
 
     /// Waits until all members have applied what the furthest has, and checks that they have the same state.

@@ -8,9 +8,12 @@ use std::sync::atomic::AtomicBool;
 
 use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::PeerMessage;
-use berth_raft::engine::{Answer, Collected, Engine, Ticket};
-use berth_raft::{Applied, Founding, MemberRecord, MembershipChange, MembershipError, ProposeError, RaftOptions, Role};
-use berth_storage::MemoryStorage;
+use berth_raft::engine::{Answer, Collected, Engine, Job, Ticket};
+use berth_raft::{
+    Applied, Founding, MemberRecord, MembershipChange, MembershipError, ProposeError, Published, RaftOptions, Role,
+    StateMachine,
+};
+use berth_storage::{MemoryStorage, Storage};
 
 use crate::toy::{Set, ToyMap, options};
 
@@ -23,6 +26,9 @@ pub(crate) struct Stepped {
     /// Messages on this way are lost: from, to.
     pub(crate) cut: BTreeSet<(u64, u64)>,
     pub(crate) answers: BTreeMap<Ticket, Answer<ToyMap>>,
+    /// Jobs wait until the test has them done, as where writing a snapshot takes long.
+    pub(crate) holds_jobs: bool,
+    jobs: Vec<(u64, Job<ToyMap>)>,
     network: VecDeque<PeerMessage>,
     next_ticket: Ticket,
     pub(crate) ticks: u64,
@@ -31,40 +37,50 @@ pub(crate) struct Stepped {
 impl Stepped {
     /// A group of so many voters, led by member 1, which had the time to hear from all of them.
     pub(crate) fn of(members: u64) -> Self {
-        let mut group = Self {
-            engines: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            answers: BTreeMap::new(),
-            network: VecDeque::new(),
-            next_ticket: 0,
-            ticks: 0,
-        };
-        group.open(1, Founding::default());
+        let mut group = Self::empty();
+        group.open(1, Founding::default(), Arc::new(MemoryStorage::default()));
         for id in 2..=members {
-            let cluster = group.engines[&1].identity().cluster;
-            group.open(id, Founding::Join { cluster });
-            let record = MemberRecord {
-                id,
-                ..MemberRecord::default()
-            };
-            group.change_until_made(1, &MembershipChange::Add(record));
-            let promote = MembershipChange::Promote {
-                member: id,
-                forced: false,
-            };
-            group.change_until_made(1, &promote);
+            group.open_joining(id);
+            group.change_until_made(1, &add(id));
+            group.change_until_made(1, &promote(id));
         }
         group.pass(100);
         group
     }
 
-    fn open(&mut self, id: u64, founding: Founding) {
+    /// Member 1 alone, on the storage that it had, its jobs held.
+    pub(crate) fn alone_on(store: Arc<dyn Storage>) -> Self {
+        let mut group = Self::empty();
+        group.holds_jobs = true;
+        group.open(1, Founding::default(), store);
+        group
+    }
+
+    fn empty() -> Self {
+        Self {
+            engines: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            holds_jobs: false,
+            jobs: Vec::new(),
+            network: VecDeque::new(),
+            next_ticket: 0,
+            ticks: 0,
+        }
+    }
+
+    /// A member on an empty storage that waits to be added to the group of member 1.
+    pub(crate) fn open_joining(&mut self, id: u64) {
+        let cluster = self.engines[&1].identity().cluster;
+        self.open(id, Founding::Join { cluster }, Arc::new(MemoryStorage::default()));
+    }
+
+    fn open(&mut self, id: u64, founding: Founding, store: Arc<dyn Storage>) {
         let options = RaftOptions {
             member_id: Some(id),
             founding,
             ..options()
         };
-        let store = Arc::new(MemoryStorage::default());
         let engine = Engine::open(store, ToyMap::default(), options, id).unwrap();
         self.engines.insert(id, engine);
         self.step(id, |_, _| {});
@@ -76,12 +92,25 @@ impl Stepped {
         let mut out = Collected::default();
         feed(engine, &mut out);
         engine.work(&mut out).unwrap();
+        if self.holds_jobs {
+            self.jobs.extend(out.job.take().map(|job| (id, job)));
+        }
         while let Some(done) = out.job.take().and_then(|job| job.run(&AtomicBool::new(false)).unwrap()) {
             engine.job_done(done).unwrap();
             engine.work(&mut out).unwrap();
         }
         self.network.extend(out.messages);
         self.answers.extend(out.answers);
+    }
+
+    /// Does the jobs that were held, and holds no more.
+    pub(crate) fn do_jobs(&mut self) {
+        self.holds_jobs = false;
+        for (id, job) in std::mem::take(&mut self.jobs) {
+            let done = job.run(&AtomicBool::new(false)).unwrap().unwrap();
+            self.step(id, |engine, _| engine.job_done(done).unwrap());
+        }
+        self.deliver();
     }
 
     /// Lets all messages arrive, and those that answer them.
@@ -180,6 +209,18 @@ impl Stepped {
         }
     }
 
+    /// What a linearizable read on a member shows.
+    pub(crate) fn read(&mut self, id: u64) -> Arc<Published<<ToyMap as StateMachine>::View>> {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        self.step(id, |engine, _| engine.read(ticket));
+        self.deliver();
+        match self.answer(ticket) {
+            Answer::Read(answer) => answer.unwrap(),
+            _ => panic!("the ticket is not that of a read"),
+        }
+    }
+
     /// Whether a member has applied a proposal.
     pub(crate) fn has(&self, id: u64, number: usize) -> bool {
         self.engines[&id]
@@ -220,7 +261,7 @@ impl Stepped {
         }
     }
 
-    fn change_until_made(&mut self, id: u64, change: &MembershipChange) {
+    pub(crate) fn change_until_made(&mut self, id: u64, change: &MembershipChange) {
         for _ in 0..PATIENCE {
             let ticket = self.change(id, change.clone());
             match self.changed(ticket) {
@@ -245,5 +286,19 @@ impl Stepped {
         let statuses = self.engines.values().map(Engine::status);
         let leading = statuses.filter(|status| status.role == Role::Leader);
         leading.max_by_key(|status| status.term).unwrap().member_id
+    }
+}
+
+pub(crate) fn add(id: u64) -> MembershipChange {
+    MembershipChange::Add(MemberRecord {
+        id,
+        ..MemberRecord::default()
+    })
+}
+
+pub(crate) fn promote(id: u64) -> MembershipChange {
+    MembershipChange::Promote {
+        member: id,
+        forced: false,
     }
 }
