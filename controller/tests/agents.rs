@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_controller::agents::{self, AgentsHandle, LogError, LogQuery};
-use berth_controller::clock::SystemClock;
+use berth_controller::clock::{Clock, SystemClock};
 use berth_core::ids::IdSource;
-use berth_core::model::{ContainerInstanceId, HostSettingsChange, Resources, TaskId, TaskStatus};
+use berth_core::model::{ContainerInstanceId, HostSettingsChange, Resources, StopCode, TaskId, TaskStatus};
 use berth_core::state::Command;
 use berth_proto::record::{self, RecordKind};
 use berth_proto::v1::agent_sessions_client::AgentSessionsClient;
@@ -197,21 +197,23 @@ async fn agent_that_registers_is_told_all_and_then_what_changes() {
     assert_eq!(added.tasks[0].desired_status(), AssignedStatus::Running);
     assert!(!added.tasks[0].spec.is_empty() && !added.tasks[0].begun);
     agent.report(1, task, TaskStatus::Running).await;
-    let mut recorded = false;
-    // The acknowledgement and the changed assignment come in either order.
-    for _ in 0..2 {
-        match agent.next().await {
-            to_agent::Message::ReportsRecorded(done) => {
-                assert_eq!(done.sequence, 1);
-                let state = port.cluster.state();
-                assert_eq!(state.task(task).expect("known").last_status, TaskStatus::Running);
-                recorded = true;
-            }
-            to_agent::Message::Assignments(changed) => assert!(changed.tasks[0].begun),
-            other => panic!("unexpected {other:?}"),
-        }
-    }
-    assert!(recorded);
+    let to_agent::Message::ReportsRecorded(done) = agent.next().await else {
+        panic!("what the agent has said itself is told again")
+    };
+    assert_eq!(done.sequence, 1);
+    let state = port.cluster.state();
+    assert_eq!(state.task(task).expect("known").last_status, TaskStatus::Running);
+    let stop = Command::StopTasks {
+        tasks: vec![task],
+        stop_code: StopCode::UserInitiated,
+        reason: "It is told so.".to_owned(),
+        at: SystemClock.now(),
+    };
+    port.cluster.propose(stop).await;
+    let stopped = agent.assignments().await;
+    assert_eq!(ids(&stopped), [task]);
+    assert_eq!(stopped.tasks[0].desired_status(), AssignedStatus::Stopped);
+    assert!(stopped.tasks[0].spec.is_empty(), "it knows the spec");
     port.close().await;
 }
 

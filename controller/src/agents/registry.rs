@@ -7,6 +7,7 @@ use berth_core::model::{AgentId, ClusterKey, ContainerInstanceId, TaskId};
 use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::assignments::{News, Told};
 use super::logs::LogCall;
 
 /// Log requests that wait for one agent before more are refused.
@@ -80,8 +81,8 @@ pub(super) struct Changes {
     pub(super) all: bool,
     /// Tasks that changed, or are gone.
     pub(super) tasks: BTreeSet<TaskId>,
-    /// Tasks that the agent was told of.
-    known: BTreeSet<TaskId>,
+    /// Tasks that the agent was told of, and what.
+    known: BTreeMap<TaskId, Told>,
 }
 
 impl SessionState {
@@ -109,14 +110,21 @@ impl SessionState {
         (std::mem::take(&mut changes.all), std::mem::take(&mut changes.tasks))
     }
 
-    /// Remembers what the agent knows of now.
-    pub(super) fn remember(&self, full: bool, tasks: impl Iterator<Item = TaskId>, removed: &[TaskId]) {
+    /// What the agent was told of these tasks, of those that it was told of.
+    pub(super) fn known(&self, tasks: &BTreeSet<TaskId>) -> BTreeMap<TaskId, Told> {
+        let changes = lock(&self.changes);
+        let known = tasks.iter().filter_map(|task| Some((*task, *changes.known.get(task)?)));
+        known.collect()
+    }
+
+    /// Remembers what the agent knows by a message.
+    pub(super) fn remember(&self, news: &News) {
         let mut changes = lock(&self.changes);
-        if full {
+        if news.message.full {
             changes.known.clear();
         }
-        changes.known.extend(tasks);
-        removed.iter().for_each(|task| _ = changes.known.remove(task));
+        changes.known.extend(news.told.iter().copied());
+        news.removed.iter().for_each(|task| _ = changes.known.remove(task));
     }
 
     fn task_changed(&self, task: TaskId) {
@@ -127,7 +135,7 @@ impl SessionState {
     fn task_forgotten(&self, task: TaskId) {
         let mut changes = lock(&self.changes);
         // One that is about to be told of may be forgotten before it is: it is known only then.
-        if changes.known.contains(&task) || changes.all {
+        if changes.known.contains_key(&task) || changes.all {
             changes.tasks.insert(task);
             self.changed.notify_one();
         }

@@ -402,21 +402,16 @@ impl Session {
         if instance.is_some_and(|host| host.status == ContainerInstanceStatus::Inactive) {
             return Err(SessionEnd::Deregistered);
         }
-        let message = if all {
+        let news = if all {
             assignments::full(&view, self.host, &self.tasks)?
         } else {
-            assignments::diff(&view, self.host, changed)?
+            assignments::diff(&view, self.host, changed, &self.state.known(changed))?
         };
-        let ids = |texts: Vec<&String>| {
-            texts
-                .into_iter()
-                .filter_map(|t| t.parse().ok())
-                .collect::<Vec<TaskId>>()
-        };
-        let known = ids(message.tasks.iter().map(|t| &t.task_id).collect());
-        let removed = ids(message.removed.iter().collect());
-        self.state.remember(all, known.into_iter(), &removed);
-        send(&self.outgoing, to_agent::Message::Assignments(message)).await
+        if news.is_empty() {
+            return Ok(());
+        }
+        self.state.remember(&news);
+        send(&self.outgoing, to_agent::Message::Assignments(news.message)).await
     }
 }
 
