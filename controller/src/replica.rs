@@ -85,6 +85,18 @@ impl StateGroup {
         self.measured(self.raft.propose_in_term(command, term)).await
     }
 
+    /// As [`Self::propose_in_term`], for what no client waits for: what clients ask for meanwhile overtakes it.
+    ///
+    /// # Errors
+    /// [`ProposeError`], as [`Raft::propose_in_term`].
+    pub async fn propose_in_background(
+        &self,
+        command: Command,
+        term: u64,
+    ) -> Result<Applied<ApplyOutcome>, ProposeError> {
+        self.measured(self.raft.propose_in_background(command, term)).await
+    }
+
     async fn measured(
         &self,
         proposal: impl Future<Output = Result<Applied<ApplyOutcome>, ProposeError>>,

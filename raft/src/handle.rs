@@ -14,7 +14,7 @@ use super::engine::{Engine, check_address};
 use super::error::{MembershipError, ProposeError, RaftFault, ReadError, ReceiveError, TransferError};
 use super::feed::{AppliedFeed, FeedItem};
 use super::founding::Identity;
-use super::inbox::{Full, Inbox, Notice};
+use super::inbox::{Full, Haste, Inbox, Notice};
 use super::membership::{ClusterId, MemberRecord, MemberRole, Membership, MembershipChange};
 use super::options::{FEED_CAPACITY, RaftOptions, TRANSFER_DEADLINE};
 use super::state_machine::StateMachine;
@@ -246,7 +246,7 @@ impl<M: StateMachine> Raft<M> {
     /// # Errors
     /// [`ProposeError`]; after `Stopped` and `Timeout` the command may or may not take effect.
     pub async fn propose(&self, command: M::Command) -> Result<Applied<M::Outcome>, ProposeError> {
-        self.propose_bound(command, None).await
+        self.propose_bound(command, None, Haste::Now).await
     }
 
     /// Proposes what this member decided as the leader of a term, and waits until it is committed and applied here.
@@ -257,23 +257,43 @@ impl<M: StateMachine> Raft<M> {
     /// [`ProposeError`]; after `TermPassed` nothing came of it, after `Stopped` and `Timeout` the command may or may
     /// not take effect.
     pub async fn propose_in_term(&self, command: M::Command, term: u64) -> Result<Applied<M::Outcome>, ProposeError> {
-        self.propose_bound(command, Some(term)).await
+        self.propose_bound(command, Some(term), Haste::Now).await
     }
 
-    async fn propose_bound(&self, command: M::Command, term: Option<u64>) -> Result<Applied<M::Outcome>, ProposeError> {
+    /// As [`Raft::propose_in_term`], for what no client waits for: what clients ask for meanwhile overtakes it.
+    ///
+    /// # Errors
+    /// [`ProposeError`], as [`Raft::propose_in_term`].
+    pub async fn propose_in_background(
+        &self,
+        command: M::Command,
+        term: u64,
+    ) -> Result<Applied<M::Outcome>, ProposeError> {
+        self.propose_bound(command, Some(term), Haste::Background).await
+    }
+
+    async fn propose_bound(
+        &self,
+        command: M::Command,
+        term: Option<u64>,
+        haste: Haste,
+    ) -> Result<Applied<M::Outcome>, ProposeError> {
         let data = command_record::<M>(&command, &self.view().view)?;
         drop(command);
         let bytes = data.len();
         let (reply, outcome) = oneshot::channel();
-        self.request(bytes, Request::Propose { data, term, reply })?;
+        self.request(bytes, haste, Request::Propose { data, term, reply })?;
         self.outcome(outcome).await?
     }
 
-    fn request(&self, bytes: usize, request: Request<M>) -> Result<(), ProposeError> {
-        self.owner.inbox.request(bytes, request).map_err(|full| match full {
-            Full::Overloaded => ProposeError::Overloaded,
-            Full::Closed => ProposeError::Stopped,
-        })
+    fn request(&self, bytes: usize, haste: Haste, request: Request<M>) -> Result<(), ProposeError> {
+        self.owner
+            .inbox
+            .request(bytes, haste, request)
+            .map_err(|full| match full {
+                Full::Overloaded => ProposeError::Overloaded,
+                Full::Closed => ProposeError::Stopped,
+            })
     }
 
     async fn outcome<T>(&self, outcome: oneshot::Receiver<T>) -> Result<T, ProposeError> {
@@ -291,7 +311,7 @@ impl<M: StateMachine> Raft<M> {
     /// [`ReadError`].
     pub async fn read(&self) -> Result<Arc<Published<M::View>>, ReadError> {
         let (reply, view) = oneshot::channel();
-        let asked = self.owner.inbox.request(0, Request::Read(reply));
+        let asked = self.owner.inbox.request(0, Haste::Now, Request::Read(reply));
         asked.map_err(|full| match full {
             Full::Overloaded => ReadError::Overloaded,
             Full::Closed => ReadError::Stopped,
@@ -319,7 +339,7 @@ impl<M: StateMachine> Raft<M> {
     /// [`MembershipError`].
     pub async fn change_membership(&self, change: MembershipChange) -> Result<u64, MembershipError> {
         let (reply, outcome) = oneshot::channel();
-        self.request(0, Request::Change(change, reply))?;
+        self.request(0, Haste::Now, Request::Change(change, reply))?;
         self.outcome(outcome).await?
     }
 

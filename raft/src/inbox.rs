@@ -1,7 +1,8 @@
 //! What waits for the driver: messages of other members, requests of callers, and what the shell noticed. Shell.
 //!
 //! Owns the bounds of what waits. Messages and requests wait apart, so that a flood of requests never pushes
-//! out the heartbeats of a leader.
+//! out the heartbeats of a leader. So do requests that somebody waits for and those in the background: of the latter a batch has little, so that
+//! the former do not wait long for the batch before theirs.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,8 +14,8 @@ use prost::Message;
 use super::engine::JobDone;
 use super::error::RaftFault;
 use super::options::{
-    MAX_BATCH_BYTES, MAX_BATCH_REQUESTS, MAX_WAITING_BYTES, MAX_WAITING_MESSAGE_BYTES, MAX_WAITING_MESSAGES,
-    MAX_WAITING_REQUESTS,
+    MAX_BACKGROUND_BATCH_BYTES, MAX_BATCH_BYTES, MAX_BATCH_REQUESTS, MAX_WAITING_BYTES, MAX_WAITING_MESSAGE_BYTES,
+    MAX_WAITING_MESSAGES, MAX_WAITING_REQUESTS,
 };
 
 /// Notices that wait before more are dropped; what they say shows again.
@@ -29,6 +30,15 @@ pub(super) enum Notice {
     Unreachable(u64),
     /// Leadership is to go to this member.
     Transfer(u64),
+}
+
+/// How soon a request is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// Somebody waits for it.
+    Now,
+    /// After those that somebody waits for; a little of it with each batch.
+    Background,
 }
 
 /// Why something was not taken in.
@@ -55,6 +65,8 @@ struct Queues<R> {
     messages: VecDeque<(usize, PeerMessage)>,
     message_bytes: usize,
     requests: VecDeque<(usize, R)>,
+    background: VecDeque<(usize, R)>,
+    /// Of both.
     request_bytes: usize,
     stop: bool,
     closed: bool,
@@ -77,6 +89,7 @@ impl<R> Default for Inbox<R> {
                 messages: VecDeque::new(),
                 message_bytes: 0,
                 requests: VecDeque::new(),
+                background: VecDeque::new(),
                 request_bytes: 0,
                 stop: false,
                 closed: false,
@@ -89,16 +102,21 @@ impl<R> Default for Inbox<R> {
 
 impl<R> Inbox<R> {
     /// A request of a caller, with the bytes that it keeps in memory.
-    pub(super) fn request(&self, bytes: usize, request: R) -> Result<(), Full> {
+    pub(super) fn request(&self, bytes: usize, haste: Haste, request: R) -> Result<(), Full> {
         let mut queues = self.lock();
         if queues.closed {
             return Err(Full::Closed);
         }
-        if queues.requests.len() >= MAX_WAITING_REQUESTS || queues.request_bytes + bytes > MAX_WAITING_BYTES {
+        let has_room = queues.request_bytes + bytes <= MAX_WAITING_BYTES;
+        let queue = match haste {
+            Haste::Now => &mut queues.requests,
+            Haste::Background => &mut queues.background,
+        };
+        if queue.len() >= MAX_WAITING_REQUESTS || !has_room {
             return Err(Full::Overloaded);
         }
+        queue.push_back((bytes, request));
         queues.request_bytes += bytes;
-        queues.requests.push_back((bytes, request));
         self.wake(queues);
         Ok(())
     }
@@ -141,10 +159,11 @@ impl<R> Inbox<R> {
         let mut queues = self.lock();
         queues.closed = true;
         let requests = std::mem::take(&mut queues.requests);
+        let background = std::mem::take(&mut queues.background);
         queues.messages.clear();
         queues.notices.clear();
         drop(queues);
-        drop(requests);
+        drop((requests, background));
     }
 
     /// Waits until something is there, or the time has come, and takes out what one batch may have. With
@@ -152,9 +171,8 @@ impl<R> Inbox<R> {
     pub(super) fn take(&self, until: Instant, stopping: bool) -> Taken<R> {
         let mut queues = self.lock();
         loop {
-            let something = !queues.notices.is_empty() || !queues.messages.is_empty() || !queues.requests.is_empty();
             let now = Instant::now();
-            if something || (queues.stop && !stopping) || now >= until {
+            if queues.has_something() || (queues.stop && !stopping) || now >= until {
                 return queues.take();
             }
             queues.sleeps = true;
@@ -182,22 +200,35 @@ impl<R> Inbox<R> {
 }
 
 impl<R> Queues<R> {
+    fn has_something(&self) -> bool {
+        !self.notices.is_empty()
+            || !self.messages.is_empty()
+            || !self.requests.is_empty()
+            || !self.background.is_empty()
+    }
+
     fn take(&mut self) -> Taken<R> {
-        let messages = take_batch(&mut self.messages, &mut self.message_bytes);
+        let messages = take_batch(&mut self.messages, &mut self.message_bytes, MAX_BATCH_BYTES);
+        let mut requests = take_batch(&mut self.requests, &mut self.request_bytes, MAX_BATCH_BYTES);
+        requests.extend(take_batch(
+            &mut self.background,
+            &mut self.request_bytes,
+            MAX_BACKGROUND_BATCH_BYTES,
+        ));
         Taken {
             notices: self.notices.drain(..).collect(),
             messages,
-            requests: take_batch(&mut self.requests, &mut self.request_bytes),
+            requests,
             stop: self.stop,
         }
     }
 }
 
 /// Takes out up to the bounds of a batch. What is not taken stays in its place.
-fn take_batch<T>(queue: &mut VecDeque<(usize, T)>, queued_bytes: &mut usize) -> Vec<T> {
+fn take_batch<T>(queue: &mut VecDeque<(usize, T)>, queued_bytes: &mut usize, most: usize) -> Vec<T> {
     let mut taken = Vec::with_capacity(queue.len().min(MAX_BATCH_REQUESTS));
     let mut bytes = 0;
-    while taken.len() < MAX_BATCH_REQUESTS && bytes < MAX_BATCH_BYTES {
+    while taken.len() < MAX_BATCH_REQUESTS && bytes < most {
         let Some((size, item)) = queue.pop_front() else { break };
         bytes += size;
         taken.push(item);
@@ -220,7 +251,8 @@ mod tests {
     fn requests_behind_a_full_batch_are_taken_with_the_next() {
         let inbox = Inbox::default();
         let all: Vec<usize> = (0..2 * MAX_BATCH_REQUESTS + 7).collect();
-        all.iter().for_each(|number| inbox.request(1, *number).unwrap());
+        all.iter()
+            .for_each(|number| inbox.request(1, Haste::Now, *number).unwrap());
         let mut taken = Vec::new();
         for _ in 0..3 {
             taken.extend(take(&inbox).requests);
@@ -232,28 +264,45 @@ mod tests {
     #[test]
     fn requests_over_the_bound_are_refused_and_messages_still_come_in() {
         let inbox = Inbox::default();
-        (0..MAX_WAITING_REQUESTS).for_each(|number| inbox.request(0, number).unwrap());
-        assert_eq!(inbox.request(0, 0), Err(Full::Overloaded));
+        (0..MAX_WAITING_REQUESTS).for_each(|number| inbox.request(0, Haste::Now, number).unwrap());
+        assert_eq!(inbox.request(0, Haste::Now, 0), Err(Full::Overloaded));
         inbox.message(PeerMessage::default()).unwrap();
         assert_eq!(take(&inbox).messages.len(), 1);
-        inbox.request(0, 0).unwrap();
+        inbox.request(0, Haste::Now, 0).unwrap();
+    }
+
+    #[test]
+    fn what_somebody_waits_for_overtakes_the_background_of_which_a_batch_has_little() {
+        let inbox = Inbox::default();
+        let half = MAX_BACKGROUND_BATCH_BYTES / 2;
+        (1..=3).for_each(|number| inbox.request(half, Haste::Background, number).unwrap());
+        inbox.request(half, Haste::Now, 10).unwrap();
+        inbox.request(half, Haste::Now, 11).unwrap();
+        assert_eq!(take(&inbox).requests, [10, 11, 1, 2]);
+        inbox.request(half, Haste::Now, 12).unwrap();
+        assert_eq!(
+            take(&inbox).requests,
+            [12, 3],
+            "the background goes on, whatever else comes"
+        );
+        assert!(take(&inbox).requests.is_empty());
     }
 
     #[test]
     fn bytes_over_the_bound_are_refused_until_they_are_taken() {
         let inbox = Inbox::default();
-        inbox.request(MAX_WAITING_BYTES, 1).unwrap();
-        assert_eq!(inbox.request(1, 2), Err(Full::Overloaded));
+        inbox.request(MAX_WAITING_BYTES, Haste::Now, 1).unwrap();
+        assert_eq!(inbox.request(1, Haste::Now, 2), Err(Full::Overloaded));
         assert_eq!(take(&inbox).requests, [1]);
-        inbox.request(1, 2).unwrap();
+        inbox.request(1, Haste::Now, 2).unwrap();
     }
 
     #[test]
     fn inbox_closed_takes_nothing_in() {
         let inbox = Inbox::default();
-        inbox.request(1, 1).unwrap();
+        inbox.request(1, Haste::Now, 1).unwrap();
         inbox.close();
-        assert_eq!(inbox.request(1, 2), Err(Full::Closed));
+        assert_eq!(inbox.request(1, Haste::Now, 2), Err(Full::Closed));
         assert!(take(&inbox).requests.is_empty());
     }
 

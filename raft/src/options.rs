@@ -49,6 +49,9 @@ pub(crate) const MAX_BATCH_REQUESTS: usize = 1024;
 /// Bytes of commands that the driver takes in before it syncs.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes of what members decided by themselves that the driver takes in before it syncs: bounds how long what clients ask for waits behind it.
+pub(crate) const MAX_BACKGROUND_BATCH_BYTES: usize = 128 * 1024;
+
 /// Bytes of the newest entries kept in memory, to apply them and to send them without reading the disk.
 pub(crate) const MAX_CACHED_LOG_BYTES: usize = 4 * 1024 * 1024;
 

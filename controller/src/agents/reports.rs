@@ -158,7 +158,7 @@ async fn record_together(group: &StateGroup, batch: Vec<Waiting>) {
     };
     let (hosts, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.host, waiting.done)).unzip();
     let proposed = group
-        .propose_in_term(Command::RecordReportsOfHosts { hosts }, term)
+        .propose_in_background(Command::RecordReportsOfHosts { hosts }, term)
         .await;
     let outcome = proposed.map(|applied| {
         if let Err(rejection) = applied.outcome {
@@ -182,7 +182,7 @@ async fn record_alone(group: &StateGroup, waiting: Waiting) {
         reports,
         at,
     };
-    let proposed = group.propose_in_term(command, waiting.term).await;
+    let proposed = group.propose_in_background(command, waiting.term).await;
     let outcome = proposed.map(|applied| match applied.outcome {
         Ok(_) | Err(Rejection::ContainerInstanceNotFound(_)) => {}
         Err(rejection) => {

@@ -128,7 +128,7 @@ async fn follow(group: StateGroup, term: u64, chain: Vec<Command>) -> End {
 }
 
 async fn propose(group: StateGroup, term: u64, command: Command) -> End {
-    let failure = match group.propose_in_term(command.clone(), term).await {
+    let failure = match group.propose_in_background(command.clone(), term).await {
         Ok(applied) => match applied.outcome {
             Ok(_) => return End::Done,
             Err(rejection) => rejection.to_string(),
