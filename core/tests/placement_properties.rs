@@ -257,7 +257,7 @@ proptest! {
                     let fitting = hosts.iter().find(|host| may_take(host, request));
                     prop_assert!(fitting.is_none(), "task {} fits {:?}", request.id.0, fitting);
                     let only = |host: &&Host| request.only_hosts.as_ref().is_none_or(|o| o.contains(&host.id));
-                    prop_assert_eq!(why.hosts.len(), hosts.iter().filter(only).count());
+                    prop_assert_eq!(why.hosts.len() + why.others, hosts.iter().filter(only).count());
                     prop_assert!(why.hosts.iter().all(|host| !host.refusals.is_empty()));
                 }
             }
@@ -317,7 +317,12 @@ proptest! {
                     prop_assert_eq!(chosen, Some(&(placement.host(), HostVerdict::Chosen(placement.score))));
                     prop_assert_eq!(runner_up, placement.runner_up);
                 }
-                Outcome::Unplaced(_) => prop_assert_eq!(chosen, None),
+                Outcome::Unplaced(why) => {
+                    prop_assert_eq!(chosen, None);
+                    let told: BTreeSet<_> = why.hosts.iter().map(|host| host.host).collect();
+                    let all: BTreeSet<_> = explanation.hosts.iter().map(|(host, _)| *host).collect();
+                    prop_assert_eq!(told, all);
+                }
             }
         }
     }
@@ -427,5 +432,6 @@ fn plan_for_2000_tasks_without_a_host_among_10000_keeps_their_reasons_once() {
     let plan = place(&problem, Seed(1));
     let reasons: BTreeSet<_> = plan.unplaced().map(|(_, why)| std::ptr::from_ref(why)).collect();
     assert_eq!((plan.unplaced().count(), reasons.len()), (2000, 1));
-    assert_eq!(plan.unplaced().next().expect("one").1.hosts.len(), 10_000);
+    let why = plan.unplaced().next().expect("one").1;
+    assert_eq!((why.hosts.len(), why.others), (100, 9_900));
 }

@@ -40,7 +40,7 @@ impl HostIndex {
 pub(super) struct ExpressionIndex(usize);
 
 /// The hosts of a capacity provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PoolIndex(u32);
 
 /// A model of GPUs that hosts of the board have.

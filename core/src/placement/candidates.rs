@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::board::{Board, HostIndex};
 use super::filter::{self, FilterKind};
+use super::need::Need;
 use super::plan::Funnel;
-use super::planner::Need;
 use super::podium::{Best, Podium};
 use super::score::Score;
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::distance::Distance;
 use super::filter;
 use super::plan::RefusedHost;
-use super::planner::{Distance, Planner};
+use super::planner::Planner;
 use super::problem::PlacementProblem;
 use super::refusal::Refusal;
 use super::score::Score;

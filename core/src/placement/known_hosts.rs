@@ -23,6 +23,8 @@ pub struct KnownHosts {
     clusters: BTreeMap<ClusterKey, Known>,
     /// Hosts that refuse tasks since their room is kept for one of a service, whatever the state says.
     kept_room: BTreeMap<ContainerInstanceId, ServiceName>,
+    /// How many hosts were looked at one by one.
+    looks: usize,
 }
 
 /// The hosts of a cluster.
@@ -98,8 +100,17 @@ impl KnownHosts {
         manner: Manner,
         seed: Seed,
     ) -> PlacementPlan {
-        self.planner(state, cluster, typical_of(requests), seed)
-            .plan(requests, manner)
+        let planner = self.planner(state, cluster, typical_of(requests), seed);
+        let plan = planner.plan(requests, manner);
+        let looks = planner.take_looks();
+        self.looks = self.looks.saturating_add(looks);
+        plan
+    }
+
+    /// How many hosts were looked at so far one by one, for plans: those that are alike once, and those that an order spares not at all.
+    #[must_use]
+    pub fn looks(&self) -> usize {
+        self.looks
     }
 
     /// Decides which tasks of a cluster to stop, as [`super::choose_to_stop`] does.

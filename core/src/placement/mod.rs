@@ -14,7 +14,7 @@
 //! - `known_hosts.rs`: hosts and planners that are kept from plan to plan.
 //! - `planner.rs` decides for one request after the other. `roads.rs` says how the best host is found without a look at all of them: by an order
 //!   that kinds of requests share (`shared_order.rs`, made of `order.rs`) and a census of the room that hosts have (`census.rs`), or by an order of
-//!   one kind (`candidates.rs`). Whichever it is, it finds what a pass over all hosts would.
+//!   one kind (`candidates.rs`). Whichever it is, it finds what a pass over all hosts would. What finds none learns from `crowd.rs` which hosts are closest.
 //! - `together.rs`: many tasks placed at once, packed host by host (`packing.rs`): those of services that want them at the same moment.
 //! - [`query_language`]: the language of `memberOf`.
 //! - `scale_in.rs`: the same strategies turned round, for a service that shrinks.
@@ -22,6 +22,8 @@
 mod board;
 mod candidates;
 mod census;
+mod crowd;
+mod distance;
 mod explain;
 mod filter;
 mod fragmentation;
@@ -29,6 +31,7 @@ mod from_state;
 mod gpus;
 mod groups;
 mod known_hosts;
+mod need;
 mod order;
 mod packing;
 mod plan;
@@ -48,6 +51,7 @@ mod shared_order;
 mod strategy;
 mod together;
 
+pub use crowd::MAX_LACKING_ROOM;
 pub use explain::{Explanation, HostVerdict, explain};
 pub use filter::FilterKind;
 pub use fragmentation::TypicalTasks;

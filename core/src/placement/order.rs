@@ -24,7 +24,7 @@ pub(super) struct OrderKey {
 }
 
 /// Amounts of the resources that are counted for all hosts, of a host or of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Room {
     /// CPU units.
     pub(super) cpu: u32,

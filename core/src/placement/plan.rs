@@ -1,6 +1,5 @@
 //! What was decided, with as much of the why as stays small: the whole why is in [`super::explain()`]. Pure data.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::filter::FilterKind;
@@ -75,21 +74,19 @@ impl Placement {
     }
 }
 
-/// Why a task goes nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a task goes nowhere: of all hosts how many each filter refused, and of the closest everything that each has against it. What every host says is found out
+/// where somebody asks, by [`super::explain()`]: very many hosts refuse very many tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unplaced {
     /// How many hosts were left after each filter.
     pub funnel: Funnel,
-    /// Every host that was considered and why it refused, the closest match first; empty where there was none.
+    /// The hosts that were considered and why they refused, the closest match first, 100 at most; empty where there was none.
     pub hosts: Vec<RefusedHost>,
-}
-
-impl Unplaced {
-    /// ECS's failure reasons, each once, in alphabetical order.
-    #[must_use]
-    pub fn ecs_reasons(&self) -> BTreeSet<&'static str> {
-        self.hosts.iter().map(RefusedHost::ecs_reason).collect()
-    }
+    /// How many hosts were considered beside these.
+    pub others: usize,
+    /// Of all that were considered, those that lack nothing but what tasks hold: the hosts that make room for a task of this service, and the 200 closest others,
+    /// the closest first.
+    pub lack_room: Vec<ContainerInstanceId>,
 }
 
 /// A host and every reason for which it did not take a task.

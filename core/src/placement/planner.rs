@@ -4,24 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::board::{AllowedModels, Board, ExpressionIndex, HostIndex, PoolIndex};
+use super::board::{Board, HostIndex};
 use super::candidates::Candidates;
+use super::crowd::{self, Crowd, Nearest};
 use super::filter;
 use super::fragmentation::TypicalTasks;
 use super::gpus::GpuSet;
 use super::groups::GroupIndex;
-use super::order::Room;
+use super::need::{Moment, Need, is_like};
 use super::plan::{Decision, Funnel, Outcome, Placement, PlacementPlan, RefusedHost, Unplaced};
 use super::podium::{Best, Podium};
-use super::problem::{Ask, Holding, Host, PlacementProblem, Shape, TaskRequest};
-use super::refusal::Refusal;
+use super::problem::{Ask, Holding, Host, PlacementProblem, TaskRequest};
 use super::roads::{Road, Roads};
 use super::scale_in::{self, ScaleIn};
-use super::score::Score;
 use super::seed::Seed;
 use super::strategy::{Arrival, Ranking};
 use super::together;
-use crate::model::{ContainerInstanceId, Manner, PlacementConstraint, Ports, TaskId, is_group_of_daemon};
+use crate::model::{ContainerInstanceId, Manner, PlacementConstraint, TaskId};
 
 /// Decides for every request where it goes. Later requests see what earlier ones reserved.
 ///
@@ -44,32 +43,11 @@ const MAX_EXPRESSIONS: usize = 64;
 /// Most changes of hosts that a planner keeps, for orders that have not taken them in.
 const MAX_CHANGES: usize = 100_000;
 
-/// What requests of one kind need: everything but their id and the hosts they are restricted to.
-pub(super) struct Need {
-    pub(super) group: GroupIndex,
-    pub(super) shape: Shape,
-    pub(super) gpu_models: AllowedModels,
-    pub(super) host_ports: Ports,
-    /// The pool of the only hosts that they may go to, if they may not go to any.
-    pub(super) pool: Option<PoolIndex>,
-    pub(super) distinct_instance: bool,
-    pub(super) member_of: Vec<ExpressionIndex>,
-    pub(super) ranking: Ranking,
-    /// What they ask for.
-    like: Arc<Ask>,
-    /// What the last request of the kind got that found no host, and when.
-    unplaced: Option<(Moment, Arc<Unplaced>)>,
-    /// How much room had been made when a request of the kind that may go to any host found none.
-    found_none_after: Option<usize>,
-}
+/// Hosts that are asked one by one whether they take a task, before it is found out otherwise.
+const SOON_LOOKED_AT: usize = 64;
 
-/// A moment in the life of a board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
-    revision: usize,
-    /// How often room had been made.
-    releases: usize,
-}
+/// Passes over all hosts after which a kind gets an order of its own.
+const ENOUGH_PASSES: u8 = 2;
 
 impl fmt::Debug for Planner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +73,10 @@ pub(super) struct Planner {
     releases: usize,
     /// Hosts that are not as they were described, since tasks were put there or taken off.
     touched: Vec<HostIndex>,
+    /// The hosts by what is alike of them, once something found none.
+    crowd: Option<Crowd>,
+    /// How many hosts were looked at one by one, those that are alike once.
+    looks: usize,
 }
 
 /// How requests of a kind find their host.
@@ -102,8 +84,15 @@ struct Way {
     road: Road,
     /// The hosts in their order for this kind alone, once there was a second request that needed it.
     candidates: Option<Candidates>,
-    /// Whether a request of the kind that may go to any host was served.
-    served: bool,
+    /// Passes over all hosts for requests of the kind; [`ENOUGH_PASSES`] once one of them found a host.
+    passes: u8,
+}
+
+/// The crowd of the hosts as they are now, made where it is first needed.
+fn caught_up<'c>(crowd: &'c mut Option<Crowd>, board: &Board) -> &'c Crowd {
+    let crowd = crowd.get_or_insert_with(|| Crowd::new(board));
+    crowd.catch_up(board);
+    crowd
 }
 
 impl Planner {
@@ -118,6 +107,8 @@ impl Planner {
             explains: true,
             releases: 0,
             touched: Vec::new(),
+            crowd: None,
+            looks: 0,
         }
     }
 
@@ -142,7 +133,7 @@ impl Planner {
         self.asked.clear();
         // What is kept of each kind alone is large.
         for way in &mut self.ways {
-            (way.candidates, way.served) = (None, false);
+            (way.candidates, way.passes) = (None, 0);
         }
         for need in &mut self.needs {
             need.unplaced = None;
@@ -316,8 +307,35 @@ impl Planner {
     /// Whether a host would take the request now.
     pub(super) fn has_host_for(&mut self, request: &TaskRequest) -> bool {
         let kind = self.kind_of(request);
+        if request.only_hosts.is_none() {
+            return self.has_taker(kind);
+        }
         let mut considered = self.considered(request).into_iter();
         considered.any(|host| filter::stopped_by(&self.board, &self.needs[kind], host).is_none())
+    }
+
+    /// Whether any host would take a request of the kind now.
+    pub(super) fn has_taker(&mut self, kind: usize) -> bool {
+        let need = &self.needs[kind];
+        let takes = |host: HostIndex| filter::stopped_by(&self.board, need, host).is_none();
+        // The last are filled last, and where there is room there is mostly some on them.
+        if self.board.indices().rev().take(SOON_LOOKED_AT).any(takes) {
+            return true;
+        }
+        let crowd = caught_up(&mut self.crowd, &self.board);
+        let (found, looks) = crowd.has_taker(&self.board, need);
+        self.looks += looks;
+        found
+    }
+
+    /// The hosts that come closest to taking a request of the kind, which none takes.
+    fn nearest(&mut self, kind: usize) -> Nearest {
+        caught_up(&mut self.crowd, &self.board).nearest(&self.board, &self.needs[kind])
+    }
+
+    /// How many hosts were looked at since this was asked last, those that are alike once.
+    pub(super) fn take_looks(&mut self) -> usize {
+        std::mem::take(&mut self.looks)
     }
 
     /// The hosts that the request may go to at all.
@@ -372,7 +390,7 @@ impl Planner {
         self.ways.push(Way {
             road: Road::of(&need, &request.strategies, &mut self.board),
             candidates: None,
-            served: false,
+            passes: 0,
         });
         let kind = self.needs.len();
         self.needs.push(need);
@@ -382,22 +400,33 @@ impl Planner {
 
     /// How many hosts passed which filter, and the best with the score of the next best.
     ///
-    /// By a pass over the hosts for what is asked for once. From the second request on by an order of the hosts that is made once: one that kinds
-    /// share, or one of the kind's own; unless each task has its own.
+    /// By a pass over the hosts for what is asked for once, or twice where none takes it: whether any does, and how many refuse. After that by an order of
+    /// the hosts that is made once: one that kinds share, or one of the kind's own; unless each task has its own.
     fn choose(&mut self, kind: usize, request: &TaskRequest) -> (Funnel, Option<Best>) {
         let (need, way) = (&self.needs[kind], &mut self.ways[kind]);
-        if request.only_hosts.is_some() || matches!(way.road, Road::EachTaskItsOwn) {
+        if let Some(only) = &request.only_hosts {
+            self.looks += only.len();
             return self.pass_over(need, request);
         }
-        let first = !std::mem::replace(&mut way.served, true);
+        let hosts = self.board.host_count() as usize;
+        if matches!(way.road, Road::EachTaskItsOwn) {
+            self.looks += hosts;
+            return self.pass_over(need, request);
+        }
         if let Road::Shared(road) = &mut way.road
             && road.is_short(&self.board)
             && !self.roads.is_first_to_ask(road)
         {
             return self.roads.choose(road, &self.board, need, self.explains);
         }
-        if first {
-            return self.pass_over(need, request);
+        if way.passes < ENOUGH_PASSES {
+            let found = self.pass_over(need, request);
+            self.ways[kind].passes += if found.1.is_some() { ENOUGH_PASSES } else { 1 };
+            self.looks += hosts;
+            return found;
+        }
+        if way.candidates.is_none() {
+            self.looks += hosts;
         }
         let candidates = way.candidates.get_or_insert_with(|| Candidates::new(&self.board, need));
         candidates.catch_up(&self.board, need);
@@ -432,107 +461,32 @@ impl Planner {
     }
 
     fn explain_unplaced(&mut self, kind: usize, request: &TaskRequest, funnel: Funnel) -> Arc<Unplaced> {
-        let need = &self.needs[kind];
-        let hosts = self.considered(request).into_iter().map(|host| RefusedHost {
+        let (considered, nearest) = match request.only_hosts {
+            None => (self.board.host_count() as usize, self.nearest(kind)),
+            Some(_) => {
+                let considered = self.considered(request);
+                let nearest = crowd::nearest_among(&self.board, &self.needs[kind], &considered);
+                (considered.len(), nearest)
+            }
+        };
+        self.looks += nearest.looks;
+        let hosts = nearest.hosts.into_iter().map(|host| RefusedHost {
             host: self.board.id(host),
             name: self.board.host(host).name.clone(),
-            refusals: filter::refusals(&self.board, need, host),
+            refusals: filter::refusals(&self.board, &self.needs[kind], host),
         });
-        let mut hosts: Vec<RefusedHost> = hosts.collect();
-        hosts.sort_by_cached_key(Distance::of);
-        let unplaced = Arc::new(Unplaced { funnel, hosts });
+        let hosts: Vec<RefusedHost> = hosts.collect();
+        let lack_room = nearest.lack_room.into_iter().map(|host| self.board.id(host));
+        let unplaced = Arc::new(Unplaced {
+            funnel,
+            others: considered - hosts.len(),
+            hosts,
+            lack_room: lack_room.collect(),
+        });
         if request.only_hosts.is_none() {
             self.needs[kind].unplaced = Some((self.moment(), Arc::clone(&unplaced)));
         }
         unplaced
-    }
-}
-
-impl Need {
-    /// Whether they are of a managed daemon, whose tasks come before others.
-    pub(super) fn is_of_daemon(&self) -> bool {
-        is_group_of_daemon(&self.like.group)
-    }
-
-    /// What it takes of what is counted for all hosts.
-    pub(super) fn room(&self) -> Room {
-        Room {
-            cpu: self.shape.resources.cpu.0,
-            memory: self.shape.resources.memory.0,
-        }
-    }
-
-    /// The attribute that the expression asks for, where the task's definition needs it.
-    pub(super) fn needed_attribute(&self, expression: &str) -> Option<&PlacementConstraint> {
-        let mut needed = self.like.constraints.iter();
-        needed.find(|c| {
-            matches!(c, PlacementConstraint::Attribute { .. }) && c.expression().as_deref() == Some(expression)
-        })
-    }
-
-    pub(super) fn score(&self, board: &Board, host: HostIndex, request: &TaskRequest) -> Score {
-        let arrival = Arrival {
-            shape: &self.shape,
-            task: request.id,
-        };
-        self.ranking.score(board, host, arrival)
-    }
-}
-
-/// Whether the same is asked for.
-fn is_like(one: &Ask, other: &Ask) -> bool {
-    // What tells most others apart is compared first.
-    one.shape == other.shape
-        && one.group == other.group
-        && one.capacity_provider == other.capacity_provider
-        && one.host_ports == other.host_ports
-        && one.constraints == other.constraints
-        && one.strategies == other.strategies
-}
-
-/// How far a host is from taking a task; the least is the closest match.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Distance {
-    /// Whether the request's own expressions or its capacity provider rule it out.
-    excluded: bool,
-    /// Whether it takes no task at all now.
-    unavailable: bool,
-    refusals: usize,
-    /// CPU units, MiB and thousandths of GPUs together: near enough to tell a close miss from a far one.
-    short_by: u64,
-    host: ContainerInstanceId,
-}
-
-impl Distance {
-    pub(super) fn of(refused: &RefusedHost) -> Self {
-        let excluded = |r: &Refusal| {
-            matches!(
-                r,
-                Refusal::CapacityProvider { .. }
-                    | Refusal::Attribute { .. }
-                    | Refusal::MemberOf { .. }
-                    | Refusal::UnreadableExpression { .. }
-                    | Refusal::GpuModel { .. }
-            )
-        };
-        let unavailable = |r: &Refusal| {
-            matches!(
-                r,
-                Refusal::NotActive(_) | Refusal::AgentDisconnected | Refusal::MakesRoom(_) | Refusal::MissesDaemon(_)
-            )
-        };
-        let short_by = |r: &Refusal| match r {
-            Refusal::Cpu(shortage) | Refusal::Memory(shortage) => u64::from(shortage.short_by()),
-            Refusal::Gpu(shortage) => u64::from(shortage.short_by()),
-            _ => 0,
-        };
-        Self {
-            excluded: refused.refusals.iter().any(excluded),
-            unavailable: refused.refusals.iter().any(unavailable),
-            refusals: refused.refusals.len(),
-            short_by: refused.refusals.iter().map(short_by).sum(),
-            host: refused.host,
-        }
     }
 }
 

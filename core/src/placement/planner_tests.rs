@@ -5,7 +5,7 @@ use crate::model::{
     Attributes, BinpackResource, ContainerInstanceStatus, Manner, PlacementExtension, PlacementStrategy, Resources,
     TaskId, TaskStatus, Timestamp,
 };
-use crate::placement::{StopCandidate, service_default};
+use crate::placement::{Shape, StopCandidate, service_default};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 

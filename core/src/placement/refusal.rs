@@ -170,6 +170,12 @@ impl Refusal {
         }
     }
 
+    /// Whether it is about what tasks hold, so that it is over once enough of them are.
+    #[must_use]
+    pub fn is_of_room(&self) -> bool {
+        matches!(self, Self::Cpu(_) | Self::Memory(_) | Self::Ports(_))
+    }
+
     /// The reason as ECS writes it in `failures[]` of `RunTask` and `StartTask`.
     #[must_use]
     pub fn ecs_reason(&self) -> &'static str {

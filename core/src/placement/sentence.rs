@@ -27,7 +27,7 @@ pub fn unable_to_place(service: &str, unplaced: &Unplaced, hosts_shown: usize) -
     };
     let shown = unplaced.hosts.iter().take(hosts_shown).map(numbers);
     let shown: Vec<String> = shown.collect();
-    let more = unplaced.hosts.len() - shown.len();
+    let more = unplaced.hosts.len() - shown.len() + unplaced.others;
     // Writing to a String cannot fail.
     _ = write!(
         text,
@@ -120,7 +120,6 @@ fn in_ecs_words(refused: &RefusedHost) -> String {
 mod tests {
     use super::*;
     use crate::model::{ContainerInstanceId, ContainerInstanceStatus};
-    use crate::placement::Funnel;
     use crate::placement::refusal::Shortage;
 
     fn draining(id: u128, name: &str) -> RefusedHost {
@@ -134,11 +133,11 @@ mod tests {
     #[test]
     fn closest_host_is_read_out_of_the_sentence_with_the_reason_that_the_api_gives() {
         let short = |refusal| Unplaced {
-            funnel: Funnel::default(),
             hosts: vec![RefusedHost {
                 refusals: vec![refusal],
                 ..draining(7, "rack-7")
             }],
+            ..Unplaced::default()
         };
         let shortage = Shortage {
             needs: 2,
@@ -159,10 +158,7 @@ mod tests {
             assert_eq!(closest.host, Some(ContainerInstanceId(7)));
             assert_eq!(closest.reason, refusal.ecs_reason());
         }
-        let nobody = Unplaced {
-            funnel: Funnel::default(),
-            hosts: vec![],
-        };
+        let nobody = Unplaced::default();
         let closest = closest_of(&unable_to_place("web", &nobody, HOSTS_PER_SENTENCE)).expect("of such a sentence");
         let said = "No Container Instances were found in your cluster.";
         assert_eq!((closest.host, closest.reason.as_str()), (None, said));
@@ -172,8 +168,8 @@ mod tests {
     #[test]
     fn sentence_names_the_closest_host_as_ecs_does_and_all_by_name_and_short_id() {
         let unplaced = Unplaced {
-            funnel: Funnel::default(),
             hosts: vec![draining(0xabcd_ef01 << 96, "rack-7"), draining(7, "")],
+            ..Unplaced::default()
         };
         assert_eq!(
             unable_to_place("web", &unplaced, HOSTS_PER_SENTENCE),
@@ -181,5 +177,16 @@ mod tests {
              The closest matching (container-instance abcdef01000000000000000000000000) encountered error \"AGENT\". \
              rack-7 (abcdef01): is DRAINING; 00000000000000000000000000000007: is DRAINING."
         );
+    }
+
+    #[test]
+    fn sentence_counts_the_hosts_that_it_does_not_name_whether_they_are_told_of_or_not() {
+        let unplaced = Unplaced {
+            hosts: (1..=7).map(|id| draining(id, "rack")).collect(),
+            others: 9_993,
+            ..Unplaced::default()
+        };
+        let sentence = unable_to_place("web", &unplaced, HOSTS_PER_SENTENCE);
+        assert!(sentence.ends_with("; and 9995 more."), "{sentence}");
     }
 }

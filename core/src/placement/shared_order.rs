@@ -9,8 +9,8 @@
 use super::board::{Board, ExpressionIndex, HostIndex, PoolIndex};
 use super::filter::{self, FilterKind};
 use super::groups::{FieldIndex, GroupIndex};
+use super::need::Need;
 use super::order::{Entry, Order, OrderKey, Outline};
-use super::planner::Need;
 use super::podium::{Best, Podium};
 use super::score::{MAX_STRATEGIES, Score};
 use super::strategy::{Count, RankSource, Ranking, Strategy, Ties};

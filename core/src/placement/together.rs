@@ -19,10 +19,11 @@ use std::sync::Arc;
 use super::board::{Board, HostIndex};
 use super::filter;
 use super::groups::{FieldIndex, LevelIndex};
+use super::need::Need;
 use super::order::Room;
 use super::packing::{self, Amounts, Bin, Load, Pile};
 use super::plan::{Outcome, Placement, PlacementPlan};
-use super::planner::{Need, Planner};
+use super::planner::Planner;
 use super::problem::{PlacementProblem, TaskRequest};
 use super::roads::Road;
 use super::score::MAX_STRATEGIES;
@@ -168,7 +169,7 @@ impl<'p> Together<'p> {
             packed[*place_of].waiting.push_back(place);
         }
         // What has no host at all leaves no trace in what the others get.
-        packed.retain(|packed| is_taken_by_any(planner, packed.kind, planner.board().indices()));
+        packed.retain(|packed| planner.has_taker(packed.kind));
         Self {
             whole: Whole::of(planner.board()),
             planner,

@@ -51,6 +51,8 @@ mod daemon_properties;
 #[cfg(test)]
 mod fargate_tests;
 #[cfg(test)]
+mod long_passes;
+#[cfg(test)]
 mod managed_scaling_tests;
 #[cfg(test)]
 mod pools;
@@ -96,15 +98,31 @@ use pass::Pass;
 /// waits for the next pass. Services that were planned together get what was found for them first.
 const MAX_COMMANDS_PER_PASS: usize = 256;
 
+/// Looks after which a pass ends, so that what comes meanwhile, such as a task that ends or a request to run one, does not wait for long: some 20 to 40 ms.
+/// What is left of the agenda comes first in the next pass.
+const MAX_LOOKS_PER_PASS: usize = 3_000_000;
+
 /// Looks at everything on the agenda that is due at `now` and returns what has to change, in an order in which every
 /// command is valid. The commands for one service build on each other: when one is rejected, those after it for that
-/// service are void.
+/// service are void. Where there is much to look at, the next call goes on with it: the agenda has work then, also if nothing was decided.
 pub fn reconcile(state: &ClusterState, agenda: &mut Agenda, now: Timestamp, ids: &mut IdSource) -> Vec<Command> {
-    let mut pass = Pass::new(state, agenda, now, ids);
+    reconcile_for(MAX_LOOKS_PER_PASS, state, agenda, now, ids)
+}
+
+fn reconcile_for(
+    looks: usize,
+    state: &ClusterState,
+    agenda: &mut Agenda,
+    now: Timestamp,
+    ids: &mut IdSource,
+) -> Vec<Command> {
+    let mut pass = Pass::new(state, agenda, now, ids, looks);
     room::spare_vain_looks(&mut pass);
-    while (pass.commands.len() < MAX_COMMANDS_PER_PASS || pass.together.is_under_way())
+    while !pass.is_long()
+        && (pass.commands.len() < MAX_COMMANDS_PER_PASS || pass.together.is_under_way())
         && let Some(subject) = pass.agenda.pop(now)
     {
+        pass.look_at(&subject);
         match subject {
             Subject::Host(id) => hosts::reconcile(&mut pass, id),
             Subject::AwayHost(id) => hosts::reconcile_away(&mut pass, id),

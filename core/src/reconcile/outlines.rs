@@ -1,47 +1,147 @@
 //! [`Outlines`]: hosts as those see them who look for tasks to be stopped for others, and [`Ground`], what a host would have left. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::{
-    ContainerInstance, ContainerInstanceId, DesiredStatus, Ports, Priority, RESERVED_TCP_PORTS, Resources, Task,
-    Timestamp, TransportProtocol,
+    ContainerInstance, ContainerInstanceId, DesiredStatus, Ports, Priority, RESERVED_TCP_PORTS, Resources, Service,
+    ServiceKey, Task, Timestamp, TransportProtocol,
 };
 use crate::state::ClusterState;
 
-/// What there is to know of hosts before any task of theirs is chosen, found out once in a pass: many services ask for the same hosts, and most of them in vain.
+use super::limits::Limits;
+use super::tally::{Tally, is_running, is_unhealthy};
+
+/// What there is to know of hosts before any task of theirs is chosen, and of the services that these are of, found out once in a pass: many services ask for
+/// the same hosts, and most of them in vain.
 #[derive(Default)]
 pub(super) struct Outlines {
     hosts: BTreeMap<ContainerInstanceId, Outline>,
+    /// Services with tasks on these hosts, each once.
+    services: Vec<Victim>,
+    numbers: BTreeMap<ServiceKey, ServiceNumber>,
+    /// How often a host was looked at for the tasks that are missed least there.
+    pub(super) weighed: usize,
 }
 
 /// What there is to know of one.
 pub(super) struct Outline {
     /// What it has left once all is over that is stopping.
     pub(super) ground: Ground,
-    /// The lowest priority of its tasks that may be stopped, if any may.
+    /// Its tasks that may be stopped for others.
+    pub(super) may_stop: Vec<MayStop>,
+    /// The lowest of their priorities.
     pub(super) lowest: Option<Priority>,
+}
+
+/// A task that may be stopped for others.
+pub(super) struct MayStop {
+    pub(super) task: Arc<Task>,
+    pub(super) priority: Priority,
+    /// The service that has a task less that runs then, if one has.
+    pub(super) service: Option<ServiceNumber>,
+}
+
+/// The place of a service among those with tasks on hosts that were looked at: many tasks ask for few services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ServiceNumber(usize);
+
+/// A service whose tasks may be stopped.
+struct Victim {
+    key: ServiceKey,
+    /// How many of its tasks serve, once that was asked.
+    serving: Option<usize>,
 }
 
 impl Outlines {
     /// That of a host, which stays the same until [`Self::forget`].
     pub(super) fn of(&mut self, state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> &Outline {
-        self.hosts.entry(host.id).or_insert_with(|| {
-            let tasks = state.tasks_of_instance(host.id);
-            let may_stop = tasks.filter(|task| state.may_be_preempted(task, now));
-            Outline {
-                ground: Ground::of(state, host, |task| task.desired_status == DesiredStatus::Running),
-                lowest: may_stop.map(|task| state.priority_of(task)).min(),
+        if !self.hosts.contains_key(&host.id) {
+            let outline = self.found(state, host, now);
+            self.hosts.insert(host.id, outline);
+        }
+        &self.hosts[&host.id]
+    }
+
+    fn found(&mut self, state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Outline {
+        let tasks = state.tasks_of_instance(host.id);
+        let may_stop = tasks.filter(|task| state.may_be_preempted(task, now));
+        let may_stop = may_stop.map(|task| {
+            let service = task.service().filter(|_| is_running(task));
+            MayStop {
+                task: Arc::clone(task),
+                priority: state.priority_of(task),
+                service: service.map(|key| self.number_of(key)),
             }
-        })
+        });
+        let may_stop: Vec<MayStop> = may_stop.collect();
+        Outline {
+            ground: Ground::of(state, host),
+            lowest: may_stop.iter().map(|one| one.priority).min(),
+            may_stop,
+        }
+    }
+
+    pub(super) fn number_of(&mut self, key: &ServiceKey) -> ServiceNumber {
+        if let Some(known) = self.numbers.get(key) {
+            return *known;
+        }
+        let number = ServiceNumber(self.services.len());
+        self.services.push(Victim {
+            key: key.clone(),
+            serving: None,
+        });
+        self.numbers.insert(key.clone(), number);
+        number
+    }
+
+    /// How many of its tasks that run a service can do without.
+    pub(super) fn spare(&mut self, state: &ClusterState, service: ServiceNumber) -> usize {
+        let victim = &mut self.services[service.0];
+        let Some(service) = state.service(&victim.key) else {
+            return usize::MAX;
+        };
+        let serving = victim.serving.unwrap_or_else(|| serving(state, service));
+        // Which tasks are those of a service with task sets depends on which of them is the primary one.
+        victim.serving = (!service.is_external()).then_some(serving);
+        serving.saturating_sub(Limits::of(service).lower)
     }
 
     /// Something has become of a task on a host.
     pub(super) fn forget(&mut self, host: ContainerInstanceId) {
         self.hosts.remove(&host);
     }
+
+    /// Something has become of a task of a service.
+    pub(super) fn forget_service(&mut self, service: &ServiceKey) {
+        if let Some(number) = self.numbers.get(service) {
+            self.services[number.0].serving = None;
+        }
+    }
+
+    /// A task of a service was told to stop for one of another.
+    pub(super) fn count_stopped(&mut self, service: &ServiceKey, task: &Arc<Task>) {
+        if let Some(number) = self.numbers.get(service)
+            && let Some(serving) = &mut self.services[number.0].serving
+        {
+            *serving = serving.saturating_sub(usize::from(serves(task)));
+        }
+    }
+}
+
+/// How many tasks of a service serve, of those that were not told to stop.
+fn serving(state: &ClusterState, service: &Service) -> usize {
+    let tally = Tally::of(state, service);
+    let wanted = tally.current.iter().chain(tally.to_replace());
+    wanted.filter(|task| serves(task)).count()
+}
+
+fn serves(task: &Arc<Task>) -> bool {
+    is_running(task) && !is_unhealthy(task)
 }
 
 /// What a host has left beside the tasks that stay.
+#[derive(Clone)]
 pub(super) struct Ground {
     cpu: i64,
     memory: i64,
@@ -50,8 +150,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// That of a host beside the tasks that are not over and stay.
-    pub(super) fn of(state: &ClusterState, host: &ContainerInstance, stays: impl Fn(&Task) -> bool) -> Self {
+    /// That of a host beside the tasks that were not told to stop.
+    fn of(state: &ClusterState, host: &ContainerInstance) -> Self {
         let capacity = host.host.capacity;
         let reserved = RESERVED_TCP_PORTS.map(|port| (TransportProtocol::Tcp, port));
         let held = reserved.into_iter().chain(host.foreign_ports.iter().copied());
@@ -61,7 +161,7 @@ impl Ground {
             ports: held.map(|port| (port, 1)).collect(),
         };
         let tasks = state.tasks_of_instance(host.id);
-        let staying = tasks.filter(|task| !task.is_stopped() && stays(task));
+        let staying = tasks.filter(|task| !task.is_stopped() && task.desired_status == DesiredStatus::Running);
         staying.for_each(|task| ground.keep(task));
         ground
     }

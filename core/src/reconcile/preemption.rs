@@ -13,23 +13,19 @@ use std::sync::Arc;
 
 use crate::model::{
     ContainerInstance, ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, Resources, SchedulingStrategy,
-    Service, ServiceKey, Task, TaskId, Timestamp,
+    Service, ServiceKey, ServiceName, Task, TaskId, Timestamp,
 };
-use crate::placement::{Refusal, Unplaced};
+use crate::placement::{MAX_LACKING_ROOM, Refusal, Unplaced};
 use crate::state::{ClusterState, Command, Feature, keeps_failing};
 
-use super::limits::Limits;
-use super::outlines::{Ground, Outlines};
+use super::outlines::{Ground, Outlines, ServiceNumber};
 use super::pass::Pass;
 use super::service::nothing_new;
-use super::tally::{Tally, is_running, is_unhealthy};
+use super::tally::is_running;
 use super::{deployment, events, managed_scaling, placing};
 
 /// How often a service has tasks of a host stopped in one look; more follow once that was seen through.
 pub(super) const MAX_AT_ONCE: usize = 10;
-
-/// Hosts that are looked at, the closest matches first.
-const MAX_HOSTS: usize = 200;
 
 /// What became of the wish for room.
 #[derive(Default)]
@@ -75,8 +71,8 @@ pub(super) fn make_room(
         return room;
     }
     let wanted = lacking.min(beyond(&pass.state, service));
-    let refused = why.hosts.iter().map(|host| (host.host, host.refusals.as_slice()));
-    let mut search = Search::new(&pass.state, &mut pass.outlines, service, prototype, refused, pass.now);
+    let hosts = why.lack_room.clone();
+    let mut search = Search::new(&pass.state, &mut pass.outlines, service, prototype, hosts, pass.now);
     room.tasks = search.comes_anyway();
     let mut found = vec![];
     while room.tasks < wanted
@@ -108,9 +104,23 @@ pub(crate) fn proposal<'r>(
         return None;
     }
     let mut outlines = Outlines::default();
-    let mut search = Search::new(state, &mut outlines, service, prototype, refused, now);
+    let hosts = lack_room(&service.key.name, refused);
+    let mut search = Search::new(state, &mut outlines, service, prototype, hosts, now);
     let least = search.least()?;
     (search.comes_anyway() == 0).then_some((least.host, least.tasks))
+}
+
+/// Of hosts that refuse a task of the service, the closest first, the same as in [`Unplaced::lack_room`].
+fn lack_room<'r>(
+    service: &ServiceName,
+    refused: impl Iterator<Item = (ContainerInstanceId, &'r [Refusal])>,
+) -> Vec<ContainerInstanceId> {
+    let makes_room = |refusal: &Refusal| matches!(refusal, Refusal::MakesRoom(by) if by == service);
+    let lacks_room = |refusal: &Refusal| refusal.is_of_room() || makes_room(refusal);
+    let lack_room = refused.filter(|(_, refusals)| refusals.iter().all(lacks_room));
+    let (making, others): (Vec<_>, Vec<_>) = lack_room.partition(|(_, refusals)| refusals.iter().any(makes_room));
+    let hosts = making.into_iter().chain(others.into_iter().take(MAX_LACKING_ROOM));
+    hosts.map(|(host, _)| host).collect()
 }
 
 /// Those that are needed, where there is room for `surplus` tasks too many once the last was chosen: the dearest is left out first.
@@ -176,6 +186,8 @@ struct Loss {
 struct Candidate {
     task: Arc<Task>,
     priority: Priority,
+    /// Its service, if that has a task less that runs then.
+    service: Option<ServiceNumber>,
     /// Whether its service would have too few tasks that run.
     is_needed: bool,
 }
@@ -193,25 +205,24 @@ struct Search<'s> {
     /// What is to be stopped.
     chosen: BTreeSet<TaskId>,
     /// How many tasks that run each service can do without, as far as some of its were chosen.
-    spare: BTreeMap<ServiceKey, usize>,
+    spare: BTreeMap<ServiceNumber, usize>,
 }
 
 impl<'s> Search<'s> {
-    fn new<'r>(
+    fn new(
         state: &'s ClusterState,
         outlines: &'s mut Outlines,
         service: &'s Service,
         prototype: &'s Task,
-        refused: impl Iterator<Item = (ContainerInstanceId, &'r [Refusal])>,
+        hosts: Vec<ContainerInstanceId>,
         now: Timestamp,
     ) -> Self {
-        let makes_room = |refusal: &Refusal| matches!(refusal, Refusal::MakesRoom(by) if *by == service.key.name);
-        let lacks_room = |refusal: &Refusal| {
-            matches!(refusal, Refusal::Cpu(_) | Refusal::Memory(_) | Refusal::Ports(_)) || makes_room(refusal)
+        // Since hosts refused, some may have begun to make room for others, which this one is not to wait for.
+        let is_open = |host: &ContainerInstanceId| {
+            let allocation = state.allocation(*host);
+            allocation.makes_room_for().is_none_or(|name| *name == service.key.name)
         };
-        let lack_room = refused.filter(|(_, refusals)| refusals.iter().all(lacks_room));
-        let (making, others): (Vec<_>, Vec<_>) = lack_room.partition(|(_, refusals)| refusals.iter().any(makes_room));
-        let hosts = making.into_iter().chain(others.into_iter().take(MAX_HOSTS));
+        let hosts = hosts.into_iter().filter(is_open).collect();
         Self {
             state,
             outlines,
@@ -219,7 +230,7 @@ impl<'s> Search<'s> {
             priority: Priority::of(&service.tags),
             needs: prototype.reservation,
             ports: &prototype.host_ports,
-            hosts: hosts.map(|(host, _)| host).collect(),
+            hosts,
             chosen: BTreeSet::new(),
             spare: BTreeMap::new(),
         }
@@ -250,12 +261,6 @@ impl<'s> Search<'s> {
         found.min_by_key(|sacrifice| sacrifice.loss)
     }
 
-    /// What a host has left once all is over that is stopping or is to be stopped.
-    fn ground(&self, host: &ContainerInstance) -> Ground {
-        let stays = |task: &Task| task.desired_status == DesiredStatus::Running && !self.chosen.contains(&task.id);
-        Ground::of(self.state, host, stays)
-    }
-
     /// How many of the tasks fit.
     fn times(&self, ground: &Ground) -> usize {
         ground.times(self.needs, self.ports)
@@ -263,9 +268,9 @@ impl<'s> Search<'s> {
 
     /// The tasks that are missed least on one host.
     fn on_host(&mut self, host: &ContainerInstance) -> Option<Sacrifice> {
-        let mut ground = self.ground(host);
-        let before = self.times(&ground);
-        let candidates = self.candidates(host.id);
+        let (left, candidates) = self.candidates(host);
+        let before = self.times(&left);
+        let mut ground = left.clone();
         candidates.iter().for_each(|candidate| ground.release(&candidate.task));
         if self.times(&ground) <= before {
             return None;
@@ -291,7 +296,7 @@ impl<'s> Search<'s> {
         }
         // One that is large enough by itself may be less of a loss than several.
         let several = sacrifice(host.id, &stopped, self.times(&ground) - before);
-        let mut ground = self.ground(host);
+        let mut ground = left;
         let one = candidates.iter().filter_map(|candidate| {
             ground.release(&candidate.task);
             let gain = self.times(&ground) - before;
@@ -301,54 +306,51 @@ impl<'s> Search<'s> {
         one.chain([several]).min_by_key(|sacrifice| sacrifice.loss)
     }
 
-    fn candidates(&mut self, host: ContainerInstanceId) -> Vec<Candidate> {
-        let state = self.state;
-        let tasks = state.tasks_of_instance(host);
-        let others = tasks.filter(|task| !self.chosen.contains(&task.id));
-        let may_stop = others.filter(|task| self.state.may_be_preempted(task, self.now));
-        let mut candidates: Vec<Candidate> = may_stop
-            .map(|task| Candidate {
-                priority: self.state.priority_of(task),
-                is_needed: false,
-                task: Arc::clone(task),
-            })
-            .filter(|candidate| self.priority.may_preempt(candidate.priority))
-            .collect();
-        let mut stopped: BTreeMap<&ServiceKey, usize> = BTreeMap::new();
-        for candidate in &mut candidates {
-            let service = candidate.task.service().filter(|_| is_running(&candidate.task));
-            let Some(service) = service.and_then(|key| state.service(key)) else {
-                continue;
-            };
-            let count = stopped.entry(&service.key).or_default();
-            *count += 1;
-            candidate.is_needed = *count > self.spare_of(service);
+    /// What a host has left once all is over that is stopping or is to be stopped, and the tasks that could be as well.
+    fn candidates(&mut self, host: &ContainerInstance) -> (Ground, Vec<Candidate>) {
+        let outline = self.outlines.of(self.state, host, self.now);
+        let mut ground = outline.ground.clone();
+        let mut candidates = vec![];
+        for one in &outline.may_stop {
+            if self.chosen.contains(&one.task.id) {
+                ground.release(&one.task);
+            } else if self.priority.may_preempt(one.priority) {
+                candidates.push(Candidate {
+                    task: Arc::clone(&one.task),
+                    priority: one.priority,
+                    service: one.service,
+                    is_needed: false,
+                });
+            }
         }
-        candidates
+        self.outlines.weighed += 1;
+        let mut stopped = BTreeMap::<ServiceNumber, usize>::new();
+        for candidate in &mut candidates {
+            if let Some(service) = candidate.service {
+                let count = stopped.entry(service).or_default();
+                *count += 1;
+                candidate.is_needed = *count > self.spare_of(service);
+            }
+        }
+        (ground, candidates)
     }
 
-    fn spare_of(&mut self, service: &Service) -> usize {
-        let known = self.spare.entry(service.key.clone());
-        *known.or_insert_with(|| spare(self.state, service))
+    /// How many tasks that run a service can do without.
+    fn spare_of(&mut self, service: ServiceNumber) -> usize {
+        let spare = self.spare.entry(service);
+        *spare.or_insert_with(|| self.outlines.spare(self.state, service))
     }
 
     /// Counts with what is to be stopped.
     fn take(&mut self, sacrifice: &Sacrifice) {
         self.chosen.extend(sacrifice.tasks.iter().map(|task| task.id));
         let running = sacrifice.tasks.iter().filter(|task| is_running(task));
-        let state = self.state;
-        for service in running.filter_map(|task| state.service(task.service()?)) {
+        for key in running.filter_map(|task| task.service()) {
+            let service = self.outlines.number_of(key);
             let left = self.spare_of(service).saturating_sub(1);
-            self.spare.insert(service.key.clone(), left);
+            self.spare.insert(service, left);
         }
     }
-}
-
-/// How many tasks that run a service can do without.
-fn spare(state: &ClusterState, service: &Service) -> usize {
-    let wanted = Tally::of(state, service).wanted();
-    let serving = wanted.iter().filter(|task| is_running(task) && !is_unhealthy(task));
-    serving.count().saturating_sub(Limits::of(service).lower)
 }
 
 fn sacrifice(host: ContainerInstanceId, candidates: &[&Candidate], gain: usize) -> Sacrifice {

@@ -85,6 +85,7 @@ pub(super) fn plan(pass: &mut Pass<'_>, first: &ServiceKey) {
     }
     if wishes.len() > 1 {
         place(pass, wishes);
+        pass.go_on_for_those_planned();
     }
 }
 

@@ -140,7 +140,8 @@ impl Rehearsal {
                 Err(_) => self.agenda.revisit(&self.state, command),
             }
         }
-        !commands.is_empty()
+        // A long pass ends with nothing decided where there is much to look at.
+        !commands.is_empty() || self.agenda.has_work()
     }
 
     fn apply(&mut self, command: &Command) -> Result<(), Rejection> {

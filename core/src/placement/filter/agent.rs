@@ -5,7 +5,7 @@
 use super::Filter;
 use crate::model::ContainerInstanceStatus;
 use crate::placement::board::{Board, HostIndex};
-use crate::placement::planner::Need;
+use crate::placement::need::Need;
 use crate::placement::problem::Host;
 use crate::placement::refusal::Refusal;
 

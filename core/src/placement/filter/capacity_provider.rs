@@ -2,7 +2,7 @@
 
 use super::Filter;
 use crate::placement::board::{Board, HostIndex};
-use crate::placement::planner::Need;
+use crate::placement::need::Need;
 use crate::placement::refusal::Refusal;
 
 /// See the module.
@@ -11,9 +11,13 @@ pub(super) struct CapacityProvider;
 impl Filter for CapacityProvider {
     fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
         let pool = need.pool?;
-        (board.pool(host) != Some(pool)).then(|| Refusal::CapacityProvider {
+        self.refuses(board, need, host).then(|| Refusal::CapacityProvider {
             needs: board.pool_name(pool).clone(),
             has: board.host(host).capacity_provider.clone(),
         })
+    }
+
+    fn refuses(&self, board: &Board, need: &Need, host: HostIndex) -> bool {
+        need.pool.is_some_and(|pool| board.pool(host) != Some(pool))
     }
 }

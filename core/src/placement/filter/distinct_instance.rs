@@ -3,7 +3,7 @@
 
 use super::Filter;
 use crate::placement::board::{Board, HostIndex};
-use crate::placement::planner::Need;
+use crate::placement::need::Need;
 use crate::placement::refusal::Refusal;
 
 /// See the module.

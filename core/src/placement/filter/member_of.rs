@@ -4,7 +4,7 @@
 use super::Filter;
 use crate::model::PlacementConstraint;
 use crate::placement::board::{Board, HostIndex};
-use crate::placement::planner::Need;
+use crate::placement::need::Need;
 use crate::placement::refusal::Refusal;
 
 /// See the module.
@@ -26,5 +26,9 @@ impl Filter for MemberOf {
             }),
             _ => Some(refusal),
         }
+    }
+
+    fn refuses(&self, board: &Board, need: &Need, host: HostIndex) -> bool {
+        need.member_of.iter().any(|expression| !board.holds(*expression, host))
     }
 }

@@ -10,7 +10,7 @@ mod memory;
 mod ports;
 
 use super::board::{Board, HostIndex};
-use super::planner::Need;
+use super::need::Need;
 use super::problem::Host;
 use super::refusal::Refusal;
 
@@ -21,6 +21,11 @@ use super::refusal::Refusal;
 pub(super) trait Filter: Sync {
     /// Why the host does not take the task; `None` if this filter has nothing against it.
     fn refusal(&self, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal>;
+
+    /// Whether it has something against the host: the same without the words, for those filters that take long to find them.
+    fn refuses(&self, board: &Board, need: &Need, host: HostIndex) -> bool {
+        self.refusal(board, need, host).is_some()
+    }
 }
 
 /// The filters, in the order in which they are asked.
@@ -108,21 +113,29 @@ impl FilterKind {
 
 /// Whether the host takes tasks at all, whichever.
 pub(super) fn is_available(host: &Host) -> bool {
-    agent::reason(host).is_none()
+    unavailability(host).is_none()
+}
+
+/// Why the host takes no task, whichever; `None` if it takes some.
+pub(super) fn unavailability(host: &Host) -> Option<Refusal> {
+    agent::reason(host)
 }
 
 /// The first filter that refuses the host; `None` if the host may take the task.
 pub(super) fn stopped_by(board: &Board, need: &Need, host: HostIndex) -> Option<FilterKind> {
     FilterKind::ALL
         .into_iter()
-        .find(|kind| kind.filter().refusal(board, need, host).is_some())
+        .find(|kind| kind.filter().refuses(board, need, host))
 }
 
 /// Whether one of these filters refuses the host.
 pub(super) fn is_refused_by(filters: &[FilterKind], board: &Board, need: &Need, host: HostIndex) -> bool {
-    filters
-        .iter()
-        .any(|kind| kind.filter().refusal(board, need, host).is_some())
+    filters.iter().any(|kind| kind.filter().refuses(board, need, host))
+}
+
+/// Why one filter refuses the host; `None` if it does not.
+pub(super) fn refusal_by(kind: FilterKind, board: &Board, need: &Need, host: HostIndex) -> Option<Refusal> {
+    kind.filter().refusal(board, need, host)
 }
 
 /// Everything that stands against the host, in the order of the filters.
