@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import boto3
 import botocore.auth
@@ -254,6 +255,19 @@ def attribute(instance, name):
 def id_of(arn):
     """What stands after the last slash of an ARN."""
     return arn.rsplit("/", 1)[-1]
+
+
+def page(address):
+    """What a web server answers at `host:port`, once it does: a task runs as soon as its processes do, and they may not listen yet."""
+
+    def fetched():
+        try:
+            with urllib.request.urlopen(f"http://{address}/", timeout=2) as answer:
+                return answer.read().decode()
+        except OSError:
+            return None
+
+    return wait_until(fetched, f"an answer from {address}", 30)
 
 
 def call(endpoint, operation, document):

@@ -224,8 +224,8 @@ def test_real_container_is_healthy_as_long_as_its_check_finds_a_file(containers)
     definition = ecs.register_task_definition(family="probed", containerDefinitions=[container])["taskDefinition"]
     ecs.create_service(cluster="shop", serviceName="probed", taskDefinition=definition["taskDefinitionArn"], desiredCount=1)
     try:
-        berth.wait_until(lambda: "HEALTHY" in health(ecs, "probed").values(), "the probe passes", 60.0)
-        first = [task for task, status in health(ecs, "probed").items() if status == "HEALTHY"][0]
+        healthy = lambda: [task for task, status in health(ecs, "probed").items() if status == "HEALTHY"]
+        first = berth.wait_until(healthy, "the probe passes", 60.0)[0]
         gone = berth.wait_until(
             lambda: [task for task in stopped(ecs, "probed") if task["taskArn"] == first], "the probe fails, and it is replaced", 90.0
         )[0]

@@ -1,7 +1,6 @@
 """The main road: an unmodified AWS client takes a service through its life. boto3 against simulated containers and real ones."""
 
 import collections
-import urllib.request
 
 import pytest
 
@@ -139,11 +138,10 @@ def test_page_of_a_real_container_is_served_through_its_dynamic_port(containers)
         # Each host of a development cluster binds ports on a loopback address of its own.
         where = f"{binding['bindIP']}:{binding['hostPort']}"
         places.add(where)
-        with urllib.request.urlopen(f"http://{where}/", timeout=5) as page:
-            assert "PAGE_GREETING=good morning" in page.read().decode()
+        assert "PAGE_GREETING=good morning" in berth.page(where)
     assert len(places) == 2
-    logs = containers.dev.run("logs", "--cluster", "shop", "page").stdout
-    assert logs.count("serving port 80") == 2, logs
+    logs = lambda: containers.dev.run("logs", "--cluster", "shop", "page").stdout
+    berth.wait_until(lambda: logs().count("serving port 80") == 2, "both have said that they serve", 30)
     delete_service(ecs, "page")
 
 

@@ -158,8 +158,13 @@ def test_daemon_is_known_by_name_to_logs_why_not_and_wait(dev):
 def test_host_drains_while_a_person_waits_and_is_told_what_keeps_it(dev):
     ecs = dev.ecs
     created = create(ecs, "logs", ["gpu", "plain"])
-    ecs.create_service(cluster=CLUSTER, serviceName="web", taskDefinition="web", desiredCount=4)
-    berth.wait_stable(ecs, CLUSTER, "web")
+    # They are healthy 5 s after they start, so that it is seen that somebody waits for it.
+    app = {"name": "app", "image": "web", "cpu": 64, "memory": 64, "healthCheck": {"command": ["CMD", "check"], "interval": 5, "retries": 10}}
+    slow = [{"name": "BERTH_SIM_HEALTHY_AFTER_MS", "value": "3000"}]
+    ecs.register_task_definition(family="checked", networkMode="host", containerDefinitions=[{**app, "environment": slow}])
+    ecs.create_service(cluster=CLUSTER, serviceName="web", taskDefinition="checked", desiredCount=4)
+    healthy = lambda: [task["healthStatus"] for task in berth.running(ecs, CLUSTER, serviceName="web")] == ["HEALTHY"] * 4
+    berth.wait_until(healthy, "all are healthy", 60)
     host = next(host for host in berth.instances_of(ecs, CLUSTER) if host["ec2InstanceId"] == "host-2")
     ecs.start_task(cluster=CLUSTER, taskDefinition="web", containerInstances=[host["containerInstanceArn"]], group="jobs")
     drained = dev.run("hosts", "drain", "host-2", "--wait", "--timeout", "25s", check=False)

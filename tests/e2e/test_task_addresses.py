@@ -1,7 +1,6 @@
 """Tasks that have an address of their own (networkMode awsvpc), over boto3 and on real containers."""
 
 import pathlib
-import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
@@ -35,17 +34,6 @@ def details(task):
     return attachment["status"], {detail["name"]: detail["value"] for detail in attachment["details"]}
 
 
-def page(address, port=80):
-    def fetched():
-        try:
-            with urllib.request.urlopen(f"http://{address}:{port}/", timeout=2) as answer:
-                return answer.read()
-        except OSError:
-            return None
-
-    return berth.wait_until(fetched, f"an answer from {address}", 30)
-
-
 @pytest.mark.containers
 def test_tasks_with_one_port_each_have_an_address_that_goes_with_them(containers):
     ecs = containers.ecs
@@ -73,7 +61,7 @@ def test_tasks_with_one_port_each_have_an_address_that_goes_with_them(containers
         assert container["networkInterfaces"] == [
             {"attachmentId": task["attachments"][0]["id"], "privateIpv4Address": found["privateIPv4Address"]}
         ]
-        assert page(found["privateIPv4Address"])
+        assert berth.page(f"{found['privateIPv4Address']}:80")
         addresses.append(found["privateIPv4Address"])
     assert len(set(addresses)) == 2
     listed = containers.dev.run("ps").stdout
