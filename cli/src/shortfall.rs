@@ -46,7 +46,7 @@ pub(crate) fn lacks_hosts(service: &Service, tasks: &[Task]) -> bool {
 /// How the task of the service ended that failed last since its deployment began; `tasks` as for [`sentence`].
 pub(crate) fn last_failure(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
     let (at, task) = failure(service, tasks)?;
-    let text = failure_text(service, at, task, now);
+    let text = failure_text(at, task, now);
     Some(text.trim_end_matches('.').to_owned())
 }
 
@@ -56,7 +56,7 @@ fn why(service: &Service, tasks: &[Task], now: Timestamp) -> Option<String> {
     match (complaint, failure) {
         // That tasks fail is said better by how the last one did.
         (Some((said, text)), Some((failed, _))) if said > failed && !text.contains(START_CONSISTENTLY) => Some(text),
-        (_, Some((at, task))) => Some(failure_text(service, at, task, now)),
+        (_, Some((at, task))) => Some(failure_text(at, task, now)),
         (Some((_, text)), None) => Some(text),
         (None, None) => None,
     }
@@ -103,9 +103,8 @@ fn deployed_at(service: &Service) -> Option<Timestamp> {
     primary(service)?.created_at
 }
 
-fn failure_text(service: &Service, at: Timestamp, task: &Task, now: Timestamp) -> String {
+fn failure_text(at: Timestamp, task: &Task, now: Timestamp) -> String {
     let id = task.task_arn.as_deref().map(last_part).unwrap_or_default();
-    let name = service.service_name.as_deref().unwrap_or_default();
     // A task that never started wrote nothing.
     let has_log = task.stop_code == Some(TaskStopCode::EssentialContainerExited) || was_unhealthy(task);
     format!(
@@ -114,7 +113,7 @@ fn failure_text(service: &Service, at: Timestamp, task: &Task, now: Timestamp) -
         age(at, now),
         task.stopped_reason.as_deref().unwrap_or("for no known reason"),
         if has_log {
-            format!("; `berth logs {name}` shows what it wrote")
+            format!("; `berth logs {}` shows what it wrote", short_id::shown(id))
         } else {
             String::new()
         },
@@ -197,7 +196,7 @@ mod tests {
         assert_eq!(
             sentence(&service(1), &[failed(95_000), failed(70_000)], NOW).expect("a sentence"),
             "service web runs 1 of 3 tasks: task 01234567 stopped 5s ago, Essential container in task exited (exit code 3); \
-             `berth logs web` shows what it wrote"
+             `berth logs 01234567` shows what it wrote"
         );
     }
 
@@ -211,7 +210,7 @@ mod tests {
         assert_eq!(
             sentence(&service(1), &[unhealthy], NOW).expect("a sentence"),
             "service web runs 1 of 3 tasks: task 01234567 stopped 5s ago, Task failed container health checks; \
-             `berth logs web` shows what it wrote"
+             `berth logs 01234567` shows what it wrote"
         );
     }
 }

@@ -129,7 +129,7 @@ def test_wait_lasts_until_the_deployment_is_completed_and_says_why_it_was_rolled
     fails = "      - {name: BERTH_SIM_EXIT_AFTER_MS, value: 1}\n      - {name: BERTH_SIM_EXIT_CODE, value: 3}\n---"
     ended = run(process, ERROR, "apply", "-f", written(tmp_path, "bad.yaml", f"{definition}{fails}{service}"), "--wait").stderr
     assert "rolled back from fragile:2" in ended and "ECS deployment circuit breaker: tasks failed to start. " in ended, ended
-    assert "tasks of fragile:2 failed, the last of them (task " in ended and "`berth logs fragile` shows what it wrote" in ended, ended
+    assert "tasks of fragile:2 failed, the last of them (task " in ended and "` shows what it wrote" in ended, ended
     arn = berth.service_of(ecs, "shop", "fragile")["currentServiceDeployment"]
 
     def over():

@@ -28,17 +28,25 @@ pub(crate) struct Question {
     origins: Vec<Resource>,
 }
 
-/// One question for each cluster of which a service is made or changed.
+/// One question for each cluster of which a service is made or changed, or that is changed itself.
 pub(crate) fn of_plan(plan: &Plan) -> Vec<Question> {
     let touched =
         |step: &&Step| step.resource.kind == Kind::Service && step.calls.iter().any(|call| is_of_tasks(call.operation));
     let services: Vec<&Step> = plan.steps.iter().filter(touched).collect();
-    let clusters: BTreeSet<&str> = services.iter().filter_map(|step| step.cluster.as_deref()).collect();
+    let changed_clusters = plan.steps.iter().filter(|step| {
+        step.resource.kind == Kind::Cluster && step.calls.iter().any(|call| operation(call.operation).is_some())
+    });
     let new: BTreeSet<&str> = plan
         .steps
         .iter()
         .filter(|step| step.resource.kind == Kind::Cluster && step.verb == Verb::Create)
         .map(|step| step.resource.name.as_str())
+        .collect();
+    let changed_clusters = changed_clusters.map(|step| step.resource.name.as_str());
+    let clusters: BTreeSet<&str> = services
+        .iter()
+        .filter_map(|step| step.cluster.as_deref())
+        .chain(changed_clusters.filter(|cluster| !new.contains(cluster)))
         .collect();
     let question = |cluster: &str| {
         let mut question = Question::about(cluster, !new.contains(cluster));

@@ -22,6 +22,9 @@ pub(super) const KIND: &str = "kind";
 /// The member by which one request is told from another.
 const CLIENT_TOKEN: &str = "clientToken";
 
+/// What refusals of members say that Berth does not have.
+const NOT_SUPPORTED: &str = "is not supported by Berth yet";
+
 /// What files declare, in the order in which it is made: each may name those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -225,15 +228,29 @@ impl Resource {
             let reason = "belongs to one request, and a file may be applied again and again; remove it";
             return Err(vec![resource.problem(CLIENT_TOKEN, reason)]);
         }
-        match resource.preview(&request) {
-            Ok(shown) => resource.shown = shown,
-            Err(error) => {
-                return Err(vec![
-                    resource.problem(&resource.named_in(&error.message), error.message),
-                ]);
+        resource.shown = resource.held_against_berth(request)?;
+        Ok(resource)
+    }
+
+    /// What the request would show, or everything of it that is not supported, or the first of what else is wrong.
+    fn held_against_berth(&self, mut request: Value) -> Result<Value, Vec<Problem>> {
+        let mut problems = vec![];
+        loop {
+            let error = match self.preview(&request) {
+                Ok(shown) if problems.is_empty() => return Ok(shown),
+                Ok(_) => return Err(problems),
+                Err(error) => error,
+            };
+            let member = self.named_in(&error.message);
+            // Without the member the next one is found; what else is wrong then may be wrong for want of it.
+            let goes_on = error.message.contains(NOT_SUPPORTED) && take_out(&mut request, &member);
+            if goes_on || problems.is_empty() {
+                problems.push(self.problem(&member, error.message));
+            }
+            if !goes_on {
+                return Err(problems);
             }
         }
-        Ok(resource)
     }
 
     /// Holds the request against what the model and Berth demand of it.
@@ -318,6 +335,18 @@ impl Resource {
     }
 }
 
+/// Takes a member out of a request, such as `containerDefinitions[0].secrets`; returns whether it was there.
+fn take_out(request: &mut Value, path: &str) -> bool {
+    let (holder, member) = path.rsplit_once('.').unwrap_or(("", path));
+    let pointer: String = holder
+        .split(['.', '[', ']'])
+        .filter(|step| !step.is_empty())
+        .map(|step| format!("/{step}"))
+        .collect();
+    let holder = request.pointer_mut(&pointer).and_then(Value::as_object_mut);
+    holder.is_some_and(|holder| holder.remove(member).is_some())
+}
+
 /// A path as it is written here; AWS's validation errors write `containerDefinitions.1.member.name` for `containerDefinitions[0].name`.
 fn path_of(word: &str) -> String {
     let mut path = String::new();
@@ -397,6 +426,25 @@ mod tests {
         assert_eq!((resource.kind, resource.name.as_str()), (Kind::Service, "web"));
         assert_eq!(resource.request["desiredCount"], 2);
         assert!(!resource.request.contains_key(KIND));
+    }
+
+    #[test]
+    fn everything_that_is_not_supported_is_told_at_once() {
+        let definition = "kind: TaskDefinition\nfamily: web\ntaskRoleArn: arn:aws:iam::1:role/r\nexecutionRoleArn: arn:aws:iam::1:role/r\n\
+                          containerDefinitions:\n- name: web\n  image: busybox\n  memory: 64\n  secrets: [{name: A, valueFrom: b}]\n";
+        let said = declared(definition).expect_err("not supported");
+        for (line, member) in [
+            (3, "taskRoleArn"),
+            (4, "executionRoleArn"),
+            (9, "containerDefinitions[0].secrets"),
+        ] {
+            let begins = format!("f.yaml:{line}: task definition web: {member}: ");
+            assert!(
+                said.iter().any(|problem| problem.starts_with(&begins)),
+                "{begins} in {said:?}"
+            );
+        }
+        assert_eq!(said.len(), 3, "{said:?}");
     }
 
     #[test]

@@ -48,9 +48,9 @@ impl Patience {
         Instant::now() >= self.until
     }
 
-    /// Seconds from its beginning to its end, for sentences.
+    /// Seconds from its beginning to its end, for sentences; what was asked for is whole, and something of it has passed before.
     pub(super) fn secs(&self) -> u64 {
-        self.whole.as_secs()
+        self.whole.as_secs() + u64::from(self.whole.subsec_nanos() > 0)
     }
 
     /// Lets time pass until the next look, or until it is over.

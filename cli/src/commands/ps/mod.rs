@@ -11,6 +11,7 @@ use clap::Args;
 
 use self::row::Row;
 use crate::cluster::Cluster;
+use crate::daemons;
 use crate::host_names::{self, HostNames};
 use crate::output::{self, Format};
 use crate::short_id;
@@ -90,6 +91,8 @@ fn shown(text: String, characters: usize, wide: bool) -> String {
 /// What each service that lacks tasks says about it.
 async fn shortfalls(cluster: &Cluster, service: Option<&str>, tasks: &[Task], now: Timestamp) -> Result<Vec<String>> {
     let named = match service {
+        // What a daemon lacks, `berth why-not` says.
+        Some(service) if daemons::named(service).is_some() => return Ok(vec![]),
         Some(service) => vec![service.to_owned()],
         None => cluster.service_arns(MAX_SERVICES_ASKED).await?,
     };

@@ -8,8 +8,8 @@ use super::answer::label;
 pub(super) fn on_hosts_not_given_up(answer: &PredictChangesResponse, loses_hosts: bool) -> Option<&'static str> {
     let gives_none_up = answer.hosts_given_up.as_deref().unwrap_or_default().is_empty();
     (loses_hosts && gives_none_up).then_some(
-        "No host is given up as lost: no agent of the cluster would be connected, so that the controller cannot tell who is away. Tasks on these hosts \
-         count as running, and nothing replaces them until an agent is back.",
+        "No host is given up as lost: it sleeps or is being woken, so that nobody misses its agent, or no agent of the cluster would be connected, so that the \
+         controller cannot tell who is away. Tasks on these hosts count as running, and nothing replaces them until an agent is back.",
     )
 }
 
