@@ -122,6 +122,7 @@ impl Agent {
             foreign_ports: foreign_ports.watch(),
             sleep_command: config.sleep_command,
             not_asleep: None,
+            withheld: None,
             seen: contents.seen,
             was: None,
             registration,

@@ -5,11 +5,13 @@ import json
 import pathlib
 import subprocess
 import threading
+import time
 import urllib.request
 
 import pytest
 
 import berth
+from members import Group
 
 CLUSTER = "shop"
 HOSTS = ("h1", "h2", "h3")
@@ -91,6 +93,12 @@ class Machines:
             [berth.BINARY, *arguments], env=berth.environment(self.endpoint), capture_output=True, text=True, check=True
         )
         return result.stdout
+
+    def refused(self, *arguments):
+        """What a command says that does not do what it was asked for."""
+        result = subprocess.run([berth.BINARY, *arguments], env=berth.environment(self.endpoint), capture_output=True, text=True)
+        assert result.returncode == 1, result
+        return result.stderr
 
     def instance(self, name):
         return next((i for i in berth.instances_of(self.ecs, CLUSTER) if i["ec2InstanceId"] == name), None)
@@ -207,6 +215,53 @@ def test_tasks_wait_for_the_hosts_that_they_need_and_no_others(machines):
     machines.wait_asleep()
 
 
+def test_host_that_somebody_puts_to_sleep_is_woken_by_people_alone(machines):
+    machines.wait_asleep()
+    [busy] = [name for name in HOSTS if machines.power(name) == "awake"]
+    sleeper, other = [name for name in HOSTS if name != busy]
+    hosts = lambda *arguments: machines.run("hosts", *arguments, "--cluster", CLUSTER)
+    # Its pool has put it to sleep; its task needs a host, and not this one.
+    assert f"{sleeper} sleeps already" in hosts("sleep", sleeper)
+    said = hosts("sleep", busy, "--wait", "--timeout", "2m").splitlines()
+    assert f"{busy} is emptied of 1 task" in said[0] and said[-1] == f"{busy}: asleep", said
+    assert any("1 of service:web" in line for line in said[1:]), said
+    assert machines.all_power() == ["awake" if name == other else "asleep" for name in HOSTS]
+    lines = hosts().splitlines()
+    assert sum("by hand" in line for line in lines) == 2, lines
+    [row] = [row for row in json.loads(hosts("--format", "json")) if row["name"] == busy]
+    assert (row["power"], row["sleepsByHand"]) == ("asleep", True)
+    assert "asleep by hand already" in machines.refused("hosts", "sleep", busy, "--cluster", CLUSTER)
+    assert "has no host h9" in machines.refused("hosts", "sleep", "h9", "--cluster", CLUSTER)
+    machines.scale("web", 2)
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        assert (machines.power(busy), machines.power(sleeper)) == ("asleep", "asleep"), "its pool wakes it"
+        time.sleep(0.5)
+    assert hosts("wake", busy, "--wait", "--timeout", "1m").splitlines() == [f"{busy} is waking", f"{busy}: called", f"{busy}: awake"]
+    berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
+    assert machines.power(sleeper) == "asleep"
+    assert f"{busy} is awake" in hosts("wake", busy), "nothing is called"
+    machines.scale("web", 1)
+    berth.wait_until(lambda: machines.asleep() == 2, "the host that was woken by hand sleeps again in time", 60)
+    hosts("wake", sleeper, "--wait", "--timeout", "1m")
+    machines.wait_asleep()
+
+
+def test_host_with_protected_tasks_is_put_to_sleep_by_force_alone(machines):
+    machines.wait_asleep()
+    [task] = berth.running(machines.ecs, CLUSTER)
+    [busy] = [name for name in HOSTS if machines.power(name) == "awake"]
+    machines.ecs.update_task_protection(cluster=CLUSTER, tasks=[task["taskArn"]], protectionEnabled=True, expiresInMinutes=60)
+    said = machines.refused("hosts", "sleep", busy, "--cluster", CLUSTER)
+    assert f"Host {busy} is not put to sleep: 1 task on it is protected from being stopped until 20" in said, said
+    assert (machines.power(busy), machines.instance(busy)["status"]) == ("awake", "ACTIVE")
+    machines.run("hosts", "sleep", busy, "--cluster", CLUSTER, "--deadline", "0s", "--force", "--timeout", "2m")
+    assert machines.power(busy) == "asleep"
+    machines.run("hosts", "wake", busy, "--cluster", CLUSTER, "--wait", "--timeout", "1m")
+    berth.wait_stable(machines.ecs, CLUSTER, "web", 60)
+    machines.wait_asleep()
+
+
 def test_host_that_does_not_wake_is_told_and_another_is_woken(machines):
     machines.wait_asleep()
     sleepers = [name for name in HOSTS if machines.power(name) == "asleep"]
@@ -273,6 +328,72 @@ def test_machine_of_a_controller_gets_no_sleep_command(tmp_path):
     assert refused.returncode == 3, refused.stderr
     assert "the controller http://127.0.0.1:1 is on this machine" in refused.stderr and "--sleep-command" in refused.stderr
     assert not (tmp_path / "agent").exists()
+
+
+def test_host_on_the_machine_of_a_controller_offers_no_sleep_once_it_knows(tmp_path):
+    group = Group(tmp_path, count=1)
+    [member] = group.members
+    ecs = member.client()
+    ecs.create_cluster(clusterName="default")
+    agent = berth.Process(
+        ["agent", "--data-dir", tmp_path / "host", "--runtime", "simulated", "--host-name", "host", "--sleep-command", "true",
+         "--join", member.token(role="agent"), "--peer", member.address],
+        tmp_path / "host.log",
+    )
+    try:
+        host = lambda: next(iter(berth.instances_of(ecs, "default")), None)
+        told = lambda: host() and berth.attribute(host(), "berth.power-trouble")
+        said = berth.wait_until(told, "it is told why it does not sleep", 60)
+        assert f"the controller https://{member.address} is on this machine" in said
+        assert "berth.sleep" not in [attribute["name"] for attribute in host()["attributes"]]
+        refused = member.run("hosts", "sleep", "host", check=False)
+        assert refused.returncode == 1 and "or a controller is on its machine" in refused.stderr, refused
+    finally:
+        agent.stop()
+        group.stop()
+
+
+def test_host_is_put_to_sleep_by_hand_where_nothing_wakes_it_but_its_switch(tmp_path):
+    port, agent_port = berth.free_port(), berth.free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    controller = berth.Process(
+        ["controller", "--listen", f"127.0.0.1:{port}", "--agent-listen", f"127.0.0.1:{agent_port}", "--data-dir", tmp_path / "data"],
+        tmp_path / "controller.log",
+    )
+
+    def start(name, command):
+        return berth.Process(
+            ["agent", "--controller", f"http://127.0.0.1:{agent_port}", "--data-dir", tmp_path / name, "--host-name", name,
+             "--runtime", "simulated", *(["--sleep-command", command] if command else [])],
+            tmp_path / f"{name}.log",
+        )
+
+    def hosts(*arguments):
+        return subprocess.run([berth.BINARY, "hosts", *arguments], env=berth.environment(endpoint), capture_output=True, text=True)
+
+    agents = []
+    try:
+        controller.wait_for(r"(?m)^Ready")
+        ecs = berth.client(endpoint)
+        ecs.create_cluster(clusterName="default")
+        lid = "echo the lid is open >&2; exit 3"
+        agents = [start("plain", None), start("open", lid), start("shut", "kill -TERM $PPID")]
+        berth.wait_until(lambda: len(berth.instances_of(ecs, "default")) == 3, "all hosts have registered", 60)
+        refused = hosts("sleep", "plain")
+        assert refused.returncode == 1 and "its agent was started without --sleep-command" in refused.stderr, refused
+        awake = hosts("sleep", "open", "--wait")
+        trouble = "open does not sleep, but is awake: the sleep command failed (exit status: 3): the lid is open"
+        assert awake.returncode == 1 and trouble in awake.stderr, awake
+        asleep = hosts("sleep", "shut", "--wait")
+        assert asleep.returncode == 0 and "switch the machine on to have it back" in asleep.stdout, asleep
+        refused = hosts("wake", "shut")
+        assert refused.returncode == 1 and "without --wake-command" in refused.stderr, refused
+        agents.append(start("shut", "kill -TERM $PPID"))
+        power = lambda: {i["ec2InstanceId"]: (i["agentConnected"], berth.attribute(i, "berth.power")) for i in berth.instances_of(ecs, "default")}
+        berth.wait_until(lambda: power()["shut"] == (True, None), "it is awake", 60)
+    finally:
+        for process in [*agents, controller]:
+            process.stop()
 
 
 def test_without_a_command_that_wakes_hosts_managed_scaling_is_refused(tmp_path):

@@ -181,6 +181,27 @@ def takes_a_reset(member):
     return True
 
 
+def takes_pools(member, name):
+    """Whether there can be capacity providers and what is managed of them, and hosts be put to sleep, as from level 2 on."""
+    group = {"autoScalingGroupArn": name, "managedScaling": {"status": "DISABLED", "targetCapacity": 90}}
+    asleep = member.run("hosts", "sleep", "host-newer", check=False)
+    assert asleep.returncode == 1, asleep
+    try:
+        member.client(retries=8).create_capacity_provider(name=name, autoScalingGroupProvider=group)
+    except botocore.exceptions.ClientError as error:
+        assert "upgraded" in str(error) and "upgraded" in asleep.stderr, (error, asleep.stderr)
+        return False
+    assert "its agent was started without --sleep-command" in asleep.stderr, asleep.stderr
+    return True
+
+
+def refuses_pools(member, name):
+    """Whether a member of the earlier build says clearly that it has no capacity providers, and goes on."""
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        member.client().create_capacity_provider(name=name, autoScalingGroupProvider={"autoScalingGroupArn": name})
+    return "CreateCapacityProvider" in str(refused.value) and member.child.poll() is None
+
+
 def refused(member, *arguments):
     """What the earlier build says that is started on what the newer one has written."""
     again = member.again(*arguments, binary=berth.EARLIER)
@@ -218,7 +239,10 @@ def test_members_are_upgraded_one_by_one_while_clients_write(tmp_path, order):
                 name = f"while-{leads.name}-leads-{number}"
                 cluster.do_what_members_could_differ_in(name)
                 is_new = [shows_what_asks_for_nothing(upgraded, name), deletes_again(upgraded, name), takes_a_reset(upgraded)]
-                assert is_new == [OLD == NEW] * 3
+                is_new.append(takes_pools(upgraded, name))
+                assert is_new == [OLD == NEW] * 4
+                if OLD != NEW:
+                    assert refuses_pools(members[-1], name)
                 cluster.all_say_the_same()
             for binary in (berth.EARLIER, berth.BINARY):
                 come_and_go(group, binary)
@@ -232,7 +256,7 @@ def test_members_are_upgraded_one_by_one_while_clients_write(tmp_path, order):
         cluster.do_what_members_could_differ_in("afterwards")
         for member in group.members:
             is_new = [shows_what_asks_for_nothing(member, member.name), deletes_again(member, "afterwards"), takes_a_reset(member)]
-            assert is_new == [True] * 3
+            assert [*is_new, takes_pools(member, member.name)] == [True] * 4
         cluster.all_say_the_same()
         assert cluster.tasks() == before, "no task of the service was started again"
         assert len(cluster.connected()) == 2, "an earlier agent and a newer one"

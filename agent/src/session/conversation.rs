@@ -134,6 +134,9 @@ impl Session {
         );
         self.was = Some(arn.clone());
         self.controllers.tell(registered.controllers.clone()).await?;
+        if self.withhold_sleep() {
+            return Err(SessionError::SleepWithheld);
+        }
         self.registration.send_replace(Some(arn.clone()));
         Ok(())
     }
@@ -223,9 +226,9 @@ impl Session {
         }
     }
 
-    /// Says why the host is awake that was told to sleep, once.
+    /// Says why the host is awake that was told to sleep, once; or why it is not to sleep.
     async fn say_not_asleep(&mut self, outgoing: &mpsc::Sender<FromAgent>) -> Result<(), SessionError> {
-        let Some(reason) = self.not_asleep.clone() else {
+        let Some(reason) = self.not_asleep.clone().or_else(|| self.withheld.clone()) else {
             return Ok(());
         };
         let message = v1::NotAsleep { reason };

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) sleep_command: Option<String>,
     /// Why the host is awake that was told to sleep, as long as no controller knows.
     pub(crate) not_asleep: Option<String>,
+    /// Why it is not to sleep although it was started with a command for it, which each controller is told.
+    pub(crate) withheld: Option<String>,
     /// The newest assignment that was taken.
     pub(crate) seen: Option<SeenPosition>,
     /// ARN of the container instance that this process has had a session as.
@@ -94,6 +96,8 @@ enum SessionError {
     Ledger(#[from] LedgerError),
     #[error("the host is to sleep")]
     ToldToSleep,
+    #[error("the host offers no sleep any more")]
+    SleepWithheld,
     #[error("the agent is stopping")]
     Stopping,
 }
@@ -102,6 +106,7 @@ impl Session {
     /// Keeps a session with the controller that leads, until the cluster does not have this host; returns what it was told then.
     pub(crate) async fn run(mut self) -> End {
         let mut route = Route::new();
+        self.withhold_sleep();
         loop {
             let all = self.controllers.all();
             let endpoint = route.next(&all);
@@ -127,6 +132,8 @@ impl Session {
                     self.sleep().await;
                     continue;
                 }
+                // Once: it registers again at once.
+                SessionError::SleepWithheld => continue,
                 SessionError::Refused(refused) => {
                     at_least = Duration::from_millis(u64::from(refused.retry_after_ms));
                     hint = self.leader_of(refused);

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use berth_core::model::{Attributes, attribute_names};
 use berth_hooks::Hook;
 use tokio::time::Instant;
 
@@ -43,19 +44,30 @@ impl Watch {
 }
 
 impl Session {
+    /// Offers no sleep any more once it is known that a controller is on this machine, which the cluster may tell late; whether that is news.
+    pub(super) fn withhold_sleep(&mut self) -> bool {
+        let offered = self.sleep_command.as_ref();
+        let Some(controller) = offered.and_then(|_| self.controllers.on_this_machine()) else {
+            return false;
+        };
+        let trouble = format!(
+            "the controller {controller} is on this machine and would sleep too: start this host's agent without --sleep-command"
+        );
+        tracing::warn!(host = self.host.host_name, trouble, "this host does not sleep");
+        self.sleep_command = None;
+        without_sleep(&mut self.host.attributes);
+        self.withheld = Some(trouble);
+        true
+    }
+
     /// Runs the command, and waits until the host has slept. Where it has not, the next session says why.
     pub(super) async fn sleep(&mut self) {
+        if self.withhold_sleep() {
+            return;
+        }
         let Some(command) = self.sleep_command.clone() else {
             return;
         };
-        if let Some(controller) = self.controllers.on_this_machine() {
-            let trouble = format!(
-                "the controller {controller} is on this machine and would sleep too: start this host's agent without --sleep-command"
-            );
-            tracing::warn!(host = self.host.host_name, trouble, "this host does not sleep");
-            self.not_asleep = Some(trouble);
-            return;
-        }
         tracing::info!(host = self.host.host_name, "told to put this host to sleep");
         let watch = Watch::start();
         let ended = Hook::new("sleep command", command, COMMAND_WITHIN).run([]).await;
@@ -78,5 +90,12 @@ impl Session {
         };
         tracing::warn!(host = self.host.host_name, trouble, "this host does not sleep");
         self.not_asleep = Some(trouble);
+    }
+}
+
+/// Takes off what a host says of itself that can sleep.
+fn without_sleep(attributes: &mut Attributes) {
+    for name in [attribute_names::SLEEP, attribute_names::MAC_ADDRESSES] {
+        attributes.remove(name);
     }
 }

@@ -1,11 +1,11 @@
 //! The one place that gives AWS codes to what the controller refuses or cannot do. Pure.
 
-use berth_aws::AwsError;
 use berth_aws::ecs::errors as ecs;
 use berth_aws::error::common;
+use berth_aws::{AwsError, Timestamp};
 use berth_core::model::{
-    CapacityProviderKey, MAX_ALARM_NAMES, MAX_HOOKS, ServiceKey, StrategyKind, TaskId, UnsupportedByDaemon,
-    UnworkableConfiguration,
+    CapacityProviderKey, MAX_ALARM_NAMES, MAX_HOOKS, PowerRefusal, ServiceKey, StrategyKind, TaskId,
+    UnsupportedByDaemon, UnworkableConfiguration,
 };
 use berth_core::state::{MAX_ATTRIBUTES, MAX_TAGS, MAX_TASK_SETS, Rejection};
 
@@ -78,6 +78,38 @@ pub(super) fn log_failure(task: TaskId, failure: &LogFailure) -> AwsError {
         LogFailure::NoAnswer(why) => {
             common::SERVICE_UNAVAILABLE.error(format!("The log of task {task} cannot be read now: {why}."))
         }
+    }
+}
+
+/// Why somebody cannot have a host put to sleep or woken, and what to do.
+fn power_refused(host: &str, why: &PowerRefusal) -> String {
+    match why {
+        PowerRefusal::NoSleepCommand => format!(
+            "Host {host} cannot be put to sleep: its agent was started without --sleep-command, or a controller is on its machine."
+        ),
+        PowerRefusal::AgentAway => {
+            format!("Host {host} cannot be put to sleep now: its agent, which would do so, is away.")
+        }
+        PowerRefusal::Protected { count, until } => {
+            let (noun, verb) = if *count == 1 { ("task", "is") } else { ("tasks", "are") };
+            let until = Timestamp(until.0).iso8601();
+            format!(
+                "Host {host} is not put to sleep: {count} {noun} on it {verb} protected from being stopped until {until}. Try again then, or with \
+                 force, which has it wait for them. `berth hosts drain {host}` has the others leave meanwhile."
+            )
+        }
+        PowerRefusal::Already => {
+            format!("Host {host} is asleep by hand already; `berth hosts wake {host}` wakes it.")
+        }
+        PowerRefusal::Waking => format!(
+            "Host {host} cannot be put to sleep now: it is being woken. Try again once it is awake, or asleep again since it did not come."
+        ),
+        PowerRefusal::FallingAsleep => {
+            format!("Host {host} cannot be woken now: it is falling asleep. Try again once it sleeps.")
+        }
+        PowerRefusal::AwayAndAwake => format!(
+            "Host {host} cannot be woken: it was not put to sleep, and its agent is away. Look after the machine itself."
+        ),
     }
 }
 
@@ -178,6 +210,7 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             ecs::INVALID_PARAMETER.error("The referenced container instance was not found.")
         }
         R::ContainerInstanceHasTasks(_) => ecs::INVALID_PARAMETER.error("Found running tasks on the instance."),
+        R::PowerByHand { host, why } => ecs::CLIENT.error(power_refused(host, why)),
         R::AttributeNotFound { name, .. } => ecs::TARGET_NOT_FOUND.error(format!(
             "The container instance has no attribute {name} that was put by a user."
         )),

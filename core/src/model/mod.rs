@@ -68,7 +68,7 @@ pub use names::{
 pub use network::{NetworkConfiguration, NetworkInterface};
 pub use placement::{BinpackResource, PlacementConstraint, PlacementExtension, PlacementStrategy};
 pub use placement_record::{InvalidPlacementRecord, Manner, PlacementRecord, RecordedPlacement, RecordedScore};
-pub use power::{MAX_CALLS, Power, PowerChange, PowerState, REST_MS};
+pub use power::{MAX_CALLS, Power, PowerChange, PowerRefusal, PowerState, REST_MS};
 pub use priority::{InvalidPriorityTag, PREEMPTION_TAG, Priority, allows_preemption, read_preemption};
 pub use rebalance::{MoveStatus, Rebalance, RebalanceGoal, TaskMove};
 pub use report::{ContainerReport, ContainerStatus, HostReports, NetworkBinding, TaskReport};

@@ -35,9 +35,12 @@ pub struct Power {
     /// Since when, where it was another state before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Whether it is to be drained once it is there again, since somebody asked for that while it fell asleep.
+    /// Whether it is to be drained once it is there again, since somebody asked for that before it slept or while it fell asleep.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
+    /// Whether somebody puts it to sleep: it sleeps whatever its capacity provider needs, and people alone wake it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// When its last task ended that was of no daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emptied_at: Option<Timestamp>,
@@ -85,6 +88,44 @@ pub enum PowerChange {
     },
     /// It has not come, and is left alone for a while.
     GiveUp,
+    /// Somebody has it empty and sleep, whatever its capacity provider needs.
+    SleepByHand {
+        /// Even if tasks on it are protected, which are waited for.
+        force: bool,
+    },
+    /// Somebody has it stay awake, or called.
+    WakeByHand,
+}
+
+/// Why somebody cannot have a host put to sleep, or woken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PowerRefusal {
+    /// Its agent has no command for it.
+    #[error("its agent was started without --sleep-command")]
+    NoSleepCommand,
+    /// Its agent, which would put it to sleep, is not there.
+    #[error("its agent is away, and nobody else puts it to sleep")]
+    AgentAway,
+    /// It could wait for days.
+    #[error("{count} of its tasks are protected from being stopped, the last of them until {}", .until.0)]
+    Protected {
+        /// How many.
+        count: usize,
+        /// When the protection of the last of them ends.
+        until: Timestamp,
+    },
+    /// Somebody has put it to sleep before.
+    #[error("it is asleep by hand already")]
+    Already,
+    /// It cannot be told before it is there.
+    #[error("it is being woken")]
+    Waking,
+    /// It cannot be called before it sleeps.
+    #[error("it is falling asleep")]
+    FallingAsleep,
+    /// It does not sleep, as far as anybody knows.
+    #[error("it was not put to sleep, and its agent is away")]
+    AwayAndAwake,
 }
 
 impl PowerState {

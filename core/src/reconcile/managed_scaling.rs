@@ -1,6 +1,7 @@
 //! Hosts that are put to sleep where their capacity provider does not need them, and woken where it does. Which, says [`crate::scaling`]; here is what it is
 //! asked, and each host's way from one state to the next. Pure.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,8 +35,10 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     let scaled = pools(pass, cluster);
     let is_concerned = !scaled.is_empty() || pass.state.hosts_not_awake(cluster).next().is_some();
     if pass.agenda.scaled.set(cluster, is_concerned) {
-        // What waits has not said yet for how many tasks.
+        // What waits has not said yet for how many tasks: all that is to be looked at already comes first.
         pass.agenda.enqueue_unplaced(cluster);
+        pass.agenda.enqueue(Subject::Pools(cluster.clone()));
+        return;
     }
     if !is_concerned {
         return;
@@ -45,15 +48,17 @@ pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
     }
     let on_their_way: Vec<ContainerInstanceId> = pass.state.hosts_not_awake(cluster).map(|host| host.id).collect();
     // First, so that a host that is needed is kept before it sleeps, and called before those that nothing needs.
-    if pass.agenda.scaled.can_wake {
+    if pass.agenda.scaled.can_wake && !scaled.is_empty() {
+        let mut hosts = hosts_by_pool(pass, cluster, &scaled);
         for pool in &scaled {
-            scale(pass, cluster, pool);
+            let own = hosts.remove(&pool.key.name).unwrap_or_default();
+            scale(pass, cluster, pool, own);
         }
     }
-    let mut calls = Calls::of(pass, cluster);
+    let mut ways = Ways::of(pass, cluster, &scaled);
     for id in on_their_way {
         if let Some(host) = pass.state.container_instance(id).cloned() {
-            follow(pass, &host, scaled.iter().any(|pool| is_of(&host, pool)), &mut calls);
+            follow(pass, &host, &mut ways);
         }
     }
 }
@@ -88,6 +93,7 @@ pub(super) fn may_have_more(pass: &mut Pass<'_>, service: &Service, task: &Task)
         ask: TaskRequest::of(task).ask,
         cluster: &task.cluster,
         scaling,
+        daemons: OnceCell::new(),
     };
     let not_awake = pass.state.hosts_not_awake(&task.cluster);
     let not_awake = asked.candidates(pass, &provider, not_awake);
@@ -111,6 +117,7 @@ struct Asked<'a> {
     ask: Arc<Ask>,
     cluster: &'a ClusterKey,
     scaling: ManagedScaling,
+    daemons: OnceCell<Daemons>,
 }
 
 impl Asked<'_> {
@@ -136,7 +143,10 @@ impl Asked<'_> {
                     ask: Arc::clone(&self.ask),
                     count: 1,
                 }],
-                daemons: daemons(pass, self.cluster, hosts),
+                daemons: self
+                    .daemons
+                    .get_or_init(|| Daemons::of(pass, self.cluster))
+                    .on(pass, hosts),
                 scaling: self.scaling,
                 now: pass.now,
             })
@@ -162,13 +172,21 @@ fn pools(pass: &Pass<'_>, cluster: &ClusterKey) -> Vec<Arc<CapacityProvider>> {
     found.collect()
 }
 
-fn hosts(
+/// The hosts of these pools, by one look at all hosts of the cluster.
+fn hosts_by_pool(
     pass: &Pass<'_>,
     cluster: &ClusterKey,
-    of: impl Fn(&ContainerInstance) -> bool,
-) -> Vec<Arc<ContainerInstance>> {
-    let hosts = pass.state.container_instances_of(cluster);
-    hosts.filter(|host| of(host)).cloned().collect()
+    pools: &[Arc<CapacityProvider>],
+) -> BTreeMap<CapacityProviderName, Vec<Arc<ContainerInstance>>> {
+    let names = pools.iter().map(|pool| (pool.key.name.clone(), vec![]));
+    let mut found: BTreeMap<_, Vec<_>> = names.collect();
+    for host in pass.state.container_instances_of(cluster) {
+        let pool = host.host.capacity_provider.as_ref();
+        if let Some(own) = pool.and_then(|pool| found.get_mut(pool)) {
+            own.push(Arc::clone(host));
+        }
+    }
+    found
 }
 
 fn is_of(host: &ContainerInstance, pool: &CapacityProvider) -> bool {
@@ -188,39 +206,65 @@ fn change(pass: &mut Pass<'_>, host: ContainerInstanceId, change: PowerChange) -
     })
 }
 
-/// Hosts of each pool that are on their way, so that no more are called than may be at once.
-struct Calls(BTreeMap<Option<CapacityProviderName>, u32>);
+/// What there is to know of each pool whose hosts sleep or are on their way.
+#[derive(Default)]
+struct Ways(BTreeMap<Option<CapacityProviderName>, Way>);
 
-impl Calls {
-    fn of(pass: &Pass<'_>, cluster: &ClusterKey) -> Self {
-        let mut calls = BTreeMap::new();
-        let hosts = pass.state.hosts_not_awake(cluster);
-        for host in hosts.filter(|host| standing(pass, host) == Some(Standing::Waking)) {
-            *calls.entry(host.host.capacity_provider.clone()).or_default() += 1;
+/// How hosts of a pool may go.
+#[derive(Default)]
+struct Way {
+    is_scaled: bool,
+    /// Hosts that are called.
+    calls: u32,
+    /// Hosts that may be at once.
+    most: u32,
+}
+
+impl Ways {
+    fn of(pass: &Pass<'_>, cluster: &ClusterKey, scaled: &[Arc<CapacityProvider>]) -> Self {
+        let mut ways = Self::default();
+        for host in pass.state.hosts_not_awake(cluster) {
+            let pool = host.host.capacity_provider.as_ref();
+            let way = ways.0.entry(pool.cloned()).or_insert_with(|| {
+                let key = pool.map(|pool| cluster.scope.capacity_provider(pool.as_str()));
+                let provider = key.and_then(|key| pass.state.capacity_provider(&key));
+                // Also of a pool that was switched off.
+                let scaling = provider.and_then(|provider| provider.managed_scaling);
+                Way {
+                    is_scaled: scaled.iter().any(|pool| is_of(host, pool)),
+                    calls: 0,
+                    most: scaling.unwrap_or_default().maximum_step,
+                }
+            });
+            way.calls += u32::from(standing(pass, host) == Some(Standing::Waking));
         }
-        Self(calls)
+        ways
     }
 
-    /// Takes note of another one, if it may be called. Where it may not, it is looked at again once one has come or is not expected any more.
-    fn take(&mut self, pass: &Pass<'_>, host: &ContainerInstance) -> bool {
-        let pool = host.host.capacity_provider.as_ref();
-        let key = pool.map(|pool| host.cluster.scope.capacity_provider(pool.as_str()));
-        let provider = key.and_then(|key| pass.state.capacity_provider(&key));
-        // Also of a pool that was switched off.
-        let scaling = provider.and_then(|provider| provider.managed_scaling);
-        let calls = self.0.entry(pool.cloned()).or_default();
-        let may = *calls < scaling.unwrap_or_default().maximum_step;
-        *calls += u32::from(may);
-        may
+    fn is_scaled(&self, host: &ContainerInstance) -> bool {
+        let way = self.0.get(&host.host.capacity_provider);
+        way.is_some_and(|way| way.is_scaled)
+    }
+
+    /// Takes note of another call, if one may be made. Where it may not, the host is looked at again once one has come or is not expected any more.
+    fn take(&mut self, host: &ContainerInstance) -> bool {
+        let way = self.0.get_mut(&host.host.capacity_provider);
+        way.is_some_and(|way| {
+            let may = way.calls < way.most;
+            way.calls += u32::from(may);
+            may
+        })
     }
 }
 
 /// Takes a host on that is on its way to sleep or to wake.
-fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool, calls: &mut Calls) {
-    let can_wake = pass.agenda.scaled.can_wake;
+fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, ways: &mut Ways) {
+    let (can_wake, is_scaled) = (pass.agenda.scaled.can_wake, ways.is_scaled(host));
     let since = host.power.since.unwrap_or(host.registered_at);
     match host.power.state {
         PowerState::Awake => {}
+        // Whoever put it to sleep wakes it.
+        PowerState::Asleep if host.power.by_hand => {}
         PowerState::Asleep => {
             let rested = host.power.rests_until.unwrap_or(since);
             // What nobody puts to sleep any more is not to stay so.
@@ -232,12 +276,14 @@ fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool, calls:
             let due = slept_out.max(rested);
             if due > pass.now {
                 look_at(pass, &host.cluster, due);
-            } else if can_wake && host.status == Status::Active && calls.take(pass, host) {
+            } else if can_wake && host.status == Status::Active && ways.take(host) {
                 change(pass, host.id, PowerChange::Call);
             }
         }
         // Nobody could wake it again.
-        PowerState::Emptying if !is_scaled || !can_wake => _ = change(pass, host.id, PowerChange::Stay),
+        PowerState::Emptying if !host.power.by_hand && (!is_scaled || !can_wake) => {
+            _ = change(pass, host.id, PowerChange::Stay)
+        }
         PowerState::Emptying => {
             if pass.state.tasks_of_instance(host.id).all(|task| task.is_stopped()) {
                 change(pass, host.id, PowerChange::Sleep);
@@ -270,11 +316,10 @@ fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, is_scaled: bool, calls:
 }
 
 /// Puts hosts of a pool to sleep or wakes them, as it needs.
-fn scale(pass: &mut Pass<'_>, cluster: &ClusterKey, provider: &CapacityProvider) {
+fn scale(pass: &mut Pass<'_>, cluster: &ClusterKey, provider: &CapacityProvider, found: Vec<Arc<ContainerInstance>>) {
     let Some(scaling) = provider.scaling().copied() else {
         return;
     };
-    let found = hosts(pass, cluster, |host| is_of(host, provider));
     let mut standing: Vec<(Arc<ContainerInstance>, Standing)> = vec![];
     for host in found {
         if let Some(at) = standing_in(pass, &host, scaling.warmup_secs) {
@@ -294,7 +339,7 @@ fn scale(pass: &mut Pass<'_>, cluster: &ClusterKey, provider: &CapacityProvider)
         (hosts.map(|(host, at)| bare(host, *at)).collect(), vec![])
     } else {
         let hosts = hosts.map(|(host, at)| seen(pass, host, *at));
-        (hosts.collect(), daemons(pass, cluster, &standing))
+        (hosts.collect(), Daemons::of(pass, cluster).on(pass, &standing))
     };
     let pool = Pool {
         waiting,
@@ -346,6 +391,8 @@ fn standing(pass: &Pass<'_>, host: &ContainerInstance) -> Option<Standing> {
 fn standing_in(pass: &Pass<'_>, host: &ContainerInstance, warmup_secs: u32) -> Option<Standing> {
     let power = &host.power;
     match power.state {
+        // It is there for nobody before somebody wakes it.
+        PowerState::Emptying | PowerState::Asleep if power.by_hand => None,
         PowerState::Awake if host.status != Status::Active || !host.agent_connected => None,
         PowerState::Awake if !pass.state.is_empty_host(host.id) => Some(Standing::Busy),
         PowerState::Awake => {
@@ -373,45 +420,49 @@ fn standing_in(pass: &Pass<'_>, host: &ContainerInstance, warmup_secs: u32) -> O
     }
 }
 
-/// The tasks that daemons will have on hosts that are not there yet, or wait for some of them.
-fn daemons(pass: &Pass<'_>, cluster: &ClusterKey, standing: &[(Arc<ContainerInstance>, Standing)]) -> Vec<TaskRequest> {
-    let is_absent = |at: &Standing| matches!(at, Standing::Waking | Standing::Asleep { .. });
-    let absent: Vec<&ContainerInstance> = standing
-        .iter()
-        .filter(|(host, at)| is_absent(at) || pass.state.waits_for_daemon(host))
-        .map(|(host, _)| &**host)
-        .collect();
-    if absent.is_empty() {
-        return vec![];
+/// Tasks of daemons of a cluster, each as one of it would start next.
+struct Daemons(Vec<(Arc<Service>, Task)>);
+
+impl Daemons {
+    fn of(pass: &Pass<'_>, cluster: &ClusterKey) -> Self {
+        let services = pass.state.services_and_daemons_of(cluster);
+        let starting = services.filter(|service| {
+            service.scheduling_strategy == SchedulingStrategy::Daemon && service.status == ServiceStatus::Active
+        });
+        let prototypes = starting.filter_map(|service| {
+            let deployment = service.starting_deployment()?;
+            let definition = starting::definition_of(&pass.state, deployment)?;
+            let prototype = starting::prototype(service, deployment, &definition, pass.now);
+            Some((Arc::clone(service), prototype))
+        });
+        Self(prototypes.collect())
     }
-    let mut requests = vec![];
-    for service in pass.state.services_and_daemons_of(cluster) {
-        if service.scheduling_strategy != SchedulingStrategy::Daemon || service.status != ServiceStatus::Active {
-            continue;
-        }
-        let Some(deployment) = service.starting_deployment() else {
-            continue;
-        };
-        let Some(definition) = starting::definition_of(&pass.state, deployment) else {
-            continue;
-        };
-        let prototype = starting::prototype(service, deployment, &definition, pass.now);
-        for host in &absent {
-            let pool: Option<CapacityProviderName> = service.pool_of(host);
-            let mut tasks = pass.state.tasks_of_instance(host.id).filter(|task| !task.is_stopped());
-            let has_one = tasks.any(|task| task.service() == Some(&service.key));
-            if has_one || (service.is_managed_daemon() && pool.is_none()) {
-                continue;
+
+    /// Those that will come to these hosts where they are not there yet, or that some of them wait for.
+    fn on(&self, pass: &Pass<'_>, standing: &[(Arc<ContainerInstance>, Standing)]) -> Vec<TaskRequest> {
+        let is_absent = |at: &Standing| matches!(at, Standing::Waking | Standing::Asleep { .. });
+        let absent = standing
+            .iter()
+            .filter(|(host, at)| is_absent(at) || pass.state.waits_for_daemon(host));
+        let mut requests = vec![];
+        for (host, _) in absent {
+            let tasks = pass.state.tasks_of_instance(host.id).filter(|task| !task.is_stopped());
+            let there: Vec<_> = tasks.filter_map(|task| task.service()).collect();
+            for (service, prototype) in &self.0 {
+                let pool = service.pool_of(host);
+                if there.contains(&&service.key) || (service.is_managed_daemon() && pool.is_none()) {
+                    continue;
+                }
+                let task = Task {
+                    capacity_provider: pool.filter(|_| service.is_managed_daemon()),
+                    ..prototype.clone()
+                };
+                requests.push(TaskRequest {
+                    only_hosts: Some([host.id].into()),
+                    ..TaskRequest::of(&task)
+                });
             }
-            let task = Task {
-                capacity_provider: pool.filter(|_| service.is_managed_daemon()),
-                ..prototype.clone()
-            };
-            requests.push(TaskRequest {
-                only_hosts: Some([host.id].into()),
-                ..TaskRequest::of(&task)
-            });
         }
+        requests
     }
-    requests
 }

@@ -3,7 +3,7 @@
 use crate::model::*;
 use crate::state::Command;
 
-use super::world::World;
+use super::world::{World, cluster};
 use super::{Agenda, MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 
 const MINUTE: i64 = 60 * 1_000;
@@ -66,6 +66,34 @@ fn leader_that_can_wake_no_host_has_none_sleep_and_calls_none() {
     world.agenda = Agenda::everything(&world.state).waking_hosts(true);
     world.pass_ms(MINUTE);
     assert_eq!(power_of(&world, "h1"), (Active, PowerState::Waking, 2));
+}
+
+#[test]
+fn new_leader_hears_what_services_wait_for_before_it_puts_any_host_to_sleep() {
+    let mut world = world(2);
+    world.add_definition("web", Resources::new(1024, 1024), None);
+    world.add_service("web", |service| {
+        service.desired_count = 0;
+        service.capacity_provider_strategy = vec![CapacityProviderStrategyItem {
+            capacity_provider: "metal".into(),
+            weight: 1,
+            base: 0,
+        }];
+    });
+    world.pass_ms(MINUTE);
+    // Both hosts are due to sleep, and one empties already.
+    world.now = world.now.plus_ms(30 * MINUTE);
+    world.change_power("h1", PowerChange::Empty);
+    world.update_service("web", Some(2), None);
+    world.agenda = Agenda::everything(&world.state).waking_hosts(true);
+    let from = world.log.len();
+    world.pass_ms(MINUTE);
+    let steps = world.log[from..].iter().filter_map(|command| match command {
+        Command::ChangePower { change, .. } => Some(change.clone()),
+        _ => None,
+    });
+    assert_eq!(steps.collect::<Vec<_>>(), [PowerChange::Stay]);
+    assert_eq!(world.state.live_tasks_of_service(&cluster().service("web")).count(), 2);
 }
 
 #[test]

@@ -52,6 +52,16 @@ impl Stage {
         self.world.change_power(name, PowerChange::NotAsleep { reason });
     }
 
+    /// Has somebody put a host to sleep.
+    pub(super) fn sleep_by_hand(&mut self, name: &str) {
+        self.world.change_power(name, PowerChange::SleepByHand { force: false });
+    }
+
+    /// Has somebody wake a host.
+    pub(super) fn wake_by_hand(&mut self, name: &str) {
+        self.world.change_power(name, PowerChange::WakeByHand);
+    }
+
     /// How hosts are, where some can sleep.
     pub(super) fn show_power(&self, text: &mut String) -> std::fmt::Result {
         let state = &self.world.state;
@@ -68,6 +78,9 @@ impl Stage {
             write!(text, "  {name} {} {}", host.status.as_str(), power.state.as_str())?;
             if power.calls > 1 {
                 write!(text, ", called {} times", power.calls)?;
+            }
+            if power.by_hand {
+                write!(text, " by hand")?;
             }
             if let Some(trouble) = &power.trouble {
                 write!(text, " ({trouble})")?;

@@ -149,6 +149,8 @@ impl Stage {
             "scale-pool" => self.scale_pool(subject, &args, &options),
             "never-wakes" => self.set_wakes(subject, false),
             "wakes" => self.set_wakes(subject, true),
+            "sleep" => self.sleep_by_hand(subject),
+            "wake" => self.wake_by_hand(subject),
             "fail-call" => self.fail_call(subject),
             "fail-sleep" => self.fail_sleep(subject),
             "update-daemon" => self.update_daemon(subject, &args, &options),

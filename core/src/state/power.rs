@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus as Status, PowerChange, PowerState,
-    REST_MS, SchedulingStrategy, Task, TaskStatus, Timestamp,
+    ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus as Status, PowerChange, PowerRefusal,
+    PowerState, REST_MS, SchedulingStrategy, Task, TaskStatus, Timestamp,
 };
 
 use super::container_instances::put_changed;
@@ -23,7 +23,21 @@ pub(super) fn change(
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
     let mut host = ContainerInstance::clone(state.live_instance(id)?);
-    if !step(state, &mut host, change, at) {
+    let by_hand = match change {
+        PowerChange::SleepByHand { force } => Some(sleep_by_hand(state, &mut host, *force, at)),
+        PowerChange::WakeByHand => Some(wake_by_hand(&mut host, at)),
+        _ => None,
+    };
+    if let Some(wished) = by_hand {
+        match wished {
+            Ok(true) => {}
+            Ok(false) => return Ok(vec![]),
+            Err(why) => {
+                let host = host.host.host_name.into();
+                return Err(Rejection::PowerByHand { host, why });
+            }
+        }
+    } else if !step(state, &mut host, change, at) {
         let state = host.power.state.as_str();
         return Err(Rejection::Stale(format!("host {id} is {state} and cannot {change:?}")));
     }
@@ -44,7 +58,8 @@ fn step(state: &ClusterState, host: &mut ContainerInstance, change: &PowerChange
         (PowerChange::Sleep, S::Emptying) if is_there && state.is_empty_host(host.id) => {
             leave(host, S::FallingAsleep, at);
         }
-        (PowerChange::Stay, S::Emptying) => wake(host, at),
+        // What somebody wished counts, also where it came between a plan and this.
+        (PowerChange::Stay, S::Emptying) if !host.power.by_hand => wake(host, at),
         (PowerChange::NotAsleep { reason }, S::Awake | S::FallingAsleep) => {
             if host.power.state == S::FallingAsleep {
                 wake(host, at);
@@ -52,15 +67,7 @@ fn step(state: &ClusterState, host: &mut ContainerInstance, change: &PowerChange
             host.power.trouble = Some(shortened(reason));
             host.power.rests_until = Some(at.plus_ms(REST_MS));
         }
-        (PowerChange::Call, S::Asleep | S::Waking) => {
-            if host.power.state == S::Asleep {
-                enter(host, S::Waking, at);
-                host.power.trouble = None;
-                host.power.rests_until = None;
-            }
-            host.power.calls += 1;
-            host.power.called_at = Some(at);
-        }
+        (PowerChange::Call, S::Asleep | S::Waking) if !host.power.by_hand => call(host, at),
         (PowerChange::NotCalled { call, reason }, S::Waking) if *call == host.power.calls => {
             host.power.trouble = Some(shortened(reason));
         }
@@ -77,6 +84,73 @@ fn step(state: &ClusterState, host: &mut ContainerInstance, change: &PowerChange
         _ => return false,
     }
     true
+}
+
+/// Somebody has a host put to sleep; whether that is news.
+fn sleep_by_hand(
+    state: &ClusterState,
+    host: &mut ContainerInstance,
+    force: bool,
+    at: Timestamp,
+) -> Result<bool, PowerRefusal> {
+    use PowerState as S;
+    match host.power.state {
+        S::Waking => return Err(PowerRefusal::Waking),
+        S::Asleep if host.power.by_hand => return Err(PowerRefusal::Already),
+        S::Emptying | S::FallingAsleep if host.power.by_hand => return Ok(false),
+        // Its pool has begun.
+        S::FallingAsleep | S::Asleep => {
+            host.power.by_hand = true;
+            return Ok(true);
+        }
+        S::Awake | S::Emptying => {}
+    }
+    if !host.offers_sleep() {
+        return Err(PowerRefusal::NoSleepCommand);
+    }
+    if !host.agent_connected {
+        return Err(PowerRefusal::AgentAway);
+    }
+    let tasks = state.tasks_of_instance(host.id).filter(|task| !task.is_stopped());
+    let protected = tasks.filter(|task| task.is_protected(at));
+    let ends: Vec<Timestamp> = protected.filter_map(|task| task.protected_until).collect();
+    if let Some(until) = ends.iter().max().copied().filter(|_| !force) {
+        let count = ends.len();
+        return Err(PowerRefusal::Protected { count, until });
+    }
+    if host.power.state == S::Awake {
+        let drained = host.status == Status::Draining;
+        leave(host, S::Emptying, at);
+        host.power.drained = drained;
+    }
+    host.power.by_hand = true;
+    Ok(true)
+}
+
+/// Somebody has a host woken, or stay awake; whether that is news.
+fn wake_by_hand(host: &mut ContainerInstance, at: Timestamp) -> Result<bool, PowerRefusal> {
+    match host.power.state {
+        PowerState::Awake if !host.agent_connected => return Err(PowerRefusal::AwayAndAwake),
+        PowerState::Awake | PowerState::Waking => return Ok(false),
+        PowerState::FallingAsleep => return Err(PowerRefusal::FallingAsleep),
+        PowerState::Emptying => wake(host, at),
+        PowerState::Asleep => {
+            host.power.by_hand = false;
+            call(host, at);
+        }
+    }
+    Ok(true)
+}
+
+/// Is called, for the first time since it sleeps or again.
+fn call(host: &mut ContainerInstance, at: Timestamp) {
+    if host.power.state == PowerState::Asleep {
+        enter(host, PowerState::Waking, at);
+        host.power.trouble = None;
+        host.power.rests_until = None;
+    }
+    host.power.calls += 1;
+    host.power.called_at = Some(at);
 }
 
 /// Takes no tasks from now on.
@@ -102,6 +176,7 @@ fn wake(host: &mut ContainerInstance, at: Timestamp) {
     }
     enter(host, PowerState::Awake, at);
     host.power.drained = false;
+    host.power.by_hand = false;
     host.power.emptied_at = Some(at);
 }
 
@@ -114,6 +189,9 @@ pub(super) fn registered(host: &mut ContainerInstance, at: Timestamp) {
     };
     if is_new {
         wake(host, at);
+    }
+    // What kept one that cannot sleep from it is over, or its agent says so again.
+    if is_new || !host.offers_sleep() {
         host.power.trouble = None;
         host.power.rests_until = None;
     }
@@ -150,6 +228,8 @@ pub(super) fn status_set(host: &mut ContainerInstance, status: Status, at: Optio
                 at.or(host.power.since).unwrap_or(host.registered_at),
             );
             host.power.emptied_at = host.power.since;
+            host.power.drained = false;
+            host.power.by_hand = false;
             host.status = status;
         }
         PowerState::Awake | PowerState::Asleep | PowerState::Waking => host.status = status,

@@ -2,8 +2,8 @@
 
 use crate::model::{
     AlarmKey, CapacityProviderKey, CapacityProviderName, ClusterKey, ClusterName, ContainerInstanceId, DeploymentId,
-    HostSettingsError, MemoryMib, NoZoneRebalancing, ServiceKey, TaskDefinitionKey, TaskId, TransportProtocol,
-    UnsupportedByDaemon, UnworkableConfiguration, UnworkableScaling,
+    HostSettingsError, MemoryMib, NoZoneRebalancing, PowerRefusal, ServiceKey, TaskDefinitionKey, TaskId,
+    TransportProtocol, UnsupportedByDaemon, UnworkableConfiguration, UnworkableScaling,
 };
 
 use super::{
@@ -152,6 +152,14 @@ pub enum Rejection {
     /// The agent is connected, so the host is not lost.
     #[error("the agent of container instance {0} is connected")]
     AgentConnected(ContainerInstanceId),
+    /// Somebody cannot have the host put to sleep, or woken.
+    #[error("host {host} cannot: {why}")]
+    PowerByHand {
+        /// What the host is called.
+        host: Box<str>,
+        /// Why not.
+        why: PowerRefusal,
+    },
     /// The host has not enough CPU left.
     #[error("container instance {container_instance} has {free} cpu units free, {needed} are needed")]
     InsufficientCpu {

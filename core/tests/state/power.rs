@@ -80,6 +80,14 @@ impl Given {
     }
 }
 
+/// Why somebody's wish is refused.
+fn refusal(given: &mut Given, wish: PowerChange) -> PowerRefusal {
+    match given.one(&power(0, wish, 5)) {
+        Err(Rejection::PowerByHand { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 use ContainerInstanceStatus::{Active, Draining};
 use PowerState::{Asleep, Awake, Emptying, FallingAsleep, Waking};
 
@@ -325,4 +333,133 @@ fn settings_that_contradict_each_other_are_refused_and_others_are_merged() {
     );
     given.all(&[update(enabled(true), None, None)]);
     assert!(provider(&given).managed_draining);
+}
+
+#[test]
+fn host_that_somebody_puts_to_sleep_is_called_by_nobody_else() {
+    let by_hand = PowerChange::SleepByHand { force: false };
+    let mut given = Given::new(&[
+        register_sleepy(0, 1),
+        power(0, by_hand.clone(), 2),
+        power(0, PowerChange::Sleep, 3),
+        gone(4),
+    ]);
+    assert_eq!(given.is(), (Active, Asleep, false));
+    for refused in [PowerChange::Call, PowerChange::Empty, PowerChange::Stay] {
+        assert!(matches!(given.one(&power(0, refused, 5)), Err(Rejection::Stale(_))));
+    }
+    assert_eq!(refusal(&mut given, by_hand.clone()), PowerRefusal::Already);
+    given.all(&[power(0, PowerChange::WakeByHand, 6)]);
+    assert_eq!(given.is(), (Active, Waking, false));
+    assert_eq!(given.host().power.calls, 1);
+    given.all(&[power(0, PowerChange::WakeByHand, 7)]);
+    assert_eq!(given.host().power.calls, 1, "it is on its way");
+    assert_eq!(refusal(&mut given, by_hand.clone()), PowerRefusal::Waking);
+    given.all(&[register_sleepy(0, 8), power(0, PowerChange::WakeByHand, 9)]);
+    assert_eq!(given.is(), (Active, Awake, true));
+    // Somebody switches it on.
+    given.all(&[
+        power(0, by_hand, 10),
+        power(0, PowerChange::Sleep, 11),
+        gone(12),
+        register_sleepy(0, 13),
+    ]);
+    assert_eq!((given.is(), given.host().power.by_hand), ((Active, Awake, true), false));
+}
+
+#[test]
+fn host_that_empties_by_hand_stays_only_if_somebody_says_so_and_comes_back_drained_if_it_was() {
+    let by_hand = || power(0, PowerChange::SleepByHand { force: false }, 3);
+    for status in [Active, Draining] {
+        let mut given = Given::new(&[register_sleepy(0, 1), set(status, 2), by_hand()]);
+        assert_eq!(given.is(), (Draining, Emptying, true));
+        assert!(
+            given.one(&power(0, PowerChange::Stay, 4)).is_err(),
+            "whatever its pool needs"
+        );
+        let mut woken = Given::new(&[register_sleepy(0, 1), set(status, 2), by_hand()]);
+        woken.all(&[power(0, PowerChange::WakeByHand, 4)]);
+        assert_eq!(woken.is(), (status, Awake, true));
+        for wanted in [Active, Draining] {
+            let mut told = Given::new(&[register_sleepy(0, 1), set(status, 2), by_hand(), set(wanted, 4)]);
+            assert_eq!(told.is(), (wanted, Awake, true));
+            assert!(!told.host().power.by_hand && !told.host().power.drained);
+            told.all(&[by_hand()]);
+        }
+        given.all(&[power(0, PowerChange::Sleep, 4)]);
+        assert_eq!(
+            refusal(&mut given, PowerChange::WakeByHand),
+            PowerRefusal::FallingAsleep
+        );
+        given.all(&[gone(5)]);
+        assert_eq!(given.is(), (status, Asleep, false));
+        given.all(&[power(0, PowerChange::WakeByHand, 6), register_sleepy(0, 7)]);
+        assert_eq!(given.is(), (status, Awake, true));
+    }
+}
+
+#[test]
+fn somebody_may_keep_a_host_asleep_that_its_pool_puts_to_sleep() {
+    let begun = [register_sleepy(0, 1), power(0, PowerChange::Empty, 2)];
+    let steps = [power(0, PowerChange::Sleep, 3), gone(4)];
+    for done in 0..=steps.len() {
+        let mut given = Given::new(&begun);
+        given.all(&steps[..done]);
+        given.all(&[power(0, PowerChange::SleepByHand { force: false }, 5)]);
+        given.all(&steps[done..]);
+        assert_eq!(
+            (given.is(), given.host().power.by_hand),
+            ((Active, Asleep, false), true)
+        );
+    }
+}
+
+#[test]
+fn host_that_cannot_sleep_or_has_protected_tasks_is_not_put_to_sleep_by_hand() {
+    let by_hand = |force| PowerChange::SleepByHand { force };
+    let mut cannot = Given::new(&[register(0, 1)]);
+    assert_eq!(refusal(&mut cannot, by_hand(true)), PowerRefusal::NoSleepCommand);
+    let mut away = Given::new(&[register_sleepy(0, 1), gone(2)]);
+    assert_eq!(refusal(&mut away, by_hand(true)), PowerRefusal::AgentAway);
+    assert_eq!(refusal(&mut away, PowerChange::WakeByHand), PowerRefusal::AwayAndAwake);
+
+    let mut task = task(7, 0, 10, 10, None);
+    let service = super::given::service(&task.task_definition);
+    task.blueprint_mut().origin = TaskOrigin::Service {
+        service: service.key.clone(),
+        deployment: service.deployments[0].id.clone(),
+    };
+    let definition = super::given::definition(&task.task_definition);
+    let mut busy = Given::new(&[
+        register_sleepy(0, 1),
+        Command::RegisterTaskDefinition(definition),
+        Command::CreateService {
+            service: Box::new(service),
+            client_token: None,
+        },
+        Command::CreateTasks { tasks: vec![task] },
+        Command::UpdateTaskProtection {
+            tasks: vec![TaskId(7)],
+            protected_until: Some(Timestamp(60)),
+            at: Timestamp(2),
+        },
+    ]);
+    let (count, until) = (1, Timestamp(60));
+    assert_eq!(
+        refusal(&mut busy, by_hand(false)),
+        PowerRefusal::Protected { count, until }
+    );
+    assert_eq!(busy.is(), (Active, Awake, true));
+    busy.all(&[power(0, by_hand(true), 3)]);
+    assert_eq!(busy.is(), (Draining, Emptying, true));
+}
+
+#[test]
+fn what_kept_a_host_from_sleeping_is_forgotten_once_it_does_not_offer_it() {
+    let reason = "the controller is on this machine".to_owned();
+    let mut given = Given::new(&[register_sleepy(0, 1), power(0, PowerChange::NotAsleep { reason }, 2)]);
+    given.all(&[register_sleepy(0, 3)]);
+    assert!(given.host().power.trouble.is_some(), "it is tried again in time");
+    given.all(&[register(0, 4)]);
+    assert_eq!(given.host().power.trouble, None);
 }

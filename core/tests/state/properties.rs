@@ -158,6 +158,9 @@ fn sleeping() -> impl Strategy<Value = Command> {
             reason: "é".repeat(400),
         },
         PowerChange::GiveUp,
+        PowerChange::SleepByHand { force: false },
+        PowerChange::SleepByHand { force: true },
+        PowerChange::WakeByHand,
     ]);
     let update = |enabled| {
         Command::UpdateCapacityProvider(UpdateCapacityProvider {

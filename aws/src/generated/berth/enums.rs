@@ -65,6 +65,7 @@ string_enum!(RehearsedOperation {
     UpdateService = "UpdateService",
     DeleteService = "DeleteService",
     PutMetricAlarm = "PutMetricAlarm",
+    UpdateCapacityProvider = "UpdateCapacityProvider",
 });
 
 string_enum!(RemedyType {

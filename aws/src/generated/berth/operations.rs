@@ -423,6 +423,26 @@ impl Operation for RotateAuthority {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static SLEEP_HOST: OperationModel = OperationModel {
+    name: "SleepHost",
+    input: &tables::SleepHostRequest,
+    output: &tables::SleepHostResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct SleepHost;
+
+impl Operation for SleepHost {
+    type Input = shapes::SleepHostRequest;
+    type Output = shapes::SleepHostResponse;
+    const NAME: &'static str = "SleepHost";
+    const MODEL: &'static OperationModel = &SLEEP_HOST;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static START_REBALANCE: OperationModel = OperationModel {
     name: "StartRebalance",
     input: &tables::StartRebalanceRequest,
@@ -503,6 +523,26 @@ impl Operation for UpdateHostSettings {
     const SERVICE: &'static Service = &SERVICE;
 }
 
+static WAKE_HOST: OperationModel = OperationModel {
+    name: "WakeHost",
+    input: &tables::WakeHostRequest,
+    output: &tables::WakeHostResponse,
+    result_wrapper: "",
+    errors: &[&errors::CLIENT, &errors::CLUSTER_NOT_FOUND, &errors::INVALID_PARAMETER, &errors::RESOURCE_NOT_FOUND, &errors::SERVER],
+    read_only: false,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct WakeHost;
+
+impl Operation for WakeHost {
+    type Input = shapes::WakeHostRequest;
+    type Output = shapes::WakeHostResponse;
+    const NAME: &'static str = "WakeHost";
+    const MODEL: &'static OperationModel = &WAKE_HOST;
+    const SERVICE: &'static Service = &SERVICE;
+}
+
 static WATCH_RESOURCES: OperationModel = OperationModel {
     name: "WatchResources",
     input: &tables::WatchResourcesRequest,
@@ -546,10 +586,12 @@ pub static OPERATIONS: &[&OperationModel] = &[
     &REMOVE_MEMBER,
     &REVOKE_JOIN_TOKEN,
     &ROTATE_AUTHORITY,
+    &SLEEP_HOST,
     &START_REBALANCE,
     &STOP_REBALANCE,
     &TRANSFER_LEADERSHIP,
     &UPDATE_HOST_SETTINGS,
+    &WAKE_HOST,
     &WATCH_RESOURCES,
 ];
 
@@ -592,10 +634,12 @@ macro_rules! for_each_berth_operation {
         $crate::berth::operations::RemoveMember,
         $crate::berth::operations::RevokeJoinToken,
         $crate::berth::operations::RotateAuthority,
+        $crate::berth::operations::SleepHost,
         $crate::berth::operations::StartRebalance,
         $crate::berth::operations::StopRebalance,
         $crate::berth::operations::TransferLeadership,
         $crate::berth::operations::UpdateHostSettings,
+        $crate::berth::operations::WakeHost,
         $crate::berth::operations::WatchResources
     } };
 }

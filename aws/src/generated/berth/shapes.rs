@@ -322,6 +322,8 @@ pub struct Host {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_trouble: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleeps_by_hand: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks_left: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staying_tasks: Option<Vec<StayingTask>>,
@@ -900,6 +902,26 @@ pub struct ServiceSpread {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct SleepHostRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SleepHostResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_be_woken: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StartRebalanceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -1057,6 +1079,22 @@ pub struct UpdateHostSettingsRequest {
 pub struct UpdateHostSettingsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_settings: Option<HostSettings>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WakeHostRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_instance: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WakeHostResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

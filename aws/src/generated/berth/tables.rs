@@ -155,6 +155,7 @@ pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("power", &String),
     m::member("powerChangedAt", &Timestamp),
     m::member("powerTrouble", &String),
+    m::member("sleepsByHand", &Boolean),
     m::member("tasksLeft", &Integer),
     m::member("stayingTasks", &StayingTasks),
 ]);
@@ -352,7 +353,7 @@ pub(super) static RebalanceMeasure: m::Shape = m::structure("RebalanceMeasure", 
     m::member("headroom", &Headroom),
 ]);
 pub(super) static RebalanceStatus: m::Shape = m::string("RebalanceStatus").values(&["IN_PROGRESS", "ENDED"]);
-pub(super) static RehearsedOperation: m::Shape = m::string("RehearsedOperation").values(&["CreateCapacityProvider", "PutClusterCapacityProviders", "RegisterTaskDefinition", "CreateService", "UpdateService", "DeleteService", "PutMetricAlarm"]);
+pub(super) static RehearsedOperation: m::Shape = m::string("RehearsedOperation").values(&["CreateCapacityProvider", "PutClusterCapacityProviders", "RegisterTaskDefinition", "CreateService", "UpdateService", "DeleteService", "PutMetricAlarm", "UpdateCapacityProvider"]);
 pub(super) static RehearsedRequest: m::Shape = m::structure("RehearsedRequest", &[
     m::required("operation", &RehearsedOperation),
     m::required("input", &RequestDocument),
@@ -465,6 +466,15 @@ pub(super) static ServiceSpread: m::Shape = m::structure("ServiceSpread", &[
     m::member("zones", &ZoneTasksList),
 ]);
 pub(super) static ServiceSpreads: m::Shape = m::list("ServiceSpreads", &ServiceSpread);
+pub(super) static SleepHostRequest: m::Shape = m::structure("SleepHostRequest", &[
+    m::member("cluster", &String),
+    m::required("containerInstance", &String),
+    m::member("force", &Boolean),
+]);
+pub(super) static SleepHostResponse: m::Shape = m::structure("SleepHostResponse", &[
+    m::member("host", &Host),
+    m::member("canBeWoken", &Boolean),
+]);
 pub(super) static StartRebalanceRequest: m::Shape = m::structure("StartRebalanceRequest", &[
     m::member("cluster", &String),
     m::member("goal", &RebalanceGoal),
@@ -552,6 +562,13 @@ pub(super) static UpdateHostSettingsResponse: m::Shape = m::structure("UpdateHos
     m::member("hostSettings", &HostSettings),
 ]);
 pub(super) static WaitMs: m::Shape = m::plain("WaitMs", Kind::Integer(m::UNBOUNDED)).min(0).max(20000);
+pub(super) static WakeHostRequest: m::Shape = m::structure("WakeHostRequest", &[
+    m::member("cluster", &String),
+    m::required("containerInstance", &String),
+]);
+pub(super) static WakeHostResponse: m::Shape = m::structure("WakeHostResponse", &[
+    m::member("host", &Host),
+]);
 pub(super) static WatchResourcesRequest: m::Shape = m::structure("WatchResourcesRequest", &[
     m::member("cluster", &String),
     m::member("kinds", &ResourceKinds),

@@ -3,8 +3,10 @@
 //! Owns the flags and the choice of a host by what people call it. Shell, but for that choice, which is pure.
 
 mod drain;
+mod power;
 mod row;
 mod settings;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -47,13 +49,17 @@ enum HostsCommand {
     Drain(drain::Arguments),
     /// Have tasks go to these hosts again
     Activate(ChangeArguments),
+    /// Have these hosts sleep once their tasks have left, until somebody wakes them
+    Sleep(power::SleepArguments),
+    /// Have these hosts woken that sleep
+    Wake(power::WakeArguments),
     /// Show how the cluster keeps in touch with its hosts and what becomes of those that are cut off, or change it
     Settings(settings::Arguments),
     /// Take these hosts out of the cluster for good, and refuse their agents from now on
     Remove(RemoveArguments),
 }
 
-/// Which hosts `berth hosts drain` and `berth hosts activate` change.
+/// Which hosts `berth hosts drain`, `activate`, `sleep` and `wake` change.
 #[derive(Args, Debug)]
 struct ChangeArguments {
     /// Name of a host; or the id of its container instance, its first digits (4 at least) or its ARN
@@ -89,6 +95,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             let cluster = Cluster::of(&change.target.find()?)?;
             set(&cluster, &change.hosts, ContainerInstanceStatus::Active).await?;
         }
+        Some(HostsCommand::Sleep(arguments)) => return power::sleep(arguments).await,
+        Some(HostsCommand::Wake(arguments)) => return power::wake(arguments).await,
         Some(HostsCommand::Settings(arguments)) => settings::run(arguments).await?,
         Some(HostsCommand::Remove(removal)) => remove(removal).await?,
     }
@@ -159,6 +167,13 @@ fn choose_all<'a>(
     found.collect()
 }
 
+/// The hosts that are wanted, as [`choose_all`] finds them.
+async fn chosen(cluster: &Cluster, wanted: &[String]) -> Result<Vec<ContainerInstance>> {
+    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
+    let chosen = choose_all(cluster, &hosts, wanted)?;
+    Ok(chosen.into_iter().cloned().collect())
+}
+
 /// The id of the container instance of a host by what people call it.
 ///
 /// # Errors
@@ -208,8 +223,7 @@ fn is_identity(wanted: &str) -> bool {
 
 /// Gives hosts a status, and says how they are; returns them as they are now.
 async fn set(cluster: &Cluster, wanted: &[String], status: ContainerInstanceStatus) -> Result<Vec<ContainerInstance>> {
-    let hosts = cluster.hosts(&cluster.host_arns().await?).await?;
-    let chosen = choose_all(cluster, &hosts, wanted)?;
+    let chosen = chosen(cluster, wanted).await?;
     let mut changed = vec![];
     for some in chosen.chunks(UPDATE_LIMIT) {
         let request = UpdateContainerInstancesStateRequest {

@@ -25,6 +25,7 @@ pub(super) struct Row {
     power: Option<String>,
     power_changed_at: Option<String>,
     power_trouble: Option<String>,
+    sleeps_by_hand: bool,
     foreign_ports: Vec<String>,
     cpu: Amount,
     memory_mib: Amount,
@@ -68,6 +69,7 @@ impl Row {
                 .and_then(|details| details.power_changed_at)
                 .map(Timestamp::iso8601),
             power_trouble: details.and_then(|details| details.power_trouble.clone()),
+            sleeps_by_hand: details.and_then(|details| details.sleeps_by_hand) == Some(true),
             foreign_ports: details
                 .and_then(|details| details.foreign_ports.clone())
                 .unwrap_or_default(),
@@ -137,10 +139,13 @@ impl Row {
             None if self.agent_connected => ("connected", self.connection_changed),
             None => ("away", self.connection_changed),
         };
-        let said = match since {
+        let mut said = match since {
             Some(since) => format!("{what} {}", age(since, now)),
             None => what.to_owned(),
         };
+        if self.sleeps_by_hand {
+            said.push_str(" by hand");
+        }
         match self.power_trouble {
             Some(_) => format!("{said} (!)"),
             None => said,
@@ -230,6 +235,21 @@ mod tests {
                 "60s",
                 "0.1.0, containerd 1.6"
             ]
+        );
+    }
+
+    #[test]
+    fn host_that_somebody_put_to_sleep_says_so() {
+        let details = |by_hand| Host {
+            power: Some("asleep".to_owned()),
+            power_changed_at: Some(Timestamp(0)),
+            sleeps_by_hand: Some(by_hand),
+            ..Default::default()
+        };
+        let agent = |by_hand| Row::of(&named("host-1"), Some(&details(by_hand))).agent(Timestamp(30_000));
+        assert_eq!(
+            (agent(false).as_str(), agent(true).as_str()),
+            ("asleep 30s", "asleep 30s by hand")
         );
     }
 

@@ -2,7 +2,7 @@
 
 use berth_aws::AwsError;
 use berth_aws::berth::{DescribeHostsRequest, DescribeHostsResponse, Host, StayingReason, StayingTask};
-use berth_core::model::{ContainerInstance, TransportProtocol};
+use berth_core::model::{ContainerInstance, Timestamp, TransportProtocol};
 use berth_core::reconcile::{Leaving, Staying, Stays};
 use berth_core::state::ClusterState;
 
@@ -36,6 +36,11 @@ pub(crate) async fn handle(
     Ok(DescribeHostsResponse { hosts: Some(hosts) })
 }
 
+/// What is known of one host.
+pub(super) fn host(state: &ClusterState, now: Timestamp, host: &ContainerInstance) -> Host {
+    render(state, &mut Leaving::new(state, now), host)
+}
+
 fn render(state: &ClusterState, leaving: &mut Leaving<'_>, host: &ContainerInstance) -> Host {
     let port = |(protocol, port): &(TransportProtocol, u16)| match protocol {
         TransportProtocol::Tcp => format!("{port}/tcp"),
@@ -50,6 +55,7 @@ fn render(state: &ClusterState, leaving: &mut Leaving<'_>, host: &ContainerInsta
         power: Some(host.power.state.as_str().to_owned()),
         power_changed_at: host.power.since.map(|at| berth_aws::Timestamp(at.0)),
         power_trouble: host.power.trouble.clone(),
+        sleeps_by_hand: Some(host.power.by_hand),
         ..left(state, leaving, host)
     }
 }
@@ -128,7 +134,7 @@ mod tests {
             answer["hosts"],
             json!([{
                 "containerInstanceArn": arn, "agentConnected": false, "connectionChangedAt": 1_700_000_060.0,
-                "foreignPorts": ["8080/tcp"], "power": "awake"
+                "foreignPorts": ["8080/tcp"], "power": "awake", "sleepsByHand": false
             }])
         );
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use berth_aws::AwsError;
 use berth_aws::berth::{RemoveHostRequest, RemoveHostResponse, errors::RESOURCE_NOT_FOUND};
-use berth_core::model::{AgentId, ContainerInstance, ContainerInstanceStatus, Scope};
+use berth_core::model::{AgentId, ContainerInstance, ContainerInstanceStatus};
 use berth_core::state::{ClusterState, Command};
 
 use crate::api::context::{Api, Call};
-use crate::api::ecs::references::{self, Lookup};
+use crate::api::ecs::references;
 use crate::api::errors;
 
 /// What an agent that is connected has left to hear that its host was deregistered, and so stops its tasks, before its connection ends.
@@ -26,7 +26,7 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: RemoveHostRequest) -> 
             "No agent of this cluster is {name}, or it was removed before; `berth ca rotate` names those for which it waits."
         )))
     } else {
-        host(&state, &call.scope, input.cluster.as_deref(), &name)
+        references::existing_host(&state, &call.scope, input.cluster.as_deref(), &name)
     };
     let (agent, hosts) = match host {
         Ok(host) => (host.agent.clone(), vec![host]),
@@ -69,20 +69,6 @@ pub(crate) async fn handle(api: &Api, call: &Call, input: RemoveHostRequest) -> 
     let refused = api.administration().refuse_agent(agent.as_str()).await;
     refused.map_err(|failure| errors::administration(&failure))?;
     Ok(RemoveHostResponse {})
-}
-
-/// The host that a request names in its cluster.
-fn host(
-    state: &ClusterState,
-    scope: &Scope,
-    cluster: Option<&str>,
-    name: &str,
-) -> Result<Arc<ContainerInstance>, AwsError> {
-    let cluster = references::active_cluster(state, scope, cluster)?;
-    match references::container_instance(state, &cluster.key, name)? {
-        Lookup::Found(host) => Ok(Arc::clone(host)),
-        Lookup::Missing(arn) => Err(RESOURCE_NOT_FOUND.error(format!("There is no container instance {arn}."))),
-    }
 }
 
 /// The hosts that an agent is, in whichever clusters.

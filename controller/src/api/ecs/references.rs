@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use berth_aws::AwsError;
+use berth_aws::berth::errors::RESOURCE_NOT_FOUND;
 use berth_aws::ecs::Failure;
 use berth_core::model::{
     Arn, ArnResource, Cluster, ClusterKey, ContainerInstance, ContainerInstanceId, Family, Scope, Service, ServiceKey,
@@ -162,6 +163,23 @@ pub(crate) fn container_instance<'s>(
         Some(instance) => Lookup::Found(instance),
         None => Lookup::Missing(cluster.arn_of("container-instance", &id)),
     })
+}
+
+/// The container instance that a request of Berth's own API means, in the cluster that it names.
+///
+/// # Errors
+/// As [`active_cluster`] and [`container_instance`]; `ResourceNotFoundException` if there is none.
+pub(crate) fn existing_host(
+    state: &ClusterState,
+    scope: &Scope,
+    cluster: Option<&str>,
+    text: &str,
+) -> Result<Arc<ContainerInstance>, AwsError> {
+    let cluster = active_cluster(state, scope, cluster)?;
+    match container_instance(state, &cluster.key, text)? {
+        Lookup::Found(host) => Ok(Arc::clone(host)),
+        Lookup::Missing(arn) => Err(RESOURCE_NOT_FOUND.error(format!("There is no container instance {arn}."))),
+    }
 }
 
 /// The revision that a request names: `family` (its newest active revision), `family:revision` or an ARN. `None` if there is none.
