@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import berth
+from members import Member
 
 WEB = """
 kind: Cluster
@@ -209,6 +210,85 @@ def test_alarm_is_declared_beside_the_service_whose_deployments_mind_it(shop, tm
     deleted = run(process, CHANGES, "delete", "-f", changed).stdout.splitlines()
     assert deleted == ["service watched in cluster shop: deleted", "alarm watched-errors: deleted", "task definition watched:1: deregistered"], deleted
     assert cloudwatch.describe_alarms(AlarmNames=["watched-errors"])["MetricAlarms"] == []
+
+
+POOLS = """
+kind: CapacityProvider
+name: metal
+autoScalingGroupProvider:
+  autoScalingGroupArn: metal
+  managedScaling: {status: ENABLED, targetCapacity: 80, instanceWarmupPeriod: 0}
+  managedTerminationProtection: ENABLED
+---
+kind: CapacityProvider
+name: plain
+autoScalingGroupProvider: {autoScalingGroupArn: plain}
+---
+kind: Cluster
+clusterName: pools
+capacityProviders: [metal, plain]
+defaultCapacityProviderStrategy: [{capacityProvider: metal, weight: 1, base: 2}]
+"""
+
+
+def test_pools_of_hosts_that_sleep_are_declared_and_changed_in_place(tmp_path):
+    controller = Member(tmp_path, "controller", "--bootstrap", "--wake-command", "true").ready()
+    try:
+        ecs = controller.client()
+        group = lambda name: ecs.describe_capacity_providers(capacityProviders=[name])["capacityProviders"][0]["autoScalingGroupProvider"]
+        strategy = lambda: ecs.describe_clusters(clusters=["pools"])["clusters"][0]["defaultCapacityProviderStrategy"]
+        file = written(tmp_path, "pools.yaml", POOLS)
+        assert "+ capacity provider metal" in run(controller, CHANGES, "diff", "-f", file).stdout
+        done = run(controller, CHANGES, "apply", "-f", file).stdout.splitlines()
+        assert done == ["capacity provider metal: created", "capacity provider plain: created", "cluster pools: created"]
+        assert group("metal") == {
+            "autoScalingGroupArn": "metal",
+            "managedScaling": {
+                "status": "ENABLED", "targetCapacity": 80, "minimumScalingStepSize": 1, "maximumScalingStepSize": 10000, "instanceWarmupPeriod": 0,
+            },
+            "managedTerminationProtection": "ENABLED", "managedDraining": "ENABLED",
+        }
+        assert strategy() == [{"capacityProvider": "metal", "weight": 1, "base": 2}]
+        for command in ("diff", "plan", "apply"):
+            run(controller, NOTHING, command, "-f", file)
+
+        text = POOLS.replace("targetCapacity: 80", "targetCapacity: 50").replace(
+            "managedTerminationProtection: ENABLED", "managedDraining: DISABLED"
+        ).replace("weight: 1, base: 2}", "weight: 1}, {capacityProvider: plain, weight: 3}")
+        changed = written(tmp_path, "changed.yaml", text)
+        before = run(controller, CHANGES, "diff", "-f", changed).stdout
+        assert "~ autoScalingGroupProvider.managedScaling.targetCapacity: 80 -> 50" in before, before
+        assert '~ autoScalingGroupProvider.managedDraining: "ENABLED" -> "DISABLED"' in before, before
+        run(controller, CHANGES, "plan", "-f", changed)
+        done = run(controller, CHANGES, "apply", "-f", changed).stdout.splitlines()
+        assert done == ["capacity provider metal: changed", "capacity provider plain: as it is", "cluster pools: changed"]
+        now = group("metal")
+        assert (now["managedScaling"]["targetCapacity"], now["managedDraining"]) == (50, "DISABLED")
+        assert now["managedTerminationProtection"] == "ENABLED", "the file does not name it any more"
+        assert sorted(item["capacityProvider"] for item in strategy()) == ["metal", "plain"]
+        run(controller, NOTHING, "apply", "-f", changed)
+
+        for old, new, part in [
+            ("targetCapacity: 50", "minimumScalingStepSize: 5, maximumScalingStepSize: 4", "minimumScalingStepSize 5 is larger"),
+            ("{autoScalingGroupArn: plain}", "{autoScalingGroupArn: plain, managedTerminationProtection: ENABLED}",
+             "managedTerminationProtection cannot be ENABLED"),
+            ("autoScalingGroupArn: metal", "autoScalingGroupArn: 'arn:aws:autoscaling:us-east-1:1:autoScalingGroup:1:autoScalingGroupName/metal'",
+             "cannot be changed"),
+        ]:
+            assert old in text
+            wrong = written(tmp_path, "wrong.yaml", text.replace(old, new))
+            said = run(controller, ERROR, "apply", "-f", wrong).stderr
+            assert part in said and "wrong.yaml:" in said, said
+            assert group("metal") == now and group("plain")["managedTerminationProtection"] == "DISABLED"
+
+        off = written(tmp_path, "off.yaml", text.replace("status: ENABLED", "status: DISABLED"))
+        run(controller, CHANGES, "apply", "-f", off)
+        assert (group("metal")["managedScaling"]["status"], group("metal")["managedTerminationProtection"]) == ("DISABLED", "DISABLED")
+        run(controller, NOTHING, "apply", "-f", off)
+        deleted = run(controller, CHANGES, "delete", "-f", off).stdout.splitlines()
+        assert deleted == ["cluster pools: deleted", "capacity provider plain: deleted", "capacity provider metal: deleted"], deleted
+    finally:
+        controller.stop()
 
 
 def test_deleted_services_are_gone_and_their_definitions_inactive(shop, tmp_path):

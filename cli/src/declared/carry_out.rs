@@ -8,8 +8,8 @@ use anyhow::Result;
 use berth_aws::cloudwatch::operations::{self as cloudwatch, PutMetricAlarm};
 use berth_aws::ecs::operations::{
     CreateCapacityProvider, CreateCluster, CreateDaemon, CreateService, PutClusterCapacityProviders,
-    RegisterDaemonTaskDefinition, RegisterTaskDefinition, TagResource, UntagResource, UpdateCluster, UpdateDaemon,
-    UpdateService,
+    RegisterDaemonTaskDefinition, RegisterTaskDefinition, TagResource, UntagResource, UpdateCapacityProvider,
+    UpdateCluster, UpdateDaemon, UpdateService,
 };
 use serde_json::Value;
 
@@ -96,6 +96,7 @@ impl<'l> Worker<'l> {
         }
         match call.operation {
             Mutation::CreateCapacityProvider => live.call::<CreateCapacityProvider>(&input).await,
+            Mutation::UpdateCapacityProvider => live.call::<UpdateCapacityProvider>(&input).await,
             Mutation::CreateCluster => live.call::<CreateCluster>(&input).await,
             Mutation::UpdateCluster => live.call::<UpdateCluster>(&input).await,
             Mutation::PutClusterCapacityProviders => live.call::<PutClusterCapacityProviders>(&input).await,

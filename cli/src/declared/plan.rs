@@ -44,6 +44,7 @@ pub(crate) struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     CreateCapacityProvider,
+    UpdateCapacityProvider,
     CreateCluster,
     UpdateCluster,
     PutClusterCapacityProviders,
@@ -136,11 +137,22 @@ impl Planner<'_> {
             return Ok(created(resource, None, Mutation::CreateCapacityProvider));
         };
         let (tags, wanted) = apart(&resource.request, "tags");
-        let found = differences(Some(&there), Some(&Value::Object(wanted)), Extent::Named);
-        for difference in found {
+        let found = differences(Some(&there), Some(&Value::Object(wanted.clone())), Extent::Named);
+        let is_managed = |difference: &Difference| difference.path.starts_with(MANAGED_OF_POOL);
+        let (found, fixed): (Vec<_>, Vec<_>) = found.into_iter().partition(is_managed);
+        for difference in fixed {
             self.unchangeable(&resource, &difference);
         }
-        Ok(changed(resource, None, vec![], vec![]).with_tags(&there, "capacityProviderArn", tags))
+        let mut calls = vec![];
+        if let Some(group) = wanted.get("autoScalingGroupProvider").filter(|_| !found.is_empty()) {
+            let mut group = group.clone();
+            group
+                .as_object_mut()
+                .and_then(|group| group.remove("autoScalingGroupArn"));
+            let input = json!({"name": resource.name, "autoScalingGroupProvider": group});
+            calls.push(Call::new(Mutation::UpdateCapacityProvider, input));
+        }
+        Ok(changed(resource, None, found, calls).with_tags(&there, "capacityProviderArn", tags))
     }
 
     async fn cluster(&mut self, resource: Resource) -> Result<Step> {
@@ -391,6 +403,9 @@ impl Planner<'_> {
         self.problems.push(resource.problem(difference.top(), reason));
     }
 }
+
+/// How the members of a capacity provider begin that `UpdateCapacityProvider` changes.
+const MANAGED_OF_POOL: &str = "autoScalingGroupProvider.managed";
 
 /// Members of a service that are not compared like the others: they name it, or are looked at by themselves.
 const APART: [&str; 5] = ["clientToken", "cluster", "serviceName", "tags", "taskDefinition"];

@@ -140,6 +140,7 @@ fn is_of_tasks(operation: Mutation) -> bool {
 fn operation(mutation: Mutation) -> Option<RehearsedOperation> {
     Some(match mutation {
         Mutation::CreateCapacityProvider => RehearsedOperation::CreateCapacityProvider,
+        Mutation::UpdateCapacityProvider => RehearsedOperation::UpdateCapacityProvider,
         Mutation::PutClusterCapacityProviders => RehearsedOperation::PutClusterCapacityProviders,
         Mutation::RegisterTaskDefinition => RehearsedOperation::RegisterTaskDefinition,
         Mutation::CreateService => RehearsedOperation::CreateService,
