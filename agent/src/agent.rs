@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::AgentConfig;
 use crate::controllers::{AddressError, Controllers, Scheme};
+use crate::departure::Departure;
 use crate::dialer::Dialer;
 use crate::fence::Fence;
 use crate::foreign_ports::ForeignPorts;
@@ -78,6 +79,7 @@ pub struct AgentHandle {
     board: Arc<ReportBoard>,
     registration: watch::Receiver<Option<String>>,
     recovered: watch::Receiver<bool>,
+    departure: Departure,
     running: JoinHandle<Result<(), AgentError>>,
 }
 
@@ -103,6 +105,7 @@ impl Agent {
         } = parties(&config, &ledger, &contents).await?;
         let fence = open_fence(config.data_dir.as_deref()).await?;
         let board = Arc::new(ReportBoard::new());
+        let departure = Departure::new(board.clone());
         let foreign_ports = Arc::new(ForeignPorts::default());
         let (orders, received) = mpsc::channel(ORDER_QUEUE);
         let (registration, registered) = watch::channel(None);
@@ -120,6 +123,7 @@ impl Agent {
             orders: orders.clone(),
             fence: fence.clone(),
             foreign_ports: foreign_ports.watch(),
+            departure: departure.clone(),
             sleep_command: config.sleep_command,
             not_asleep: None,
             withheld: None,
@@ -164,6 +168,7 @@ impl Agent {
             board,
             registration: registered,
             recovered,
+            departure,
             running,
         })
     }
@@ -283,6 +288,12 @@ impl AgentHandle {
     #[must_use]
     pub fn recovered(&self) -> watch::Receiver<bool> {
         self.recovered.clone()
+    }
+
+    /// What the host's tasks do when this machine shuts down.
+    #[must_use]
+    pub fn departure(&self) -> Departure {
+        self.departure.clone()
     }
 
     /// Ends every task of the host, takes no more, and waits until they have ended and their containers are removed.

@@ -8,6 +8,7 @@ mod agent;
 mod clock;
 mod config;
 mod controllers;
+mod departure;
 mod dialer;
 mod fence;
 mod foreign_ports;
@@ -28,6 +29,7 @@ mod test_support;
 
 pub use agent::{Agent, AgentError, AgentHandle};
 pub use config::AgentConfig;
+pub use departure::{Departed, Departure};
 pub use ledger::LedgerError;
 pub use log_source::{FileLogs, LogChunk, LogLine, LogQuery, LogSource, LogSourceError};
 pub use membership::{MembershipConfig, MembershipError, has_joined};

@@ -29,6 +29,7 @@ mod running;
 mod service_manager;
 mod short_id;
 mod shortfall;
+mod shutdown;
 mod signals;
 mod table;
 mod target;

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Signs of life in the time after which systemd takes the service for hung: one may be late.
 const SIGNS_PER_DEADLINE: u32 = 3;
 
+/// By how much the end of a service is put off that takes its time to stop.
+const MORE_TIME: Duration = Duration::from_secs(30);
+
 /// The service manager that started this process, if one did.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
@@ -51,6 +54,14 @@ impl ServiceManager {
     /// The service has begun to stop.
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1");
+    }
+
+    /// Has it wait for a service that takes its time to stop, for as long as this runs.
+    pub(crate) async fn take_time(&self) -> Infallible {
+        loop {
+            self.tell(&format!("EXTEND_TIMEOUT_USEC={}", MORE_TIME.as_micros()));
+            tokio::time::sleep(MORE_TIME / SIGNS_PER_DEADLINE).await;
+        }
     }
 
     /// Gives signs of life for as long as `is_healthy` says so each time. Where nobody waits for them, it does nothing, for ever.
@@ -108,6 +119,15 @@ mod tests {
         manager.stopping();
         assert_eq!(received(&socket), "READY=1\nSTATUS=serves");
         assert_eq!(received(&socket), "STOPPING=1");
+    }
+
+    #[tokio::test]
+    async fn manager_is_told_to_wait_for_a_service_that_takes_its_time() {
+        let (_directory, socket, path) = socket();
+        let manager = ServiceManager::at(Some(&path), None);
+        let waited = tokio::time::timeout(Duration::from_millis(100), manager.take_time()).await;
+        assert!(waited.is_err(), "it goes on");
+        assert_eq!(received(&socket), "EXTEND_TIMEOUT_USEC=30000000");
     }
 
     #[test]

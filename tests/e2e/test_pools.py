@@ -2,6 +2,7 @@
 agent and start it."""
 
 import json
+import os
 import pathlib
 import subprocess
 import threading
@@ -310,7 +311,7 @@ def test_hosts_that_sleep_are_woken_where_managed_scaling_is_switched_off(machin
     machines.wait_asleep()
     resting = [name for name in HOSTS if berth.attribute(machines.instance(name), "berth.power-trouble")]
     now = update(managedScaling={"status": "DISABLED"})["autoScalingGroupProvider"]
-    assert (now["managedScaling"]["status"], now["managedTerminationProtection"], now["managedDraining"]) == ("DISABLED",) * 3
+    assert (now["managedScaling"]["status"], now["managedTerminationProtection"], now["managedDraining"]) == ("DISABLED", "DISABLED", "ENABLED")
     others = [name for name in HOSTS if name not in resting]
     berth.wait_until(lambda: all(machines.power(name) == "awake" for name in others), "they are awake", 60)
     # Somebody switched it on.
@@ -394,6 +395,113 @@ def test_host_is_put_to_sleep_by_hand_where_nothing_wakes_it_but_its_switch(tmp_
     finally:
         for process in [*agents, controller]:
             process.stop()
+
+
+class Racks:
+    """A controller and machines of two pools without managed scaling, one of which is drained before a machine shuts down. What a service manager says of
+    the machines, a file says."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.port, self.agent_port = berth.free_port(), berth.free_port()
+        self.says = self.directory / "says"
+        (self.directory / "bin").mkdir()
+        systemctl = self.directory / "bin" / "systemctl"
+        systemctl.write_text(f"#!/bin/sh\n[ \"$1\" = is-system-running ] && cat {self.says}\nexit 1\n")
+        systemctl.chmod(0o755)
+        self.agents = {}
+        self.controller = berth.Process(
+            ["controller", "--listen", f"127.0.0.1:{self.port}", "--agent-listen", f"127.0.0.1:{self.agent_port}", "--data-dir", self.directory / "data"],
+            self.directory / "controller.log",
+        )
+        self.controller.wait_for(r"(?m)^Ready")
+        self.ecs = berth.client(f"http://127.0.0.1:{self.port}")
+        for name, draining in (("careful", "ENABLED"), ("careless", "DISABLED")):
+            group = {"autoScalingGroupArn": name, "managedDraining": draining}
+            self.ecs.create_capacity_provider(name=name, autoScalingGroupProvider=group)
+        self.ecs.create_cluster(
+            clusterName="racks", capacityProviders=["careful", "careless"],
+            defaultCapacityProviderStrategy=[{"capacityProvider": "careful", "weight": 1}],
+        )
+        container = {"name": "app", "image": "none", "memory": 16}
+        self.ecs.register_task_definition(family="web", containerDefinitions=[container])
+
+    def start(self, name, pool, *arguments):
+        self.agents[name] = berth.Process(
+            ["agent", "--controller", f"http://127.0.0.1:{self.agent_port}", "--cluster", "racks", "--data-dir", self.directory / name, "--host-name", name,
+             "--runtime", "simulated", "--cpu", "1024", "--memory", "1024", "--capacity-provider", pool, *arguments],
+            self.directory / f"{name}.log", PATH=f"{self.directory / 'bin'}:{os.environ['PATH']}",
+        )
+        berth.wait_until(lambda: self.state(name) == ("ACTIVE", True, None), f"{name} is there", 60)
+
+    def state(self, name):
+        found = [i for i in berth.instances_of(self.ecs, "racks") if i["ec2InstanceId"] == name]
+        return found and (found[0]["status"], found[0]["agentConnected"], berth.attribute(found[0], "berth.power"))
+
+    def tasks_on(self, name):
+        [host] = [i for i in berth.instances_of(self.ecs, "racks") if i["ec2InstanceId"] == name]
+        return [task for task in berth.running(self.ecs, "racks") if task["containerInstanceArn"] == host["containerInstanceArn"]]
+
+    def stop_agent(self, name, within):
+        """The machine stops the agent; returns what of it was seen meanwhile."""
+        child = self.agents[name].child
+        child.terminate()
+        seen, until = [], time.monotonic() + within
+        while child.poll() is None:
+            assert time.monotonic() < until, self.agents[name].output()
+            seen.append(self.state(name))
+            time.sleep(0.05)
+        assert child.returncode == 0, self.agents[name].output()
+        return seen
+
+    def stop(self):
+        for process in [*self.agents.values(), self.controller]:
+            process.stop()
+
+
+def test_tasks_leave_a_machine_that_shuts_down_where_its_pool_says_so(tmp_path):
+    racks = Racks(tmp_path)
+    try:
+        racks.says.write_text("running\n")
+        racks.start("h1", "careful")
+        racks.ecs.create_service(cluster="racks", serviceName="web", taskDefinition="web", desiredCount=2)
+        berth.wait_stable(racks.ecs, "racks", "web")
+        racks.start("h2", "careful", "--drain-on-shutdown", "3s")
+        racks.start("h3", "careless")
+        # The agent alone is stopped, as for an upgrade.
+        racks.stop_agent("h2", 20)
+        assert racks.state("h2")[::2] == ("ACTIVE", None)
+        racks.start("h2", "careful", "--drain-on-shutdown", "3s")
+
+        racks.says.write_text("stopping\n")
+        assert len(racks.tasks_on("h1")) == 2
+        seen = racks.stop_agent("h1", 60)
+        assert ("DRAINING", True, "shutting-down") in seen, seen
+        assert len(racks.tasks_on("h2")) == 2 and not racks.tasks_on("h1"), "they were replaced before it went"
+        assert "all tasks have left this machine" in racks.agents["h1"].output()
+        berth.wait_until(lambda: racks.state("h1") == ("DRAINING", False, "shutting-down"), "it is off", 20)
+        racks.start("h1", "careful")
+
+        # A task of no service leaves no machine; that has its time.
+        ran = racks.ecs.start_task(cluster="racks", taskDefinition="web", containerInstances=[host_id(racks, "h2")])
+        assert not ran["failures"]
+        berth.wait_until(lambda: len(racks.tasks_on("h2")) == 3, "it runs", 30)
+        began = time.monotonic()
+        seen = racks.stop_agent("h2", 30)
+        assert ("DRAINING", True, "shutting-down") in seen and time.monotonic() - began >= 2.5
+        assert "tasks are left on this machine" in racks.agents["h2"].output()
+
+        seen = racks.stop_agent("h3", 20)
+        assert all(state[0] == "ACTIVE" for state in seen), "its pool drains nothing"
+        assert racks.state("h3")[::2] == ("ACTIVE", None)
+    finally:
+        racks.says.write_text("running\n")
+        racks.stop()
+
+
+def host_id(racks, name):
+    [found] = [i["containerInstanceArn"] for i in berth.instances_of(racks.ecs, "racks") if i["ec2InstanceId"] == name]
+    return berth.id_of(found)
 
 
 def test_without_a_command_that_wakes_hosts_managed_scaling_is_refused(tmp_path):

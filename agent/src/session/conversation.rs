@@ -168,6 +168,10 @@ impl Session {
         let mut unanswered = VecDeque::new();
         self.say_not_asleep(&wire.outgoing).await?;
         let mut foreign_ports = self.foreign_ports.clone();
+        let mut departure = self.departure.begun();
+        if *departure.borrow_and_update() {
+            say_shutting_down(&wire.outgoing).await?;
+        }
         changes.mark_changed();
         let mut heard = Instant::now();
         loop {
@@ -198,6 +202,7 @@ impl Session {
                     },
                     Some(to_agent::Message::Sleep(_)) if self.sleep_command.is_some() => return Err(SessionError::ToldToSleep),
                     Some(to_agent::Message::Sleep(_)) => return Err(SessionError::Unexpected("Sleep to an agent that cannot")),
+                    Some(to_agent::Message::ShutdownNoted(noted)) => self.departure.note(noted.drains),
                     Some(to_agent::Message::Registered(_)) => return Err(SessionError::Unexpected("a second Registered")),
                     Some(to_agent::Message::Refused(refused)) => return Err(SessionError::Refused(refused)),
                     None => tracing::debug!("ignored a message of a kind that this agent does not know"),
@@ -211,6 +216,7 @@ impl Session {
                     send(&wire.outgoing, from_agent::Message::Heartbeat(message)).await?;
                 }
                 Ok(()) = foreign_ports.changed() => heartbeat.reset_immediately(),
+                Ok(()) = departure.changed() => say_shutting_down(&wire.outgoing).await?,
                 reply = log_replies.next(), if log_reply.is_none() => log_reply = Some(reply),
                 place = wire.logs.reserve(), if log_reply.is_some() => {
                     let message = log_reply.take().map(from_agent::Message::LogReply);
@@ -388,6 +394,10 @@ async fn send(outgoing: &mpsc::Sender<FromAgent>, message: from_agent::Message) 
         .send(FromAgent { message: Some(message) })
         .await
         .map_err(|_| SessionError::Ended)
+}
+
+async fn say_shutting_down(outgoing: &mpsc::Sender<FromAgent>) -> Result<(), SessionError> {
+    send(outgoing, from_agent::Message::ShuttingDown(v1::ShuttingDown {})).await
 }
 
 fn status(status: tonic::Status) -> SessionError {

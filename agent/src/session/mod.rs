@@ -19,6 +19,7 @@ use berth_proto::v1::{RefusalCode, Refused};
 use tokio::sync::{mpsc, watch};
 
 use crate::controllers::Controllers;
+use crate::departure::Departure;
 use crate::dialer::{Dialer, LinkError};
 use crate::fence::Fence;
 use crate::ledger::{Ledger, LedgerError, SeenPosition};
@@ -48,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) fence: Fence,
     /// Ports of the host that foreign programs hold.
     pub(crate) foreign_ports: watch::Receiver<Ports>,
+    /// Whether the machine shuts down.
+    pub(crate) departure: Departure,
     /// The command by which the host sleeps, where it can.
     pub(crate) sleep_command: Option<String>,
     /// Why the host is awake that was told to sleep, as long as no controller knows.

@@ -13,7 +13,9 @@ use berth_agent::image::RegistryOptions;
 use berth_agent::network::{DEFAULT_SUBNET_ID, Subnet};
 use berth_agent::runtime::containerd::{Containerd, ContainerdOptions, ContainerdRuntime, HostOptions, OciRuntime};
 use berth_agent::runtime::{Runtime, SimulatedRuntime};
-use berth_agent::{Agent, AgentConfig, AgentError, FileLogs, LogSource, MembershipConfig, has_joined, host};
+use berth_agent::{
+    Agent, AgentConfig, AgentError, Departed, Departure, FileLogs, LogSource, MembershipConfig, has_joined, host,
+};
 use berth_core::model::{Attributes, CapacityProviderName, Resources, Scope};
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use crate::fargate::FargateArguments;
 use crate::join_token::JoinArguments;
 use crate::service_manager::ServiceManager;
 use crate::signals::StopSignals;
-use crate::{logging, output};
+use crate::{logging, output, shutdown};
 
 /// Flags of `berth agent`.
 #[derive(Args, Debug)]
@@ -66,6 +68,9 @@ pub(crate) struct Arguments {
     /// A command by which this host sleeps, such as 'systemctl suspend', where its capacity provider has managed scaling and does not need it
     #[arg(long, value_name = "COMMAND", value_parser = values::hook)]
     sleep_command: Option<String>,
+    /// How long a shutdown of this machine waits until tasks have left, where its capacity provider has managed draining; 25m at most, 0s not at all
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = drain_time)]
+    drain_on_shutdown: Duration,
     /// A further attribute for placement constraints; may be given several times
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = attribute)]
     attribute: Vec<(String, Option<String>)>,
@@ -154,9 +159,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         attributes,
         ..config(&arguments, &data_dir, version, token)?
     };
-    let shutdown = CancellationToken::new();
+    let stop = CancellationToken::new();
     let started = tokio::select! {
-        started = Agent::start(config, runtime, logs, shutdown.clone()) => started,
+        started = Agent::start(config, runtime, logs, stop.clone()) => started,
         // Joining takes as long as no controller answers.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
@@ -174,11 +179,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         std::future::pending().await
     };
+    let departure = agent.departure();
     let mut running = std::pin::pin!(agent.join());
     let outcome = tokio::select! {
         () = signals.next() => {
             manager.stopping();
-            shutdown.cancel();
+            tokio::select! {
+                () = leave(&departure, arguments.drain_on_shutdown) => {}
+                // Somebody does not wait.
+                () = signals.next() => {}
+                never = manager.take_time() => match never {},
+                never = manager.keep_alive(async || true) => match never {},
+            }
+            stop.cancel();
             running.await
         }
         ended = &mut running => ended,
@@ -190,6 +203,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         found.shut_down().await;
     }
     outcome_of(outcome)
+}
+
+/// Has the tasks of this host leave it where the machine shuts down, and not where the agent alone is stopped, as for an upgrade.
+async fn leave(departure: &Departure, within: Duration) {
+    if within.is_zero() || !shutdown::is_under_way().await {
+        return;
+    }
+    tracing::info!(
+        within_s = within.as_secs(),
+        "this machine shuts down: its tasks leave it where its capacity provider says so"
+    );
+    match departure.leave(within).await {
+        Departed::NotDrained => {}
+        Departed::Drained(0) => tracing::info!("all tasks have left this machine"),
+        Departed::Drained(left) => tracing::warn!(left, "tasks are left on this machine, which shuts down"),
+    }
 }
 
 /// The exit code of an agent that its cluster does not let in, or that was given a controller's directory: starting it again changes nothing until
@@ -334,6 +363,19 @@ fn controllers(arguments: &Arguments) -> Vec<String> {
     arguments.controller.iter().cloned().chain(peers).collect()
 }
 
+/// The longest that systemd lets a machine take to shut down is half an hour.
+const LONGEST_DRAIN: Duration = Duration::from_secs(25 * 60);
+
+fn drain_time(text: &str) -> Result<Duration> {
+    let time = values::patience(text)?;
+    if time > LONGEST_DRAIN {
+        bail!(
+            "{text} is too long: systemd powers a machine off that has not shut down within 30m, so that 25m is the longest"
+        );
+    }
+    Ok(time)
+}
+
 fn attribute(text: &str) -> Result<(String, Option<String>)> {
     let (name, value) = text
         .split_once('=')
@@ -349,7 +391,14 @@ fn attribute(text: &str) -> Result<(String, Option<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::attribute;
+    use super::{attribute, drain_time};
+
+    #[test]
+    fn time_for_tasks_to_leave_is_bounded_as_a_shutdown_is() {
+        assert_eq!(drain_time("0s").expect("not at all").as_secs(), 0);
+        assert_eq!(drain_time("25m").expect("the longest").as_secs(), 1_500);
+        assert!(drain_time("26m").is_err());
+    }
 
     #[test]
     fn attribute_with_and_without_a_value_is_read() {

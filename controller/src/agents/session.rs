@@ -9,11 +9,11 @@ use berth_core::model::{
     ContainerInstanceId, ContainerInstanceStatus, HostSettings, Ports, PowerChange, PowerState, TaskId, Timestamp,
     TransportProtocol,
 };
-use berth_core::state::Command;
+use berth_core::state::{Command, Feature};
 use berth_proto::record::RecordError;
 use berth_proto::v1::{
-    FromAgent, Heartbeat, HostPort, NotAsleep, PortProtocol, RefusalCode, Refused, Register, ReportsRecorded, Sleep,
-    TaskReports, ToAgent, from_agent, to_agent,
+    FromAgent, Heartbeat, HostPort, NotAsleep, PortProtocol, RefusalCode, Refused, Register, ReportsRecorded,
+    ShutdownNoted, ShuttingDown, Sleep, TaskReports, ToAgent, from_agent, to_agent,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -214,6 +214,33 @@ async fn record_not_asleep(context: &Context, term: u64, host: ContainerInstance
     }
 }
 
+/// Proposes that a host is drained since its machine shuts down, where its capacity provider says so; whether it is.
+async fn record_shutdown(context: &Context, term: u64, host: ContainerInstanceId) -> bool {
+    let view = context.group.view();
+    let known = view.view.container_instance(host);
+    let drains = known.is_some_and(|host| view.view.drains_at_shutdown(host));
+    if !drains || !view.view.uses(Feature::ManagedScaling) {
+        return false;
+    }
+    tracing::info!(container_instance = %host, "the machine of a host shuts down: its tasks leave it first");
+    let command = Command::ChangePower {
+        container_instance: host,
+        change: PowerChange::ShutDown,
+        at: context.clock.now(),
+    };
+    match tokio::time::timeout(SEND_WITHIN, context.group.propose_in_term(command, term)).await {
+        Ok(Ok(proposed)) => proposed.outcome.is_ok(),
+        Ok(Err(error)) => {
+            tracing::warn!(container_instance = %host, %error, "could not record that a machine shuts down");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(container_instance = %host, "that a machine shuts down was not recorded in time");
+            false
+        }
+    }
+}
+
 async fn first_message(incoming: &mut Streaming<FromAgent>) -> Result<Register, Refused> {
     let invalid = |message: String| opening::refused(RefusalCode::Invalid, message);
     let message = tokio::time::timeout(REGISTER_WITHIN, incoming.message())
@@ -319,6 +346,11 @@ impl Session {
             Some(from_agent::Message::LogReply(reply)) => self.open_calls.answer(reply),
             Some(from_agent::Message::NotAsleep(NotAsleep { reason })) => {
                 Box::pin(record_not_asleep(&self.context, self.term, self.host, reason)).await;
+            }
+            Some(from_agent::Message::ShuttingDown(ShuttingDown {})) => {
+                let drains = Box::pin(record_shutdown(&self.context, self.term, self.host)).await;
+                let noted = ShutdownNoted { drains };
+                send(&self.outgoing, to_agent::Message::ShutdownNoted(noted)).await?;
             }
             Some(from_agent::Message::Register(_)) => return Err(SessionEnd::Unexpected("a second Register")),
             None => tracing::debug!(container_instance = %self.host, "ignored a message of a kind unknown here"),

@@ -107,6 +107,11 @@ fn power_refused(host: &str, why: &PowerRefusal) -> String {
         PowerRefusal::FallingAsleep => {
             format!("Host {host} cannot be woken now: it is falling asleep. Try again once it sleeps.")
         }
+        PowerRefusal::ShuttingDown => {
+            format!(
+                "The machine of host {host} shuts down: it can neither be put to sleep nor woken before it is back."
+            )
+        }
         PowerRefusal::AwayAndAwake => format!(
             "Host {host} cannot be woken: it was not put to sleep, and its agent is away. Look after the machine itself."
         ),

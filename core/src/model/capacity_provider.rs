@@ -29,7 +29,7 @@ pub struct CapacityProvider {
     /// Whether hosts with tasks are never put to sleep.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub managed_termination_protection: bool,
-    /// Whether hosts are drained before they sleep.
+    /// Whether hosts are drained before they sleep, and before their machines shut down.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub managed_draining: bool,
     /// Tags.
@@ -79,11 +79,6 @@ pub enum UnworkableScaling {
     /// Nothing would be protected.
     #[error("managedTerminationProtection cannot be ENABLED without managed scaling, which it is a rule for")]
     Protection,
-    /// Nothing would be drained.
-    #[error(
-        "managedDraining cannot be ENABLED without managed scaling: no host is put to sleep, and so none is drained for it"
-    )]
-    Draining,
 }
 
 impl Default for ManagedScaling {
@@ -132,7 +127,6 @@ impl CapacityProvider {
         }
         match self.scaling() {
             None if self.managed_termination_protection => Err(UnworkableScaling::Protection),
-            None if self.managed_draining => Err(UnworkableScaling::Draining),
             _ => Ok(()),
         }
     }

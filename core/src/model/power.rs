@@ -24,6 +24,8 @@ pub enum PowerState {
     Asleep,
     /// It is called, and has not come yet.
     Waking,
+    /// Its machine shuts down, and its tasks leave it first; it is awake once its agent is there again.
+    ShuttingDown,
 }
 
 /// What is known of the sleep of a host.
@@ -35,7 +37,7 @@ pub struct Power {
     /// Since when, where it was another state before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Whether it is to be drained once it is there again, since somebody asked for that before it slept or while it fell asleep.
+    /// Whether it is to be drained once it is there again, since somebody asked for that before it slept or shut down, or meanwhile.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
     /// Whether somebody puts it to sleep: it sleeps whatever its capacity provider needs, and people alone wake it.
@@ -95,6 +97,8 @@ pub enum PowerChange {
     },
     /// Somebody has it stay awake, or called.
     WakeByHand,
+    /// Its machine shuts down, as its agent says, and its capacity provider has hosts drained before.
+    ShutDown,
 }
 
 /// Why somebody cannot have a host put to sleep, or woken.
@@ -123,6 +127,9 @@ pub enum PowerRefusal {
     /// It cannot be called before it sleeps.
     #[error("it is falling asleep")]
     FallingAsleep,
+    /// It is on its way off.
+    #[error("its machine shuts down")]
+    ShuttingDown,
     /// It does not sleep, as far as anybody knows.
     #[error("it was not put to sleep, and its agent is away")]
     AwayAndAwake,
@@ -138,16 +145,18 @@ impl PowerState {
             Self::FallingAsleep => "falling-asleep",
             Self::Asleep => "asleep",
             Self::Waking => "waking",
+            Self::ShuttingDown => "shutting-down",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Awake,
         Self::Emptying,
         Self::FallingAsleep,
         Self::Asleep,
         Self::Waking,
+        Self::ShuttingDown,
     ];
 }
 

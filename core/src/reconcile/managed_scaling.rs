@@ -262,7 +262,7 @@ fn follow(pass: &mut Pass<'_>, host: &ContainerInstance, ways: &mut Ways) {
     let (can_wake, is_scaled) = (pass.agenda.scaled.can_wake, ways.is_scaled(host));
     let since = host.power.since.unwrap_or(host.registered_at);
     match host.power.state {
-        PowerState::Awake => {}
+        PowerState::Awake | PowerState::ShuttingDown => {}
         // Whoever put it to sleep wakes it.
         PowerState::Asleep if host.power.by_hand => {}
         PowerState::Asleep => {
@@ -410,7 +410,7 @@ fn standing_in(pass: &Pass<'_>, host: &ContainerInstance, warmup_secs: u32) -> O
             })
         }
         PowerState::Emptying => host.agent_connected.then_some(Standing::Emptying),
-        PowerState::FallingAsleep => None,
+        PowerState::FallingAsleep | PowerState::ShuttingDown => None,
         // One that did not come when it was called, or could not be called, is not waited for.
         PowerState::Waking => (power.calls <= 1 && power.trouble.is_none()).then_some(Standing::Waking),
         PowerState::Asleep if host.status != Status::Active || power.rests(pass.now) => None,

@@ -40,7 +40,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateCapacityProvider) 
         // ECS drains where nobody says otherwise.
         managed_draining: update
             .managed_draining
-            .unwrap_or(is_scaled && (known.managed_draining || !was_scaled)),
+            .unwrap_or(known.managed_draining || (is_scaled && !was_scaled)),
         ..CapacityProvider::clone(known)
     };
     provider.check().map_err(Rejection::ManagedScaling)?;

@@ -67,6 +67,15 @@ fn step(state: &ClusterState, host: &mut ContainerInstance, change: &PowerChange
             host.power.trouble = Some(shortened(reason));
             host.power.rests_until = Some(at.plus_ms(REST_MS));
         }
+        (PowerChange::ShutDown, S::Awake | S::Emptying) if state.drains_at_shutdown(host) => {
+            let drained = match host.power.state {
+                S::Awake => host.status == Status::Draining,
+                _ => host.power.drained,
+            };
+            leave(host, S::ShuttingDown, at);
+            host.power.drained = drained;
+            host.power.by_hand = false;
+        }
         (PowerChange::Call, S::Asleep | S::Waking) if !host.power.by_hand => call(host, at),
         (PowerChange::NotCalled { call, reason }, S::Waking) if *call == host.power.calls => {
             host.power.trouble = Some(shortened(reason));
@@ -96,6 +105,7 @@ fn sleep_by_hand(
     use PowerState as S;
     match host.power.state {
         S::Waking => return Err(PowerRefusal::Waking),
+        S::ShuttingDown => return Err(PowerRefusal::ShuttingDown),
         S::Asleep if host.power.by_hand => return Err(PowerRefusal::Already),
         S::Emptying | S::FallingAsleep if host.power.by_hand => return Ok(false),
         // Its pool has begun.
@@ -133,6 +143,7 @@ fn wake_by_hand(host: &mut ContainerInstance, at: Timestamp) -> Result<bool, Pow
         PowerState::Awake if !host.agent_connected => return Err(PowerRefusal::AwayAndAwake),
         PowerState::Awake | PowerState::Waking => return Ok(false),
         PowerState::FallingAsleep => return Err(PowerRefusal::FallingAsleep),
+        PowerState::ShuttingDown => return Err(PowerRefusal::ShuttingDown),
         PowerState::Emptying => wake(host, at),
         PowerState::Asleep => {
             host.power.by_hand = false;
@@ -170,7 +181,8 @@ fn enter(host: &mut ContainerInstance, state: PowerState, at: Timestamp) {
 
 /// Is awake from now on, and not tired for a while.
 fn wake(host: &mut ContainerInstance, at: Timestamp) {
-    let took_no_tasks = matches!(host.power.state, PowerState::Emptying | PowerState::FallingAsleep);
+    use PowerState::{Emptying, FallingAsleep, ShuttingDown};
+    let took_no_tasks = matches!(host.power.state, Emptying | FallingAsleep | ShuttingDown);
     if took_no_tasks && !host.power.drained {
         host.status = Status::Active;
     }
@@ -185,7 +197,7 @@ pub(super) fn registered(host: &mut ContainerInstance, at: Timestamp) {
     let is_new = match host.power.state {
         PowerState::Awake => false,
         PowerState::Emptying => !host.offers_sleep(),
-        PowerState::FallingAsleep | PowerState::Asleep | PowerState::Waking => true,
+        PowerState::FallingAsleep | PowerState::Asleep | PowerState::Waking | PowerState::ShuttingDown => true,
     };
     if is_new {
         wake(host, at);
@@ -220,7 +232,7 @@ pub(super) fn disconnected(state: &mut ClusterState, mut host: ContainerInstance
 /// Somebody says whether it takes tasks: that is what counts, unless it cannot be kept any more.
 pub(super) fn status_set(host: &mut ContainerInstance, status: Status, at: Option<Timestamp>) {
     match host.power.state {
-        PowerState::FallingAsleep => host.power.drained = status == Status::Draining,
+        PowerState::FallingAsleep | PowerState::ShuttingDown => host.power.drained = status == Status::Draining,
         PowerState::Emptying => {
             enter(
                 host,
@@ -291,6 +303,20 @@ impl ClusterState {
         }
         let mut tasks = self.tasks_of_instance(id).filter(|task| !task.is_stopped());
         tasks.all(|task| self.is_daemon(task))
+    }
+
+    /// Whether the tasks of a host leave it before its machine shuts down: its capacity provider, which the cluster has, says so.
+    #[must_use]
+    pub fn drains_at_shutdown(&self, host: &ContainerInstance) -> bool {
+        let Some(pool) = &host.host.capacity_provider else {
+            return false;
+        };
+        let cluster = self.active_cluster(&host.cluster);
+        let key = host.cluster.scope.capacity_provider(pool.as_str());
+        cluster.is_ok_and(|cluster| cluster.capacity_providers.contains(pool))
+            && self
+                .capacity_provider(&key)
+                .is_some_and(|provider| provider.managed_draining)
     }
 
     /// Hosts of a cluster that are not awake, deregistered ones left out, in the order of their ids.

@@ -293,11 +293,7 @@ fn settings_that_contradict_each_other_are_refused_and_others_are_merged() {
         maximum_step: Some(4),
         ..none
     };
-    for refused in [
-        update(steps, None, None),
-        update(none, Some(true), None),
-        update(none, None, Some(true)),
-    ] {
+    for refused in [update(steps, None, None), update(none, Some(true), None)] {
         let before = given.state.clone();
         let outcome = given.one(&refused);
         assert!(matches!(outcome, Err(Rejection::ManagedScaling(_))), "{outcome:?}");
@@ -333,6 +329,57 @@ fn settings_that_contradict_each_other_are_refused_and_others_are_merged() {
     );
     given.all(&[update(enabled(true), None, None)]);
     assert!(provider(&given).managed_draining);
+    given.all(&[update(enabled(false), None, None)]);
+    assert!(provider(&given).managed_draining, "machines shut down all the same");
+    given.all(&[
+        update(enabled(false), None, Some(false)),
+        update(none, None, Some(true)),
+    ]);
+    assert!(provider(&given).managed_draining, "which needs no managed scaling");
+}
+
+#[test]
+fn host_whose_machine_shuts_down_is_drained_where_its_capacity_provider_says_so_and_takes_tasks_once_it_is_back() {
+    let of_pool = |at| {
+        let mut command = register(0, at);
+        if let Command::RegisterContainerInstance { host, .. } = &mut command {
+            host.capacity_provider = Some("gpu".into());
+        }
+        command
+    };
+    let mut provider = capacity_provider("gpu");
+    provider.managed_draining = true;
+    let put = |names: &[&str]| Command::PutClusterCapacityProviders {
+        cluster: cluster(),
+        capacity_providers: names.iter().map(|name| (*name).into()).collect(),
+        default_strategy: vec![],
+    };
+    let shuts_down = power(0, PowerChange::ShutDown, 3);
+    let mut given = Given::new(&[of_pool(1), Command::CreateCapacityProvider(provider)]);
+    assert!(given.one(&shuts_down).is_err(), "the cluster does not have it");
+    for (status, wished) in [
+        (Active, None),
+        (Draining, None),
+        (Active, Some(Draining)),
+        (Draining, Some(Active)),
+    ] {
+        given.all(&[put(&["gpu"]), set(status, 2), shuts_down.clone()]);
+        assert_eq!(given.is(), (Draining, PowerState::ShuttingDown, true));
+        assert_eq!(refusal(&mut given, PowerChange::WakeByHand), PowerRefusal::ShuttingDown);
+        given.all(&wished.map(|status| set(status, 4)).into_iter().collect::<Vec<_>>());
+        given.all(&[gone(5)]);
+        assert_eq!(given.is(), (Draining, PowerState::ShuttingDown, false));
+        given.all(&[of_pool(6)]);
+        assert_eq!(given.is(), (wished.unwrap_or(status), Awake, true));
+    }
+    let mut other = Given::new(&[
+        register(0, 1),
+        Command::CreateCapacityProvider(capacity_provider("gpu")),
+        put(&["gpu"]),
+    ]);
+    assert!(other.one(&shuts_down).is_err(), "it is of no pool");
+    other.all(&[of_pool(2)]);
+    assert!(other.one(&shuts_down).is_err(), "its pool drains none");
 }
 
 #[test]

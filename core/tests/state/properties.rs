@@ -161,6 +161,7 @@ fn sleeping() -> impl Strategy<Value = Command> {
         PowerChange::SleepByHand { force: false },
         PowerChange::SleepByHand { force: true },
         PowerChange::WakeByHand,
+        PowerChange::ShutDown,
     ]);
     let update = |enabled| {
         Command::UpdateCapacityProvider(UpdateCapacityProvider {

@@ -2,7 +2,7 @@
 /// A message of an agent. A controller that meets a variant it does not know ignores it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -24,12 +24,15 @@ pub mod from_agent {
         /// The host was to sleep and is awake.
         #[prost(message, tag = "5")]
         NotAsleep(super::NotAsleep),
+        /// The machine of the host shuts down.
+        #[prost(message, tag = "6")]
+        ShuttingDown(super::ShuttingDown),
     }
 }
 /// A message of a controller. An agent that meets a variant it does not know ignores it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -57,6 +60,9 @@ pub mod to_agent {
         /// The host is to sleep. Only sent where the attributes of the host say that its agent can see to that.
         #[prost(message, tag = "7")]
         Sleep(super::Sleep),
+        /// The answer to ShuttingDown.
+        #[prost(message, tag = "8")]
+        ShutdownNoted(super::ShutdownNoted),
     }
 }
 /// An agent introduces itself and its host.
@@ -112,6 +118,16 @@ pub struct NotAsleep {
     /// Why, for people.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+}
+/// The machine of the host shuts down. In each session that the agent opens before it ends, since the registration says that the host is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShuttingDown {}
+/// The controller knows that the machine shuts down. One that does not know the question answers nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShutdownNoted {
+    /// Whether the host is drained, so that its tasks leave it as long as the agent is there.
+    #[prost(bool, tag = "1")]
+    pub drains: bool,
 }
 /// A port of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -121,10 +121,6 @@ mod tests {
                 "managedTerminationProtection cannot be ENABLED",
             ),
             (
-                group(json!({"managedDraining": "ENABLED"})),
-                "managedDraining cannot be ENABLED",
-            ),
-            (
                 group(json!({"autoScalingGroupArn": "other"})),
                 "--capacity-provider gpu",
             ),
@@ -177,6 +173,21 @@ mod tests {
                 },
                 "managedTerminationProtection": "DISABLED", "managedDraining": "ENABLED"
             })
+        );
+    }
+
+    #[tokio::test]
+    async fn managed_draining_needs_no_managed_scaling_since_machines_shut_down_by_themselves() {
+        let harness = Harness::without_wake_command();
+        let given = json!({"autoScalingGroupArn": "gpu", "managedDraining": "ENABLED"});
+        let answer = harness
+            .call::<CreateCapacityProvider>(request(given))
+            .await
+            .expect("created");
+        let group = &answer["capacityProvider"]["autoScalingGroupProvider"];
+        assert_eq!(
+            (&group["managedDraining"], &group["managedScaling"]),
+            (&json!("ENABLED"), &json!({"status": "DISABLED"}))
         );
     }
 

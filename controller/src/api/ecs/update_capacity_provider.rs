@@ -88,11 +88,14 @@ mod tests {
             .await
             .expect("updated");
         assert_eq!(now["managedTerminationProtection"], "DISABLED");
-        let error = update(json!({"managedDraining": "ENABLED"}))
+        assert_eq!(now["managedDraining"], "DISABLED");
+        let now = update(json!({"managedDraining": "ENABLED"})).await.expect("updated");
+        assert_eq!(now["managedDraining"], "ENABLED");
+        let error = update(json!({"managedTerminationProtection": "ENABLED"}))
             .await
             .expect_err("refused");
         assert!(
-            error.message.contains("managedDraining cannot be ENABLED"),
+            error.message.contains("managedTerminationProtection cannot be ENABLED"),
             "{}",
             error.message
         );

@@ -65,9 +65,10 @@ pub(crate) async fn handle(
     })
 }
 
-/// Whether a host has the status by somebody's wish already, and not since it is about to sleep.
+/// Whether a host has the status by somebody's wish already, and not since it is about to sleep or to shut down.
 fn is_so(host: &ContainerInstance, status: ContainerInstanceStatus) -> bool {
-    let is_leaving = matches!(host.power.state, PowerState::Emptying | PowerState::FallingAsleep);
+    use PowerState::{Emptying, FallingAsleep, ShuttingDown};
+    let is_leaving = matches!(host.power.state, Emptying | FallingAsleep | ShuttingDown);
     host.status == status && !is_leaving
 }
 
