@@ -212,7 +212,8 @@ pub struct Assignments {
     #[prost(uint64, tag = "2")]
     pub index: u64,
     /// Whether `tasks` are all that the host is to have. Tasks that the agent has and a full set has not are stopped and
-    /// forgotten, with their logs. Otherwise `tasks` are those that are new or have changed.
+    /// forgotten, with their logs. Otherwise `tasks` are those that are new and
+    /// those of which something else is wanted.
     #[prost(bool, tag = "3")]
     pub full: bool,
     /// Tasks of the host. A task stays assigned, with desired_status STOPPED once it has ended, until the cluster forgets
@@ -232,8 +233,9 @@ pub struct AssignedTask {
     /// What is wanted. STOPPED is final; RUNNING does not start a task that has ended on this host.
     #[prost(enumeration = "AssignedStatus", tag = "2")]
     pub desired_status: i32,
-    /// A record of kind TASK_SPEC; the spec of a task never changes. It may be left out where Register told of the task, and once the
-    /// controller has recorded that it is over: the agent then keeps what it has of it, and is silent about a task that it does not know.
+    /// A record of kind TASK_SPEC; the spec of a task never changes. It may be left out where Register or an earlier message of the session told
+    /// of the task, and once the controller has recorded that it is over: the agent then keeps what it has of it, and is silent about a task
+    /// that it does not know.
     /// A task with a spec that the agent does not know is always answered by reports, with desired_status STOPPED by one
     /// that says it has stopped.
     #[prost(bytes = "vec", tag = "3")]
