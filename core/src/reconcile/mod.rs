@@ -98,8 +98,8 @@ use pass::Pass;
 /// waits for the next pass. Services that were planned together get what was found for them first.
 const MAX_COMMANDS_PER_PASS: usize = 256;
 
-/// Looks after which a pass ends, so that what comes meanwhile, such as a task that ends or a request to run one, does not wait for long: some 20 to 40 ms.
-/// What is left of the agenda comes first in the next pass.
+/// Looks after which a pass ends, so that what comes meanwhile, such as a task that ends or a request to run one, does not wait for long: some tens of
+/// milliseconds. What is left of the agenda comes first in the next pass.
 const MAX_LOOKS_PER_PASS: usize = 3_000_000;
 
 /// Looks at everything on the agenda that is due at `now` and returns what has to change, in an order in which every

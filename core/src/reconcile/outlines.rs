@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{
     ContainerInstance, ContainerInstanceId, DesiredStatus, Ports, Priority, RESERVED_TCP_PORTS, Resources, Service,
-    ServiceKey, Task, Timestamp, TransportProtocol,
+    ServiceKey, ServiceName, Task, Timestamp, TransportProtocol,
 };
 use crate::state::ClusterState;
 
@@ -16,7 +16,10 @@ use super::tally::{Tally, is_running, is_unhealthy};
 /// the same hosts, and most of them in vain.
 #[derive(Default)]
 pub(super) struct Outlines {
-    hosts: BTreeMap<ContainerInstanceId, Outline>,
+    hosts: Vec<Outlined>,
+    places: BTreeMap<ContainerInstanceId, HostPlace>,
+    /// The hosts that were asked for last, and their places: many services ask for the same.
+    last: (Vec<ContainerInstanceId>, Vec<HostPlace>),
     /// Services with tasks on these hosts, each once.
     services: Vec<Victim>,
     numbers: BTreeMap<ServiceKey, ServiceNumber>,
@@ -24,8 +27,21 @@ pub(super) struct Outlines {
     pub(super) weighed: usize,
 }
 
+/// The place of a host among those that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HostPlace(usize);
+
+/// A host that was asked for.
+struct Outlined {
+    id: ContainerInstanceId,
+    /// What there is to know of it, once that was found out and while it is so.
+    outline: Option<Outline>,
+}
+
 /// What there is to know of one.
 pub(super) struct Outline {
+    /// The service for which it makes room, if it does.
+    makes_room_for: Option<ServiceName>,
     /// What it has left once all is over that is stopping.
     pub(super) ground: Ground,
     /// Its tasks that may be stopped for others.
@@ -53,14 +69,41 @@ struct Victim {
     serving: Option<usize>,
 }
 
+impl Outline {
+    /// Whether it makes room for no other service.
+    pub(super) fn is_open_to(&self, service: &ServiceName) -> bool {
+        self.makes_room_for.as_ref().is_none_or(|other| other == service)
+    }
+}
+
 impl Outlines {
-    /// That of a host, which stays the same until [`Self::forget`].
-    pub(super) fn of(&mut self, state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> &Outline {
-        if !self.hosts.contains_key(&host.id) {
-            let outline = self.found(state, host, now);
-            self.hosts.insert(host.id, outline);
+    /// The places of hosts.
+    pub(super) fn places_of(&mut self, hosts: &[ContainerInstanceId]) -> Vec<HostPlace> {
+        if self.last.0 != hosts {
+            let places = hosts.iter().map(|host| {
+                *self.places.entry(*host).or_insert_with(|| {
+                    let (id, outline) = (*host, None);
+                    self.hosts.push(Outlined { id, outline });
+                    HostPlace(self.hosts.len() - 1)
+                })
+            });
+            let places = places.collect();
+            self.last = (hosts.to_vec(), places);
         }
-        &self.hosts[&host.id]
+        self.last.1.clone()
+    }
+
+    pub(super) fn id(&self, host: HostPlace) -> ContainerInstanceId {
+        self.hosts[host.0].id
+    }
+
+    /// That of a host, which stays the same until [`Self::forget`]; `None` if the host is gone.
+    pub(super) fn of(&mut self, state: &ClusterState, host: HostPlace, now: Timestamp) -> Option<&Outline> {
+        if self.hosts[host.0].outline.is_none() {
+            let instance = state.container_instance(self.id(host))?;
+            self.hosts[host.0].outline = Some(self.found(state, instance, now));
+        }
+        self.hosts[host.0].outline.as_ref()
     }
 
     fn found(&mut self, state: &ClusterState, host: &ContainerInstance, now: Timestamp) -> Outline {
@@ -76,6 +119,7 @@ impl Outlines {
         });
         let may_stop: Vec<MayStop> = may_stop.collect();
         Outline {
+            makes_room_for: state.allocation(host.id).makes_room_for().cloned(),
             ground: Ground::of(state, host),
             lowest: may_stop.iter().map(|one| one.priority).min(),
             may_stop,
@@ -109,7 +153,9 @@ impl Outlines {
 
     /// Something has become of a task on a host.
     pub(super) fn forget(&mut self, host: ContainerInstanceId) {
-        self.hosts.remove(&host);
+        if let Some(place) = self.places.get(&host) {
+            self.hosts[place.0].outline = None;
+        }
     }
 
     /// Something has become of a task of a service.

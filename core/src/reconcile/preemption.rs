@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    ContainerInstance, ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, Resources, SchedulingStrategy,
-    Service, ServiceKey, ServiceName, Task, TaskId, Timestamp,
+    ContainerInstanceId, Deployment, DesiredStatus, Ports, Priority, Resources, SchedulingStrategy, Service,
+    ServiceKey, ServiceName, Task, TaskId, Timestamp,
 };
 use crate::placement::{MAX_LACKING_ROOM, Refusal, Unplaced};
 use crate::state::{ClusterState, Command, Feature, keeps_failing};
 
-use super::outlines::{Ground, Outlines, ServiceNumber};
+use super::outlines::{Ground, HostPlace, Outline, Outlines, ServiceNumber};
 use super::pass::Pass;
 use super::service::nothing_new;
 use super::tally::is_running;
@@ -71,7 +71,7 @@ pub(super) fn make_room(
         return room;
     }
     let wanted = lacking.min(beyond(&pass.state, service));
-    let hosts = why.lack_room.clone();
+    let hosts = why.lack_room.as_slice();
     let mut search = Search::new(&pass.state, &mut pass.outlines, service, prototype, hosts, pass.now);
     room.tasks = search.comes_anyway();
     let mut found = vec![];
@@ -105,7 +105,7 @@ pub(crate) fn proposal<'r>(
     }
     let mut outlines = Outlines::default();
     let hosts = lack_room(&service.key.name, refused);
-    let mut search = Search::new(state, &mut outlines, service, prototype, hosts, now);
+    let mut search = Search::new(state, &mut outlines, service, prototype, &hosts, now);
     let least = search.least()?;
     (search.comes_anyway() == 0).then_some((least.host, least.tasks))
 }
@@ -197,11 +197,12 @@ struct Search<'s> {
     state: &'s ClusterState,
     outlines: &'s mut Outlines,
     now: Timestamp,
+    service: &'s ServiceName,
     priority: Priority,
     needs: Resources,
     ports: &'s Ports,
     /// Hosts that lack nothing but room that tasks hold, those that make it first.
-    hosts: Vec<ContainerInstanceId>,
+    hosts: Vec<HostPlace>,
     /// What is to be stopped.
     chosen: BTreeSet<TaskId>,
     /// How many tasks that run each service can do without, as far as some of its were chosen.
@@ -214,51 +215,57 @@ impl<'s> Search<'s> {
         outlines: &'s mut Outlines,
         service: &'s Service,
         prototype: &'s Task,
-        hosts: Vec<ContainerInstanceId>,
+        hosts: &[ContainerInstanceId],
         now: Timestamp,
     ) -> Self {
-        // Since hosts refused, some may have begun to make room for others, which this one is not to wait for.
-        let is_open = |host: &ContainerInstanceId| {
-            let allocation = state.allocation(*host);
-            allocation.makes_room_for().is_none_or(|name| *name == service.key.name)
-        };
-        let hosts = hosts.into_iter().filter(is_open).collect();
         Self {
             state,
+            hosts: outlines.places_of(hosts),
             outlines,
             now,
+            service: &service.key.name,
             priority: Priority::of(&service.tags),
             needs: prototype.reservation,
             ports: &prototype.host_ports,
-            hosts,
             chosen: BTreeSet::new(),
             spare: BTreeMap::new(),
         }
     }
 
+    /// What there is to know of a host, unless it makes room for another service: it may have begun to since it refused, and this one is not to wait for that.
+    fn outline(&mut self, host: HostPlace) -> Option<&Outline> {
+        let outline = self.outlines.of(self.state, host, self.now)?;
+        outline.is_open_to(self.service).then_some(outline)
+    }
+
     /// How many of the tasks fit where others are about to be over: those that make room for the service, and those that stop for whatever reason.
     fn comes_anyway(&mut self) -> usize {
-        let (state, now) = (self.state, self.now);
         let (needs, ports) = (self.needs, self.ports);
-        let outlines = &mut self.outlines;
-        let hosts = self.hosts.iter().filter_map(|host| state.container_instance(*host));
-        hosts
-            .map(|host| outlines.of(state, host, now).ground.times(needs, ports))
-            .sum()
+        let mut times = 0;
+        for host in self.hosts.clone() {
+            times += self
+                .outline(host)
+                .map_or(0, |outline| outline.ground.times(needs, ports));
+        }
+        times
     }
 
     /// What is missed least of all that would make one more task fit.
     fn least(&mut self) -> Option<Sacrifice> {
-        let (state, now, priority) = (self.state, self.now, self.priority);
-        let outlines = &mut self.outlines;
-        let hosts = self.hosts.iter().filter_map(|host| state.container_instance(*host));
-        let may_make_room = |host: &&Arc<ContainerInstance>| {
-            let lowest = outlines.of(state, host, now).lowest;
-            lowest.is_some_and(|lowest| priority.may_preempt(lowest))
-        };
-        let hosts: Vec<_> = hosts.filter(may_make_room).cloned().collect();
-        let found = hosts.iter().filter_map(|host| self.on_host(host));
-        found.min_by_key(|sacrifice| sacrifice.loss)
+        let priority = self.priority;
+        let mut least: Option<Sacrifice> = None;
+        for host in self.hosts.clone() {
+            let lowest = self.outline(host).and_then(|outline| outline.lowest);
+            if !lowest.is_some_and(|lowest| priority.may_preempt(lowest)) {
+                continue;
+            }
+            if let Some(found) = self.on_host(host)
+                && least.as_ref().is_none_or(|least| found.loss < least.loss)
+            {
+                least = Some(found);
+            }
+        }
+        least
     }
 
     /// How many of the tasks fit.
@@ -267,8 +274,9 @@ impl<'s> Search<'s> {
     }
 
     /// The tasks that are missed least on one host.
-    fn on_host(&mut self, host: &ContainerInstance) -> Option<Sacrifice> {
-        let (left, candidates) = self.candidates(host);
+    fn on_host(&mut self, host: HostPlace) -> Option<Sacrifice> {
+        let (left, candidates) = self.candidates(host)?;
+        let host = self.outlines.id(host);
         let before = self.times(&left);
         let mut ground = left.clone();
         candidates.iter().for_each(|candidate| ground.release(&candidate.task));
@@ -295,20 +303,20 @@ impl<'s> Search<'s> {
             }
         }
         // One that is large enough by itself may be less of a loss than several.
-        let several = sacrifice(host.id, &stopped, self.times(&ground) - before);
+        let several = sacrifice(host, &stopped, self.times(&ground) - before);
         let mut ground = left;
         let one = candidates.iter().filter_map(|candidate| {
             ground.release(&candidate.task);
             let gain = self.times(&ground) - before;
             ground.keep(&candidate.task);
-            (gain > 0).then(|| sacrifice(host.id, &[candidate], gain))
+            (gain > 0).then(|| sacrifice(host, &[candidate], gain))
         });
         one.chain([several]).min_by_key(|sacrifice| sacrifice.loss)
     }
 
     /// What a host has left once all is over that is stopping or is to be stopped, and the tasks that could be as well.
-    fn candidates(&mut self, host: &ContainerInstance) -> (Ground, Vec<Candidate>) {
-        let outline = self.outlines.of(self.state, host, self.now);
+    fn candidates(&mut self, host: HostPlace) -> Option<(Ground, Vec<Candidate>)> {
+        let outline = self.outlines.of(self.state, host, self.now)?;
         let mut ground = outline.ground.clone();
         let mut candidates = vec![];
         for one in &outline.may_stop {
@@ -332,7 +340,7 @@ impl<'s> Search<'s> {
                 candidate.is_needed = *count > self.spare_of(service);
             }
         }
-        (ground, candidates)
+        Some((ground, candidates))
     }
 
     /// How many tasks that run a service can do without.
