@@ -5,10 +5,10 @@
 //! it ([`crate::model::Traffic`]).
 
 use crate::model::{
-    DeploymentId, HookAction, HookRun, HookStatus, Lifecycle, LifecycleStage, Service, ServiceDeployment,
-    ServiceDeploymentStatus, ServiceKey, Timestamp, Traffic, TrafficShare,
+    Deployment, DeploymentId, HookAction, HookRun, HookStatus, Lifecycle, LifecycleStage, Service, ServiceDeployment,
+    ServiceDeploymentStatus, ServiceKey, TaskStatus, Timestamp, Traffic, TrafficShare,
 };
-use crate::state::{Command, LifecycleProgress};
+use crate::state::{self, Command, LifecycleProgress, ServingRevision, keeps_failing};
 
 use super::limits::Limits;
 use super::pass::Pass;
@@ -27,6 +27,8 @@ struct Step {
     waits_until: Option<Timestamp>,
     hooks: Vec<HookRun>,
     traffic: Traffic,
+    /// The revision that serves instead of the one that was chosen.
+    serving: Option<ServingRevision>,
     said: Vec<String>,
 }
 
@@ -57,6 +59,7 @@ pub(super) fn advance(pass: &mut Pass<'_>, key: &ServiceKey) {
             turn: before.map_or(0, |before| before.turn) + 1,
         },
         traffic: step.traffic,
+        serving: step.serving,
     });
     progress.events = deployment::as_events(pass, step.said);
     pass.decide(Command::RecordServiceProgress(Box::new(progress)));
@@ -152,7 +155,7 @@ fn forward(pass: &mut Pass<'_>, service: &Service, current: &ServiceDeployment) 
         return None;
     }
     if at.stage == LifecycleStage::ReconcileService
-        && let Some(step) = unite(pass, service, current, at)
+        && let Some(step) = choose_again(pass, service, current, at).or_else(|| unite(pass, service, current, at))
     {
         return Some(step);
     }
@@ -166,6 +169,27 @@ fn forward(pass: &mut Pass<'_>, service: &Service, current: &ServiceDeployment) 
     Some(enter(pass, service, current, next))
 }
 
+/// Chooses again which revision serves where that one cannot run, which may have run for a moment as the deployment began: no task of it does, and
+/// its tasks keep failing. Others are given no tasks meanwhile, so that this comes to an end.
+fn choose_again(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment, at: &Lifecycle) -> Option<Step> {
+    let chosen = current.serving.as_ref()?;
+    let cannot_run = |deployment: &Deployment| keeps_failing(deployment.backoff, pass.now);
+    let mut tasks = pass.state.live_tasks_of_service(&service.key);
+    let runs = tasks.any(|task| task.last_status == TaskStatus::Running && task.deployment() == Some(chosen));
+    if runs || !service.deployment(chosen).is_none_or(cannot_run) {
+        return None;
+    }
+    let id = state::serving(&pass.state, service, &current.traffic).map(|serving| serving.id.clone());
+    (id.as_ref() != Some(chosen)).then(|| Step {
+        stage: at.stage,
+        waits_until: None,
+        hooks: at.hooks.clone(),
+        traffic: current.traffic.clone(),
+        serving: Some(ServingRevision { id }),
+        said: vec![],
+    })
+}
+
 /// Brings all traffic to the one revision that serves, once it has the tasks for it.
 fn unite(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment, at: &Lifecycle) -> Option<Step> {
     let serving = current.serving.as_ref()?;
@@ -176,6 +200,7 @@ fn unite(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment, at: &L
         waits_until: None,
         hooks: at.hooks.clone(),
         traffic: united,
+        serving: None,
         said: vec![events::traffic_shifted(&service.key.name, serving, TrafficShare::ALL)],
     })
 }
@@ -190,6 +215,7 @@ fn time_out(current: &ServiceDeployment, at: &Lifecycle, now: Timestamp) -> Step
         waits_until: at.waits_until,
         hooks,
         traffic: current.traffic.clone(),
+        serving: None,
         said: vec![],
     }
 }
@@ -198,6 +224,8 @@ fn is_done(pass: &Pass<'_>, service: &Service, current: &ServiceDeployment, stag
     use LifecycleStage as S;
     let shifts_traffic = current.configuration.strategy.shifts_traffic();
     match stage {
+        // Where none serves there is none to bring the others to.
+        S::ReconcileService if current.serving.is_none() => true,
         S::ReconcileService => {
             let tally = Tally::of(&pass.state, service);
             tally.deployments.iter().all(|id| current.serving.as_ref() == Some(id))
@@ -278,6 +306,7 @@ fn enter(pass: &mut Pass<'_>, service: &Service, current: &ServiceDeployment, st
         waits_until: (minutes > 0).then(|| pass.now.plus_ms(i64::from(minutes) * MINUTE_MS)),
         hooks,
         traffic,
+        serving: None,
         said,
     }
 }
@@ -346,6 +375,7 @@ fn back(pass: &mut Pass<'_>, service: &Service, current: &ServiceDeployment) -> 
             .map(|at| at.hooks.clone())
             .unwrap_or_default(),
         traffic: returned,
+        serving: None,
         said,
     })
 }

@@ -39,7 +39,7 @@ fn is_source(service: &Service, id: &DeploymentId) -> bool {
 /// Of the deployments before the primary one, that of the last revision that was reached, as long as it has a task that runs; else that with the
 /// most production traffic, and of several the newest. None that was given up, unless traffic goes to it, and of several none that nothing is
 /// known to have come of: neither gets it traffic nor does a task of it run.
-fn serving<'s>(state: &ClusterState, service: &'s Service, traffic: &Traffic) -> Option<&'s Deployment> {
+pub(crate) fn serving<'s>(state: &ClusterState, service: &'s Service, traffic: &Traffic) -> Option<&'s Deployment> {
     let tasks = state.live_tasks_of_service(&service.key);
     let running = tasks.filter(|task| task.last_status == TaskStatus::Running);
     let running: BTreeSet<&DeploymentId> = running.filter_map(|task| task.deployment()).collect();
@@ -63,6 +63,10 @@ fn serving<'s>(state: &ClusterState, service: &'s Service, traffic: &Traffic) ->
 /// What a reconciler found out about the stage of the service deployment that is under way.
 pub(super) fn record(service: &mut Service, found: &LifecycleProgress, at: Timestamp) -> Result<(), Rejection> {
     let stale = |what: &str| Rejection::Stale(format!("service deployment {} {what}", found.id.number()));
+    let chosen = found.serving.as_ref().and_then(|chosen| chosen.id.as_ref());
+    if chosen.is_some_and(|id| !is_source(service, id)) {
+        return Err(stale("has a revision chosen that is not there"));
+    }
     let current = service.service_deployments.front_mut().filter(|d| *d.id() == found.id);
     let current = current.ok_or_else(|| stale("is not the newest"))?;
     let moves = current.status.is_forward() || current.status == ServiceDeploymentStatus::RollbackInProgress;
@@ -73,6 +77,9 @@ pub(super) fn record(service: &mut Service, found: &LifecycleProgress, at: Times
     let current = Arc::make_mut(current);
     current.lifecycle = Some(found.lifecycle.clone());
     current.traffic = found.traffic.clone();
+    if let Some(chosen) = &found.serving {
+        current.serving = chosen.id.clone();
+    }
     current.updated_at = at;
     Ok(())
 }

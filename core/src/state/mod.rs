@@ -56,9 +56,10 @@ pub use documents::{Document, DocumentChange, Expected, MAX_DOCUMENT_BYTES, MAX_
 pub use event::{Event, TaskChange};
 pub use feature_level::{Feature, FeatureLevel, FeatureLevelTooHigh, NEWEST_FEATURE_LEVEL};
 pub use hosts_seen::HostsSeen;
+pub(crate) use lifecycle::serving;
 pub use progress::{
     DeploymentProgress, LifecycleProgress, RebalanceProgress, ServiceDeploymentProgress, ServiceProgress,
-    TaskSetProgress,
+    ServingRevision, TaskSetProgress,
 };
 pub use rebalances::MAX_MOVES;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};

@@ -121,6 +121,17 @@ pub struct LifecycleProgress {
     pub lifecycle: Lifecycle,
     /// What each revision is to get of traffic from now on.
     pub traffic: Traffic,
+    /// The revision that serves instead of the one that was chosen; nothing leaves as is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingRevision>,
+}
+
+/// The revision that serves until traffic is shifted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServingRevision {
+    /// Which; nothing where none does.
+    pub id: Option<DeploymentId>,
 }
 
 /// What a reconciler found out about moves.

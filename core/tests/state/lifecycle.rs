@@ -55,6 +55,7 @@ fn step(state: &mut ClusterState, lifecycle: Lifecycle, share: TrafficShare) -> 
         id: id("2"),
         lifecycle,
         traffic: Traffic::between(&id("1"), &id("2"), share),
+        serving: None,
     });
     record(state, progress)
 }

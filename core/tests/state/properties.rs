@@ -10,7 +10,7 @@ use berth_core::model::{
 };
 use berth_core::state::{
     ClusterState, Command, FeatureLevel, LifecycleProgress, MoveTask, RebalanceProgress, ServiceProgress,
-    SnapshotError, StopType, TaskSetProgress, UpdateCapacityProvider, apply,
+    ServingRevision, SnapshotError, StopType, TaskSetProgress, UpdateCapacityProvider, apply,
 };
 use proptest::prelude::*;
 
@@ -275,11 +275,13 @@ fn deploying() -> impl Strategy<Value = Command> {
             at: Timestamp(9),
         });
     let key = of_stop.clone();
-    let staged = (id.clone(), id.clone(), 1..4u32).prop_map(move |(id, serving, turn)| {
+    let chosen = prop::option::weighted(0.3, prop::option::of(id.clone()));
+    let staged = (id.clone(), id.clone(), 1..4u32, chosen).prop_map(move |(id, serving, turn, chosen)| {
         let mut progress = ServiceProgress::nothing_new(key.clone(), Timestamp(9));
         progress.lifecycle = Some(LifecycleProgress {
             lifecycle: paused("h", turn),
             traffic: Traffic::between(&serving, &id, TrafficShare::NONE),
+            serving: chosen.map(|id| ServingRevision { id }),
             id,
         });
         Command::RecordServiceProgress(Box::new(progress))
