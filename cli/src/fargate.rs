@@ -20,7 +20,7 @@ pub(crate) struct FargateArguments {
     #[arg(long)]
     fargate_spot: bool,
     /// What runs the containers of such tasks: runc, kata, runsc, or containerd's name of another, such as io.containerd.NAME.v2 [default: kata
-    /// where it is installed and there is /dev/kvm, else runsc, else runc]
+    /// where it is installed and there is /dev/kvm, else runsc where it can run a container, else runc]
     #[arg(long, value_name = "NAME")]
     fargate_runtime: Option<String>,
 }
@@ -30,7 +30,7 @@ impl FargateArguments {
     ///
     /// # Errors
     /// If the runtime that was named is not on this machine, or would run nothing.
-    pub(crate) fn runtime(&self, is_simulated: bool) -> Result<Option<OciRuntime>> {
+    pub(crate) async fn runtime(&self, is_simulated: bool) -> Result<Option<OciRuntime>> {
         let runtime = match &self.fargate_runtime {
             Some(name) if is_simulated => {
                 bail!("--fargate-runtime {name} is for real containers, and these are simulated: leave it out")
@@ -40,7 +40,7 @@ impl FargateArguments {
             }
             Some(name) => OciRuntime::named(name)?,
             None if is_simulated => return Ok(None),
-            None if self.is_offered() => OciRuntime::strongest(),
+            None if self.is_offered() => OciRuntime::strongest().await,
             None => return Ok(Some(OciRuntime::runc())),
         };
         tracing::info!(
@@ -109,25 +109,25 @@ mod tests {
         assert_eq!(names(&FargateArguments::default(), Some(&runc)), []);
     }
 
-    #[test]
-    fn runtime_that_is_not_there_is_an_error_that_names_it() {
+    #[tokio::test]
+    async fn runtime_that_is_not_there_is_an_error_that_names_it() {
         let arguments = FargateArguments {
             fargate: true,
             fargate_runtime: Some("io.containerd.none-such.v1".to_owned()),
             ..Default::default()
         };
-        let error = |arguments: &FargateArguments, is_simulated| {
-            arguments.runtime(is_simulated).expect_err("refused").to_string()
+        let error = async |arguments: &FargateArguments, is_simulated| {
+            arguments.runtime(is_simulated).await.expect_err("refused").to_string()
         };
-        let said = error(&arguments, false);
+        let said = error(&arguments, false).await;
         assert!(said.contains("containerd-shim-none-such-v1 is not in PATH"), "{said}");
-        let said = error(&arguments, true);
+        let said = error(&arguments, true).await;
         assert!(said.contains("these are simulated"), "{said}");
         let unused = FargateArguments {
             fargate: false,
             ..arguments
         };
-        let said = error(&unused, false);
+        let said = error(&unused, false).await;
         assert!(said.contains("add --fargate or --fargate-spot"), "{said}");
     }
 }

@@ -133,7 +133,26 @@ def test_agent_finds_gvisor_and_takes_tasks_of_one_container_there_alone(tmp_pat
         assert runtime["Name"] == "io.containerd.runc.v2"
         assert str(runsc).encode() in base64.b64decode(runtime["Options"]["value"])
         refused = ecs.run_task(cluster="shop", taskDefinition="two", launchType="FARGATE", networkConfiguration=NETWORK)
-        assert refused["tasks"] == [] and "berth.fargate-sidecars" in refused["failures"][0]["detail"]
+        said = refused["failures"][0]["detail"]
+        assert refused["tasks"] == [] and "berth.fargate-sidecars" in said and "--fargate-runtime runc" in said, said
+        ecs.stop_task(cluster="shop", task=task["taskArn"])
+        nothing_left(machines)
+
+
+def test_gvisor_that_cannot_run_containers_is_not_taken_and_the_agent_says_why(tmp_path, sample_image, monkeypatch):
+    runsc = program(tmp_path / "bin", "runsc", "runc")
+    why = "starting container: cannot run with network enabled in root network namespace"
+    runsc.write_text(f'#!/bin/sh\ncase " $* " in *" run "*) echo "{why}" >&2; exit 128;; esac\n')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with host_with(tmp_path, sample_image) as machines:
+        ecs = machines.ecs
+        [host] = berth.instances_of(ecs, "shop")
+        assert berth.attribute(host, "berth.fargate") == "runc"
+        said = machines.hosts[0].agent.output()
+        assert "gVisor (runsc) is on this host and cannot run containers" in said and why in said, said
+        of_fargate(ecs, "two", "app", "side")
+        task = run(ecs, taskDefinition="two", launchType="FARGATE", networkConfiguration=NETWORK)
+        assert [runtime["Name"] for runtime in runtimes(machines).values()] == ["io.containerd.runc.v2"]
         ecs.stop_task(cluster="shop", task=task["taskArn"])
         nothing_left(machines)
 

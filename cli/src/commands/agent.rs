@@ -128,7 +128,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Err(refused) => return not_let_in(&refused),
     };
     private_directory(&data_dir)?;
-    let fargate_runtime = arguments.fargate.runtime(arguments.runtime == EngineName::Simulated)?;
+    let fargate_runtime = arguments
+        .fargate
+        .runtime(arguments.runtime == EngineName::Simulated)
+        .await?;
     let found = match arguments.runtime {
         EngineName::Simulated => None,
         EngineName::Containerd => Some(containerd(&arguments, &data_dir).await?),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::filter::FilterKind;
 use super::gpus::WHOLE_GPU;
 use super::query_language::ParseError;
-use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports, ServiceName};
+use crate::model::{CapacityProviderName, ContainerInstanceStatus, Ports, ServiceName, attribute_names};
 
 /// A reason for which a host does not take a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +197,18 @@ impl Refusal {
     }
 }
 
+/// How a host comes to an attribute that its agent says by a flag alone.
+fn said_with(attribute: &str) -> Option<&'static str> {
+    match attribute {
+        attribute_names::FARGATE => Some("agents say it with --fargate"),
+        attribute_names::FARGATE_SPOT => Some("agents say it with --fargate-spot"),
+        attribute_names::FARGATE_SIDECARS => Some(
+            "a task of several containers needs a host where they can share a network, as with runc: agents say it with --fargate-runtime runc",
+        ),
+        _ => None,
+    }
+}
+
 /// What a reader of a service event wants to know of one host, to be put after the host's id.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,7 +245,8 @@ impl fmt::Display for Refusal {
             Self::DistinctInstance { tasks: 1 } => f.write_str("already has 1 task of the group (distinctInstance)"),
             Self::DistinctInstance { tasks } => write!(f, "already has {tasks} tasks of the group (distinctInstance)"),
             Self::Attribute { name, needs, .. } if needs.is_empty() => {
-                write!(f, "does not have the attribute {name}, which the task needs")
+                write!(f, "does not have the attribute {name}, which the task needs")?;
+                said_with(name).map_or(Ok(()), |how| write!(f, " ({how})"))
             }
             Self::Attribute { name, needs, has } => {
                 write!(f, "needs the attribute {name} to be {}, ", needs.join(" or "))?;

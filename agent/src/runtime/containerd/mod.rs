@@ -6,7 +6,7 @@
 //! - [`launcher`]: finding or starting containerd.
 //! - `client`: requests, and telling containerd's answers apart.
 //! - `spec`: the OCI specification of a container (pure).
-//! - `oci_runtime`: what runs containers below containerd.
+//! - `oci_runtime`: what runs containers below containerd; `trial`: whether it can.
 //! - `create`, `lifecycle`, `restart`, `list`, `probe`: the steps.
 //! - `cleanup`: leaving nothing behind.
 //! - `unused_images`: nor what is used no more.
@@ -24,6 +24,7 @@ mod probe;
 mod restart;
 mod rootfs;
 mod spec;
+mod trial;
 mod unused_images;
 
 use std::collections::{BTreeSet, HashMap};

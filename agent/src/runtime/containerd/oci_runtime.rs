@@ -9,6 +9,7 @@ use containerd_client::services::v1::container::Runtime as RuntimeName;
 use prost::Message as _;
 use prost_types::Any;
 
+use super::trial::{self, Trial};
 use crate::process::find_program;
 
 /// The shim for runc, and for programs that can be called as runc is. Its defaults are right: control groups by path, not by systemd.
@@ -73,10 +74,14 @@ impl OciRuntime {
         }
     }
 
-    /// The strongest that is on this host: Kata Containers where there is KVM, else gVisor, else runc.
-    #[must_use]
-    pub fn strongest() -> Self {
-        strongest(Path::new(KVM).exists(), find_program)
+    /// The strongest that is on this host: Kata Containers where there is KVM, else gVisor where it can run a container, else runc. Takes as long
+    /// as running one.
+    pub async fn strongest() -> Self {
+        let found = strongest(Path::new(KVM).exists(), find_program);
+        match find_program(RUNSC) {
+            Some(program) if found.name == RUNSC => unless_it_fails(found, trial::of(&program).await),
+            _ => found,
+        }
     }
 
     /// The one that is called `name`: `runc`, `kata`, `runsc`, or as containerd calls it.
@@ -127,6 +132,26 @@ fn strongest(has_kvm: bool, find: impl Fn(&str) -> Option<PathBuf>) -> OciRuntim
     let names = [KATA, RUNSC].into_iter().filter(|name| *name != KATA || has_kvm);
     let mut found = names.filter_map(|name| named(name, &find).ok());
     found.next().unwrap_or_else(OciRuntime::runc)
+}
+
+/// gVisor, unless it said that it cannot run containers here. Where that is not known it is taken: tasks are not to lose their kernels of their own
+/// since a host is busy.
+fn unless_it_fails(gvisor: OciRuntime, trial: Trial) -> OciRuntime {
+    match trial {
+        Trial::Ran => gvisor,
+        Trial::Unclear(why) => {
+            tracing::warn!(%why, "it is not known whether gVisor (runsc) can run containers on this host");
+            gvisor
+        }
+        Trial::Failed(why) => {
+            tracing::warn!(
+                %why,
+                "gVisor (runsc) is on this host and cannot run containers, so that runc runs those of tasks of the launch type FARGATE; install one that \
+                 is not older than the kernel, or say --fargate-runtime runsc to have it all the same"
+            );
+            OciRuntime::runc()
+        }
+    }
 }
 
 fn named(name: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Result<OciRuntime, NoSuchRuntime> {
@@ -185,6 +210,15 @@ mod tests {
             "a shim without its program"
         );
         assert_eq!(name(true, &[]), "runc");
+    }
+
+    #[test]
+    fn gvisor_that_said_that_it_cannot_run_containers_is_not_taken() {
+        let gvisor = || named("runsc", having(&["runsc"])).expect("there");
+        let taken = |trial| unless_it_fails(gvisor(), trial).name;
+        assert_eq!(taken(Trial::Ran), "runsc");
+        assert_eq!(taken(Trial::Unclear("it did not end".to_owned())), "runsc");
+        assert_eq!(taken(Trial::Failed("cannot".to_owned())), "runc");
     }
 
     #[test]

@@ -285,7 +285,10 @@ async fn serve(
         keeps_ledgers: arguments.data_dir.is_some(),
         insecure_registries: arguments.insecure_registry.clone(),
         fargate: arguments.fargate.clone(),
-        fargate_runtime: arguments.fargate.runtime(matches!(parts.engine, Engine::Simulated))?,
+        fargate_runtime: arguments
+            .fargate
+            .runtime(matches!(parts.engine, Engine::Simulated))
+            .await?,
         names,
     };
     let containerd = match &parts.engine {
