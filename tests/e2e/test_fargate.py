@@ -12,8 +12,8 @@ CLUSTER = "shop"
 NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-default"]}}
 
 
-def definition(ecs, family, **more):
-    container = {"name": "web", "image": "berth-sample:latest", "portMappings": [{"containerPort": 80}], "stopTimeout": 2}
+def definition(ecs, family, container=None, **more):
+    container = {"name": "web", "image": "berth-sample:latest", "portMappings": [{"containerPort": 80}], "stopTimeout": 2, **(container or {})}
     given = {"cpu": "256", "memory": "512", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], **more}
     return ecs.register_task_definition(family=family, containerDefinitions=[container], **given)["taskDefinition"]
 
@@ -76,6 +76,48 @@ def test_task_finds_no_host_where_none_offers_it_and_what_fargate_has_not_is_ref
         with pytest.raises(ClientError) as refused:
             definition(ecs, "wrong", **more)
         assert refused.value.response["Error"]["Message"].startswith(said)
+
+
+def test_what_files_made_for_fargate_have_and_hosts_have_not_is_refused_with_what_to_do_instead(simulated):
+    ecs = simulated.ecs
+    role = "arn:aws:iam::123456789012:role/ecsTaskExecutionRole"
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"}}
+    secrets = [{"name": "KEY", "valueFrom": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key"}]
+    definition(ecs, "clean")
+    run = lambda **overrides: ecs.run_task(
+        cluster=CLUSTER, taskDefinition="clean", launchType="FARGATE", networkConfiguration=NETWORK, overrides=overrides
+    )
+    for call, member, remedy in [
+        (lambda: definition(ecs, "asks", executionRoleArn=role), "executionRoleArn", "Leave it out: hosts fetch images from registries that want no credentials, and `berth image import`"),
+        (lambda: definition(ecs, "asks", taskRoleArn=role), "taskRoleArn", "Leave it out; what a container needs to call AWS can be in its environment."),
+        (lambda: definition(ecs, "asks", ephemeralStorage={"sizeInGiB": 30}), "ephemeralStorage", "Leave it out: tasks may use what is free on the disks of their hosts."),
+        (lambda: definition(ecs, "asks", container={"logConfiguration": logs}), "containerDefinitions[0].logConfiguration", "Leave it out: what containers write is kept on their hosts, and `berth logs` shows it."),
+        (lambda: definition(ecs, "asks", container={"secrets": secrets}), "containerDefinitions[0].secrets", "Leave it out, and give the values in environment."),
+        (lambda: run(executionRoleArn=role), "overrides.executionRoleArn", "`berth image import`"),
+        (lambda: run(ephemeralStorage={"sizeInGiB": 30}), "overrides.ephemeralStorage", "free on the disks"),
+    ]:
+        with pytest.raises(ClientError) as refused:
+            call()
+        message = refused.value.response["Error"]["Message"]
+        assert message.startswith(f"The member {member} is not supported by Berth yet. ") and remedy in message, message
+
+
+def test_host_that_would_offer_itself_is_played_before_there_is_one(simulated):
+    ecs = simulated.ecs
+    definition(ecs, "played")
+    ecs.create_service(
+        cluster=CLUSTER, serviceName="played", taskDefinition="played", desiredCount=2, launchType="FARGATE", networkConfiguration=NETWORK
+    )
+    said = "does not have the attribute berth.fargate, which the task needs (agents say it with --fargate)"
+    assert said in simulated.dev.run("why-not", "played").stdout
+    what_if = lambda host: json.loads(simulated.dev.run("what-if", "--add-host", host, "--format", "json").stdout)
+    lacks = lambda answer: sum(service["missing"] for service in answer["services"] if service["serviceName"] == "played")
+    assert lacks(what_if("cpu=1024,memory=2048,name=plain")) == 2
+    offers = what_if("cpu=1024,memory=2048,name=offers,fargate")
+    assert lacks(offers) == 0
+    moves = [move for move in offers["moves"] if move["group"] == "service:played"]
+    assert [(move["to"]["hostName"], move["tasks"]) for move in moves] == [("offers", 2)], moves
+    ecs.delete_service(cluster=CLUSTER, service="played", force=True)
 
 
 @pytest.fixture(scope="module")

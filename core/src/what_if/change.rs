@@ -40,6 +40,8 @@ pub struct NewHost {
     pub zone: Option<String>,
     /// The capacity provider whose pool it is in, if any.
     pub capacity_provider: Option<CapacityProviderName>,
+    /// What its agent says of it beside the zone.
+    pub attributes: Attributes,
 }
 
 impl Change {
@@ -78,6 +80,7 @@ impl NewHost {
             .zone
             .clone()
             .map(|zone| (attribute_names::AVAILABILITY_ZONE.to_owned(), Some(zone)));
+        let attributes = self.attributes.clone().into_iter().chain(zone);
         let id = ids.container_instance_id();
         Command::RegisterContainerInstance {
             id,
@@ -87,7 +90,7 @@ impl NewHost {
             host: HostDescription {
                 host_name: self.name.clone(),
                 capacity: self.capacity,
-                attributes: Attributes::from_iter(zone),
+                attributes: attributes.collect(),
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 runtime_version: String::new(),
                 capacity_provider: self.capacity_provider.clone(),

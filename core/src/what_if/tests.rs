@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::ids::IdSource;
 use crate::model::{
-    BinpackResource, Cluster, ContainerInstanceStatus, DesiredStatus, MoveStatus, PlacementStrategy, Rebalance,
-    RebalanceGoal, Resources, SchedulingStrategy, TaskMove,
+    Attributes, BinpackResource, Cluster, ContainerInstanceStatus, DesiredStatus, MoveStatus, PlacementStrategy,
+    Rebalance, RebalanceGoal, Resources, SchedulingStrategy, TaskMove,
 };
 use crate::reconcile::world::{World, cluster};
 use crate::state::Command;
@@ -202,6 +202,7 @@ fn what_finds_no_host_is_explained_and_fits_once_there_is_another() {
         capacity: Resources::new(8192, 16384),
         zone: Some("a".to_owned()),
         capacity_provider: None,
+        attributes: Attributes::new(),
     });
     let with_more = ask(&world, &[more]);
     assert_eq!(with_more.services[0].misses(), 0, "{:?}", with_more.services);
@@ -400,6 +401,7 @@ fn choice_between_a_host_and_one_that_joins_and_is_as_good_is_left_to_chance() {
             capacity: Resources::new(cpu, memory),
             zone: Some("a".to_owned()),
             capacity_provider: None,
+            attributes: Attributes::new(),
         })
     };
     let scale = |desired_count| Change::UpdateService {

@@ -160,6 +160,11 @@ pub(super) static Host: m::Shape = m::structure("Host", &[
     m::member("stayingTasks", &StayingTasks),
 ]);
 pub(super) static HostAmount: m::Shape = m::plain("HostAmount", Kind::Integer(m::UNBOUNDED)).min(1);
+pub(super) static HostAttribute: m::Shape = m::structure("HostAttribute", &[
+    m::required("name", &String),
+    m::member("value", &String),
+]);
+pub(super) static HostAttributes: m::Shape = m::list("HostAttributes", &HostAttribute);
 pub(super) static HostFit: m::Shape = m::structure("HostFit", &[
     m::member("containerInstanceArn", &String),
     m::member("hostName", &String),
@@ -200,6 +205,7 @@ pub(super) static HostToAdd: m::Shape = m::structure("HostToAdd", &[
     m::required("memory", &HostAmount),
     m::member("availabilityZone", &String),
     m::member("capacityProvider", &String),
+    m::member("attributes", &HostAttributes),
 ]);
 pub(super) static Hosts: m::Shape = m::list("Hosts", &Host);
 pub(super) static HostsToAdd: m::Shape = m::list("HostsToAdd", &HostToAdd);

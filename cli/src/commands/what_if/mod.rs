@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     /// This host is drained
     #[arg(long, value_name = "HOST")]
     drain: Vec<String>,
-    /// A host joins: cpu=UNITS (1024 for a core),memory=MIB, and name=NAME, az=ZONE and capacity-provider=NAME if they matter
+    /// A host joins: cpu=UNITS (1024 for a core),memory=MIB, and name=NAME, az=ZONE, capacity-provider=NAME, fargate, fargate-spot and
+    /// attribute:NAME=VALUE if they matter
     #[arg(long, value_name = "SPEC", value_parser = values::new_host)]
     add_host: Vec<HostToAdd>,
     /// A service gets another desired count

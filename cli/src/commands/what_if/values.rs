@@ -1,15 +1,30 @@
 //! Values of the flags of `berth what-if`. Pure.
 
 use anyhow::{Context, Result, bail, ensure};
-use berth_aws::berth::{HostToAdd, PlacementStrategy, PlacementStrategyType, ServiceChange};
+use berth_aws::berth::{HostAttribute, HostToAdd, PlacementStrategy, PlacementStrategyType, ServiceChange};
+use berth_core::model::attribute_names;
 
-/// Reads a host that joins: `cpu=UNITS,memory=MIB`, with `name=`, `az=` and `capacity-provider=` if they matter.
+/// What begins a part that says an attribute.
+const ATTRIBUTE: &str = "attribute:";
+
+/// Reads a host that joins: `cpu=UNITS,memory=MIB`, with `name=`, `az=`, `capacity-provider=`, `fargate`, `fargate-spot` and
+/// `attribute:NAME=VALUE` if they matter.
 ///
 /// # Errors
 /// If something is missing, unknown, or no number.
 pub(super) fn new_host(text: &str) -> Result<HostToAdd> {
     let mut host = HostToAdd::default();
+    let mut attributes: Vec<HostAttribute> = vec![];
     for part in text.split(',') {
+        if let Some(said) = said(part) {
+            // Both of ECS's own capacity providers say the same of sidecars.
+            attributes.extend(
+                said.into_iter()
+                    .filter(|one| !attributes.contains(one))
+                    .collect::<Vec<_>>(),
+            );
+            continue;
+        }
         let (key, value) = part
             .split_once('=')
             .with_context(|| format!("{part:?} is not KEY=VALUE"))?;
@@ -19,14 +34,40 @@ pub(super) fn new_host(text: &str) -> Result<HostToAdd> {
             "name" => host.name = Some(value.to_owned()),
             "az" => host.availability_zone = Some(value.to_owned()),
             "capacity-provider" => host.capacity_provider = Some(value.to_owned()),
-            _ => bail!("a host has cpu, memory, name, az and capacity-provider, and no {key}"),
+            _ => bail!(
+                "a host has cpu, memory, name, az, capacity-provider, fargate, fargate-spot and {ATTRIBUTE}NAME, and no {key}"
+            ),
         }
     }
+    host.attributes = (!attributes.is_empty()).then_some(attributes);
     ensure!(
         host.cpu.is_some() && host.memory.is_some(),
         "cpu=UNITS (1024 are a vCPU) and memory=MIB are needed, such as cpu=4096,memory=16384"
     );
     Ok(host)
+}
+
+/// The attributes that a part says of a host, if it says any: what agents say that are started with the flag of that name, or one by its name.
+fn said(part: &str) -> Option<Vec<HostAttribute>> {
+    let attribute = |name: &str, value: Option<&str>| HostAttribute {
+        name: Some(name.to_owned()),
+        value: value.map(str::to_owned),
+    };
+    if let Some(named) = part.strip_prefix(ATTRIBUTE) {
+        let (name, value) = named
+            .split_once('=')
+            .map_or((named, None), |(name, value)| (name, Some(value)));
+        return Some(vec![attribute(name, value)]);
+    }
+    let offered = match part {
+        "fargate" => attribute_names::FARGATE,
+        "fargate-spot" => attribute_names::FARGATE_SPOT,
+        _ => return None,
+    };
+    Some(vec![
+        attribute(offered, Some("runc")),
+        attribute(attribute_names::FARGATE_SIDECARS, None),
+    ])
 }
 
 fn amount(key: &str, value: &str) -> Result<i32> {
@@ -103,11 +144,40 @@ mod tests {
             (host.name.as_deref(), host.availability_zone.as_deref()),
             (Some("big"), Some("us-east-1a"))
         );
-        for bad in ["", "cpu=1", "cpu=0,memory=1", "cpu=1,memory=x", "cpu=1,memory=1,gpu=1"] {
+        assert_eq!(host.attributes, None);
+        for bad in [
+            "",
+            "cpu=1",
+            "cpu=1,memory=1,fargates",
+            "cpu=0,memory=1",
+            "cpu=1,memory=x",
+            "cpu=1,memory=1,gpu=1",
+        ] {
             assert!(new_host(bad).is_err(), "{bad}");
         }
         let large = new_host("cpu=99999999999,memory=1").expect_err("too large").to_string();
         assert_eq!(large, "cpu is a whole number from 1 to 2147483647, not \"99999999999\"");
+    }
+
+    #[test]
+    fn host_that_joins_offers_itself_to_fargate_and_says_what_else_it_has() {
+        let said = |text: &str| -> Vec<(String, Option<String>)> {
+            let host = new_host(&format!("cpu=1024,memory=1024,{text}")).expect("read");
+            let attributes = host.attributes.expect("some").into_iter();
+            attributes
+                .map(|one| (one.name.unwrap_or_default(), one.value))
+                .collect()
+        };
+        let sidecars = ("berth.fargate-sidecars".to_owned(), None);
+        let offered = |name: &str| (name.to_owned(), Some("runc".to_owned()));
+        assert_eq!(
+            said("fargate,fargate-spot"),
+            [offered("berth.fargate"), sidecars, offered("berth.fargate-spot")]
+        );
+        assert_eq!(
+            said("attribute:rack=a=1,attribute:ssd"),
+            [("rack".to_owned(), Some("a=1".to_owned())), ("ssd".to_owned(), None)]
+        );
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use berth_aws::AwsError;
 use berth_aws::berth::errors::RESOURCE_NOT_FOUND;
 use berth_aws::berth::{
-    HostToAdd, PlacementStrategyType, PredictChangesRequest, PredictChangesResponse, RehearsedRequest, ServiceChange,
+    HostAttribute, HostToAdd, PlacementStrategyType, PredictChangesRequest, PredictChangesResponse, RehearsedRequest,
+    ServiceChange,
 };
 use berth_aws::ecs;
 use berth_core::ids::IdSource;
-use berth_core::model::{ClusterKey, ContainerInstanceId, Resources, SchedulingStrategy};
+use berth_core::model::{Attributes, ClusterKey, ContainerInstanceId, Resources, SchedulingStrategy, attribute_names};
 use berth_core::state::ClusterState;
 use berth_core::what_if::{self, Change, NewHost};
 use serde_json::Value;
@@ -18,12 +19,20 @@ use tokio::sync::Semaphore;
 use super::predicted;
 use crate::api::context::{Api, Call};
 use crate::api::ecs::references::{self, Lookup};
-use crate::api::ecs::{placement, service_input};
+use crate::api::ecs::{attributes, placement, service_input};
 use crate::api::errors::{self, invalid};
 use crate::api::rehearsed;
 
 /// Most hosts that may be thought to join.
 const MAX_NEW_HOSTS: usize = 100;
+
+/// What hosts that join say too, as far as those that are there say the same of it: tasks ask for it whose definitions say nothing of hosts.
+const SAID_ALIKE: [&str; 4] = [
+    attribute_names::OS_TYPE,
+    attribute_names::CPU_ARCHITECTURE,
+    attribute_names::TASK_ENI,
+    attribute_names::SUBNET_ID,
+];
 
 /// One is played at a time: it takes a processor for as long as it goes on, which a large cluster makes seconds.
 static PLAYING: Semaphore = Semaphore::const_new(1);
@@ -147,19 +156,55 @@ fn new_hosts(state: &ClusterState, cluster: &ClusterKey, given: Vec<HostToAdd>) 
     let mut free = (1..)
         .map(|number| format!("new-host-{number}"))
         .filter(|name| !taken.contains(name));
-    let hosts = given.into_iter().map(|host| new_host(host, &mut free));
-    Ok(hosts.collect())
+    let alike = said_alike(state, cluster);
+    given
+        .into_iter()
+        .map(|host| new_host(host, &mut free, &alike))
+        .collect()
 }
 
-fn new_host(host: HostToAdd, free: &mut impl Iterator<Item = String>) -> NewHost {
+fn new_host(host: HostToAdd, free: &mut impl Iterator<Item = String>, alike: &Attributes) -> Result<NewHost, AwsError> {
     // The model admits no negative amounts.
     let amount = |given: Option<i32>| given.and_then(|amount| u32::try_from(amount).ok()).unwrap_or(0);
-    NewHost {
+    let mut attributes = alike.clone();
+    attributes.extend(said_by(host.attributes.unwrap_or_default())?);
+    Ok(NewHost {
         name: host.name.unwrap_or_else(|| free.next().unwrap_or_default()),
         capacity: Resources::new(amount(host.cpu), amount(host.memory)),
         zone: host.availability_zone,
         capacity_provider: host.capacity_provider.map(Into::into),
+        attributes,
+    })
+}
+
+/// What all hosts of the cluster say of themselves in the same words.
+fn said_alike(state: &ClusterState, cluster: &ClusterKey) -> Attributes {
+    let said = |name: &str| {
+        let mut hosts = state.container_instances_of(cluster);
+        let value = hosts.next()?.attribute(name)?;
+        hosts
+            .all(|host| host.attribute(name) == Some(value))
+            .then(|| (name.to_owned(), value.map(str::to_owned)))
+    };
+    SAID_ALIKE.into_iter().filter_map(said).collect()
+}
+
+/// What the agent of a host that joins is to say of it.
+fn said_by(given: Vec<HostAttribute>) -> Result<Attributes, AwsError> {
+    let mut said = Attributes::new();
+    for attribute in given {
+        let (name, value) = attributes::of_host(ecs::Attribute {
+            name: attribute.name,
+            value: attribute.value,
+            ..Default::default()
+        })?;
+        if said.insert(name.clone(), value).is_some() {
+            return Err(invalid(format!(
+                "The attribute {name} is given twice for a host that is added: give it once."
+            )));
+        }
     }
+    Ok(said)
 }
 
 /// What people call a host of the state.
@@ -273,6 +318,41 @@ mod tests {
         let answer = harness.call::<PredictChanges>(input).await.expect("predicted");
         assert_eq!(answer["services"][0]["tasksAfter"], 5);
         assert!(answer.to_string().contains("new-host-1"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn host_that_is_added_says_what_it_is_given_and_what_all_others_say_alike() {
+        let harness = Harness::new();
+        let own = |subnet| [("ecs.capability.task-eni", "yes"), ("ecs.subnet-id", subnet)];
+        harness.add_host_with(1, &own("subnet-a"), None);
+        let definition = json!({
+            "family": "web", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"],
+            "containerDefinitions": [{"name": "app", "image": "app"}]
+        });
+        harness
+            .call::<RegisterTaskDefinition>(definition)
+            .await
+            .expect("registered");
+        let create = json!({
+            "serviceName": "web", "taskDefinition": "web", "desiredCount": 2, "launchType": "FARGATE",
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-a"]}}
+        });
+        harness.call::<CreateService>(create).await.expect("created");
+        let missing = async |attributes: Value| {
+            let input = json!({"addHosts": [{"cpu": 4096, "memory": 16000, "attributes": attributes}]});
+            let answer = harness.call::<PredictChanges>(input).await.expect("predicted");
+            answer["services"][0]["missing"].clone()
+        };
+        assert_eq!(missing(json!([])).await, 2, "it does not offer itself");
+        assert_eq!(missing(json!([{"name": "berth.fargate", "value": "runc"}])).await, 0);
+        let elsewhere = json!([{"name": "berth.fargate"}, {"name": "ecs.subnet-id", "value": "subnet-b"}]);
+        assert_eq!(missing(elsewhere).await, 2, "what is given counts");
+        harness.add_host_with(2, &own("subnet-b"), None);
+        assert_eq!(
+            missing(json!([{"name": "berth.fargate"}])).await,
+            2,
+            "the others do not agree"
+        );
     }
 
     /// A new revision of the service that is there, and a new service.
@@ -419,6 +499,14 @@ mod tests {
             (json!({"addHosts": [added("")]}), "InvalidParameterException"),
             (
                 json!({"addHosts": [added("new"), added("new")]}),
+                "InvalidParameterException",
+            ),
+            (
+                json!({"addHosts": [{"cpu": 1, "memory": 1, "attributes": [{"name": "x"}, {"name": "x", "value": "y"}]}]}),
+                "InvalidParameterException",
+            ),
+            (
+                json!({"addHosts": [{"cpu": 1, "memory": 1, "attributes": [{"name": "a b"}]}]}),
                 "InvalidParameterException",
             ),
             (json!({"cluster": "other"}), "ClusterNotFoundException"),
