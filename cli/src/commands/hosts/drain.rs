@@ -52,7 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode> {
         force: arguments.force,
         late: Late {
             what: "not empty",
-            hint: "the tasks named above are there still, and go on leaving. --deadline stops those that nobody else does",
+            hint: "the tasks named above are there still, for the reasons said there. --deadline stops those outside services, and with --force those of services",
         },
     };
     until_over(&cluster, &drained, &wait, news).await
