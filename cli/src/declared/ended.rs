@@ -4,7 +4,8 @@ use anyhow::Result;
 use berth_aws::ecs::operations::DescribeServiceRevisions;
 use berth_aws::ecs::{DescribeServiceRevisionsRequest, Service, ServiceDeployment, ServiceDeploymentStatus};
 
-use super::settling::{Awaited, Progress};
+use super::settling::Awaited;
+use super::until_stable::Progress;
 use crate::cluster::{Cluster, last_part, primary};
 use crate::paused;
 
@@ -50,7 +51,7 @@ pub(super) async fn as_deployed(
         return Ok(found);
     };
     if !turned_back(status) {
-        let is_over = status == ServiceDeploymentStatus::Successful || found != Progress::Stable;
+        let is_over = status == ServiceDeploymentStatus::Successful || !matches!(found, Progress::Stable(_));
         return Ok(match is_over {
             true => found,
             false => Progress::Underway("all tasks run, and its deployment is not over".to_owned()),

@@ -24,3 +24,4 @@ mod revision;
 pub(crate) mod settling;
 pub(crate) mod settling_daemons;
 mod shown;
+mod until_stable;

@@ -3,6 +3,7 @@
 //! Owns when a service is stable, what is said on the way, and when it is no use to wait any longer. Shell.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use berth_aws::ecs::{Deployment, DeploymentRolloutState, DeploymentStrategy, Ser
 use tokio::time::Instant;
 
 use super::ended;
+use super::until_stable::{Ended, Progress, until_stable};
 use crate::age::now;
 use crate::cluster::{Cluster, last_part, primary};
 use crate::{counted, output, paused, protected, shortfall};
@@ -72,70 +74,45 @@ pub(crate) struct Awaited {
     pub(crate) over_before: Option<String>,
 }
 
-/// How far a service is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    Stable,
-    Underway(String),
-    /// There is no use in waiting.
-    Over(String),
-}
-
 /// Waits for the services, and says in lines how they come along.
 ///
 /// # Errors
 /// If the cluster cannot be asked, or has no such service.
 pub(crate) async fn wait(cluster: &Cluster, awaited: &[Awaited], patience: Patience) -> Result<Settled> {
-    let (mut told, mut began) = (BTreeMap::<usize, String>::new(), BTreeMap::<usize, Service>::new());
-    let mut open: Vec<usize> = (0..awaited.len()).collect();
-    loop {
-        let mut unsettled = vec![];
-        for index in open {
-            let of = cluster.beside(&awaited[index].cluster);
-            let Some(service) = of.service(&awaited[index].service).await? else {
-                return Err(of.no_service(&awaited[index].service));
-            };
-            let name = &awaited[index].service;
-            let is_first_look = !began.contains_key(&index);
-            let first = began.entry(index).or_insert_with(|| service.clone());
-            let found = progress(&service, awaited[index].revision.as_deref());
-            // What becomes of a deployment is asked for when there may be news of it.
-            let is_under_way = matches!(found, Progress::Underway(_));
-            let may_be_over = is_first_look || !is_under_way || ended::has_turned(first, &service);
-            let found = match ended::deployed_instead(first, &service) {
-                Some(why) => Progress::Over(why),
-                None if may_be_over => ended::as_deployed(&of, &awaited[index], &service, found).await?,
-                None => found,
-            };
-            let how = match found {
-                Progress::Stable => format!(
-                    "stable, {}",
-                    counted::tasks_run(service.running_count.unwrap_or(0).into())
-                ),
-                Progress::Underway(how) => {
-                    unsettled.push(index);
-                    how
-                }
-                Progress::Over(why) => {
-                    let why = with_last_failure(&of, &service, why).await?;
-                    output::complain(&format!("service {name}: {why}"));
-                    return Ok(Settled::Failed);
-                }
-            };
-            if told.get(&index) != Some(&how) {
-                output::line(&format!("service {name}: {how}"))?;
-                told.insert(index, how);
-            }
-        }
-        if unsettled.is_empty() {
-            return Ok(Settled::Stable);
-        }
-        if patience.is_over() {
-            return give_up(cluster, awaited, &unsettled, patience).await;
-        }
-        open = unsettled;
-        patience.pause().await;
+    let names = awaited.iter().map(|one| format!("service {}", one.service));
+    let names: Vec<String> = names.collect();
+    let mut began = BTreeMap::<usize, Service>::new();
+    let ended = until_stable(&names, patience, async |index| {
+        look(cluster, &awaited[index], began.entry(index)).await
+    });
+    match ended.await? {
+        Ended::Stable => Ok(Settled::Stable),
+        Ended::InVain => Ok(Settled::Failed),
+        Ended::Late(unsettled) => give_up(cluster, awaited, &unsettled, patience).await,
     }
+}
+
+/// How far a service is, that looked so when it was first looked at.
+async fn look(cluster: &Cluster, awaited: &Awaited, first: Entry<'_, usize, Service>) -> Result<Progress> {
+    let of = cluster.beside(&awaited.cluster);
+    let Some(service) = of.service(&awaited.service).await? else {
+        return Err(of.no_service(&awaited.service));
+    };
+    let is_first_look = matches!(first, Entry::Vacant(_));
+    let first = first.or_insert_with(|| service.clone());
+    let found = progress(&service, awaited.revision.as_deref());
+    // What becomes of a deployment is asked for when there may be news of it.
+    let is_under_way = matches!(found, Progress::Underway(_));
+    let may_be_over = is_first_look || !is_under_way || ended::has_turned(first, &service);
+    let found = match ended::deployed_instead(first, &service) {
+        Some(why) => Progress::Over(why),
+        None if may_be_over => ended::as_deployed(&of, awaited, &service, found).await?,
+        None => found,
+    };
+    Ok(match found {
+        Progress::Over(why) => Progress::Over(with_last_failure(&of, &service, why).await?),
+        found => found,
+    })
 }
 
 /// Says which services are not stable, and why, as far as they say it.
@@ -216,6 +193,11 @@ fn goes_through_stages(service: &Service, primary: &Deployment) -> bool {
     has_stages && primary.rollout_state == Some(DeploymentRolloutState::InProgress)
 }
 
+fn stable(service: &Service) -> Progress {
+    let running = service.running_count.unwrap_or(0);
+    Progress::Stable(format!("stable, {}", counted::tasks_run(running.into())))
+}
+
 /// How far the service is on its way to this revision, or to whichever it is to run.
 fn progress(service: &Service, revision: Option<&str>) -> Progress {
     let deployments = service.deployments.as_deref().unwrap_or_default();
@@ -226,7 +208,7 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
     if let Some(sets) = &service.task_sets {
         let steady = |set: &&TaskSet| set.stability_status == Some(StabilityStatus::SteadyState);
         return match sets.iter().filter(steady).count() {
-            steady if steady == sets.len() => Progress::Stable,
+            steady if steady == sets.len() => stable(service),
             steady => Progress::Underway(format!("{steady} of {} task sets are steady", sets.len())),
         };
     }
@@ -247,7 +229,7 @@ fn progress(service: &Service, revision: Option<&str>) -> Progress {
     // Tasks that have just begun to run may fail still, and nothing can return to what is not completed.
     let is_completed = primary.rollout_state != Some(DeploymentRolloutState::InProgress);
     if deployments.len() == 1 && running == desired && is_completed {
-        return Progress::Stable;
+        return stable(service);
     }
     let of_primary = primary.running_count.unwrap_or(0);
     let earlier = running - of_primary;
@@ -316,7 +298,7 @@ mod tests {
     fn service_is_stable_once_its_one_deployment_has_all_tasks_and_is_completed() {
         assert_eq!(
             progress(&service(3, vec![completed(2, 3)]), Some("web:2")),
-            Progress::Stable
+            Progress::Stable("stable, 3 tasks run".to_owned())
         );
         assert_eq!(
             progress(&service(3, vec![deployment("PRIMARY", 2, 3)]), Some("web:2")),
@@ -354,7 +336,8 @@ mod tests {
         };
         let underway = Progress::Underway("0 of 0 tasks of web:1 run".to_owned());
         assert_eq!(progress(&of(DeploymentRolloutState::InProgress), None), underway);
-        assert_eq!(progress(&of(DeploymentRolloutState::Completed), None), Progress::Stable);
+        let stable = Progress::Stable("stable, 0 tasks run".to_owned());
+        assert_eq!(progress(&of(DeploymentRolloutState::Completed), None), stable);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use berth_aws::ecs::{DaemonDeployment, DaemonDeploymentStatus, DaemonDetail, DaemonStatus};
 
 use super::settling::{Patience, Settled};
+use super::until_stable::{Ended, Progress, until_stable};
 use crate::cluster::{Cluster, last_part};
 use crate::output;
 
@@ -18,68 +19,38 @@ pub(crate) struct AwaitedDaemon {
     pub(crate) name: String,
 }
 
-/// How far a daemon is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Progress {
-    Stable(String),
-    Underway(String),
-    /// There is no use in waiting.
-    Over(String),
-}
-
 /// Waits for the daemons, and says in lines how they come along.
 ///
 /// # Errors
 /// If the cluster cannot be asked, or has no such daemon.
 pub(crate) async fn wait(cluster: &Cluster, awaited: &[AwaitedDaemon], patience: Patience) -> Result<Settled> {
-    let (mut told, mut began) = (
-        BTreeMap::<usize, String>::new(),
-        BTreeMap::<usize, Option<String>>::new(),
-    );
-    let mut open: Vec<usize> = (0..awaited.len()).collect();
-    loop {
-        let mut unsettled = vec![];
-        for index in open {
-            let (of, name) = (cluster.beside(&awaited[index].cluster), &awaited[index].name);
-            let daemon = of.daemon(name).await?.ok_or_else(|| of.no_daemon(name))?;
-            let first = began.entry(index).or_insert_with(|| daemon.deployment_arn.clone());
-            let deployment = match daemon.deployment_arn.as_deref() {
-                Some(arn) => of.daemon_deployment(arn).await?,
-                None => None,
-            };
-            let is_another = *first != daemon.deployment_arn;
-            let how = match progress(&daemon, deployment.as_ref(), is_another) {
-                Progress::Stable(how) => how,
-                Progress::Underway(how) => {
-                    unsettled.push(index);
-                    how
-                }
-                Progress::Over(why) => {
-                    output::complain(&format!("daemon {name}: {why}"));
-                    return Ok(Settled::Failed);
-                }
-            };
-            if told.get(&index) != Some(&how) {
-                output::line(&format!("daemon {name}: {how}"))?;
-                told.insert(index, how);
-            }
-        }
-        if unsettled.is_empty() {
-            return Ok(Settled::Stable);
-        }
-        if patience.is_over() {
-            let names: Vec<&str> = unsettled.iter().map(|index| awaited[*index].name.as_str()).collect();
-            output::complain(&format!(
-                "not stable within {} s: daemons {}; `berth why-not daemon:{}` says what its hosts say",
-                patience.secs(),
-                names.join(", "),
-                names.first().copied().unwrap_or_default()
-            ));
-            return Ok(Settled::Failed);
-        }
-        open = unsettled;
-        patience.pause().await;
-    }
+    let names = awaited.iter().map(|one| format!("daemon {}", one.name));
+    let names: Vec<String> = names.collect();
+    let mut began = BTreeMap::<usize, Option<String>>::new();
+    let ended = until_stable(&names, patience, async |index| {
+        let (of, name) = (cluster.beside(&awaited[index].cluster), &awaited[index].name);
+        let daemon = of.daemon(name).await?.ok_or_else(|| of.no_daemon(name))?;
+        let first = began.entry(index).or_insert_with(|| daemon.deployment_arn.clone());
+        let deployment = match daemon.deployment_arn.as_deref() {
+            Some(arn) => of.daemon_deployment(arn).await?,
+            None => None,
+        };
+        let is_another = *first != daemon.deployment_arn;
+        Ok(progress(&daemon, deployment.as_ref(), is_another))
+    });
+    let unsettled = match ended.await? {
+        Ended::Stable => return Ok(Settled::Stable),
+        Ended::InVain => return Ok(Settled::Failed),
+        Ended::Late(unsettled) => unsettled,
+    };
+    let names: Vec<&str> = unsettled.iter().map(|index| awaited[*index].name.as_str()).collect();
+    output::complain(&format!(
+        "not stable within {} s: daemons {}; `berth why-not daemon:{}` says what its hosts say",
+        patience.secs(),
+        names.join(", "),
+        names.first().copied().unwrap_or_default()
+    ));
+    Ok(Settled::Failed)
 }
 
 fn progress(daemon: &DaemonDetail, deployment: Option<&DaemonDeployment>, is_another: bool) -> Progress {
