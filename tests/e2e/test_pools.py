@@ -290,6 +290,61 @@ def test_host_that_does_not_wake_is_told_and_another_is_woken(machines):
     machines.wait_asleep()
 
 
+def job(machines, family, memory, **more):
+    container = {"name": "app", "image": "none", "cpu": 16, "memory": memory}
+    machines.ecs.register_task_definition(family=family, containerDefinitions=[container])
+    strategy = [{"capacityProvider": "metal", "weight": 1}]
+    return machines.ecs.run_task(cluster=CLUSTER, taskDefinition=family, capacityProviderStrategy=strategy, **more)
+
+
+def described(machines, arn):
+    return machines.ecs.describe_tasks(cluster=CLUSTER, tasks=[arn], include=["TAGS"])["tasks"][0]
+
+
+def test_task_that_is_run_on_a_pool_that_sleeps_is_provisioning_until_its_host_is_there(machines):
+    machines.wait_asleep()
+    machines.jam(HOSTS)
+    overrides = {"containerOverrides": [{"name": "app", "memory": 700}]}
+    ran = job(machines, "nightly", 600, overrides=overrides, tags=[{"key": "team", "value": "x"}], startedBy="cron")
+    assert ran["failures"] == []
+    [task] = ran["tasks"]
+    assert (task["lastStatus"], task["desiredStatus"], task["capacityProviderName"]) == ("PROVISIONING", "RUNNING", "metal")
+    assert "containerInstanceArn" not in task and task["group"] == "family:nightly"
+    arn = task["taskArn"]
+    assert arn in machines.ecs.list_tasks(cluster=CLUSTER, family="nightly")["taskArns"]
+    assert "waits for a host of capacity provider metal" in machines.run("ps", "--cluster", CLUSTER)
+    berth.wait_until(lambda: "waking" in machines.all_power(), "a host is called", 30)
+    told = machines.run("why", "--cluster", CLUSTER, berth.id_of(arn))
+    assert "It waits for a host of capacity provider metal" in told and "is being woken" in told, told
+    machines.mend()
+    machines.ecs.get_waiter("tasks_running").wait(cluster=CLUSTER, tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    placed = described(machines, arn)
+    assert placed["containerInstanceArn"] in {machines.instance(name)["containerInstanceArn"] for name in HOSTS}
+    assert placed["tags"] == [{"key": "team", "value": "x"}] and placed["startedBy"] == "cron"
+    assert placed["overrides"]["containerOverrides"][0]["memory"] == 700
+    events = machines.run("events", "--cluster", CLUSTER, "--type", "task", "-o", "json")
+    seen = [
+        event["detail"]["lastStatus"] for event in map(json.loads, events.splitlines()) if event.get("detail", {}).get("taskArn") == arn
+    ]
+    assert seen[:2] == ["PROVISIONING", "PENDING"] and "RUNNING" in seen, seen
+    machines.ecs.stop_task(cluster=CLUSTER, task=arn)
+    machines.wait_asleep()
+
+
+def test_task_that_is_stopped_while_it_waits_is_over_and_one_that_fits_nowhere_fails(machines):
+    machines.mend()
+    machines.wait_asleep()
+    machines.jam(HOSTS)
+    [task] = job(machines, "nightly", 600)["tasks"]
+    stopped = machines.ecs.stop_task(cluster=CLUSTER, task=task["taskArn"], reason="enough")["task"]
+    assert (stopped["lastStatus"], stopped["stopCode"], stopped["stoppedReason"]) == ("STOPPED", "UserInitiated", "enough")
+    ran = job(machines, "huge", 4096)
+    assert ran["tasks"] == [] and {failure["reason"] for failure in ran["failures"]} == {"RESOURCE:MEMORY"}, ran
+    machines.mend()
+    berth.wait_until(lambda: "waking" not in machines.all_power(), "nobody is being woken", 60)
+    machines.wait_asleep()
+
+
 def test_controller_that_starts_again_knows_who_sleeps_and_wakes_them(machines):
     machines.mend()
     machines.wait_asleep()

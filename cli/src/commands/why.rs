@@ -1,4 +1,4 @@
-//! `berth why`: why a task is on its host.
+//! `berth why`: why a task is on its host, or has none yet.
 //!
 //! Owns the flags and the layout of the answer. Shell, but for the layout, which is pure.
 
@@ -7,6 +7,7 @@ use berth_aws::berth::operations::ExplainPlacement;
 use berth_aws::berth::{ExplainPlacementRequest, PlacementCandidate, TaskPlacement};
 use clap::Args;
 
+use super::why_not;
 use crate::cluster::{Cluster, last_part};
 use crate::output::{self, Format};
 use crate::short_id;
@@ -38,6 +39,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         ..Default::default()
     };
     let answer = cluster.call::<ExplainPlacement>(&request).await?;
+    if let Some(fit) = answer.fit {
+        return match arguments.format {
+            Format::Json => output::line(&serde_json::to_string_pretty(&fit)?),
+            Format::Table => output::line(&why_not::text(&fit)),
+        };
+    }
     let placement = answer.placement.context("the controller explained nothing")?;
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&placement)?),

@@ -58,16 +58,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-fn text(fit: &ServiceFit) -> String {
-    let arn = fit.service_arn.as_deref().unwrap_or_default();
-    let noun = daemons::named(arn).map_or("Service", |_| "Daemon");
-    let (desired, wanted) = (fit.desired_count.unwrap_or(0), fit.wanted_tasks.unwrap_or(0));
+/// The answer in words and tables, to the next task of a service or to one that waits for a host.
+pub(super) fn text(fit: &ServiceFit) -> String {
     let sentence = fit.sentence.clone().unwrap_or_default();
-    let mut parts = vec![format!(
-        "{noun} {} wants {desired} and has {wanted}. Its next task needs {}. {sentence}",
-        last_part(arn),
-        needs(fit)
-    )];
+    let mut parts = vec![format!("{} {}. {sentence}", subject(fit), needs(fit))];
     let hosts = fit.hosts.as_deref().unwrap_or_default();
     if !hosts.is_empty() {
         parts.push(table(hosts).render(output::width()));
@@ -86,6 +80,18 @@ fn text(fit: &ServiceFit) -> String {
         ));
     }
     parts.join("\n\n")
+}
+
+/// Whom the answer is about, up to what it needs.
+fn subject(fit: &ServiceFit) -> String {
+    if let Some(task) = fit.task_arn.as_deref() {
+        return format!("Task {} has no host yet. It needs", last_part(task));
+    }
+    let arn = fit.service_arn.as_deref().unwrap_or_default();
+    let noun = daemons::named(arn).map_or("Service", |_| "Daemon");
+    let (desired, wanted) = (fit.desired_count.unwrap_or(0), fit.wanted_tasks.unwrap_or(0));
+    let name = last_part(arn);
+    format!("{noun} {name} wants {desired} and has {wanted}. Its next task needs")
 }
 
 fn needs(fit: &ServiceFit) -> String {
@@ -155,6 +161,23 @@ mod tests {
         let text = table(&[host("host-3"), host("host-1"), host("host-2")]).render(None);
         let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(names, ["HOST", "host-3", "host-1", "host-2"]);
+    }
+
+    #[test]
+    fn task_that_waits_for_a_host_is_named_instead_of_a_service() {
+        let fit = ServiceFit {
+            task_arn: Some("arn:aws:ecs:us-east-1:123456789012:task/shop/0123".to_owned()),
+            needs: Some(ResourceAmounts {
+                cpu: Some(256),
+                memory: Some(512),
+            }),
+            sentence: Some("There is no host that could be asked.".to_owned()),
+            ..Default::default()
+        };
+        assert_eq!(
+            text(&fit),
+            "Task 0123 has no host yet. It needs 256 CPU units and 512 MiB. There is no host that could be asked."
+        );
     }
 
     #[test]

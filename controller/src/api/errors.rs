@@ -131,6 +131,8 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
         R::ClusterContainsTasks(_) => {
             ecs::CLUSTER_CONTAINS_TASKS.error("The Cluster cannot be deleted while Tasks are active.")
         }
+        // In the words by which clients know it.
+        R::TooManyProvisioningTasks(_) => client("Tasks provisioning capacity limit exceeded."),
         R::CapacityProviderNotFound(key) => capacity_provider_not_found(key),
         R::CapacityProviderExists(_) => ecs::CLIENT.error(
             "The specified capacity provider already exists. To change the configuration of an existing capacity provider, update the \

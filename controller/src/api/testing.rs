@@ -83,6 +83,7 @@ impl TaskRunner for StateInMemory {
                 &mut Agenda::new(),
                 std::slice::from_ref(&request),
                 Seed(1),
+                NOW,
             )
             .pop();
             let (tasks, unplaced) = match plan.expect("one plan for one request") {

@@ -259,7 +259,7 @@ impl Rounds {
         };
         let batch: Vec<Waiting> = std::mem::take(&mut self.waiting);
         let requests: Vec<StandaloneRequest> = batch.iter().map(|w| w.request.clone()).collect();
-        let plans = plan_standalone(state, agenda, &requests, Seed(self.ids.next_u64()));
+        let plans = plan_standalone(state, agenda, &requests, Seed(self.ids.next_u64()), self.clock.now());
         let index = state.applied();
         let mut runs = vec![];
         for (waiting, plan) in batch.into_iter().zip(plans) {

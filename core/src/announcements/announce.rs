@@ -129,7 +129,7 @@ impl Found<'_> {
             self.subjects.push((at, impaired));
         }
         // What the host has left is another amount once a task is placed or over.
-        let is_placed = change.from.is_none();
+        let is_placed = change.from.is_none_or(|from| from == TaskStatus::Provisioning);
         let is_over = change.to == TaskStatus::Stopped && change.from != Some(TaskStatus::Stopped);
         if let Some(host) = change.container_instance.filter(|_| is_placed || is_over) {
             self.hosts.insert(host, at);

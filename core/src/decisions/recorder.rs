@@ -360,6 +360,7 @@ pub fn time_of(command: &Command) -> Option<Timestamp> {
         | Command::ContinueServiceDeployment { at, .. }
         | Command::SetAlarmState { at, .. }
         | Command::StopTasks { at, .. }
+        | Command::PlaceTasks { at, .. }
         | Command::PreemptTasks { at, .. }
         | Command::RecordFailedHealthChecks { at, .. }
         | Command::UpdateTaskProtection { at, .. }

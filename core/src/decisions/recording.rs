@@ -10,7 +10,9 @@ use super::line::{
 };
 use super::scene::{Held, Scene};
 use super::words;
-use crate::model::{ContainerInstanceId, ContainerInstanceStatus, LogIndex, Ports, Resources, TaskId, Timestamp};
+use crate::model::{
+    ContainerInstanceId, ContainerInstanceStatus, LogIndex, Ports, PowerState, Resources, TaskId, Timestamp,
+};
 use crate::placement::{Ask, Gpus, Host, MAX_STRATEGIES, Shape};
 
 /// A recording.
@@ -454,6 +456,7 @@ fn bare(line: HostLine) -> Result<Host, String> {
             HostStatus::Draining => ContainerInstanceStatus::Draining,
         },
         agent_connected: line.connected,
+        power: PowerState::Awake,
         makes_room_for: line.makes_room_for,
         missing_daemon: None,
         agent_version: line.agent_version,

@@ -9,7 +9,7 @@ use super::why::count;
 use super::why_not::HostAnswer;
 use crate::model::{
     CapacityProviderName, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus, PlacementConstraint, Ports,
-    RESERVED_TCP_PORTS, Resources, Task, TaskId, TransportProtocol,
+    PowerState, RESERVED_TCP_PORTS, Resources, Task, TaskId, TransportProtocol,
 };
 use crate::placement::query_language::Expression;
 use crate::placement::{self, Ask, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
@@ -46,6 +46,10 @@ pub enum Change {
     },
     /// Have the host take tasks again.
     Activate,
+    /// Nothing but to wait: the host is being woken.
+    AwaitWaking,
+    /// Wake the host.
+    Wake,
     /// Bring the host's agent back.
     ConnectAgent,
     /// Have the task need less.
@@ -213,7 +217,7 @@ fn in_any_case(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer)
                 return None;
             }
             Refusal::CapacityProvider { needs, .. } => changes.push(Change::JoinCapacityProvider(needs.clone())),
-            Refusal::AgentDisconnected => changes.push(Change::ConnectAgent),
+            Refusal::AgentDisconnected | Refusal::Asleep | Refusal::Waking => changes.push(back(&answer.host)),
             Refusal::MakesRoom(_) => changes.push(Change::Await {
                 tasks: making_room(state, answer.host.id),
             }),
@@ -231,10 +235,22 @@ fn in_any_case(state: &ClusterState, request: &TaskRequest, answer: &HostAnswer)
         }
     }
     // A host that drains and whose agent is away says only the first.
-    if !answer.host.agent_connected && !changes.contains(&Change::ConnectAgent) {
-        changes.push(Change::ConnectAgent);
+    let back = back(&answer.host);
+    if !answer.host.agent_connected && !changes.contains(&back) {
+        changes.push(back);
     }
     Some(changes)
+}
+
+/// What has the agent of a host that is away be there.
+fn back(host: &Host) -> Change {
+    match host.power {
+        PowerState::Asleep => Change::Wake,
+        PowerState::Waking => Change::AwaitWaking,
+        PowerState::Awake | PowerState::Emptying | PowerState::FallingAsleep | PowerState::ShuttingDown => {
+            Change::ConnectAgent
+        }
+    }
 }
 
 /// Tasks of a host that are being stopped for one that is to come.
@@ -431,8 +447,8 @@ impl Change {
 
     fn effort(&self) -> u32 {
         match self {
-            Self::Await { .. } => 1,
-            Self::Activate => 2,
+            Self::Await { .. } | Self::AwaitWaking => 1,
+            Self::Activate | Self::Wake => 2,
             Self::ConnectAgent => 3,
             Self::LowerTask { .. } => 4,
             Self::JoinCapacityProvider(_) => 5,
@@ -462,6 +478,8 @@ impl fmt::Display for Change {
         match self {
             Self::Await { tasks } => write!(f, "wait until {} ended: {}", are_over(tasks.len()), Held(tasks)),
             Self::Activate => f.write_str("take it back from draining"),
+            Self::AwaitWaking => f.write_str("wait until it has woken"),
+            Self::Wake => f.write_str("wake it"),
             Self::ConnectAgent => f.write_str("bring its agent back"),
             Self::LowerTask { cpu, memory: 0 } => {
                 write!(f, "lower the task's cpu by {}", count(u64::from(*cpu), "CPU unit"))

@@ -15,4 +15,4 @@ mod tests;
 pub use change::{Change, HeldBy, Remedy};
 pub use why::{Bound, Candidate, DecidedBy, Term, Why, why};
 pub(crate) use why_not::answers;
-pub use why_not::{HostAnswer, WhyNot, why_not};
+pub use why_not::{HostAnswer, WhyNot, why_not, why_not_yet};

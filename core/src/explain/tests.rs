@@ -249,7 +249,7 @@ fn carried_out(world: &World, service: &str, remedy: &Remedy) -> (World, Task) {
                 let pool = capacity_provider.as_ref().map(|name| name.as_str());
                 after.add_host_of("new", "c", Resources::new(*cpu, *memory), pool);
             }
-            Change::ConnectAgent => {
+            Change::ConnectAgent | Change::Wake | Change::AwaitWaking => {
                 let (name, host) = (remedy.host.as_ref().expect("a host").1.clone(), remedy.host.as_ref());
                 let capacity = after
                     .state

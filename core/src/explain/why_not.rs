@@ -1,12 +1,14 @@
-//! [`why_not`]: what every host says to a service's next task. Pure.
+//! [`why_not`]: what every host says to a service's next task; [`why_not_yet`]: and to a task that waits for one. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::change::{self, Remedy};
-use crate::model::{ContainerInstanceId, Priority, SchedulingStrategy, Service, Task, Timestamp};
-use crate::placement::{self, FilterKind, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest};
+use crate::model::{CapacityProviderName, ContainerInstanceId, Priority, SchedulingStrategy, Service, Task, Timestamp};
+use crate::placement::{
+    self, FilterKind, HOSTS_PER_SENTENCE, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest,
+};
 use crate::reconcile;
 use crate::state::ClusterState;
 
@@ -80,6 +82,48 @@ pub fn why_not(
     Some(with_notes(state, service, &task, WhyNot { served, ..answer }, now))
 }
 
+/// What the hosts of its cluster say to a task that waits for one.
+#[must_use]
+pub fn why_not_yet(state: &ClusterState, task: &Task) -> WhyNot {
+    let mut answer = answers(state, task);
+    let pool = task.capacity_provider.as_ref();
+    if let Some(pool) = pool {
+        let minutes = reconcile::PROVISION_WITHIN_MS / 60_000;
+        answer.notes.push(format!(
+            "It waits for a host of capacity provider {pool}, for {minutes} minutes at most since it was run."
+        ));
+    }
+    answer.notes.extend(about_sleepers(pool, &answer));
+    answer
+}
+
+/// Hosts of the capacity provider that lack nothing but to be awake, those that are being woken before others.
+fn about_sleepers(pool: Option<&CapacityProviderName>, answer: &WhyNot) -> Option<String> {
+    let pool = pool?;
+    let only = |refusal: Refusal| -> Vec<&str> {
+        let alike = answer.hosts.iter().filter(|host| host.refusals == [refusal.clone()]);
+        alike.map(|host| host.host.name.as_str()).collect()
+    };
+    let (waking, asleep) = (only(Refusal::Waking), only(Refusal::Asleep));
+    let (names, verb, what) = match (waking.as_slice(), asleep.as_slice()) {
+        ([], []) => return None,
+        ([], [_]) => (asleep, "is", "asleep, and takes it once it is woken"),
+        ([], _) => (asleep, "are", "asleep, and one takes it once it is woken"),
+        ([_], _) => (waking, "is", "being woken"),
+        (_, _) => (waking, "are", "being woken"),
+    };
+    let more = match names.len().saturating_sub(HOSTS_PER_SENTENCE) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names = names
+        .into_iter()
+        .take(HOSTS_PER_SENTENCE)
+        .collect::<Vec<_>>()
+        .join(", ");
+    Some(format!("Of capacity provider {pool}, {names}{more} {verb} {what}."))
+}
+
 /// The answer with what is done for the service beyond placing its tasks.
 fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: WhyNot, now: Timestamp) -> WhyNot {
     answer.notes.extend(reconcile::waits_for_services(state, service));
@@ -95,6 +139,8 @@ fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: 
     if answer.fitting() > 0 {
         return answer;
     }
+    let sleepers = about_sleepers(task.capacity_provider.as_ref(), &answer);
+    answer.notes.extend(sleepers);
     let refused = answer.hosts.iter().map(|host| (host.host.id, host.refusals.as_slice()));
     let proposal = reconcile::preemption_proposal(state, service, task, refused, now);
     if proposal.is_none() && !is_made && state.preempts(&service.key.cluster) {

@@ -1,4 +1,4 @@
-//! Tasks: instances of a task definition, each bound for one host.
+//! Tasks: instances of a task definition, each for one host.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -185,7 +185,7 @@ pub struct Task {
     pub desired_status: DesiredStatus,
     /// What the host last reported.
     pub last_status: TaskStatus,
-    /// The host; `None` only until the task is placed, before it is part of the state.
+    /// The host; `None` until the task is placed, which it is before it is part of the state unless it waits for a host of its capacity provider.
     pub container_instance: Option<ContainerInstanceId>,
     /// The capacity provider that it was given to, and to whose hosts alone it goes; `None` if it may go to any. With
     /// [`Feature::CapacityProviders`](crate::state::Feature) alone.
@@ -198,6 +198,11 @@ pub struct Task {
     pub version: u64,
     /// When it was created.
     pub created_at: Timestamp,
+    /// By when, by the clock of the leader, it needs a host or is stopped; `None` of one that has its host, or had it before it was part of the state.
+    /// With [`Feature::ProvisioningTasks`](crate::state::Feature) alone, as is the next.
+    pub provision_until: Option<Timestamp>,
+    /// When it got its host, where it waited for one.
+    pub placed_at: Option<Timestamp>,
     /// When its host began to fetch images.
     pub pull_started_at: Option<Timestamp>,
     /// When its host had all images.
@@ -300,6 +305,8 @@ impl Task {
             containers: definition.pending_containers(),
             version: 1,
             created_at: now,
+            provision_until: None,
+            placed_at: None,
             pull_started_at: None,
             pull_stopped_at: None,
             started_at: None,
@@ -373,6 +380,12 @@ impl Task {
     #[must_use]
     pub fn makes_room_for(&self) -> Option<&ServiceName> {
         self.preempted_by.as_ref().filter(|_| !self.is_stopped())
+    }
+
+    /// Whether it waits for a host of its capacity provider.
+    #[must_use]
+    pub fn is_provisioning(&self) -> bool {
+        self.container_instance.is_none() && !self.is_stopped()
     }
 
     /// Whether it is over.

@@ -37,6 +37,10 @@ pub(super) struct TaskRecord {
     tags: Tags,
     version: u64,
     created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provision_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placed_at: Option<Timestamp>,
     pull_started_at: Option<Timestamp>,
     pull_stopped_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
@@ -84,6 +88,8 @@ impl From<TaskRecord> for Task {
             containers: record.containers,
             version: record.version,
             created_at: record.created_at,
+            provision_until: record.provision_until,
+            placed_at: record.placed_at,
             pull_started_at: record.pull_started_at,
             pull_stopped_at: record.pull_stopped_at,
             started_at: record.started_at,
@@ -126,6 +132,8 @@ impl From<Task> for TaskRecord {
             tags: blueprint.tags,
             version: task.version,
             created_at: task.created_at,
+            provision_until: task.provision_until,
+            placed_at: task.placed_at,
             pull_started_at: task.pull_started_at,
             pull_stopped_at: task.pull_stopped_at,
             started_at: task.started_at,

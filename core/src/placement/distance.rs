@@ -51,9 +51,12 @@ impl Gap {
     /// That of one refusal.
     pub(super) fn of(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::NotActive(_) | Refusal::AgentDisconnected | Refusal::MakesRoom(_) | Refusal::MissesDaemon(_) => {
-                Self::UNAVAILABLE
-            }
+            Refusal::NotActive(_)
+            | Refusal::AgentDisconnected
+            | Refusal::Asleep
+            | Refusal::Waking
+            | Refusal::MakesRoom(_)
+            | Refusal::MissesDaemon(_) => Self::UNAVAILABLE,
             Refusal::CapacityProvider { .. }
             | Refusal::Attribute { .. }
             | Refusal::MemberOf { .. }

@@ -65,7 +65,7 @@ pub use refusal::{GpuShortage, Refusal, Shortage};
 pub use scale_in::{ScaleIn, StopCandidate, choose_to_stop};
 pub use score::{MAX_STRATEGIES, Score};
 pub use seed::Seed;
-pub use sentence::{Closest, HOSTS_PER_SENTENCE, closest_of, is_unable_to_place, unable_to_place};
+pub use sentence::{Closest, HOSTS_PER_SENTENCE, closest_of, failed_to_provision, is_unable_to_place, unable_to_place};
 pub use session::{HostState, Session};
 pub use strategy::{Dependence, SpreadField, Ties, service_default, standalone_default};
 pub use together::place_together;

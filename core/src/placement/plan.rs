@@ -101,10 +101,12 @@ pub struct RefusedHost {
 }
 
 impl RefusedHost {
-    /// ECS's failure reason: that of the first refusal.
+    /// ECS's failure reason: that of the first refusal, and that it sleeps only where nothing else is against it.
     #[must_use]
     pub fn ecs_reason(&self) -> &'static str {
-        self.refusals.first().map_or("", Refusal::ecs_reason)
+        let lasting = self.refusals.iter().find(|refusal| !refusal.is_sleep());
+        let first = lasting.or(self.refusals.first());
+        first.map_or("", Refusal::ecs_reason)
     }
 }
 

@@ -9,7 +9,7 @@ use super::gpus::{GpuNeed, GpuSet, Gpus};
 use super::query_language::HostFacts;
 use crate::model::{
     Attributes, CapacityProviderName, ContainerInstanceId, ContainerInstanceStatus, CpuUnits, MemoryMib,
-    PlacementConstraint, PlacementStrategy, Ports, Resources, ServiceName, TaskId, Timestamp,
+    PlacementConstraint, PlacementStrategy, Ports, PowerState, Resources, ServiceName, TaskId, Timestamp,
 };
 
 /// Hosts of one cluster and tasks that want one of them.
@@ -107,6 +107,8 @@ pub struct Host {
     pub status: ContainerInstanceStatus,
     /// Whether its agent has a session now.
     pub agent_connected: bool,
+    /// Where it is between being awake and asleep.
+    pub power: PowerState,
     /// The service for whose task others on it are being stopped, if any are: it takes no task before they are over.
     pub makes_room_for: Option<ServiceName>,
     /// The daemon without which it takes no other tasks, where that does not serve there.
@@ -137,6 +139,7 @@ impl Host {
             foreign_ports: Ports::new(),
             status: ContainerInstanceStatus::Active,
             agent_connected: true,
+            power: PowerState::Awake,
             makes_room_for: None,
             missing_daemon: None,
             agent_version: String::new(),

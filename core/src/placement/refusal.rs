@@ -16,6 +16,10 @@ pub enum Refusal {
     NotActive(ContainerInstanceStatus),
     /// The host's agent has no session.
     AgentDisconnected,
+    /// The host sleeps, and takes the task once it was called and is there.
+    Asleep,
+    /// The host was called, and is not there yet.
+    Waking,
     /// Tasks on it are being stopped so that one of this service fits, and are not over.
     MakesRoom(ServiceName),
     /// This daemon is to serve on the host before other tasks come, and does not.
@@ -157,9 +161,12 @@ impl Refusal {
     #[must_use]
     pub fn filter(&self) -> FilterKind {
         match self {
-            Self::NotActive(_) | Self::AgentDisconnected | Self::MissesDaemon(_) | Self::MakesRoom(_) => {
-                FilterKind::Agent
-            }
+            Self::NotActive(_)
+            | Self::AgentDisconnected
+            | Self::Asleep
+            | Self::Waking
+            | Self::MissesDaemon(_)
+            | Self::MakesRoom(_) => FilterKind::Agent,
             Self::CapacityProvider { .. } => FilterKind::CapacityProvider,
             Self::Cpu(_) => FilterKind::Cpu,
             Self::Memory(_) => FilterKind::Memory,
@@ -176,12 +183,20 @@ impl Refusal {
         matches!(self, Self::Cpu(_) | Self::Memory(_) | Self::Ports(_))
     }
 
+    /// Whether it is over once the host has woken.
+    #[must_use]
+    pub fn is_sleep(&self) -> bool {
+        matches!(self, Self::Asleep | Self::Waking)
+    }
+
     /// The reason as ECS writes it in `failures[]` of `RunTask` and `StartTask`.
     #[must_use]
     pub fn ecs_reason(&self) -> &'static str {
         match self {
             Self::NotActive(ContainerInstanceStatus::Inactive) => "INACTIVE",
-            Self::NotActive(_) | Self::AgentDisconnected | Self::MissesDaemon(_) => "AGENT",
+            Self::NotActive(_) | Self::AgentDisconnected | Self::Asleep | Self::Waking | Self::MissesDaemon(_) => {
+                "AGENT"
+            }
             // ECS stops no task for another, and so has no reason of its own.
             Self::MakesRoom(_) => "RESOURCE:PREEMPTION",
             // ECS starts hosts for such a task, and so has no reason of its own.
@@ -215,6 +230,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotActive(status) => write!(f, "is {}", status.as_str()),
             Self::AgentDisconnected => f.write_str("its agent is not connected"),
+            Self::Asleep => f.write_str("is asleep"),
+            Self::Waking => f.write_str("is being woken"),
             Self::MakesRoom(service) => write!(f, "makes room for a task of (service {service})"),
             Self::MissesDaemon(daemon) => write!(f, "waits for daemon {daemon}"),
             Self::CapacityProvider { needs, has: None } => write!(f, "is not in capacity provider {needs}"),

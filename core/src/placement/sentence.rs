@@ -46,6 +46,30 @@ pub fn unable_to_place(service: &str, unplaced: &Unplaced, hosts_shown: usize) -
     text
 }
 
+/// Why a task of a capacity provider was stopped that waited for a host, where only hosts of that were asked: in ECS's words (page "Amazon ECS API failure reasons"),
+/// then at most `hosts_shown` of them with what they lack, the closest first.
+#[must_use]
+pub fn failed_to_provision(pool: &str, minutes: i64, unplaced: &Unplaced, hosts_shown: usize) -> String {
+    let hosts = &unplaced.hosts;
+    let Some(closest) = hosts.first() else {
+        return format!("TaskFailedToStart: EMPTY CAPACITY PROVIDER. Capacity provider {pool} has no hosts.");
+    };
+    let is_active = |host: &RefusedHost| !matches!(host.refusals.first(), Some(Refusal::NotActive(_)));
+    let code = match hosts.iter().any(is_active) {
+        true => closest.ecs_reason().trim_end_matches('.'),
+        false => "NO ACTIVE INSTANCES",
+    };
+    let shown: Vec<String> = hosts.iter().take(hosts_shown).map(numbers).collect();
+    let more = match hosts.len() - shown.len() + unplaced.others {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let shown = shown.join("; ");
+    format!(
+        "TaskFailedToStart: {code}. No host of capacity provider {pool} took it within {minutes} minutes: {shown}{more}."
+    )
+}
+
 /// Whether a sentence of a service is one of [`unable_to_place`].
 #[must_use]
 pub fn is_unable_to_place(sentence: &str) -> bool {

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy, Ports, Resources, TaskId,
-    Timestamp, TransportProtocol,
+    ContainerInstanceId, ContainerInstanceStatus, PlacementConstraint, PlacementStrategy, Ports, PowerState, Resources,
+    TaskId, Timestamp, TransportProtocol,
 };
 use crate::placement::{Ask, GpuSet, Gpus, Host, Shape, TaskRequest, service_default};
 use crate::reconcile::Unready;
@@ -28,6 +28,7 @@ fn host(id: u128, zone: &str, capacity: (u32, u32)) -> Host {
         foreign_ports: Ports::new(),
         status: ContainerInstanceStatus::Active,
         agent_connected: true,
+        power: PowerState::Awake,
         makes_room_for: None,
         missing_daemon: None,
         agent_version: "1.0.0".to_owned(),

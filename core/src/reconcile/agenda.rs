@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::{ClusterKey, ContainerInstanceId, ServiceKey, Task, TaskStatus, Timestamp};
+use crate::model::{ClusterKey, ContainerInstanceId, Priority, ServiceKey, Task, TaskStatus, Timestamp};
 use crate::placement::KnownHosts;
 use crate::state::{ClusterState, Command, Event, Taggable};
 
@@ -11,7 +11,7 @@ use super::dependencies::Dependents;
 use super::kept_room::KeptRoom;
 use super::room::Room;
 use super::scaled::Scaled;
-use super::waiting::Waiting;
+use super::waiting::{Waiter, Waiting};
 
 /// Something that a reconciler looks at as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,10 @@ pub(super) enum Subject {
     HostsOf(ClusterKey),
     /// One service.
     Service(ServiceKey),
+    /// Which of the tasks outside services of a cluster wait for a host.
+    Provisioning(ClusterKey),
+    /// Those of them that have this priority.
+    Tasks(ClusterKey, Priority),
     /// The moves of a cluster's tasks.
     Rebalance(ClusterKey),
     /// Whether services of a cluster are to be brought back to evenness over availability zones.
@@ -36,6 +40,15 @@ pub(super) enum Subject {
     Retention,
 }
 
+impl From<Waiter> for Subject {
+    fn from(waiter: Waiter) -> Self {
+        match waiter {
+            Waiter::Service(service) => Self::Service(service),
+            Waiter::Tasks(cluster, priority) => Self::Tasks(cluster, priority),
+        }
+    }
+}
+
 /// What there is to look at, first come first served, and when to look again.
 #[derive(Clone, Debug, Default)]
 pub struct Agenda {
@@ -43,7 +56,7 @@ pub struct Agenda {
     queued: BTreeSet<Subject>,
     wakes: BTreeMap<Subject, Timestamp>,
     by_time: BTreeSet<(Timestamp, Subject)>,
-    /// Services with a task that found no host.
+    /// Services with a task that found no host, and tasks outside services that wait for one.
     pub(super) waiting: Waiting,
     /// Services that wait for others.
     pub(super) dependents: Dependents,
@@ -92,6 +105,9 @@ impl Agenda {
         for service in state.all_services() {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
+        for cluster in state.clusters_that_provision() {
+            agenda.enqueue(Subject::Provisioning(cluster.clone()));
+        }
         for rebalance in state.all_rebalances() {
             agenda.enqueue(Subject::Rebalance(rebalance.cluster.clone()));
         }
@@ -123,6 +139,7 @@ impl Agenda {
         for service in state.services_and_daemons_of(cluster) {
             agenda.enqueue(Subject::Service(service.key.clone()));
         }
+        agenda.enqueue(Subject::Provisioning(cluster.clone()));
         agenda.enqueue(Subject::Rebalance(cluster.clone()));
         agenda.enqueue(Subject::Retention);
         agenda
@@ -141,6 +158,9 @@ impl Agenda {
                 self.enqueue_moves(&change.cluster);
                 if let Some(service) = &change.service {
                     self.enqueue(Subject::Service(service.clone()));
+                }
+                if change.to == TaskStatus::Provisioning {
+                    self.enqueue(Subject::Provisioning(change.cluster.clone()));
                 }
                 if change.to == TaskStatus::Stopped {
                     self.enqueue_pools(&change.cluster);
@@ -175,6 +195,11 @@ impl Agenda {
                 self.enqueue_unplaced(&key.cluster);
             }
             Event::TagsChanged(Taggable::Cluster(cluster)) => self.enqueue_unplaced(cluster),
+            Event::TagsChanged(Taggable::Task(_)) => {
+                for cluster in self.waiting.clusters_with_tasks() {
+                    self.enqueue(Subject::Provisioning(cluster));
+                }
+            }
             Event::TagsChanged(_) => {}
             Event::ClusterUpdated(cluster) => {
                 self.enqueue(Subject::AwayHostsOf(cluster.clone()));
@@ -203,7 +228,13 @@ impl Agenda {
             Command::PreemptTasks { by, .. } => self.enqueue(Subject::Service(by.clone())),
             Command::StopTasks { tasks, .. } | Command::RecordFailedHealthChecks { tasks, .. } => {
                 let tasks = tasks.iter().filter_map(|id| state.task(*id));
-                self.enqueue_services(tasks.filter_map(|task| task.service()));
+                self.enqueue_services(tasks.clone().filter_map(|task| task.service()));
+                let waiting = tasks.filter(|task| task.is_provisioning());
+                waiting.for_each(|task| self.enqueue(Subject::Provisioning(task.cluster.clone())));
+            }
+            Command::PlaceTasks { placements, .. } => {
+                let tasks = placements.iter().filter_map(|placement| state.task(placement.task));
+                tasks.for_each(|task| self.enqueue(Subject::Provisioning(task.cluster.clone())));
             }
             Command::DeclareHostLost { container_instance, .. } => self.enqueue(Subject::Host(*container_instance)),
             Command::ForgetTaskDefinitions { .. } => self.enqueue(Subject::Retention),
@@ -276,9 +307,9 @@ impl Agenda {
         Some(subject)
     }
 
-    /// Whether a service is to be looked at without waiting for a time.
-    pub(super) fn is_due(&self, service: &ServiceKey) -> bool {
-        self.queued.contains(&Subject::Service(service.clone()))
+    /// Whether something is to be looked at without waiting for a time.
+    pub(super) fn is_due(&self, subject: &Subject) -> bool {
+        self.queued.contains(subject)
     }
 
     /// The services of a cluster that come next, until something else comes.
@@ -289,15 +320,13 @@ impl Agenda {
         })
     }
 
-    /// Has services looked at before anything else, in this order. Those that stood first anyway stand there once.
-    pub(super) fn put_first(&mut self, services: Vec<ServiceKey>) {
-        let moved: BTreeSet<&ServiceKey> = services.iter().collect();
-        let is_moved = |subject: &Subject| matches!(subject, Subject::Service(key) if moved.contains(key));
-        while self.queue.front().is_some_and(is_moved) {
+    /// Has these looked at before anything else, in this order. Those that stood first anyway stand there once.
+    pub(super) fn put_first(&mut self, subjects: Vec<Subject>) {
+        let moved: BTreeSet<&Subject> = subjects.iter().collect();
+        while self.queue.front().is_some_and(|subject| moved.contains(subject)) {
             self.queue.pop_front();
         }
-        for service in services.into_iter().rev() {
-            let subject = Subject::Service(service);
+        for subject in subjects.into_iter().rev() {
             self.queued.insert(subject.clone());
             self.queue.push_front(subject);
         }
@@ -384,17 +413,18 @@ impl Agenda {
         }
     }
 
-    /// A task ended on a host: looks at the services that wait for room, in their turns, as far as that may be of use.
+    /// A task ended on a host: looks at who waits for room, in their turns, as far as that may be of use.
     fn enqueue_for_room(&mut self, cluster: &ClusterKey, host: Option<ContainerInstanceId>) {
-        let Some(host) = host else {
-            return self.enqueue_unplaced(cluster);
-        };
+        // One that waited for a host held nothing.
+        let Some(host) = host else { return };
         self.room.made(cluster, host);
-        let waiting: Vec<ServiceKey> = self.waiting.of(cluster).cloned().collect();
-        for service in waiting {
-            let subject = Subject::Service(service.clone());
+        let waiting: Vec<Waiter> = self.waiting.of(cluster).cloned().collect();
+        for waiter in waiting {
+            let subject = Subject::from(waiter.clone());
             if !self.queued.contains(&subject) {
-                self.room.concerns(service);
+                if let Waiter::Service(service) = waiter {
+                    self.room.concerns(service);
+                }
                 self.put_last(subject);
             }
         }
@@ -416,17 +446,17 @@ impl Agenda {
         }
     }
 
-    /// There may be room in `cluster`: looks at the services that wait for it, in their turns.
+    /// There may be room in `cluster`: looks at who waits for it, in their turns.
     pub(super) fn enqueue_unplaced(&mut self, cluster: &ClusterKey) {
-        let waiting: Vec<ServiceKey> = self.waiting.of(cluster).cloned().collect();
-        self.enqueue_services(&waiting);
+        let waiting: Vec<Waiter> = self.waiting.of(cluster).cloned().collect();
+        waiting.into_iter().for_each(|waiter| self.enqueue(waiter.into()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Priority, Scope};
+    use crate::model::Scope;
 
     fn service(name: &str) -> ServiceKey {
         Scope::new("123456789012", "us-east-1").cluster("shop").service(name)
@@ -499,7 +529,8 @@ mod tests {
     #[test]
     fn agenda_with_room_in_a_cluster_brings_back_the_services_that_wait_there() {
         let mut agenda = Agenda::new();
-        agenda.waiting.join(service("web"), Priority::DEFAULT, None);
+        let waiter = Waiter::Service(service("web"));
+        agenda.waiting.join(waiter, Priority::DEFAULT, None);
         agenda.enqueue_unplaced(&Scope::new("123456789012", "us-east-1").cluster("other"));
         assert!(!agenda.has_work());
         agenda.enqueue_unplaced(&service("web").cluster);

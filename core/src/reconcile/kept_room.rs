@@ -125,7 +125,7 @@ mod tests {
             tasks: vec![task],
             ..StandaloneRequest::default()
         };
-        let plan = plan_standalone(&world.state, &mut world.agenda, &[request], Seed(1)).remove(0);
+        let plan = plan_standalone(&world.state, &mut world.agenda, &[request], Seed(1), world.now).remove(0);
         match plan {
             StandalonePlan::Run { command, .. } => world.apply(command).map(|_| ()).map_err(|error| error.to_string()),
             StandalonePlan::NoRoom(unplaced) => Err(unplaced[0].1.hosts[0].refusals[0].to_string()),

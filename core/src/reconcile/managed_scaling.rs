@@ -16,7 +16,7 @@ use crate::state::{Command, Feature};
 
 use super::agenda::Subject;
 use super::pass::Pass;
-use super::starting;
+use super::{provisioning, starting};
 
 /// How long a host may take to fall asleep once its agent is told: suspending takes seconds, and what hinders it has been waited for before.
 const ASLEEP_WITHIN_MS: i64 = 2 * 60 * 1_000;
@@ -332,7 +332,8 @@ fn scale(pass: &mut Pass<'_>, cluster: &ClusterKey, provider: &CapacityProvider,
         !matches!(at, Standing::Asleep { .. }) || asleep <= MAX_ASLEEP
     });
     let wanted = pass.agenda.scaled.wanted_of(cluster, &provider.key.name);
-    let waiting: Vec<Demand> = wanted.cloned().collect();
+    let mut waiting: Vec<Demand> = wanted.cloned().collect();
+    waiting.extend(provisioning::demands(&pass.state, cluster, &provider.key.name));
     let hosts = standing.iter();
     let (hosts, daemons) = if waiting.is_empty() {
         // Nothing is placed then: where hosts stand is enough.

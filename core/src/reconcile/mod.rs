@@ -28,6 +28,7 @@ mod pass;
 mod placing;
 mod preemption;
 mod protection;
+mod provisioning;
 mod rebalance;
 mod replica;
 mod retention;
@@ -61,6 +62,8 @@ mod preemption_properties;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod provisioning_tests;
+#[cfg(test)]
 mod rebalance_tests;
 #[cfg(test)]
 mod scaling_properties;
@@ -82,6 +85,7 @@ pub use hosts::{MASS_LOSS_WINDOW_MS, hosts_given_up_at_once};
 pub use leaving::{Leaving, Staying, Stays};
 pub use moving::{Unready, unready};
 pub(crate) use preemption::proposal as preemption_proposal;
+pub use provisioning::PROVISION_WITHIN_MS;
 pub use retention::{MAX_STOPPED_TASKS_PER_CLUSTER, RETAIN_MS};
 pub use standalone::{StandalonePlan, StandaloneRequest, UnplacedTasks, plan_standalone};
 pub use starting::next_task;
@@ -134,6 +138,9 @@ fn reconcile_for(
                 service::reconcile(&mut pass, &key);
                 pass.agenda.kept_room.looked_at(&pass.state, &key);
             }
+            Subject::Provisioning(cluster) => provisioning::reconcile(&mut pass, &cluster),
+            Subject::Tasks(cluster, priority) if turns::tasks_give_way(&mut pass, &cluster, priority) => {}
+            Subject::Tasks(cluster, priority) => provisioning::place_waiting(&mut pass, &cluster, priority),
             Subject::Rebalance(cluster) => rebalance::reconcile(&mut pass, &cluster),
             Subject::Zones(cluster) => zone_balance::reconcile(&mut pass, &cluster),
             Subject::Pools(cluster) => managed_scaling::reconcile(&mut pass, &cluster),

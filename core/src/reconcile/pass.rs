@@ -10,7 +10,7 @@ use crate::state::{ClusterState, Command, Event, TaskChange, apply};
 use super::agenda::{Agenda, Subject};
 use super::outlines::Outlines;
 use super::together::Together;
-use super::waiting::Turn;
+use super::waiting::{Turn, Waiter};
 
 /// What it takes to look at a service or a host, at one of a service's tasks, and to find the tasks of a host that are missed least, in looks: one is that of
 /// placement at a sort of hosts, or at one host, which takes some nanoseconds.
@@ -30,9 +30,9 @@ pub(super) struct Pass<'a> {
     pub(super) together: Together,
     /// Hosts as those see them who look for tasks to be stopped.
     pub(super) outlines: Outlines,
-    /// Services that waited for room and were put before others of lower priority: once, since room only becomes less in a pass.
-    pub(super) gave_way_to: BTreeSet<ServiceKey>,
-    /// Where the service that is being looked at stood among those that wait, if it has got nothing since.
+    /// Who waited for room and was put before others of lower priority: once, since room only becomes less in a pass.
+    pub(super) gave_way_to: BTreeSet<Waiter>,
+    /// Where whoever is being looked at stood among those that wait, if it has got nothing since.
     pub(super) turn: Option<Turn>,
     /// How much was looked at, but for what placement and those looked at who look for tasks to be stopped.
     looks: usize,
@@ -107,6 +107,10 @@ impl<'a> Pass<'a> {
             Subject::Host(_) | Subject::AwayHost(_) => LOOKS_AT_A_SERVICE,
             Subject::HostsOf(cluster) | Subject::AwayHostsOf(cluster) | Subject::Pools(cluster) => {
                 LOOKS_AT_A_SERVICE + state.host_count(cluster)
+            }
+            Subject::Provisioning(cluster) | Subject::Tasks(cluster, _) => {
+                let tasks = LOOKS_AT_A_TASK * state.provisioning_count(cluster);
+                LOOKS_AT_A_SERVICE + state.host_count(cluster) + tasks
             }
             Subject::Rebalance(_) | Subject::Zones(_) | Subject::Retention => LOOKS_AT_A_SERVICE,
         };

@@ -8,6 +8,7 @@ use crate::placement::{self, HOSTS_PER_SENTENCE, Outcome, ScaleIn, Seed, StopCan
 use crate::state::Feature;
 
 use super::pass::Pass;
+use super::waiting::Waiter;
 use super::{deployment, events, starting};
 
 /// Time between two sentences on why a task has no host, where the second gives other numbers: they may change with every
@@ -138,7 +139,8 @@ pub(super) fn choose_to_stop(
 /// Has the service wait for room, where it stood before unless it has got something.
 pub(super) fn wait_for_room(pass: &mut Pass<'_>, service: &Service) {
     let priority = Priority::of(&service.tags);
-    pass.agenda.waiting.join(service.key.clone(), priority, pass.turn);
+    let waiter = Waiter::Service(service.key.clone());
+    pass.agenda.waiting.join(waiter, priority, pass.turn);
 }
 
 /// Has the service wait for room, and says why it must: at once if that was not said lately.
@@ -160,9 +162,15 @@ pub(super) fn say_unplaced(pass: &mut Pass<'_>, service: &Service, unplaced: &Un
 }
 
 /// The host of a task, or why there is none.
-type Answer = Result<Placed, Arc<Unplaced>>;
+pub(super) type Answer = Result<Placed, Arc<Unplaced>>;
 
-fn place(pass: &mut Pass<'_>, cluster: &ClusterKey, requests: Vec<TaskRequest>, manner: Manner) -> Vec<Answer> {
+/// Hosts for these tasks of a cluster, in their order.
+pub(super) fn place(
+    pass: &mut Pass<'_>,
+    cluster: &ClusterKey,
+    requests: Vec<TaskRequest>,
+    manner: Manner,
+) -> Vec<Answer> {
     pass.together.forget();
     let seed = seed(pass);
     let known = &mut pass.agenda.hosts;

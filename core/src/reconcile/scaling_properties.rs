@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::model::*;
+use crate::placement::Seed;
 use crate::state::Command;
 
 use super::world::{World, cases, cluster};
+use super::{StandalonePlan, StandaloneRequest, plan_standalone};
 
 const HOURS: i64 = 60 * 60 * 1_000;
+const MINUTE: i64 = 60 * 1_000;
 
 /// A pool of hosts that sleep and of one that cannot, and services on it, one of them on each host.
 fn world(hosts: usize, target: u32) -> World {
@@ -71,6 +74,28 @@ fn steps(world: &World, from: usize) -> BTreeMap<ContainerInstanceId, (usize, us
     steps
 }
 
+/// Runs tasks outside services on the pool, as large as those of the smaller service.
+fn run(world: &mut World, count: usize) {
+    let definition = world.service("small").deployments[0].task_definition.clone();
+    let definition = world.state.task_definition(&definition).expect("registered").clone();
+    let prototype = Task {
+        capacity_provider: Some("metal".into()),
+        ..Task::new(cluster(), &definition, TaskOrigin::Standalone, world.now)
+    };
+    let tasks = (0..count).map(|_| Task {
+        id: world.ids.task_id(),
+        ..prototype.clone()
+    });
+    let request = StandaloneRequest {
+        tasks: tasks.collect(),
+        ..StandaloneRequest::default()
+    };
+    let plan = plan_standalone(&world.state, &mut world.agenda, &[request], Seed(1), world.now).remove(0);
+    if let StandalonePlan::Run { command, .. } = plan {
+        world.apply(command).expect("it was just planned");
+    }
+}
+
 fn running(world: &World, service: &str) -> usize {
     let key = cluster().service(service);
     let tasks = world.state.live_tasks_of_service(&key);
@@ -83,14 +108,18 @@ proptest! {
     #[test]
     fn services_get_what_fits_and_hosts_sleep_and_wake_once_while_nothing_changes(
         target in prop::sample::select(vec![100, 80, 50]),
-        counts in prop::collection::vec((0..8u32, 0..5u32, 0..3 * HOURS), 1..5),
+        counts in prop::collection::vec((0..8u32, 0..5u32, 0..3usize, 0..3 * HOURS), 1..5),
     ) {
         let mut world = world(5, target);
         world.pass_ms(HOURS);
-        for (small, large, wait) in counts {
+        for (small, large, alone, wait) in counts {
             world.update_service("small", Some(small), None);
             world.update_service("large", Some(large), None);
+            run(&mut world, alone);
             world.pass_ms(wait);
+            let waiting = world.state.provisioning_count(&cluster());
+            let all_awake = world.state.container_instances_of(&cluster()).all(|host| host.agent_connected);
+            prop_assert!(wait < MINUTE || waiting == 0 || all_awake, "{} tasks wait beside a sleeping host", waiting);
         }
         let from = world.log.len();
         world.pass_ms(6 * HOURS);
@@ -102,6 +131,7 @@ proptest! {
             let all_awake = world.state.container_instances_of(&cluster()).all(|host| host.agent_connected);
             prop_assert!(missing == 0 || all_awake, "{} tasks of {} wait beside a sleeping host", missing, service);
         }
+        prop_assert_eq!(world.state.provisioning_count(&cluster()), 0, "they wait for ever");
         let quiet = world.log.len();
         world.pass_ms(6 * HOURS);
         prop_assert_eq!(steps(&world, quiet).len(), 0, "it goes on for ever");

@@ -43,6 +43,7 @@ fn play(script: &str) -> String {
         names: BTreeMap::new(),
         said: BTreeMap::new(),
         refused: None,
+        failures: None,
     };
     let mut out = String::new();
     for line in script.lines() {
@@ -66,6 +67,8 @@ struct Stage {
     said: BTreeMap<ServiceKey, String>,
     /// Why the last task outside services was refused, if it was.
     refused: Option<String>,
+    /// Why the last tasks of a capacity provider found no host, if they did not.
+    failures: Option<String>,
 }
 
 impl Stage {
@@ -157,6 +160,8 @@ impl Stage {
             "delete-daemon" => self.delete_daemon(subject),
             "run" => self.run(subject, options["host"]),
             "stop-alone" => self.stop_alone(subject),
+            "run-task" => self.run_tasks(subject, &options),
+            "stop-tasks" => self.stop_tasks(subject),
             "task-set" | "scale-set" | "primary-set" | "delete-set" => {
                 self.change_task_set(verb, subject, number("set"), number("revision"), number("scale"));
             }
@@ -407,6 +412,7 @@ impl Stage {
             self.show_service(service, &mut text).expect("a string takes it");
         }
         self.show_hosts_of_daemons(&mut text).expect("a string takes it");
+        self.show_tasks_of_pools(&mut text).expect("a string takes it");
         self.show_power(&mut text).expect("a string takes it");
         out.push_str(&self.shorten(&text));
     }

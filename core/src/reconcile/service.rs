@@ -9,12 +9,13 @@ use crate::model::{
 use crate::state::{Command, ServiceDeploymentProgress, ServiceProgress};
 
 use super::pass::Pass;
+use super::waiting::Waiter;
 use super::{
     daemon, deployment, events, health, protection, replica, retention, revisions, stages, stopping, task_sets,
 };
 
 pub(super) fn reconcile(pass: &mut Pass<'_>, key: &ServiceKey) {
-    pass.turn = pass.agenda.waiting.leave(key);
+    pass.turn = pass.agenda.waiting.leave(&Waiter::Service(key.clone()));
     pass.agenda.dependents.leave(key);
     pass.agenda.scaled.wants_nothing(key);
     let Some(service) = pass.state.service(key).cloned() else {

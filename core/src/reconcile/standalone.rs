@@ -4,11 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Priority, Task, TaskId, TaskStatus};
+use crate::model::{
+    ClusterKey, ContainerInstanceId, Manner, PlacementRecord, Priority, Task, TaskId, TaskStatus, Timestamp,
+};
 use crate::placement::{Outcome, Seed, TaskRequest, Unplaced};
 use crate::state::{ClientToken, ClusterState, Command, Feature, Rejection};
 
 use super::agenda::Agenda;
+use super::provisioning::Prospects;
 
 /// Tasks that somebody wants to run, each with its id and without a host. All are in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,11 +33,11 @@ type Answer = Result<(ContainerInstanceId, Option<PlacementRecord>), Arc<Unplace
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StandalonePlan {
-    /// Propose the command; the tasks in it have hosts, those in `unplaced` have none.
+    /// Propose the command; the tasks in it have hosts or wait for one of their capacity provider, those in `unplaced` do neither.
     Run {
         /// `RunTasks`.
         command: Command,
-        /// Tasks that found no host.
+        /// Tasks that found no host and do not wait for one.
         unplaced: UnplacedTasks,
     },
     /// Nothing can be placed.
@@ -48,13 +51,15 @@ pub enum StandalonePlan {
 }
 
 /// Plans `requests` in the order of their priorities, equal ones in their own; each sees what those before it take. The agenda knows the hosts,
-/// and whose room was made for a service that is yet to be looked at.
+/// and whose room was made for a service that is yet to be looked at. What finds no host waits for one from `now` on, where hosts of its capacity
+/// provider are woken and one of them would take it.
 #[must_use]
 pub fn plan_standalone(
     state: &ClusterState,
     agenda: &mut Agenda,
     requests: &[StandaloneRequest],
     seed: Seed,
+    now: Timestamp,
 ) -> Vec<StandalonePlan> {
     let mut tokens = BTreeSet::new();
     let ready: Vec<Option<StandalonePlan>> = requests
@@ -93,9 +98,12 @@ pub fn plan_standalone(
         }));
     }
     agenda.hosts.keep_room(BTreeMap::new());
+    let mut prospects = Prospects::default();
     let planned = requests.iter().zip(ready);
     planned
-        .map(|(request, known)| known.unwrap_or_else(|| put_together(request, &answers)))
+        .map(|(request, known)| {
+            known.unwrap_or_else(|| put_together(request, &answers, |task| prospects.of(state, task, now)))
+        })
         .collect()
 }
 
@@ -118,12 +126,21 @@ fn without_placing<'r>(
     state.active_cluster(&task.cluster).err().map(StandalonePlan::Refused)
 }
 
-fn put_together(request: &StandaloneRequest, answers: &BTreeMap<TaskId, Answer>) -> StandalonePlan {
+fn put_together(
+    request: &StandaloneRequest,
+    answers: &BTreeMap<TaskId, Answer>,
+    mut waiting: impl FnMut(&Task) -> Option<Task>,
+) -> StandalonePlan {
     let (mut tasks, mut unplaced) = (vec![], UnplacedTasks::new());
     for task in &request.tasks {
+        // One that is for a host by its name waits for no other.
+        let may_wait = !request.only_host.contains_key(&task.id);
         match answers.get(&task.id) {
             Some(Ok((host, record))) => tasks.push(placed(task, *host, record.clone())),
-            Some(Err(why)) => unplaced.push((task.id, Arc::clone(why))),
+            Some(Err(why)) => match may_wait.then(|| waiting(task)).flatten() {
+                Some(waiting) => tasks.push(waiting),
+                None => unplaced.push((task.id, Arc::clone(why))),
+            },
             None => {}
         }
     }
@@ -178,7 +195,7 @@ mod tests {
             request(&mut world, 2, None),
             request(&mut world, 1, None),
         ];
-        let plans = plan_standalone(&world.state, &mut Agenda::new(), &requests, Seed(1));
+        let plans = plan_standalone(&world.state, &mut Agenda::new(), &requests, Seed(1), world.now);
         for (plan, (placed, left)) in plans.into_iter().zip([(1, 0), (1, 1), (0, 1)]) {
             match plan {
                 StandalonePlan::Run { command, unplaced } => {
@@ -202,7 +219,7 @@ mod tests {
         world.add_host("h2", "a", Resources::new(4096, 4096));
         let mut wanted = request(&mut world, 2, None);
         wanted.only_host = wanted.tasks.iter().map(|task| (task.id, small)).collect();
-        let plans = plan_standalone(&world.state, &mut Agenda::new(), &[wanted], Seed(1));
+        let plans = plan_standalone(&world.state, &mut Agenda::new(), &[wanted], Seed(1), world.now);
         let [StandalonePlan::Run { command, unplaced }] = &plans[..] else {
             panic!("{plans:?}")
         };
@@ -226,13 +243,13 @@ mod tests {
         let mut world = World::new();
         world.add_host("h1", "a", Resources::new(1024, 1024));
         let requests = [request(&mut world, 1, Some("t")), request(&mut world, 1, Some("t"))];
-        let mut plans = plan_standalone(&world.state, &mut Agenda::new(), &requests, Seed(1));
+        let mut plans = plan_standalone(&world.state, &mut Agenda::new(), &requests, Seed(1), world.now);
         assert_eq!(plans.pop(), Some(StandalonePlan::Later));
         let Some(StandalonePlan::Run { command, .. }) = plans.pop() else {
             panic!("not planned")
         };
         world.apply(command).expect("there is room");
-        let again = plan_standalone(&world.state, &mut Agenda::new(), &requests[1..], Seed(1));
+        let again = plan_standalone(&world.state, &mut Agenda::new(), &requests[1..], Seed(1), world.now);
         assert_eq!(again, [StandalonePlan::Repeated(vec![requests[0].tasks[0].id])]);
     }
 }

@@ -1,15 +1,42 @@
-//! Whose turn it is among services that want tasks at the same moment: those of higher priority are looked at first, those that wait for room included, so
-//! that no other takes what they could have. Pure.
+//! Whose turn it is among services that want tasks at the same moment, and tasks outside services that wait for a host: those of higher priority are looked at
+//! first, those that wait for room included, so that no other takes what they could have. Pure.
 
 use std::cmp::Reverse;
 
-use crate::model::{Priority, SchedulingStrategy, Service, ServiceKey};
+use crate::model::{ClusterKey, Priority, SchedulingStrategy, Service, ServiceKey};
 
+use super::agenda::Subject;
 use super::pass::Pass;
+use super::waiting::Waiter;
 use super::{revisions, together};
 
 /// Services that are put before another at once.
 const MAX_SERVICES: usize = 128;
+
+/// Whether others come before the tasks outside services of this priority. If so they are looked at next, and these after them.
+pub(super) fn tasks_give_way(pass: &mut Pass<'_>, cluster: &ClusterKey, priority: Priority) -> bool {
+    let above = waits_above(pass, cluster, priority);
+    put_before(pass, above, Subject::Tasks(cluster.clone(), priority))
+}
+
+/// Who waits for room with a higher priority, and is to be looked at anyway: one that nothing has changed for would be looked at in vain.
+fn waits_above(pass: &Pass<'_>, cluster: &ClusterKey, priority: Priority) -> Vec<Waiter> {
+    let above = pass.agenda.waiting.above(cluster, priority);
+    let is_new =
+        |waiter: &&Waiter| !pass.gave_way_to.contains(*waiter) && pass.agenda.is_due(&Subject::from((*waiter).clone()));
+    above.filter(is_new).take(MAX_SERVICES).cloned().collect()
+}
+
+/// Has `above` looked at next, and `then` after them, if there are any.
+fn put_before(pass: &mut Pass<'_>, above: Vec<Waiter>, then: Subject) -> bool {
+    if above.is_empty() {
+        return false;
+    }
+    pass.gave_way_to.extend(above.iter().cloned());
+    let above = above.into_iter().map(Subject::from);
+    pass.agenda.put_first(above.chain([then]).collect());
+    true
+}
 
 /// Whether others come before the service that is about to be looked at. If so they are looked at next, and it after them.
 pub(super) fn give_way(pass: &mut Pass<'_>, first: &ServiceKey) -> bool {
@@ -21,18 +48,9 @@ pub(super) fn give_way(pass: &mut Pass<'_>, first: &ServiceKey) -> bool {
         return false;
     };
     let priority = Priority::of(&service.tags);
-    let waits_above = |pass: &Pass<'_>| -> Vec<ServiceKey> {
-        let above = pass.agenda.waiting.above(&first.cluster, priority);
-        // One that nothing has changed for would be looked at in vain.
-        let new = above.filter(|key| pass.agenda.is_due(key) && !pass.gave_way_to.contains(*key));
-        new.take(MAX_SERVICES).cloned().collect()
-    };
-    let above = waits_above(pass);
+    let above = waits_above(pass, &first.cluster, priority);
     if !above.is_empty() && may_start_tasks(pass, &service) {
-        pass.gave_way_to.extend(above.iter().cloned());
-        pass.agenda
-            .put_first(above.into_iter().chain([first.clone()]).collect());
-        return true;
+        return put_before(pass, above, Subject::Service(first.clone()));
     }
     put_in_order(pass, first, priority)
 }
@@ -54,7 +72,8 @@ fn put_in_order(pass: &mut Pass<'_>, first: &ServiceKey, priority: Priority) -> 
         return false;
     }
     due.sort_by_key(|(priority, _)| *priority);
-    pass.agenda.put_first(due.into_iter().map(|(_, key)| key).collect());
+    let due = due.into_iter().map(|(_, key)| Subject::Service(key));
+    pass.agenda.put_first(due.collect());
     true
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::progress::{RebalanceProgress, ServiceProgress};
-use super::{DocumentChange, FeatureLevel};
+use super::{DocumentChange, FeatureLevel, PlaceTask};
 use crate::model::{
     AgentId, Alarm, AlarmKey, AlarmState, CapacityProvider, CapacityProviderKey, CapacityProviderName,
     CapacityProviderStrategy, Cluster, ClusterKey, ClusterSetting, ContainerInstanceId, ContainerInstanceStatus,
@@ -185,13 +185,22 @@ pub enum Command {
         /// Now.
         at: Timestamp,
     },
-    /// Creates tasks outside services, each placed already. Valid when every host still has room for all that go to
-    /// it; else nothing is created. Emits `TaskChanged` for each.
+    /// Creates tasks outside services, each placed already, or, with [`Feature::ProvisioningTasks`](super::Feature), to wait for a host of a capacity
+    /// provider of its cluster. Valid when every host still has room for all that go to it, and there are not too many that wait; else nothing is
+    /// created. Emits `TaskChanged` for each.
     RunTasks {
         /// The tasks.
         tasks: Vec<Task>,
         /// The caller's idempotency token.
         client_token: Option<ClientToken>,
+    },
+    /// Gives tasks a host that wait for one. Valid when all of them do, and every host has room for all that go to it; else none gets one. Emits
+    /// `TaskChanged` for each. With [`Feature::ProvisioningTasks`](super::Feature) alone.
+    PlaceTasks {
+        /// Which tasks, and where each goes.
+        placements: Vec<PlaceTask>,
+        /// Now.
+        at: Timestamp,
     },
     /// Creates tasks of a service, each placed already. Valid when the service is active and has the deployment, and
     /// every host still has room for all that go to it; else nothing is created. Emits `TaskChanged` for each.
@@ -199,9 +208,8 @@ pub enum Command {
         /// The tasks.
         tasks: Vec<Task>,
     },
-    /// Wants tasks stopped. Unknown or stopped tasks are left out, and protected ones where a scheduler wants it, unless their health checks
-    /// have failed. Valid always. Emits
-    /// `TaskChanged` for each.
+    /// Wants tasks stopped; those that have no host are over at once. Unknown or stopped tasks are left out, and protected ones where a scheduler wants
+    /// it, unless their health checks have failed. Valid always. Emits `TaskChanged` for each.
     StopTasks {
         /// Which.
         tasks: Vec<TaskId>,

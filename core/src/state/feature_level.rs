@@ -71,6 +71,8 @@ pub enum Feature {
     FargatePlatform,
     /// Hosts are put to sleep and woken as their capacity providers need them.
     ManagedScaling,
+    /// Tasks outside services wait for a host of a capacity provider whose hosts are woken.
+    ProvisioningTasks,
 }
 
 impl Feature {
@@ -105,7 +107,8 @@ impl Feature {
             | Self::Preemption
             | Self::ManagedDaemons
             | Self::FargatePlatform
-            | Self::ManagedScaling => 2,
+            | Self::ManagedScaling
+            | Self::ProvisioningTasks => 2,
         }
     }
 }

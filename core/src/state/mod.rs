@@ -21,6 +21,7 @@ mod power;
 mod preemption;
 mod progress;
 mod protection;
+mod provisioning;
 mod rebalances;
 mod rejection;
 mod service_deployments;
@@ -61,6 +62,7 @@ pub use progress::{
     DeploymentProgress, LifecycleProgress, RebalanceProgress, ServiceDeploymentProgress, ServiceProgress,
     ServingRevision, TaskSetProgress,
 };
+pub use provisioning::{MAX_PROVISIONING_TASKS, PlaceTask};
 pub use rebalances::MAX_MOVES;
 pub use rejection::{MAX_ATTRIBUTES, MAX_TAGS, Rejection};
 pub use service_deployments::{MAX_SERVICE_DEPLOYMENTS, ServiceTaskCounts};
@@ -119,6 +121,8 @@ struct Index {
     /// look at one among all tasks takes longer than what is wanted to know of it.
     live_by_service: OrdMap<ServiceKey, OrdMap<TaskId, Arc<Task>>>,
     tasks_by_instance: OrdSet<(ContainerInstanceId, TaskId)>,
+    /// Tasks outside services that wait for a host.
+    provisioning: OrdMap<ClusterKey, OrdSet<TaskId>>,
     /// Tasks that are ending so that a task of a service fits in their place, by that service.
     making_room: OrdMap<ServiceKey, OrdSet<TaskId>>,
     /// Tasks outside services that say a priority and are not over: those of them that may be stopped for others.
@@ -205,6 +209,7 @@ fn change(state: &mut ClusterState, index: LogIndex, command: &Command) -> Resul
             at,
         } => lifecycle::resume(state, service, service_deployment, hook, *action, *at),
         Command::RunTasks { tasks, client_token } => tasks::run(state, tasks, client_token.as_ref()),
+        Command::PlaceTasks { placements, at } => provisioning::place(state, placements, *at),
         Command::CreateTasks { tasks } => tasks::create_for_service(state, tasks),
         Command::StopTasks {
             tasks,

@@ -28,7 +28,7 @@ pub(super) fn preempt(
             && !task.is_stopped()
             && !task.is_protected(at)
     };
-    if found.is_empty() || found.len() != tasks.len() || !found.iter().all(may_stop) {
+    if host.is_none() || found.len() != tasks.len() || !found.iter().all(may_stop) {
         let by = &by.name;
         return Err(Rejection::Stale(format!(
             "tasks that were to make room for service {by} no longer can"
@@ -103,6 +103,7 @@ impl ClusterState {
     pub fn may_be_preempted(&self, task: &Task, now: Timestamp) -> bool {
         let is_wanted = task.desired_status == DesiredStatus::Running && !task.is_stopped();
         is_wanted
+            && task.container_instance.is_some()
             && !task.is_protected(now)
             && match task.service() {
                 Some(key) => self.service(key).is_some_and(|service| gets_tasks_back(service)),
@@ -111,9 +112,12 @@ impl ClusterState {
     }
 }
 
-/// Whether a task is of no service, not over, and was given a priority.
+/// Whether a task is of no service, on a host, not over, and was given a priority.
 pub(super) fn says_its_own(task: &Task) -> bool {
-    task.service().is_none() && !task.is_stopped() && Priority::said_by(&task.tags).is_some()
+    task.service().is_none()
+        && task.container_instance.is_some()
+        && !task.is_stopped()
+        && Priority::said_by(&task.tags).is_some()
 }
 
 /// A daemon service would start the task again where it was.

@@ -7,7 +7,8 @@ use crate::model::{
 };
 
 use super::{
-    MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES, MAX_TASK_SETS,
+    MAX_ALARM_DEFINITION_BYTES, MAX_ALARMS, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHANGES, MAX_MOVES,
+    MAX_PROVISIONING_TASKS, MAX_TASK_SETS,
 };
 
 /// Most tags that one resource can carry beside those that ECS sets (ECS's limit).
@@ -225,6 +226,9 @@ pub enum Rejection {
     /// More moves than one rebalancing may have.
     #[error("at most {MAX_MOVES} tasks can be moved at once")]
     TooManyMoves,
+    /// More tasks than can wait for a host.
+    #[error("{MAX_PROVISIONING_TASKS} tasks of cluster {} wait for a host at most", .0.name)]
+    TooManyProvisioningTasks(ClusterKey),
     /// No such alarm.
     #[error("alarm {} not found", .0.name)]
     AlarmNotFound(AlarmKey),

@@ -5,7 +5,7 @@ use crate::model::{
     StopCode, Task, TaskHealth, TaskId, TaskReport, TaskStatus, Timestamp,
 };
 
-use super::{ClientToken, ClusterState, Event, Feature, Rejection, TaskChange, services};
+use super::{ClientToken, ClusterState, Event, Feature, Rejection, TaskChange, provisioning, services};
 
 pub(super) fn run(
     state: &mut ClusterState,
@@ -56,13 +56,15 @@ fn add_all(
             }
         }
     }
-    tasks.iter().for_each(|task| count_change_of_host(state, task));
+    for task in tasks {
+        count_change_of_host(state, task.container_instance);
+    }
     Ok(events)
 }
 
 /// What a host has left is another amount since the task was placed on it or is over, which its version counts (ECS's rule).
-fn count_change_of_host(state: &mut ClusterState, task: &Task) {
-    if let Some(host) = task.container_instance.filter(|_| state.uses(Feature::HostVersions)) {
+pub(super) fn count_change_of_host(state: &mut ClusterState, host: Option<ContainerInstanceId>) {
+    if let Some(host) = host.filter(|_| state.uses(Feature::HostVersions)) {
         state.count_change_of_instance(host);
     }
 }
@@ -72,14 +74,15 @@ fn add(state: &mut ClusterState, task: &Task) -> Result<Event, Rejection> {
     if state.task(task.id).is_some() {
         return Err(Rejection::TaskExists(task.id));
     }
-    let host = task.container_instance;
-    let host = host.ok_or_else(|| Rejection::Stale(format!("task {} was not given a host", task.id)))?;
-    check_room(state, host, task)?;
+    match task.container_instance {
+        Some(host) => check_room(state, host, task)?,
+        None => provisioning::check(state, task)?,
+    }
     state.put_task(task.clone());
     Ok(changed(task, None))
 }
 
-fn check_room(state: &ClusterState, id: ContainerInstanceId, task: &Task) -> Result<(), Rejection> {
+pub(super) fn check_room(state: &ClusterState, id: ContainerInstanceId, task: &Task) -> Result<(), Rejection> {
     let host = state.live_instance(id)?;
     let misses_daemon = state.missing_daemon(id).is_some() && !task.is_of_daemon();
     let takes_tasks = host.status == ContainerInstanceStatus::Active && host.agent_connected && !misses_daemon;
@@ -111,6 +114,10 @@ pub(super) fn stop(
         task.stopping_at = Some(at);
         task.stop_code = Some(stop_code);
         task.stopped_reason = Some(reason.to_owned());
+        // Nothing of it is anywhere.
+        if task.container_instance.is_none() {
+            end(&mut task, at);
+        }
         events.push(put_changed(state, task));
     }
     events
@@ -302,7 +309,7 @@ pub(super) fn put_changed(state: &mut ClusterState, mut task: Task) -> Event {
     let from = state.task(task.id).map(|t| t.last_status);
     let event = changed(&task, from);
     if task.is_stopped() && from != Some(TaskStatus::Stopped) {
-        count_change_of_host(state, &task);
+        count_change_of_host(state, task.container_instance);
     }
     state.put_task(task);
     event

@@ -321,7 +321,8 @@ impl ClusterState {
     }
 
     pub(super) fn put_task(&mut self, mut task: Task) {
-        let is_new = !self.tasks.contains_key(&task.id);
+        let before = self.tasks.get(&task.id);
+        let (is_new, left) = (before.is_none(), before.and_then(|before| before.container_instance));
         share(self, &mut task, is_new);
         self.unindex_task(task.id);
         let index = &mut self.index;
@@ -330,9 +331,17 @@ impl ClusterState {
             if let Some(service) = task.service() {
                 insert(&mut index.tasks_by_service, service, task.id);
             }
+        }
+        if left != task.container_instance {
+            if let Some(instance) = left {
+                index.tasks_by_instance.remove(&(instance, task.id));
+            }
             if let Some(instance) = task.container_instance {
                 index.tasks_by_instance.insert((instance, task.id));
             }
+        }
+        if task.is_provisioning() {
+            insert(&mut index.provisioning, &task.cluster, task.id);
         }
         if let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) {
             Arc::make_mut(index.allocations.entry(instance).or_default()).add(&task);
@@ -388,7 +397,7 @@ impl ClusterState {
         }
     }
 
-    /// Takes out of the indexes what a change of the task may change. Cluster, service and host stay.
+    /// Takes out of the indexes what a change of the task may change. Cluster and service stay.
     fn unindex_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         if let Some(stopped_at) = stopped_at(task) {
@@ -399,6 +408,9 @@ impl ClusterState {
         }
         if preemption::says_its_own(task) {
             remove(&mut self.index.prioritized, &task.cluster, id);
+        }
+        if task.is_provisioning() {
+            remove(&mut self.index.provisioning, &task.cluster, id);
         }
         let Some(instance) = task.container_instance.filter(|_| !task.is_stopped()) else {
             return;

@@ -13,6 +13,7 @@ mod power;
 mod preemption;
 mod properties;
 mod protection;
+mod provisioning;
 mod service_deployments;
 mod services;
 mod task_definitions;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use berth_core::model::{
-    AlarmState, ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, HealthStatus, HookAction,
-    HostReports, LogIndex, ManagedScalingChanges, MoveStatus, PowerChange, Rebalance, RebalanceGoal, Resources,
-    RolloutState, Scale, Service, ServiceDeploymentStatus, StateChange, StopCode, StrategyKind, TaskId, TaskMove,
-    TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare, TransportProtocol,
+    AlarmState, ContainerInstanceId, ContainerInstanceStatus, Deployment, DeploymentId, DesiredStatus, HealthStatus,
+    HookAction, HostReports, LogIndex, ManagedScalingChanges, MoveStatus, PowerChange, Rebalance, RebalanceGoal,
+    Resources, RolloutState, Scale, Service, ServiceDeploymentStatus, StateChange, StopCode, StrategyKind, Task,
+    TaskId, TaskMove, TaskReport, TaskStatus, Timestamp, Traffic, TrafficShare, TransportProtocol,
 };
 use berth_core::state::{
     ClusterState, Command, FeatureLevel, LifecycleProgress, MoveTask, RebalanceProgress, ServiceProgress,
@@ -22,6 +22,7 @@ use super::given::{
 };
 use super::lifecycle::paused;
 use super::power;
+use super::provisioning as waiting;
 use super::service_deployments::{found, web};
 use super::task_sets;
 
@@ -141,6 +142,20 @@ fn commands() -> impl Strategy<Value = Command> {
         deploying_from_outside(),
         having_daemons(),
         sleeping(),
+        provisioning(),
+    ]
+}
+
+/// Tasks that wait for a host of their capacity provider, and get one.
+fn provisioning() -> impl Strategy<Value = Command> {
+    let ids = 0..40u128;
+    let run = (ids.clone(), 1..600u32).prop_map(|(id, cpu)| waiting::run(vec![waiting::waiting(id, cpu, POOLS[0])]));
+    let place = prop::collection::vec((ids, 0..HOSTS), 1..3).prop_map(|placements| waiting::place(&placements, 9));
+    prop_oneof![
+        1 => Just(Command::CreateCapacityProvider(capacity_provider(POOLS[0]))),
+        1 => Just(put_providers(&POOLS[..1])),
+        4 => run,
+        4 => place,
     ]
 }
 
@@ -415,12 +430,23 @@ fn rebalancing() -> impl Strategy<Value = Command> {
 fn held(state: &ClusterState) -> BTreeMap<ContainerInstanceId, (u32, u32, Vec<u16>)> {
     let mut held: BTreeMap<ContainerInstanceId, (u32, u32, Vec<u16>)> = BTreeMap::new();
     for task in state.tasks_of_cluster(&cluster()).filter(|t| !t.is_stopped()) {
-        let entry = held.entry(task.container_instance.expect("placed")).or_default();
+        let Some(host) = task.container_instance else {
+            assert!(waits(state, task), "{task:?}");
+            continue;
+        };
+        let entry = held.entry(host).or_default();
         entry.0 += task.reservation.cpu.0;
         entry.1 += task.reservation.memory.0;
         entry.2.extend(task.host_ports.iter().map(|(_, p)| *p));
     }
     held
+}
+
+/// Whether a task without a host is one of those that wait for one.
+fn waits(state: &ClusterState, task: &Task) -> bool {
+    let known = state.provisioning_tasks(&cluster()).any(|known| known.id == task.id);
+    let is_wanted = task.desired_status == DesiredStatus::Running && task.last_status == TaskStatus::Provisioning;
+    known && is_wanted && task.provision_until.is_some()
 }
 
 proptest! {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use berth_core::ids::IdSource;
-use berth_core::model::{ServiceKey, TaskId};
+use berth_core::model::{ServiceKey, TaskId, Timestamp};
 use berth_core::placement::Seed;
 use berth_core::reconcile::{Agenda, StandalonePlan, StandaloneRequest, plan_standalone, reconcile};
 use berth_core::state::{ClusterState, Command, Event, apply};
@@ -129,7 +129,14 @@ impl LeaderLoop {
         }
         leading.agenda.keep_up(&shown.view);
         let mut state = ClusterState::clone(&shown.view);
-        let mut chains = plan_requests(&mut self.requests, &mut leading.agenda, &mut state, ids, effects);
+        let mut chains = plan_requests(
+            &mut self.requests,
+            &mut leading.agenda,
+            &mut state,
+            moment.clock,
+            ids,
+            effects,
+        );
         if !paused {
             let commands = reconcile(&state, &mut leading.agenda, moment.clock, ids);
             chains.extend(chains_of(commands));
@@ -206,6 +213,7 @@ fn plan_requests(
     requests: &mut Vec<Request>,
     agenda: &mut Agenda,
     state: &mut ClusterState,
+    now: Timestamp,
     ids: &mut IdSource,
     effects: &mut Effects,
 ) -> Vec<(Chain, Command)> {
@@ -214,7 +222,7 @@ fn plan_requests(
         return vec![];
     }
     let wanted: Vec<StandaloneRequest> = batch.iter().map(|request| request.request.clone()).collect();
-    let plans = plan_standalone(state, agenda, &wanted, Seed(ids.next_u64()));
+    let plans = plan_standalone(state, agenda, &wanted, Seed(ids.next_u64()), now);
     let index = state.applied();
     let mut chains = vec![];
     for (request, plan) in batch.into_iter().zip(plans) {

@@ -70,7 +70,9 @@ string_enum!(RehearsedOperation {
 
 string_enum!(RemedyType {
     AwaitStopping = "AWAIT_STOPPING",
+    AwaitWaking = "AWAIT_WAKING",
     ActivateHost = "ACTIVATE_HOST",
+    WakeHost = "WAKE_HOST",
     ConnectAgent = "CONNECT_AGENT",
     LowerTask = "LOWER_TASK",
     StopOneOf = "STOP_ONE_OF",

@@ -856,6 +856,8 @@ pub struct ServiceFit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub task_definition_arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_count: Option<i32>,

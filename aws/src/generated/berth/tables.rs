@@ -382,7 +382,7 @@ pub(super) static RemedyChange: m::Shape = m::structure("RemedyChange", &[
     m::member("capacityProvider", &String),
 ]);
 pub(super) static RemedyChanges: m::Shape = m::list("RemedyChanges", &RemedyChange);
-pub(super) static RemedyType: m::Shape = m::string("RemedyType").values(&["AWAIT_STOPPING", "ACTIVATE_HOST", "CONNECT_AGENT", "LOWER_TASK", "STOP_ONE_OF", "STOP_ALL", "FREE_PORTS", "USE_OTHER_PORTS", "LIFT_DISTINCT_INSTANCE", "LIFT_MEMBER_OF", "JOIN_CAPACITY_PROVIDER", "ADD_HOST"]);
+pub(super) static RemedyType: m::Shape = m::string("RemedyType").values(&["AWAIT_STOPPING", "AWAIT_WAKING", "ACTIVATE_HOST", "WAKE_HOST", "CONNECT_AGENT", "LOWER_TASK", "STOP_ONE_OF", "STOP_ALL", "FREE_PORTS", "USE_OTHER_PORTS", "LIFT_DISTINCT_INSTANCE", "LIFT_MEMBER_OF", "JOIN_CAPACITY_PROVIDER", "ADD_HOST"]);
 pub(super) static RemoveHostRequest: m::Shape = m::structure("RemoveHostRequest", &[
     m::member("cluster", &String),
     m::required("containerInstance", &String),
@@ -443,6 +443,7 @@ pub(super) static ServiceChange: m::Shape = m::structure("ServiceChange", &[
 pub(super) static ServiceChanges: m::Shape = m::list("ServiceChanges", &ServiceChange);
 pub(super) static ServiceFit: m::Shape = m::structure("ServiceFit", &[
     m::member("serviceArn", &String),
+    m::member("taskArn", &String),
     m::member("taskDefinitionArn", &String),
     m::member("desiredCount", &Integer),
     m::member("wantedTasks", &Integer),

@@ -211,7 +211,10 @@ fn reason(task: &Task, now: Timestamp) -> Option<String> {
     said.or_else(|| match (task.pull_started_at, task.pull_stopped_at) {
         (Some(at), None) => Some(format!("fetching images for {}", age(at, now))),
         _ if task.container_instance_arn.is_none() && task.launch_type != Some(LaunchType::Fargate) => {
-            Some("has no host yet".to_owned())
+            Some(match &task.capacity_provider_name {
+                Some(pool) => format!("waits for a host of capacity provider {pool}"),
+                None => "has no host yet".to_owned(),
+            })
         }
         (None, None) => Some("its host has not begun yet".to_owned()),
         _ => None,
@@ -251,6 +254,16 @@ mod tests {
             ..pending()
         };
         assert_eq!(reason(&pulling, NOW).as_deref(), Some("fetching images for 60s"));
+        let waiting = Task {
+            last_status: Some("PROVISIONING".to_owned()),
+            container_instance_arn: None,
+            capacity_provider_name: Some("gpu".to_owned()),
+            ..pending()
+        };
+        assert_eq!(
+            reason(&waiting, NOW).as_deref(),
+            Some("waits for a host of capacity provider gpu")
+        );
         let cut_off = Task {
             connectivity: Some(Connectivity::Disconnected),
             connectivity_at: Some(Timestamp(90_000)),

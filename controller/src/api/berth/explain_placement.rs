@@ -56,6 +56,16 @@ pub(crate) async fn handle(
 }
 
 fn why(state: &ClusterState, task: &Task) -> Result<ExplainPlacementResponse, AwsError> {
+    if task.is_provisioning() {
+        return Ok(ExplainPlacementResponse {
+            fit: Some(explained::fit_of_task(task, &explain::why_not_yet(state, task))),
+            ..Default::default()
+        });
+    }
+    if task.container_instance.is_none() {
+        let why = task.stopped_reason.as_deref().unwrap_or_default();
+        return Err(errors::client(format!("Task {} never had a host: {why}", task.id)));
+    }
     let why = explain::why(state, task).ok_or_else(|| {
         errors::client(format!(
             "How the host of task {} was chosen is not recorded: it was placed before every controller had a version that records it.",

@@ -25,7 +25,7 @@ pub(super) fn placement(task: &Task, why: &Why) -> TaskPlacement {
     });
     TaskPlacement {
         task_arn: Some(task.arn()),
-        placed_at: Some(Timestamp(task.created_at.0)),
+        placed_at: Some(Timestamp(task.placed_at.unwrap_or(task.created_at).0)),
         sentence: Some(match &task.preempted_by {
             Some(by) => format!(
                 "{why} It was stopped so that a task of (service {by}), whose priority is higher, has its room."
@@ -75,12 +75,28 @@ pub(super) fn fit(state: &ClusterState, service: &Service, answer: &WhyNot) -> S
     let definition = service
         .starting_deployment()
         .map(|deployment| deployment.task_definition.arn());
-    let left_after = answer.left_after();
     ServiceFit {
         service_arn: Some(service.key.arn()),
         task_definition_arn: definition,
         desired_count: number(service.desired_count),
         wanted_tasks: count(wanted.count()),
+        ..answered(cluster, answer)
+    }
+}
+
+/// What hosts say to a task that waits for one.
+pub(super) fn fit_of_task(task: &Task, answer: &WhyNot) -> ServiceFit {
+    ServiceFit {
+        task_arn: Some(task.arn()),
+        task_definition_arn: Some(task.task_definition.arn()),
+        ..answered(&task.cluster, answer)
+    }
+}
+
+/// The answers themselves, whatever was asked about.
+fn answered(cluster: &ClusterKey, answer: &WhyNot) -> ServiceFit {
+    let left_after = answer.left_after();
+    ServiceFit {
         needs: Some(amounts(answer.request.shape.resources)),
         host_ports: Some(ports(&answer.request.host_ports)),
         sentence: Some(answer.to_string()),
@@ -101,6 +117,7 @@ pub(super) fn fit(state: &ClusterState, service: &Service, answer: &WhyNot) -> S
                 .collect(),
         ),
         remedies: Some(answer.remedies.iter().map(|found| remedy(cluster, found)).collect()),
+        ..Default::default()
     }
 }
 
@@ -166,6 +183,8 @@ fn step_of(cluster: &ClusterKey, change: &Change) -> RemedyChange {
     match change {
         Change::Await { tasks: held } => tasks(RemedyType::AwaitStopping, held),
         Change::Activate => of(RemedyType::ActivateHost),
+        Change::AwaitWaking => of(RemedyType::AwaitWaking),
+        Change::Wake => of(RemedyType::WakeHost),
         Change::ConnectAgent => of(RemedyType::ConnectAgent),
         Change::LowerTask { cpu, memory } => RemedyChange {
             cpu: number(*cpu),

@@ -18,6 +18,8 @@ mod new_task;
 mod overrides;
 pub(super) mod placement;
 pub mod preview;
+#[cfg(test)]
+mod provisioning_tests;
 pub(super) mod references;
 pub(super) mod render;
 mod service_dependencies;

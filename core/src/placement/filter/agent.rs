@@ -1,9 +1,9 @@
-//! A host takes new tasks only while it is `ACTIVE` and its agent is connected (ECS: `AGENT`), and while no task on it is being stopped for one that is to come:
+//! A host takes new tasks only while it is `ACTIVE`, awake and its agent is connected (ECS: `AGENT`), and while no task on it is being stopped for one that is to come:
 //! what becomes free bit by bit would otherwise go to smaller tasks. Nor does it while a daemon does not
 //! serve on it that it is not to be without; only daemons come before. Pure.
 
 use super::Filter;
-use crate::model::ContainerInstanceStatus;
+use crate::model::{ContainerInstanceStatus, PowerState};
 use crate::placement::board::{Board, HostIndex};
 use crate::placement::need::Need;
 use crate::placement::problem::Host;
@@ -25,7 +25,13 @@ pub(super) fn reason(host: &Host) -> Option<Refusal> {
     if host.status != ContainerInstanceStatus::Active {
         Some(Refusal::NotActive(host.status))
     } else if !host.agent_connected {
-        Some(Refusal::AgentDisconnected)
+        Some(match host.power {
+            PowerState::Asleep => Refusal::Asleep,
+            PowerState::Waking => Refusal::Waking,
+            PowerState::Awake | PowerState::Emptying | PowerState::FallingAsleep | PowerState::ShuttingDown => {
+                Refusal::AgentDisconnected
+            }
+        })
     } else {
         host.makes_room_for
             .clone()

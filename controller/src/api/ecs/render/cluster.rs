@@ -77,7 +77,10 @@ struct Numbers {
 impl Numbers {
     /// Counts by host, not by task: a cluster remembers many more tasks, stopped ones, than it has hosts.
     fn of(state: &ClusterState, cluster: &Cluster) -> Self {
-        let mut numbers = Self::default();
+        let mut numbers = Self {
+            pending_tasks: u64::try_from(state.provisioning_count(&cluster.key)).unwrap_or(u64::MAX),
+            ..Self::default()
+        };
         for instance in state.container_instances_of(&cluster.key) {
             let allocation = state.allocation(instance.id);
             numbers.container_instances += 1;
