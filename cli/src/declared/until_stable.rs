@@ -81,9 +81,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_stable_is_not_looked_at_again_and_what_is_not_is_late_once_the_time_is_over() {
-        let mut looks = vec![];
+        let (names, mut looks) = (names(), vec![]);
         let patience = Patience::of(Duration::from_millis(50));
-        let ended = until_stable(&names(), patience, async |index| {
+        let ended = until_stable(&names, patience, async |index| {
             looks.push(index);
             Ok(match index {
                 0 => Progress::Stable("stable".to_owned()),
@@ -91,13 +91,16 @@ mod tests {
             })
         });
         assert_eq!(ended.await.expect("looks"), Ended::Late(vec![1]));
-        assert_eq!(looks, [0, 1, 1]);
+        assert!(
+            looks.starts_with(&[0, 1]) && looks[1..].iter().all(|index| *index == 1),
+            "{looks:?}"
+        );
     }
 
     #[tokio::test]
     async fn nothing_is_waited_for_once_one_cannot_become_stable() {
-        let mut looks = 0;
-        let ended = until_stable(&names(), Patience::of(Duration::from_secs(60)), async |_| {
+        let (names, mut looks) = (names(), 0);
+        let ended = until_stable(&names, Patience::of(Duration::from_secs(60)), async |_| {
             looks += 1;
             Ok(Progress::Over("is being deleted".to_owned()))
         });
