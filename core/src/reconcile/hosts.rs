@@ -1,12 +1,10 @@
 //! Hosts: given up when their agent stays away, forgotten when they left long ago, and reason to look at services. Pure.
 
-use std::sync::Arc;
-
 use crate::model::{
     ClusterKey, ContainerInstance, ContainerInstanceId, ContainerInstanceStatus, DesiredStatus,
     PredefinedCapacityProvider, SchedulingStrategy, ServiceKey, ServiceStatus, StopCode, Task, TaskId, Timestamp,
 };
-use crate::state::Command;
+use crate::state::{ClusterState, Command};
 
 use super::agenda::Subject;
 use super::pass::Pass;
@@ -61,12 +59,9 @@ fn interrupt_spot(pass: &mut Pass<'_>, host: &ContainerInstance) {
     if host.status != ContainerInstanceStatus::Draining {
         return;
     }
-    let is_spot = |task: &&Arc<Task>| {
-        let provider = task.capacity_provider.as_ref().and_then(PredefinedCapacityProvider::of);
-        provider == Some(PredefinedCapacityProvider::FargateSpot) && task.desired_status == DesiredStatus::Running
-    };
     let tasks = pass.state.tasks_of_instance(host.id);
-    let ids: Vec<TaskId> = tasks.filter(is_spot).map(|task| task.id).collect();
+    let interrupted = tasks.filter(|task| is_interrupted(&pass.state, task));
+    let ids: Vec<TaskId> = interrupted.map(|task| task.id).collect();
     for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {
         pass.decide(Command::StopTasks {
             tasks: ids.to_vec(),
@@ -75,6 +70,14 @@ fn interrupt_spot(pass: &mut Pass<'_>, host: &ContainerInstance) {
             at: pass.now,
         });
     }
+}
+
+/// Whether a task that is to run stops at once, since it is of the capacity provider `FARGATE_SPOT` and its host drains.
+pub(super) fn is_interrupted(state: &ClusterState, task: &Task) -> bool {
+    let provider = task.capacity_provider.as_ref().and_then(PredefinedCapacityProvider::of);
+    provider == Some(PredefinedCapacityProvider::FargateSpot)
+        && task.desired_status == DesiredStatus::Running
+        && task.container_instance.is_some_and(|host| state.is_draining(host))
 }
 
 /// Looks at one host whose agent may be away; what waiting for it means to services has been looked at.

@@ -13,7 +13,7 @@ use crate::state::ClusterState;
 
 use super::events::is_steady_state;
 use super::tally::Tally;
-use super::{dependencies, replica, revisions};
+use super::{dependencies, hosts, replica, revisions};
 
 /// A task that is on its host still.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub enum Stays {
     NoHost {
         /// What the service must keep healthy.
         minimum_healthy_percent: u32,
-        /// What the service says of that, if it does.
-        said: Option<String>,
+        /// What the service says of that.
+        said: String,
     },
     /// Its service may have neither one more task nor one fewer.
     NoLeeway {
@@ -81,14 +81,11 @@ impl fmt::Display for Stays {
             Self::NoHost {
                 minimum_healthy_percent,
                 said,
-            } => {
-                write!(
-                    f,
-                    "no other host takes a task in its place, without which the service would have less than its \
-                     minimumHealthyPercent of {minimum_healthy_percent}"
-                )?;
-                said.as_ref().map_or(Ok(()), |said| write!(f, ": {said}"))
-            }
+            } => write!(
+                f,
+                "no other host takes a task in its place, without which the service would have less than its \
+                 minimumHealthyPercent of {minimum_healthy_percent}: {said}"
+            ),
             Self::NoLeeway {
                 minimum_healthy_percent,
                 maximum_percent,
@@ -153,6 +150,10 @@ impl<'a> Leaving<'a> {
         let Some(service) = task.service().and_then(|key| state.service(key)) else {
             return Stays::Standalone;
         };
+        // Nobody waits for another in its place.
+        if hosts::is_interrupted(state, task) {
+            return Stays::Stopping;
+        }
         let protected_until = task.protected_until.filter(|until| *until > self.now);
         if let Some(until) = protected_until.filter(|_| !task.has_failed_health_checks()) {
             return Stays::Protected(until);
@@ -198,7 +199,7 @@ fn until_replaced(state: &ClusterState, service: &Service, deployment: Option<&D
     }
 }
 
-/// What keeps a service from having a task more; nothing if it has all that it wants.
+/// What keeps a service from having a task more; nothing if it has all that it wants, and as long as nobody has found that it cannot.
 fn of_tally(service: &Service, as_of: &Service, tally: &Tally) -> Option<Stays> {
     let configuration = &service.deployment_configuration;
     if replica::missing(as_of, tally) == 0 {
@@ -212,10 +213,11 @@ fn of_tally(service: &Service, as_of: &Service, tally: &Tally) -> Option<Stays> 
     }
     let mut events = service.events.iter().map(|event| &event.message);
     let said = events.find(|said| placement::is_unable_to_place(said) || is_steady_state(said));
+    // What was said before it was steady is over: nobody has looked for a host since.
+    let said = said.filter(|said| placement::is_unable_to_place(said))?.clone();
     Some(Stays::NoHost {
         minimum_healthy_percent: configuration.minimum_healthy_percent,
-        // What was said before it was steady is over.
-        said: said.filter(|said| placement::is_unable_to_place(said)).cloned(),
+        said,
     })
 }
 
@@ -268,10 +270,7 @@ mod tests {
         let host = drain(&mut world);
         world.reconcile();
         let said = whys(&world, host);
-        let Stays::NoHost {
-            said: Some(sentence), ..
-        } = &said[0]
-        else {
+        let Stays::NoHost { said: sentence, .. } = &said[0] else {
             panic!("{said:?}");
         };
         assert!(sentence.contains("was unable to place a task"), "{sentence}");
@@ -281,6 +280,28 @@ mod tests {
         assert!(staying.contains(&Stays::ReplacementStarts), "{staying:?}");
         world.pass_ms(11_000);
         assert_eq!(whys(&world, host), []);
+    }
+
+    #[test]
+    fn tasks_do_not_say_that_no_host_takes_others_as_long_as_nobody_has_looked_for_one() {
+        let mut world = world(100, 200);
+        let host = drain(&mut world);
+        assert_eq!(whys(&world, host), vec![Stays::ReplacementStarts; 3]);
+    }
+
+    #[test]
+    fn tasks_that_run_on_what_may_go_at_any_time_are_about_to_stop() {
+        let mut world = world(100, 200);
+        let web = cluster().service("web");
+        let of_service = world.state.live_tasks_of_service(&web).next();
+        let spot = Task {
+            capacity_provider: Some("FARGATE_SPOT".into()),
+            ..Task::clone(of_service.expect("a task"))
+        };
+        let why = |world: &World| Leaving::new(&world.state, world.now).why(&spot);
+        assert_eq!(why(&world), Stays::ReplacementStarts, "its host does not drain");
+        drain(&mut world);
+        assert_eq!(why(&world), Stays::Stopping);
     }
 
     #[test]
