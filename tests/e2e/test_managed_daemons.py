@@ -155,6 +155,29 @@ def test_daemon_is_known_by_name_to_logs_why_not_and_wait(dev):
     delete(ecs, created)
 
 
+def test_critical_daemon_that_failed_for_good_is_named_with_its_cause_to_who_waits_for_it(dev):
+    ecs = dev.ecs
+    ecs.register_daemon_task_definition(family="fails", containerDefinitions=[BROKEN])
+    bad = {"daemonTaskDefinitionArn": "fails", "capacityProviderArns": ["gpu"]}
+    created = ecs.create_daemon(clusterArn=CLUSTER, daemonName="bad", **bad)
+    berth.wait_until(lambda: deployment(ecs, created)["status"] == "ROLLBACK_FAILED", "it fails", 60)
+    strategy = [{"capacityProvider": "gpu", "weight": 1}]
+    ecs.create_service(cluster=CLUSTER, serviceName="stuck", taskDefinition="web", desiredCount=1, capacityProviderStrategy=strategy)
+    of_service = dev.run("why-not", "stuck").stdout
+    assert "Hosts wait in vain for daemon bad, which is critical: its deployment is FAILED" in of_service, of_service
+    of_daemon = dev.run("why-not", "daemon:bad").stdout
+    assert "nothing is started until UpdateDaemon begins another: ECS deployment circuit breaker: tasks failed to start." in of_daemon, of_daemon
+    for said in [of_service, of_daemon]:
+        assert "no such file" in said, said
+    host = next(host for host in berth.instances_of(ecs, CLUSTER) if host["status"] == "REGISTERING")
+    activated = dev.run("hosts", "activate", berth.id_of(host["containerInstanceArn"])).stdout
+    assert "is REGISTERING: it takes no other task until each critical daemon" in activated, activated
+    ecs.update_daemon(daemonArn=created["daemonArn"], **bad, critical=False)
+    berth.wait_stable(ecs, CLUSTER, "stuck", 60)
+    ecs.delete_service(cluster=CLUSTER, service="stuck", force=True)
+    delete(ecs, created)
+
+
 def test_host_drains_while_a_person_waits_and_is_told_what_keeps_it(dev):
     ecs = dev.ecs
     created = create(ecs, "logs", ["gpu", "plain"])

@@ -92,6 +92,8 @@ def test_preemption_is_off_until_the_cluster_says_otherwise_and_is_told_by_both_
     berth.wait_until(lambda: any(m.startswith(said) for m in messages(ecs, "web")), said)
     time.sleep(1)
     assert len(running(ecs, "batch")) == 8
+    why_not = dev.run("why-not", "web").stdout
+    assert "since preemption is off: the tag berth:preemption of cluster shop turns it on" in why_not, why_not
 
     allow_preemption(ecs)
     berth.wait_until(lambda: len(running(ecs, "web")) == 1, "room is made", 60)

@@ -3,9 +3,11 @@
 //!
 //! - `why.rs`: the decision that a task keeps, in words.
 //! - `why_not.rs`: what every host says to a service's next task.
+//! - `standstill.rs`: what keeps a service from its tasks whatever room there is.
 //! - `change.rs`: the smallest changes with which it would fit.
 
 mod change;
+mod standstill;
 mod why;
 mod why_not;
 

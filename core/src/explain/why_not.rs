@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::change::{self, Remedy};
+use super::standstill;
 use crate::model::{CapacityProviderName, ContainerInstanceId, Priority, SchedulingStrategy, Service, Task, Timestamp};
 use crate::placement::{
     self, FilterKind, HOSTS_PER_SENTENCE, Host, HostVerdict, PlacementProblem, Refusal, Seed, TaskRequest,
@@ -126,6 +127,7 @@ fn about_sleepers(pool: Option<&CapacityProviderName>, answer: &WhyNot) -> Optio
 
 /// The answer with what is done for the service beyond placing its tasks.
 fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: WhyNot, now: Timestamp) -> WhyNot {
+    answer.notes.extend(standstill::of_deployment(service));
     answer.notes.extend(reconcile::waits_for_services(state, service));
     let priority = state.priority_of_service(&service.key);
     let making: Vec<&Arc<Task>> = state.tasks_making_room_for(&service.key).collect();
@@ -141,10 +143,15 @@ fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: 
     }
     let sleepers = about_sleepers(task.capacity_provider.as_ref(), &answer);
     answer.notes.extend(sleepers);
+    let in_vain = standstill::of_daemons(state, &service.key.cluster, &answer.hosts);
+    answer.notes.extend(in_vain);
     let refused = answer.hosts.iter().map(|host| (host.host.id, host.refusals.as_slice()));
     let proposal = reconcile::preemption_proposal(state, service, task, refused, now);
     if proposal.is_none() && !is_made && state.preempts(&service.key.cluster) {
         answer.notes.push(nobody_gives_way(priority));
+    }
+    if !is_made {
+        answer.notes.extend(standstill::of_preemption(state, service));
     }
     if let Some((host, tasks)) = proposal {
         let host = state

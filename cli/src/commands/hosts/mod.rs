@@ -301,6 +301,10 @@ fn outcome(host: &ContainerInstance) -> String {
              --wait` says which are left and why; `berth hosts activate {name}` takes it back",
             if tasks == 1 { "task" } else { "tasks" }
         ),
+        ("REGISTERING", _) => format!(
+            "{name} is REGISTERING: it takes no other task until each critical daemon of its capacity provider serves there. `berth why-not SERVICE \
+             --host {name}` says which does not, and why if its deployment failed"
+        ),
         (status, _) => format!("{name} is {status}"),
     }
 }
