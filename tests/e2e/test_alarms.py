@@ -233,7 +233,19 @@ def test_alarm_in_the_bake_time_brings_the_revision_before_back(dev):
     mends = deploy(dev, "baked")
     assert look(dev, mends)["alarms"] == {"status": "DISABLED", "alarmNames": ["baked-errors"]}
     wait_for(dev, mends, "IN_PROGRESS", "BAKE_TIME")
-    assert "does not monitor alarms, since one of them was in the ALARM state when it began." in messages(dev, "baked")
+    assert "does not monitor alarms, since alarm baked-errors was in the ALARM state when it began." in messages(dev, "baked")
+
+
+def test_alarm_that_was_deleted_is_named_by_the_service_and_the_deployment_that_would_monitor_it(dev):
+    alarm(dev, "gone-errors")
+    create(dev, "careless", bakeTimeInMinutes=10, alarms=alarms("gone-errors"))
+    dev.cloudwatch.delete_alarms(AlarmNames=["gone-errors"])
+    arn = deploy(dev, "careless")
+    baking = wait_for(dev, arn, "IN_PROGRESS", "BAKE_TIME")
+    missing = "Alarm gone-errors, which it monitors, does not exist."
+    assert missing in baking["statusReason"]
+    assert f"monitors alarms of which some cannot go off. {missing}" in messages(dev, "careless")
+    dev.ecs.delete_service(cluster=CLUSTER, service="careless", force=True)
 
 
 def test_alarm_set_by_the_aws_cli_shifts_traffic_of_blue_green_back(dev):

@@ -1,7 +1,9 @@
 //! What a service deployment that was given up says of it beyond ECS's sentence: which tasks failed, which alarms went off, where the
 //! service returned to. Pure.
 
-use crate::model::{Deployment, DeploymentId, Service, ServiceDeployment, StopCode, Task};
+use crate::model::{
+    AlarmKey, AlarmName, AlarmState, Deployment, DeploymentId, Service, ServiceDeployment, StopCode, Task,
+};
 use crate::state::ClusterState;
 
 /// Alarms named in one sentence; a deployment may mind ten times as many.
@@ -28,18 +30,57 @@ fn has_failed(task: &Task) -> bool {
 
 /// Which alarms went off while a service deployment was on its way.
 pub(super) fn triggered_alarms(current: &ServiceDeployment) -> Option<String> {
-    let triggered = &current.alarms.as_ref()?.triggered;
-    let named: Vec<&str> = triggered
+    let triggered: Vec<&AlarmName> = current.alarms.as_ref()?.triggered.iter().collect();
+    (!triggered.is_empty()).then(|| format!("Alarm{} went off.", listed(&triggered)))
+}
+
+/// Why the alarms of a service deployment are not monitored, if they are not although it has some: which were off when it began, as far as that can be seen still.
+pub(super) fn ignored_alarms(state: &ClusterState, current: &ServiceDeployment) -> Option<String> {
+    let was_off = |name: &&AlarmName| {
+        let alarm = state.alarm(&alarm_of(current, name));
+        alarm.is_some_and(|alarm| alarm.state == AlarmState::Alarm && alarm.state_changed_at <= current.created_at)
+    };
+    let off: Vec<&AlarmName> = names(current).iter().filter(was_off).collect();
+    current.ignores_alarms().then(|| match off.len() {
+        0 => "one of them was".to_owned(),
+        1 => format!("alarm{} was", listed(&off)),
+        _ => format!("alarm{} were", listed(&off)),
+    })
+}
+
+/// Which alarms a service deployment monitors that are not there.
+pub(super) fn missing_alarms(state: &ClusterState, current: &ServiceDeployment) -> Option<String> {
+    let is_missing = |name: &&AlarmName| state.alarm(&alarm_of(current, name)).is_none();
+    let missing: Vec<&AlarmName> = names(current).iter().filter(is_missing).collect();
+    let is_monitored = current.alarms.is_some() && !missing.is_empty();
+    is_monitored.then(|| match missing.len() {
+        1 => format!("Alarm{}, which it monitors, does not exist.", listed(&missing)),
+        _ => format!("Alarm{}, which it monitors, do not exist.", listed(&missing)),
+    })
+}
+
+fn names(current: &ServiceDeployment) -> &[AlarmName] {
+    let alarms = current.configuration.alarms.as_ref();
+    alarms.map(|alarms| alarms.names.as_slice()).unwrap_or_default()
+}
+
+fn alarm_of(current: &ServiceDeployment, name: &AlarmName) -> AlarmKey {
+    current.revision.task_definition.scope.alarm(name.as_str())
+}
+
+/// The first of several alarms, to follow `alarm` or `Alarm`.
+fn listed(alarms: &[&AlarmName]) -> String {
+    let named: Vec<&str> = alarms
         .iter()
         .take(MAX_ALARMS_IN_SENTENCE)
         .map(|name| name.as_str())
         .collect();
-    let others = match triggered.len() - named.len() {
+    let others = match alarms.len() - named.len() {
         0 => String::new(),
         count => format!(" and {count} more"),
     };
-    let noun = if triggered.len() == 1 { "Alarm" } else { "Alarms" };
-    (!named.is_empty()).then(|| format!("{noun} {}{others} went off.", named.join(", ")))
+    let ending = if alarms.len() == 1 { "" } else { "s" };
+    format!("{ending} {}{others}", named.join(", "))
 }
 
 /// Why a service deployment went back, once it is back at `revision`.
@@ -160,6 +201,72 @@ mod tests {
             said(&world),
             "ECS deployment THIS was told to stop. Rolled back to deploymentId FIRST."
         );
+    }
+
+    /// A service that is deployed once, minds these alarms, and is deployed again once `change` was done.
+    fn deployed_again(names: &[&str], change: impl FnOnce(&mut World)) -> World {
+        let alarms = DeploymentAlarms {
+            names: names.iter().map(|name| (*name).into()).collect(),
+            enable: true,
+            rollback: true,
+        };
+        let mut world = World::new();
+        world.add_host("h1", "a", Resources::new(4096, 4096));
+        world.add_alarm("errors", 60);
+        world.add_alarm("latency", 60);
+        world.add_definition("web", Resources::new(100, 100), None);
+        world.add_service("web", |service| service.deployment_configuration.alarms = Some(alarms));
+        world.pass_ms(10 * 60_000);
+        change(&mut world);
+        world.add_definition("web", Resources::new(100, 100), None);
+        world.update_service("web", None, Some(2));
+        world.reconcile();
+        world
+    }
+
+    /// What the service said of a deployment last that ends with this.
+    fn says(world: &World, end: &str) -> bool {
+        let id = newest(world).id();
+        let sentence = format!("(service web) (deployment {id}) {end}");
+        world
+            .service("web")
+            .events
+            .iter()
+            .any(|event| event.message == sentence)
+    }
+
+    #[test]
+    fn service_says_which_alarm_was_off_when_its_deployment_began_so_that_none_is_monitored() {
+        let world = deployed_again(&["errors", "latency"], |world| {
+            world.set_alarm("latency", AlarmState::Alarm);
+            world.pass_ms(1_000);
+        });
+        let end = "does not monitor alarms, since alarm latency was in the ALARM state when it began.";
+        assert!(says(&world, end), "{:?}", world.service("web").events);
+        let world = deployed_again(&["errors", "latency"], |world| {
+            world.set_alarm("latency", AlarmState::Alarm);
+            world.set_alarm("errors", AlarmState::Alarm);
+        });
+        let end = "does not monitor alarms, since alarms errors, latency were in the ALARM state when it began.";
+        assert!(says(&world, end), "{:?}", world.service("web").events);
+    }
+
+    #[test]
+    fn service_and_deployment_say_that_an_alarm_that_is_monitored_does_not_exist() {
+        let world = deployed_again(&["errors", "latency"], |_| {});
+        assert!(missing_alarms(&world.state, newest(&world)).is_none());
+        let world = deployed_again(&["errors", "latency"], |world| {
+            let alarms = vec![cluster().scope.alarm("latency")];
+            world.apply(Command::DeleteAlarms { alarms }).expect("deletes");
+        });
+        let end = "monitors alarms of which some cannot go off. Alarm latency, which it monitors, does not exist.";
+        assert!(says(&world, end), "{:?}", world.service("web").events);
+        let reason = said(&world);
+        assert!(
+            reason.ends_with(" Alarm latency, which it monitors, does not exist."),
+            "{reason}"
+        );
+        assert_eq!(newest(&world).status, Status::InProgress);
     }
 
     #[test]

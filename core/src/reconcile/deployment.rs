@@ -3,7 +3,7 @@
 use crate::model::{
     Deployment, DeploymentStatus, RolloutState, Service, ServiceDeploymentStatus, ServiceEvent, ServiceKey, Timestamp,
 };
-use crate::state::{Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
+use crate::state::{ClusterState, Command, DeploymentProgress, Feature, ServiceDeploymentProgress, backoff_delay_ms};
 
 use super::pass::Pass;
 use super::service::nothing_new;
@@ -286,11 +286,10 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
         &completed.rollout_state_reason
     });
     progress.service_deployment = proceeds(&service, completes, reason);
-    let begins = progress.service_deployment.as_ref();
-    if begins.is_some_and(|found| found.status == ServiceDeploymentStatus::InProgress)
-        && let Some(current) = service.current_service_deployment().filter(|d| d.ignores_alarms())
+    if let Some(begins) = &mut progress.service_deployment
+        && begins.status == ServiceDeploymentStatus::InProgress
     {
-        said.insert(0, events::alarms_ignored(&key.name, current.id()));
+        said.splice(0..0, on_alarms(&pass.state, &service, begins));
     }
     let steady = reached && primary.rollout_state != RolloutState::Failed;
     if steady && !service.steady {
@@ -309,6 +308,19 @@ pub(super) fn conclude(pass: &mut Pass<'_>, key: &ServiceKey, mut said: Vec<Stri
     if news {
         pass.decide(Command::RecordServiceProgress(Box::new(progress)));
     }
+}
+
+/// What is to be said of the alarms of a service deployment that begins, some of which also where it stands.
+fn on_alarms(state: &ClusterState, service: &Service, begins: &mut ServiceDeploymentProgress) -> Option<String> {
+    let current = service.current_service_deployment()?;
+    let name = &service.key.name;
+    if let Some(which) = causes::ignored_alarms(state, current) {
+        return Some(events::alarms_ignored(name, current.id(), &which));
+    }
+    let which = causes::missing_alarms(state, current)?;
+    let stands = begins.reason.take().unwrap_or_default();
+    begins.reason = Some(format!("{stands} {which}").trim_start().to_owned());
+    Some(events::alarms_missing(name, current.id(), &which))
 }
 
 /// Sentences as events of this moment.

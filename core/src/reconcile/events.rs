@@ -145,11 +145,16 @@ pub(super) fn alarm_detected(service: &ServiceName, deployment: &DeploymentId, d
     format!("(service {service}) (deployment {deployment}) deployment failed: alarm detected.{details}")
 }
 
-/// What ECS does not say: it ignores them silently.
-pub(super) fn alarms_ignored(service: &ServiceName, deployment: &DeploymentId) -> String {
+/// What ECS does not say: it ignores them silently. `which` says which alarm was.
+pub(super) fn alarms_ignored(service: &ServiceName, deployment: &DeploymentId, which: &str) -> String {
     format!(
-        "(service {service}) (deployment {deployment}) does not monitor alarms, since one of them was in the ALARM state when it began."
+        "(service {service}) (deployment {deployment}) does not monitor alarms, since {which} in the ALARM state when it began."
     )
+}
+
+/// What ECS does not say either.
+pub(super) fn alarms_missing(service: &ServiceName, deployment: &DeploymentId, which: &str) -> String {
+    format!("(service {service}) (deployment {deployment}) monitors alarms of which some cannot go off. {which}")
 }
 
 /// The same for a reason that ECS has a sentence for.
