@@ -151,7 +151,7 @@ def test_what_ecs_or_berth_does_not_take_is_refused_by_name(dev):
     refused(
         lambda: ecs.put_cluster_capacity_providers(cluster="shop", capacityProviders=["plain"], defaultCapacityProviderStrategy=[]),
         "ResourceInUseException",
-        "The specified capacity provider is in use and cannot be removed.",
+        "The specified capacity provider is in use and cannot be removed. The capacity provider gpu is used by ",
     )
     refused(lambda: ecs.delete_capacity_provider(capacityProvider="gpu"), "ClientException", "is associated with cluster: shop")
     ecs.create_capacity_provider(name="spare", autoScalingGroupProvider={"autoScalingGroupArn": "spare"}, tags=[{"key": "k", "value": "v"}])

@@ -148,12 +148,13 @@ pub(super) fn rejection(rejection: &Rejection) -> AwsError {
             key.name
         )),
         R::ManagedScaling(why) => ecs::CLIENT.error(format!("The settings of the capacity provider are invalid: {why}.")),
-        R::CapacityProviderInUse(_) => {
-            ecs::RESOURCE_IN_USE.error("The specified capacity provider is in use and cannot be removed.")
-        }
+        R::CapacityProviderInUse { capacity_provider, by } => ecs::RESOURCE_IN_USE.error(format!(
+            "The specified capacity provider is in use and cannot be removed. The capacity provider {capacity_provider} is used by {by}."
+        )),
         R::NewDeploymentNeeded(_) => ecs::INVALID_PARAMETER.error(
             "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity \
-             provider strategy on a service that is already using one, you must force a new deployment.",
+             provider strategy on a service that is already using one, you must force a new deployment. Set forceNewDeployment to true; an empty \
+             capacityProviderStrategy then has the service go back to its launch type.",
         ),
         R::TaskDefinitionActive(_) => ecs::CLIENT.error(
             "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
@@ -263,7 +264,8 @@ pub(super) fn unsupported_by_daemon(what: UnsupportedByDaemon) -> AwsError {
             "Placement strategies are not supported by the daemon scheduling strategy."
         }
         UnsupportedByDaemon::CapacityProviderStrategy => {
-            "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling strategy."
+            "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling strategy. A cluster's \
+             default capacity provider strategy counts unless the launch type is given: EC2 has the service take all hosts."
         }
         UnsupportedByDaemon::TaskSets => {
             "The daemon scheduling strategy is not supported with the deployment controller EXTERNAL."

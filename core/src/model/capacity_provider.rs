@@ -23,7 +23,7 @@ pub struct CapacityProvider {
     /// What the caller wrote as `autoScalingGroupArn`, which names the pool as the key does.
     pub auto_scaling_group_arn: String,
     /// Whether and how its hosts are woken and put to sleep; `None` where nobody ever said. With
-    /// [`Feature::ManagedScaling`](crate::state::Feature) alone, as are the next two.
+    /// [`Feature::ManagedScaling`](crate::state::Feature) alone, as are the next three.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_scaling: Option<ManagedScaling>,
     /// Whether hosts with tasks are never put to sleep.
@@ -32,6 +32,9 @@ pub struct CapacityProvider {
     /// Whether hosts are drained before they sleep, and before their machines shut down.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub managed_draining: bool,
+    /// Whether it was updated since it was created.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub updated: bool,
     /// Tags.
     pub tags: Tags,
     /// When it was created.

@@ -289,6 +289,7 @@ impl World {
                 managed_scaling: None,
                 managed_termination_protection: false,
                 managed_draining: false,
+                updated: false,
                 tags: Tags::new(),
                 created_at: self.now,
             };

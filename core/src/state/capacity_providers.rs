@@ -41,6 +41,7 @@ pub(super) fn update(state: &mut ClusterState, update: &UpdateCapacityProvider) 
         managed_draining: update
             .managed_draining
             .unwrap_or(known.managed_draining || (is_scaled && !was_scaled)),
+        updated: true,
         ..CapacityProvider::clone(known)
     };
     provider.check().map_err(Rejection::ManagedScaling)?;
@@ -88,17 +89,18 @@ pub(super) fn put_of_cluster(
         .capacity_providers
         .iter()
         .filter(|name| !providers.contains(*name));
-    if let Some(used) = gone.find(|name| is_used(state, key, name)) {
-        return Err(Rejection::CapacityProviderInUse(
-            key.scope.capacity_provider(used.as_str()),
-        ));
+    if let Some((used, by)) = gone.find_map(|name| Some((name, used_by(state, key, name)?))) {
+        return Err(Rejection::CapacityProviderInUse {
+            capacity_provider: used.clone(),
+            by,
+        });
     }
     state.clusters.insert(key.clone(), Arc::new(after));
     Ok(vec![Event::ClusterUpdated(key.clone())])
 }
 
-/// Whether a service of the cluster or a task that is not over was given the capacity provider, or a service may return to it.
-fn is_used(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderName) -> bool {
+/// The first service of the cluster or task that is not over that was given the capacity provider, or service that may return to it.
+fn used_by(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderName) -> Option<String> {
     let mut services = state
         .services_and_daemons_of(cluster)
         .filter(|s| s.status != ServiceStatus::Inactive);
@@ -111,9 +113,23 @@ fn is_used(state: &ClusterState, cluster: &ClusterKey, name: &CapacityProviderNa
         let mut sets = service.task_sets.iter();
         sets.any(|set| names(&set.capacity_provider_strategy, name))
     };
-    services
-        .any(|service| names(&service.capacity_provider_strategy, name) || returns_to(service) || by_task_set(service))
-        || tasks.any(|task| task.capacity_provider.as_ref() == Some(name))
+    let by_service = services.find_map(|service| {
+        let own_name = &service.key.name;
+        let spoken = match own_name.of_daemon() {
+            Some(daemon) => format!("daemon {daemon}"),
+            None => format!("service {own_name}"),
+        };
+        match () {
+            () if names(&service.capacity_provider_strategy, name) => Some(spoken),
+            () if by_task_set(service) => Some(format!("a task set of {spoken}")),
+            () if returns_to(service) => Some(format!("{spoken}, which may return to it")),
+            () => None,
+        }
+    });
+    by_service.or_else(|| {
+        let task = tasks.find(|task| task.capacity_provider.as_ref() == Some(name))?;
+        Some(format!("task {} of {}", task.id, task.group))
+    })
 }
 
 fn names(strategy: &[CapacityProviderStrategyItem], name: &CapacityProviderName) -> bool {

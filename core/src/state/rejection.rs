@@ -50,8 +50,13 @@ pub enum Rejection {
     #[error("capacity provider {} is not associated with the cluster", .0.name)]
     CapacityProviderNotAssociated(CapacityProviderKey),
     /// A service or a task of the cluster uses the capacity provider.
-    #[error("capacity provider {} is in use", .0.name)]
-    CapacityProviderInUse(CapacityProviderKey),
+    #[error("capacity provider {capacity_provider} is used by {by}")]
+    CapacityProviderInUse {
+        /// The capacity provider.
+        capacity_provider: CapacityProviderName,
+        /// The first that uses it, in words.
+        by: String,
+    },
     /// What is managed of the hosts of a capacity provider contradicts itself.
     #[error(transparent)]
     ManagedScaling(UnworkableScaling),

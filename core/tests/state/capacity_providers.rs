@@ -19,6 +19,7 @@ pub(crate) fn capacity_provider(name: &str) -> CapacityProvider {
         managed_scaling: None,
         managed_termination_protection: false,
         managed_draining: false,
+        updated: false,
         auto_scaling_group_arn: name.to_owned(),
         tags: Default::default(),
         created_at: Timestamp(0),
@@ -167,9 +168,15 @@ fn other_strategy_of_a_service_needs_a_new_deployment_and_the_same_one_does_not(
 #[test]
 fn capacity_provider_that_a_service_or_a_task_uses_stays_with_the_cluster() {
     let mut state = state();
-    let in_use = Err(Rejection::CapacityProviderInUse(key("gpu")));
+    let in_use = |by: &str| {
+        Err(Rejection::CapacityProviderInUse {
+            capacity_provider: "gpu".into(),
+            by: by.to_owned(),
+        })
+    };
     tell_state(&mut state, &create(service_with(&["gpu"]))).expect("creates");
-    assert_eq!(tell_state(&mut state, &put_providers(&["plain"])), in_use);
+    let refused = tell_state(&mut state, &put_providers(&["plain"]));
+    assert_eq!(refused, in_use("service web"));
     tell_state(&mut state, &update(&["plain"], true)).expect("updates");
     let mut of_task = task(1, 0, 1, 1, None);
     of_task.capacity_provider = Some("gpu".into());
@@ -178,7 +185,9 @@ fn capacity_provider_that_a_service_or_a_task_uses_stays_with_the_cluster() {
         client_token: None,
     };
     tell_state(&mut state, &run).expect("runs");
-    assert_eq!(tell_state(&mut state, &put_providers(&["plain"])), in_use);
+    let refused = tell_state(&mut state, &put_providers(&["plain"]));
+    let group = state.task(TaskId(1)).expect("it runs").group.clone();
+    assert_eq!(refused, in_use(&format!("task {} of {group}", TaskId(1))));
     let stop = Command::StopTasks {
         tasks: vec![TaskId(1)],
         stop_code: StopCode::UserInitiated,

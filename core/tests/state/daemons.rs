@@ -325,7 +325,10 @@ fn deleted_daemon_keeps_how_it_was_deleted_and_its_pool_until_its_tasks_are_gone
         Err(Rejection::ServiceNotActive(key.clone()))
     );
     let in_use = tell(&mut state, &put_providers(&[]));
-    assert!(matches!(in_use, Err(Rejection::CapacityProviderInUse(_))), "{in_use:?}");
+    assert_eq!(
+        in_use.map_err(|why| why.to_string()),
+        Err("capacity provider gpu is used by daemon logs".to_owned())
+    );
     tell(&mut state, &says(3, TaskStatus::Stopped, 20)).expect("reported");
     let gone = ServiceProgress {
         inactive: true,

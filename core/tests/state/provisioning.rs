@@ -172,7 +172,7 @@ fn cluster_and_capacity_provider_stay_as_long_as_a_task_waits() {
         Err(Rejection::ClusterContainsTasks(cluster()))
     );
     let kept = tell(&mut state, &put_providers(&[]));
-    assert!(matches!(kept, Err(Rejection::CapacityProviderInUse(_))), "{kept:?}");
+    assert!(matches!(kept, Err(Rejection::CapacityProviderInUse { .. })), "{kept:?}");
     tell(&mut state, &stop(7)).expect("always valid");
     tell(&mut state, &put_providers(&[])).expect("nothing uses it");
     tell(&mut state, &delete).expect("it is empty");

@@ -21,7 +21,10 @@ pub(super) fn of(event: &Value) -> String {
         ),
         "ECS Daemon Service Action" | "ECS Daemon Deployment State Change" => {
             let daemon = last_part(text(detail, "daemonArn"));
-            (format!("daemon {daemon}"), action(detail))
+            (
+                format!("daemon {daemon}"),
+                format!("{}{}", action(detail), place(detail)),
+            )
         }
         _ => (format!("service {subject}"), action(detail)),
     };
@@ -76,6 +79,18 @@ fn host(detail: &Value) -> String {
 fn hook(detail: &Value) -> String {
     let of = |member| text(detail, member);
     format!("{}: {} at {}", of("eventName"), of("hookId"), of("lifecycleStage"))
+}
+
+/// Of which task and host that is said, where it is of one.
+fn place(detail: &Value) -> String {
+    let of = |what: &str, member: &str| match last_part(text(detail, member)) {
+        "" => String::new(),
+        id => format!(" {what} {}", short_id::shown(id)),
+    };
+    match (of("task", "taskArn"), of("on host", "containerInstanceArn")) {
+        (task, host) if task.is_empty() && host.is_empty() => String::new(),
+        (task, host) => format!(" ({})", format!("{task}{host}").trim_start()),
+    }
 }
 
 fn action(detail: &Value) -> String {
@@ -137,6 +152,20 @@ mod tests {
         assert_eq!(
             says(json!({"eventName": "SERVICE_DESIRED_COUNT_UPDATED", "desiredCount": 3})),
             "2026-11-27T18:00:00Z  service web: SERVICE_DESIRED_COUNT_UPDATED: 3 tasks"
+        );
+        let of_daemon = |detail| event("ECS Daemon Service Action", "daemon/shop/logs", detail);
+        let daemon = "x:daemon/shop/logs";
+        let mut impaired = json!({
+            "daemonArn": daemon, "eventName": "DAEMON_TASK_START_IMPAIRED", "reason": "no such image", "containerInstanceArn": host
+        });
+        let line = "2026-11-27T18:00:00Z  daemon logs: DAEMON_TASK_START_IMPAIRED: no such image";
+        assert_eq!(of_daemon(impaired.clone()), format!("{line} (on host cdcdcdcd)"));
+        impaired["taskArn"] = json!(format!("x:{task}"));
+        assert_eq!(of_daemon(impaired), format!("{line} (task abababab on host cdcdcdcd)"));
+        let done = json!({"daemonArn": daemon, "eventName": "DAEMON_DEPLOYMENT_SUCCESSFUL"});
+        assert_eq!(
+            of_daemon(done),
+            "2026-11-27T18:00:00Z  daemon logs: DAEMON_DEPLOYMENT_SUCCESSFUL"
         );
         let hook = json!({
             "eventName": "HOOK_AWAITING_ACTION", "hookId": "ecs-pause-1", "lifecycleStage": "PRE_SCALE_UP",

@@ -43,6 +43,7 @@ pub(crate) async fn handle(
         managed_termination_protection: managed.termination_protection.unwrap_or(false),
         // ECS drains where nobody says otherwise.
         managed_draining: managed.draining.unwrap_or(is_scaled),
+        updated: false,
         key: CapacityProviderKey {
             scope: call.scope.clone(),
             name,

@@ -155,10 +155,11 @@ pub(super) fn usable_task_definition<'s>(
     scope: &Scope,
     given: Option<&str>,
 ) -> Result<&'s Arc<TaskDefinition>, AwsError> {
-    let found = task_definition(state, scope, given.unwrap_or_default())?;
+    let given = given.unwrap_or_default();
+    let found = task_definition(state, scope, given)?;
     found
         .filter(|definition| definition.status == TaskDefinitionStatus::Active)
-        .ok_or_else(|| client("Daemon task definition not found, or not ACTIVE."))
+        .ok_or_else(|| client(format!("Daemon task definition not found, or not ACTIVE: {given}.")))
 }
 
 /// The capacity providers that a daemon is to have, all of them of its cluster.

@@ -180,7 +180,7 @@ mod tests {
             (error.kind.code, error.message.as_str()),
             (
                 "ResourceInUseException",
-                "The specified capacity provider is in use and cannot be removed."
+                "The specified capacity provider is in use and cannot be removed. The capacity provider gpu is used by service site."
             )
         );
     }

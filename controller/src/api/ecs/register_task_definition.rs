@@ -375,6 +375,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn size_that_fargate_needs_of_the_task_is_asked_for_before_that_of_its_containers() {
+        let mut input = definition(json!({}));
+        input["networkMode"] = json!("awsvpc");
+        input["requiresCompatibilities"] = json!(["FARGATE"]);
+        for missing in ["cpu", "memory"] {
+            let message = format!("Fargate requires that '{missing}' be defined at the task level.");
+            assert_eq!(refusal(input.clone()).await, ("ClientException".to_owned(), message));
+            input["cpu"] = json!("256");
+        }
+    }
+
+    #[tokio::test]
     async fn host_network_with_another_host_port_is_refused() {
         let mut input = definition(json!({"memory": 64, "portMappings": [{"containerPort": 80, "hostPort": 81}]}));
         input["networkMode"] = json!("host");

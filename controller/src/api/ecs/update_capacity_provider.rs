@@ -63,7 +63,10 @@ mod tests {
         let update = async |group: Value| {
             let input = json!({"name": "gpu", "autoScalingGroupProvider": group});
             let answer = harness.call::<UpdateCapacityProvider>(input).await;
-            answer.map(|answer| answer["capacityProvider"]["autoScalingGroupProvider"].clone())
+            answer.map(|answer| {
+                assert_eq!(answer["capacityProvider"]["updateStatus"], "UPDATE_COMPLETE");
+                answer["capacityProvider"]["autoScalingGroupProvider"].clone()
+            })
         };
         let as_it_is = json!({
             "autoScalingGroupArn": "gpu", "managedScaling": {"status": "DISABLED"},

@@ -265,7 +265,8 @@ mod tests {
         assert_eq!(
             error.message,
             "When switching from launch type to capacity provider strategy on an existing service, or making a change to a capacity \
-             provider strategy on a service that is already using one, you must force a new deployment."
+             provider strategy on a service that is already using one, you must force a new deployment. Set forceNewDeployment to true; an empty \
+             capacityProviderStrategy then has the service go back to its launch type."
         );
         let service = update(
             &harness,

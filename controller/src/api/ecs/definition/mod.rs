@@ -124,13 +124,14 @@ pub(super) fn from_request(call: &Call, input: RegisterTaskDefinitionRequest) ->
     };
     check_containers(&definition)?;
     dependencies::check(&definition.containers)?;
+    // Without sizes of the task, that is what to say, and not that its containers have none either.
+    if definition.requires_compatibilities.iter().any(|name| name == FARGATE) {
+        fargate::check(&definition)?;
+    }
     check_memory(&definition)?;
     check_cpu(&definition)?;
     check_host_ports(&definition)?;
     check_network_mode(&definition)?;
-    if definition.requires_compatibilities.iter().any(|name| name == FARGATE) {
-        fargate::check(&definition)?;
-    }
     definition.also_given = also_given::of(&given, &render::task_definition(&definition));
     Ok(definition)
 }

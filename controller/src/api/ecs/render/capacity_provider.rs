@@ -31,7 +31,10 @@ pub(in crate::api) fn capacity_provider(provider: &CapacityProvider, with_tags: 
         name: Some(provider.key.name.to_string()),
         status: Some(CapacityProviderStatus::Active),
         auto_scaling_group_provider: Some(group),
-        update_status: Some(CapacityProviderUpdateStatus::CreateComplete),
+        update_status: Some(match provider.updated {
+            true => CapacityProviderUpdateStatus::UpdateComplete,
+            false => CapacityProviderUpdateStatus::CreateComplete,
+        }),
         tags: Some(if with_tags {
             tags::render(&provider.tags)
         } else {
