@@ -301,11 +301,12 @@ impl Host {
                             }
                         }
                         Some(to_agent::Message::Refused(refused)) => bail!("refused: {}", refused.message),
-                        // None of its hosts can sleep.
+                        // None of its hosts can sleep or shuts down.
                         Some(
                             to_agent::Message::Registered(_)
                             | to_agent::Message::LogRequest(_)
-                            | to_agent::Message::Sleep(_),
+                            | to_agent::Message::Sleep(_)
+                            | to_agent::Message::ShutdownNoted(_),
                         )
                         | None => {}
                     }
