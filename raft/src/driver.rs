@@ -180,6 +180,8 @@ impl<M: StateMachine> Driver<M> {
             self.next_ticket += 1;
             let ticket = self.next_ticket;
             match request {
+                // Whoever asked has given up, and may have decided anew since.
+                Request::Propose { reply, .. } if reply.is_closed() => {}
                 Request::Propose { data, term, reply } => {
                     self.outlet.waiting.insert(ticket, Waiter::Propose(reply));
                     match term {

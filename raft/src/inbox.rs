@@ -65,9 +65,9 @@ struct Queues<R> {
     messages: VecDeque<(usize, PeerMessage)>,
     message_bytes: usize,
     requests: VecDeque<(usize, R)>,
-    background: VecDeque<(usize, R)>,
-    /// Of both.
     request_bytes: usize,
+    background: VecDeque<(usize, R)>,
+    background_bytes: usize,
     stop: bool,
     closed: bool,
     /// Whether the driver sleeps, and has not been woken yet: waking it is a call of the system, whether it sleeps or not.
@@ -89,8 +89,9 @@ impl<R> Default for Inbox<R> {
                 messages: VecDeque::new(),
                 message_bytes: 0,
                 requests: VecDeque::new(),
-                background: VecDeque::new(),
                 request_bytes: 0,
+                background: VecDeque::new(),
+                background_bytes: 0,
                 stop: false,
                 closed: false,
                 sleeps: false,
@@ -107,16 +108,16 @@ impl<R> Inbox<R> {
         if queues.closed {
             return Err(Full::Closed);
         }
-        let has_room = queues.request_bytes + bytes <= MAX_WAITING_BYTES;
-        let queue = match haste {
-            Haste::Now => &mut queues.requests,
-            Haste::Background => &mut queues.background,
+        let all = &mut *queues;
+        let (queue, waiting_bytes) = match haste {
+            Haste::Now => (&mut all.requests, &mut all.request_bytes),
+            Haste::Background => (&mut all.background, &mut all.background_bytes),
         };
-        if queue.len() >= MAX_WAITING_REQUESTS || !has_room {
+        if queue.len() >= MAX_WAITING_REQUESTS || *waiting_bytes + bytes > MAX_WAITING_BYTES {
             return Err(Full::Overloaded);
         }
         queue.push_back((bytes, request));
-        queues.request_bytes += bytes;
+        *waiting_bytes += bytes;
         self.wake(queues);
         Ok(())
     }
@@ -212,7 +213,7 @@ impl<R> Queues<R> {
         let mut requests = take_batch(&mut self.requests, &mut self.request_bytes, MAX_BATCH_BYTES);
         requests.extend(take_batch(
             &mut self.background,
-            &mut self.request_bytes,
+            &mut self.background_bytes,
             MAX_BACKGROUND_BATCH_BYTES,
         ));
         Taken {
@@ -291,6 +292,10 @@ mod tests {
     #[test]
     fn bytes_over_the_bound_are_refused_until_they_are_taken() {
         let inbox = Inbox::default();
+        inbox.request(MAX_WAITING_BYTES, Haste::Background, 1).unwrap();
+        assert_eq!(inbox.request(1, Haste::Background, 2), Err(Full::Overloaded));
+        inbox.request(1, Haste::Now, 3).unwrap();
+        assert_eq!(take(&inbox).requests, [3, 1], "neither is refused for the other");
         inbox.request(MAX_WAITING_BYTES, Haste::Now, 1).unwrap();
         assert_eq!(inbox.request(1, Haste::Now, 2), Err(Full::Overloaded));
         assert_eq!(take(&inbox).requests, [1]);

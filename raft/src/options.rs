@@ -37,10 +37,10 @@ pub(crate) const MAX_APPLY_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of one encoded command; ECS's largest request is far below.
 pub const MAX_COMMAND_BYTES: usize = 1024 * 1024;
 
-/// Requests that wait for the driver before more are refused.
+/// Requests that wait for the driver before more are refused; of those that clients wait for, and of others, each.
 pub(crate) const MAX_WAITING_REQUESTS: usize = 4096;
 
-/// Bytes of commands that wait for the driver before more are refused.
+/// Bytes of commands that wait for the driver before more are refused; of those that clients wait for, and of others, each.
 pub(crate) const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Requests that the driver takes in before it syncs: they share that sync.

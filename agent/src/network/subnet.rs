@@ -111,8 +111,9 @@ fn claim(subnet: Subnet, directory: &Path) -> Result<bool, NetworkError> {
     let path = Path::new(RESERVATIONS).join(Ipv4Addr::from(subnet.address).to_string());
     for _ in 1..CLAIM_ATTEMPTS {
         match try_to_claim(&path, directory) {
-            // A neighbour gave its reservation back meanwhile, and removed the folder with the last one.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // A neighbour gave its reservation back meanwhile, and removed the folder with the last one: it is not there when the draft is written, or
+            // was when it was to be made and is not when it is looked at.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
             claimed => return claimed.map_err(|error| NetworkError::file(&path, error)),
         }
     }

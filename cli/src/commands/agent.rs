@@ -187,15 +187,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let outcome = tokio::select! {
         () = signals.next() => {
             manager.stopping();
-            tokio::select! {
-                () = leave(&departure, arguments.drain_on_shutdown) => {}
+            let ended = tokio::select! {
+                () = leave(&departure, arguments.drain_on_shutdown) => None,
                 // Somebody does not wait.
-                () = signals.next() => {}
+                () = signals.next() => None,
+                // Nobody is there any more to wait for the tasks.
+                ended = &mut running => Some(ended),
                 never = manager.take_time() => match never {},
                 never = manager.keep_alive(async || true) => match never {},
-            }
+            };
             stop.cancel();
-            running.await
+            match ended {
+                Some(ended) => ended,
+                None => running.await,
+            }
         }
         ended = &mut running => ended,
         // That this process gets to it is the sign: it does not depend on controllers, without which the agent is to go on.

@@ -74,7 +74,7 @@ enum SessionEnd {
     Unexpected(&'static str),
     #[error("a record cannot be read or written: {0}")]
     Record(#[from] RecordError),
-    #[error("its reports could not be recorded: {0}")]
+    #[error("what it said could not be recorded: {0}")]
     NotRecorded(#[from] ProposeError),
 }
 
@@ -215,12 +215,15 @@ async fn record_not_asleep(context: &Context, term: u64, host: ContainerInstance
 }
 
 /// Proposes that a host is drained since its machine shuts down, where its capacity provider says so; whether it is.
-async fn record_shutdown(context: &Context, term: u64, host: ContainerInstanceId) -> bool {
+///
+/// # Errors
+/// If it is not known. The session is to end then: the agent asks again in its next one, perhaps another leader.
+async fn record_shutdown(context: &Context, term: u64, host: ContainerInstanceId) -> Result<bool, SessionEnd> {
     let view = context.group.view();
     let known = view.view.container_instance(host);
     let drains = known.is_some_and(|host| view.view.drains_at_shutdown(host));
     if !drains || !view.view.uses(Feature::ManagedScaling) {
-        return false;
+        return Ok(false);
     }
     tracing::info!(container_instance = %host, "the machine of a host shuts down: its tasks leave it first");
     let command = Command::ChangePower {
@@ -228,17 +231,9 @@ async fn record_shutdown(context: &Context, term: u64, host: ContainerInstanceId
         change: PowerChange::ShutDown,
         at: context.clock.now(),
     };
-    match tokio::time::timeout(SEND_WITHIN, context.group.propose_in_term(command, term)).await {
-        Ok(Ok(proposed)) => proposed.outcome.is_ok(),
-        Ok(Err(error)) => {
-            tracing::warn!(container_instance = %host, %error, "could not record that a machine shuts down");
-            false
-        }
-        Err(_) => {
-            tracing::warn!(container_instance = %host, "that a machine shuts down was not recorded in time");
-            false
-        }
-    }
+    let proposed = tokio::time::timeout(SEND_WITHIN, context.group.propose_in_term(command, term)).await;
+    let applied = proposed.unwrap_or(Err(ProposeError::Timeout { after: SEND_WITHIN }))?;
+    Ok(applied.outcome.is_ok())
 }
 
 async fn first_message(incoming: &mut Streaming<FromAgent>) -> Result<Register, Refused> {
@@ -348,7 +343,11 @@ impl Session {
                 Box::pin(record_not_asleep(&self.context, self.term, self.host, reason)).await;
             }
             Some(from_agent::Message::ShuttingDown(ShuttingDown {})) => {
-                let drains = Box::pin(record_shutdown(&self.context, self.term, self.host)).await;
+                let drains = Box::pin(record_shutdown(&self.context, self.term, self.host)).await?;
+                if drains {
+                    // What was placed there before is to leave as well: the agent is to know of it before it asks what is left.
+                    self.tell_assignments(true, &BTreeSet::new()).await?;
+                }
                 let noted = ShutdownNoted { drains };
                 send(&self.outgoing, to_agent::Message::ShutdownNoted(noted)).await?;
             }

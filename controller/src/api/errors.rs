@@ -95,7 +95,8 @@ fn power_refused(host: &str, why: &PowerRefusal) -> String {
             let until = Timestamp(until.0).iso8601();
             format!(
                 "Host {host} is not put to sleep: {count} {noun} on it {verb} protected from being stopped until {until}. Try again then, or with \
-                 force, which has it wait for them. `berth hosts drain {host}` has the others leave meanwhile."
+                 force, which has it wait for them (`berth hosts sleep --force --deadline TIME` stops them after that time). `berth hosts drain {host}` has \
+                 the others leave meanwhile."
             )
         }
         PowerRefusal::Already => {

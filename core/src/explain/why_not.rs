@@ -150,7 +150,9 @@ fn with_notes(state: &ClusterState, service: &Service, task: &Task, mut answer: 
     if proposal.is_none() && !is_made && state.preempts(&service.key.cluster) {
         answer.notes.push(nobody_gives_way(priority));
     }
-    if !is_made {
+    let lacks_room_alone =
+        |host: &HostAnswer| !host.refusals.is_empty() && host.refusals.iter().all(Refusal::is_of_room);
+    if !is_made && answer.hosts.iter().any(lacks_room_alone) {
         answer.notes.extend(standstill::of_preemption(state, service));
     }
     if let Some((host, tasks)) = proposal {

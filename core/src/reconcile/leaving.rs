@@ -147,13 +147,13 @@ impl<'a> Leaving<'a> {
         if task.desired_status == DesiredStatus::Stopped {
             return Stays::Stopping;
         }
-        let Some(service) = task.service().and_then(|key| state.service(key)) else {
-            return Stays::Standalone;
-        };
         // Nobody waits for another in its place.
         if hosts::is_interrupted(state, task) {
             return Stays::Stopping;
         }
+        let Some(service) = task.service().and_then(|key| state.service(key)) else {
+            return Stays::Standalone;
+        };
         let protected_until = task.protected_until.filter(|until| *until > self.now);
         if let Some(until) = protected_until.filter(|_| !task.has_failed_health_checks()) {
             return Stays::Protected(until);

@@ -26,6 +26,9 @@ pub const PROVISION_WITHIN_MS: i64 = 30 * 60 * 1_000;
 /// Placements in one command: each is a few hundred bytes of the 1 MiB that one may have.
 const MAX_PLACEMENTS_PER_COMMAND: usize = 100;
 
+/// Tasks whose time is over that are looked at in one pass: each is told what every host of its pool has against it.
+const MAX_OVER_AT_ONCE: usize = 20;
+
 /// Hosts that are thought of at once where it is asked whether a task would fit on one.
 const HOSTS_AT_ONCE: usize = 50;
 
@@ -44,7 +47,16 @@ pub(super) fn place_waiting(pass: &mut Pass<'_>, cluster: &ClusterKey, priority:
     pass.turn = pass.agenda.waiting.leave(&waiter);
     let mut chances = Chances::of(&pass.state, cluster);
     let tasks = in_order(&pass.state, cluster, priority).into_iter();
-    let (asked, spared): (Vec<_>, Vec<_>) = tasks.partition(|task| due(task) <= pass.now || chances.has(task));
+    let (mut over, now) = (0, pass.now);
+    let (asked, spared): (Vec<_>, Vec<_>) = tasks.partition(|task| {
+        let is_over = due(task) <= now;
+        over += usize::from(is_over);
+        if is_over {
+            over <= MAX_OVER_AT_ONCE
+        } else {
+            chances.has(task)
+        }
+    });
     let left = place_all(pass, cluster, &asked);
     let (over, left): (Vec<_>, Vec<_>) = left.into_iter().partition(|(task, _)| due(task) <= pass.now);
     stop(pass, over);
@@ -112,9 +124,14 @@ fn place_all(pass: &mut Pass<'_>, cluster: &ClusterKey, tasks: &[Arc<Task>]) -> 
         return vec![];
     }
     let mut requests = Requests::default();
+    let mut pools = BTreeMap::new();
     let asked = tasks.iter().map(|task| {
         // What its own pool has against it is what it ends with, if it does now.
-        let only_hosts = (due(task) <= pass.now).then(|| pool_of(&pass.state, task));
+        let mut pool = || {
+            let pool = pools.entry(task.capacity_provider.clone());
+            pool.or_insert_with(|| pool_of(&pass.state, task)).clone()
+        };
+        let only_hosts = (due(task) <= pass.now).then(&mut pool);
         TaskRequest {
             only_hosts,
             ..requests.of(task)

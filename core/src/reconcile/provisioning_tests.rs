@@ -235,6 +235,19 @@ fn task_that_gets_no_host_says_what_each_host_of_the_pool_lacked() {
 }
 
 #[test]
+fn many_tasks_that_get_no_host_in_time_all_end_some_in_each_pass() {
+    let mut world = asleep(2);
+    for name in ["h0", "h1"] {
+        let id = world.host(name).expect("there");
+        world.sound_sleepers.insert(id);
+    }
+    let job = task(&mut world, (512, 512), None);
+    assert_eq!(run(&mut world, &job, 45), (45, None));
+    world.pass_ms(PROVISION_WITHIN_MS + SECOND);
+    assert_eq!(world.state.provisioning_count(&cluster()), 0);
+}
+
+#[test]
 fn task_whose_pool_has_lost_its_hosts_says_so() {
     let mut world = asleep(1);
     let id = world.host("h0").expect("there");

@@ -153,13 +153,15 @@ async fn controllers(target: &Target) -> Result<(usize, Vec<String>)> {
     Ok((members.len(), names.collect()))
 }
 
-/// A task that is neither running nor over, with its status and for how many minutes.
+/// A task that is neither running nor over, with its status and for how many minutes. One that waits for a host of its capacity provider is not stuck: it
+/// ends by itself if none comes.
 fn stuck(task: &Task, now_ms: i64) -> Option<(String, String, i64)> {
     let status = task.last_status.as_deref().unwrap_or_default();
-    if ["RUNNING", "STOPPED"].contains(&status) {
+    if ["RUNNING", "STOPPED", "PROVISIONING"].contains(&status) {
         return None;
     }
-    let since = task.stopping_at.or(task.created_at)?.0;
+    // Not before it had a host that was there.
+    let since = task.stopping_at.or(task.connectivity_at.max(task.created_at))?.0;
     let age = now_ms - since;
     let id = task
         .task_arn

@@ -40,7 +40,12 @@ pub(super) fn task_on(
         capacity_provider_name: task.capacity_provider.as_ref().map(ToString::to_string),
         cluster_arn: Some(task.cluster.arn()),
         connectivity: host.map(connectivity),
-        connectivity_at: host.map(|host| time(host.connection_changed_at.max(task.created_at))),
+        connectivity_at: host.map(|host| {
+            time(
+                host.connection_changed_at
+                    .max(task.placed_at.unwrap_or(task.created_at)),
+            )
+        }),
         container_instance_arn: shown_host.map(|host| host.arn()),
         containers: Some(
             containers
