@@ -8,7 +8,7 @@ use crate::state::{ClusterState, Command};
 
 use super::agenda::Subject;
 use super::pass::Pass;
-use super::stopping::MAX_TASKS_PER_COMMAND;
+use super::stopping;
 use super::{retention, zone_balance};
 
 /// Why tasks of the capacity provider `FARGATE_SPOT` stop (ECS's sentence).
@@ -62,14 +62,7 @@ fn interrupt_spot(pass: &mut Pass<'_>, host: &ContainerInstance) {
     let tasks = pass.state.tasks_of_instance(host.id);
     let interrupted = tasks.filter(|task| is_interrupted(&pass.state, task));
     let ids: Vec<TaskId> = interrupted.map(|task| task.id).collect();
-    for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {
-        pass.decide(Command::StopTasks {
-            tasks: ids.to_vec(),
-            stop_code: StopCode::SpotInterruption,
-            reason: SPOT_INTERRUPTED.to_owned(),
-            at: pass.now,
-        });
-    }
+    stopping::stop_all(pass, &ids, StopCode::SpotInterruption, SPOT_INTERRUPTED);
 }
 
 /// Whether a task that is to run stops at once, since it is of the capacity provider `FARGATE_SPOT` and its host drains.

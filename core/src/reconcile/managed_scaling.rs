@@ -28,7 +28,7 @@ const SLEEPS_AT_MOST_MS: i64 = 2 * 24 * 60 * 60 * 1_000;
 const MAX_ASLEEP: usize = 1_000;
 
 /// Hosts that are thought of at once where it is asked whether a task would fit on one.
-const HOSTS_AT_ONCE: usize = 50;
+pub(super) const HOSTS_AT_ONCE: usize = 50;
 
 /// Looks at all pools of a cluster.
 pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
@@ -211,7 +211,6 @@ fn change(pass: &mut Pass<'_>, host: ContainerInstanceId, change: PowerChange) -
 struct Ways(BTreeMap<Option<CapacityProviderName>, Way>);
 
 /// How hosts of a pool may go.
-#[derive(Default)]
 struct Way {
     is_scaled: bool,
     /// Hosts that are called.

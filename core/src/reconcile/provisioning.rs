@@ -15,9 +15,10 @@ use crate::scaling::Demand;
 use crate::state::{ClusterState, Command, Feature, PlaceTask};
 
 use super::agenda::Subject;
+use super::managed_scaling::HOSTS_AT_ONCE;
 use super::pass::Pass;
 use super::placing;
-use super::stopping::MAX_TASKS_PER_COMMAND;
+use super::stopping;
 use super::waiting::Waiter;
 
 /// How long a task waits for a host ("Deep dive on Amazon ECS cluster auto scaling": between 10 and 30 minutes).
@@ -28,9 +29,6 @@ const MAX_PLACEMENTS_PER_COMMAND: usize = 100;
 
 /// Tasks whose time is over that are looked at in one pass: each is told what every host of its pool has against it.
 const MAX_OVER_AT_ONCE: usize = 20;
-
-/// Hosts that are thought of at once where it is asked whether a task would fit on one.
-const HOSTS_AT_ONCE: usize = 50;
 
 /// Finds out which tasks of a cluster wait, and has them looked at by their priorities.
 pub(super) fn reconcile(pass: &mut Pass<'_>, cluster: &ClusterKey) {
@@ -178,14 +176,7 @@ fn stop(pass: &mut Pass<'_>, over: Vec<(Arc<Task>, Arc<Unplaced>)>) {
         by_reason.entry(reason).or_default().push(task.id);
     }
     for (reason, tasks) in by_reason {
-        for tasks in tasks.chunks(MAX_TASKS_PER_COMMAND) {
-            pass.decide(Command::StopTasks {
-                tasks: tasks.to_vec(),
-                stop_code: StopCode::TaskFailedToStart,
-                reason: reason.clone(),
-                at: pass.now,
-            });
-        }
+        stopping::stop_all(pass, &tasks, StopCode::TaskFailedToStart, &reason);
     }
 }
 
@@ -204,9 +195,9 @@ pub(super) fn demands(state: &ClusterState, cluster: &ClusterKey, pool: &Capacit
     found
 }
 
-/// Which tasks may wait for a host: what was found out of one holds for others like it.
+/// Which tasks may wait for a host: what was found out of one holds for others like it in its cluster.
 #[derive(Default)]
-pub(super) struct Prospects(Vec<(Arc<Ask>, bool)>);
+pub(super) struct Prospects(BTreeMap<ClusterKey, Vec<(Arc<Ask>, bool)>>);
 
 impl Prospects {
     /// The task as it waits from now on, if it does: one of a capacity provider whose hosts are woken, that would fit on one of them.
@@ -218,10 +209,11 @@ impl Prospects {
         let provider = state.capacity_provider(&task.cluster.scope.capacity_provider(pool.as_str()))?;
         provider.scaling()?;
         let ask = TaskRequest::of(task).ask;
-        let known = self.0.iter().find(|(known, _)| *known == ask).map(|(_, may)| *may);
+        let found = self.0.entry(task.cluster.clone()).or_default();
+        let known = found.iter().find(|(known, _)| *known == ask).map(|(_, may)| *may);
         let may = known.unwrap_or_else(|| {
             let may = may_fit(state, &task.cluster, pool, &ask);
-            self.0.push((ask, may));
+            found.push((ask, may));
             may
         });
         may.then(|| Task {

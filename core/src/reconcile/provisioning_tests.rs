@@ -248,6 +248,29 @@ fn many_tasks_that_get_no_host_in_time_all_end_some_in_each_pass() {
 }
 
 #[test]
+fn task_waits_for_hosts_of_its_own_cluster_whatever_another_has() {
+    let mut world = asleep(1);
+    let other = cluster().scope.cluster("other");
+    world
+        .apply(Command::CreateCluster(Cluster::new(other.clone(), world.now)))
+        .expect("it is new");
+    let here = task(&mut world, (512, 512), None);
+    let definition = world
+        .state
+        .task_definition(&here.task_definition)
+        .expect("registered")
+        .clone();
+    let mut there = Task::new(other, &definition, TaskOrigin::Standalone, world.now);
+    there.capacity_provider = here.capacity_provider.clone();
+    let requests = [request(&mut world, &here, 1), request(&mut world, &there, 1)];
+    let plans = plan_standalone(&world.state, &mut world.agenda, &requests, Seed(1), world.now);
+    assert!(
+        matches!(plans[..], [StandalonePlan::Run { .. }, StandalonePlan::NoRoom(_)]),
+        "{plans:?}"
+    );
+}
+
+#[test]
 fn task_whose_pool_has_lost_its_hosts_says_so() {
     let mut world = asleep(1);
     let id = world.host("h0").expect("there");

@@ -39,11 +39,16 @@ pub(super) fn stop_unhealthy(pass: &mut Pass<'_>, tasks: &[Arc<Task>]) -> Vec<Ta
 /// Stops `tasks` for a reason of its own.
 pub(super) fn stop_because(pass: &mut Pass<'_>, tasks: &[Arc<Task>], reason: &str) -> Vec<TaskId> {
     let ids: Vec<TaskId> = tasks.iter().map(|t| t.id).collect();
+    stop_all(pass, &ids, StopCode::ServiceSchedulerInitiated, reason)
+}
+
+/// Stops these tasks, by commands that stay small; returns those that were stopped.
+pub(super) fn stop_all(pass: &mut Pass<'_>, tasks: &[TaskId], stop_code: StopCode, reason: &str) -> Vec<TaskId> {
     let mut stopped = vec![];
-    for ids in ids.chunks(MAX_TASKS_PER_COMMAND) {
+    for ids in tasks.chunks(MAX_TASKS_PER_COMMAND) {
         let command = Command::StopTasks {
             tasks: ids.to_vec(),
-            stop_code: StopCode::ServiceSchedulerInitiated,
+            stop_code,
             reason: reason.to_owned(),
             at: pass.now,
         };
