@@ -3,16 +3,14 @@
 //! Owns the flags and the words. Shell, but for the words, which are pure.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use berth_aws::ecs::ContainerInstanceStatus;
 use clap::Args;
 
 use super::ChangeArguments;
-use super::waiting::{Late, News, There, Wait, tasks_left, until_over};
+use super::waiting::{Late, LimitArguments, News, There, Wait, tasks_left, until_over};
 use crate::cluster::Cluster;
-use crate::commands::values;
 
 /// Flags of `berth hosts drain`.
 #[derive(Args, Debug)]
@@ -25,12 +23,8 @@ pub(super) struct Arguments {
     /// Wait until the hosts have no task left, and say which are there still and why
     #[arg(long)]
     wait: bool,
-    /// Wait no longer than this, such as 90s, 10m or 1h
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::patience)]
-    timeout: Duration,
-    /// Wait, and after so long stop tasks outside services, which nobody else stops; 0s stops them at once
-    #[arg(long, value_name = "TIME", value_parser = values::patience)]
-    deadline: Option<Duration>,
+    #[command(flatten)]
+    limits: LimitArguments,
     /// Stop tasks of services too after the deadline, though they are protected and whatever minimumHealthyPercent says
     #[arg(long, requires = "deadline")]
     force: bool,
@@ -43,12 +37,12 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let cluster = Cluster::of(&arguments.change.target.find()?)?;
     let drained = super::set(&cluster, &arguments.change.hosts, ContainerInstanceStatus::Draining).await?;
-    if !arguments.wait && arguments.deadline.is_none() {
+    if !arguments.wait && arguments.limits.deadline.is_none() {
         return Ok(ExitCode::SUCCESS);
     }
     let wait = Wait {
-        timeout: arguments.timeout,
-        deadline: arguments.deadline,
+        timeout: arguments.limits.patience.timeout,
+        deadline: arguments.limits.deadline,
         force: arguments.force,
         late: Late {
             what: "not empty",

@@ -13,9 +13,8 @@ use clap::Args;
 use tokio::time::Instant;
 
 use super::ChangeArguments;
-use super::waiting::{Late, News, There, Wait, tasks_left, until_over};
+use super::waiting::{Late, LimitArguments, News, There, TimeoutArgument, Wait, tasks_left, until_over};
 use crate::cluster::Cluster;
-use crate::commands::values;
 use crate::host_names::{id, name};
 use crate::output;
 
@@ -35,12 +34,8 @@ pub(super) struct SleepArguments {
     /// Wait until the hosts sleep, and say which tasks are there still and why
     #[arg(long)]
     wait: bool,
-    /// Wait no longer than this, such as 90s, 10m or 1h
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::patience)]
-    timeout: Duration,
-    /// Wait, and after so long stop tasks outside services, which nobody else stops; 0s stops them at once
-    #[arg(long, value_name = "TIME", value_parser = values::patience)]
-    deadline: Option<Duration>,
+    #[command(flatten)]
+    limits: LimitArguments,
     /// Even if tasks are protected; and stop tasks of services too after the deadline, whatever minimumHealthyPercent says
     #[arg(long, requires = "deadline")]
     force: bool,
@@ -57,9 +52,8 @@ pub(super) struct WakeArguments {
     /// Wait until the hosts are awake
     #[arg(long)]
     wait: bool,
-    /// Wait no longer than this, such as 90s, 10m or 1h
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::patience)]
-    timeout: Duration,
+    #[command(flatten)]
+    patience: TimeoutArgument,
 }
 
 /// Puts hosts to sleep, and waits for them if that is asked for.
@@ -79,12 +73,12 @@ pub(super) async fn sleep(arguments: SleepArguments) -> Result<ExitCode> {
         let is_alone = answer.can_be_woken != Some(true);
         output::line(&sleeps(&name(host), &answer.host.unwrap_or_default(), is_alone))?;
     }
-    if !arguments.wait && arguments.deadline.is_none() {
+    if !arguments.wait && arguments.limits.deadline.is_none() {
         return Ok(ExitCode::SUCCESS);
     }
     let wait = Wait {
-        timeout: arguments.timeout,
-        deadline: arguments.deadline,
+        timeout: arguments.limits.patience.timeout,
+        deadline: arguments.limits.deadline,
         force: arguments.force,
         late: Late {
             what: "not asleep",
@@ -123,7 +117,7 @@ pub(super) async fn wake(arguments: WakeArguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let wait = Wait {
-        timeout: arguments.timeout,
+        timeout: arguments.patience.timeout,
         deadline: None,
         force: false,
         late: Late {

@@ -11,9 +11,11 @@ use anyhow::{Context, Result};
 use berth_aws::berth::{Host, StayingReason, StayingTask};
 use berth_aws::ecs::operations::StopTask;
 use berth_aws::ecs::{ContainerInstance, StopTaskRequest};
+use clap::Args;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
+use crate::commands::values;
 use crate::host_names::name;
 use crate::output;
 
@@ -25,6 +27,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the controllers may not answer, as while another becomes the leader, before that is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Flags that say how long hosts are waited for.
+#[derive(Args, Debug)]
+pub(super) struct TimeoutArgument {
+    /// Wait no longer than this, such as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::patience)]
+    pub(super) timeout: Duration,
+}
+
+/// Those of commands that have tasks leave hosts.
+#[derive(Args, Debug)]
+pub(super) struct LimitArguments {
+    #[command(flatten)]
+    pub(super) patience: TimeoutArgument,
+    /// Wait, and after so long stop tasks outside services, which nobody else stops; 0s stops them at once
+    #[arg(long, value_name = "TIME", value_parser = values::patience)]
+    pub(super) deadline: Option<Duration>,
+}
 
 /// How hosts are waited for.
 pub(super) struct Wait {
